@@ -1,0 +1,47 @@
+"""resnet-factory: your own ResNet from YAML. Importing this imports no torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resnet_factory.builder import build, create_model
+    from resnet_factory.composer import compose, conf_dir, read
+    from resnet_factory.costing import Cost, cost
+    from resnet_factory.fault import ConfigError, Fault
+    from resnet_factory.nodes import Plan
+    from resnet_factory.planner import plan
+    from resnet_factory.schema import ModelConfig
+
+_HOME = {
+    "build": "builder",
+    "compose": "composer",
+    "conf_dir": "composer",
+    "ConfigError": "fault",
+    "Cost": "costing",
+    "cost": "costing",
+    "create_model": "builder",
+    "Fault": "fault",
+    "ModelConfig": "schema",
+    "Plan": "nodes",
+    "plan": "planner",
+    "read": "composer",
+}
+"""Public name -> the file it lives in, imported when the name is first used."""
+
+__all__ = [
+    "ConfigError", "Cost", "Fault", "ModelConfig", "Plan", "build", "compose", "conf_dir", "cost",
+    "create_model", "plan", "read",
+]  # fmt: skip
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,436 @@
+"""The vocabulary: every layer a recipe may name, with its arithmetic and nothing of torch.
+
+One class per operation. A class's fields are the arguments a recipe may give it (`channels`, what
+arrives, is filled in by the planner). Formulas use plain arithmetic only, so that one line serves an
+int and a NumPy array of a million architectures alike.
+
+Conventions: a size is the side of a square map, one call per axis; `macs` counts one per
+multiply-add of convolution and linear layers, without biases; norm, activation and pooling count 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+Fault = tuple[str, str]
+"""An argument's name and what is wrong with it."""
+
+MAP, POINT, FLAT = "map", "point", "flat"
+"""What flows between layers: (C, H, W) maps, (C, 1, 1) points, (C,) vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One operation. Its input has `channels` channels."""
+
+    channels: int
+
+    family: ClassVar[str] = "layer"
+    """What an unnamed one is called: `conv` gives conv1, conv2, …"""
+    numbered: ClassVar[bool] = True
+    """Whether the first of a family carries a number (conv1) or not (maxpool)."""
+    takes: ClassVar[tuple[str, ...]] = (MAP, POINT)
+    gives: ClassVar[str | None] = None
+    """What leaves, where that differs from what arrives."""
+    counted: ClassVar[bool] = False
+    """Whether its output elements are counted as activations (convolution and linear layers)."""
+
+    @classmethod
+    def complete(cls, arguments: dict[str, Any]) -> None:
+        """Fill in the defaults that follow from other arguments."""
+
+    @property
+    def out_channels(self) -> int:
+        """Channels that leave."""
+        return self.channels
+
+    @property
+    def step(self) -> int:
+        """By how much the map shrinks: the stride."""
+        return 1
+
+    def size(self, side: int) -> int:
+        """The side of the map that leaves, from the side that arrives."""
+        return side
+
+    def params(self) -> int:
+        """Trainable parameters."""
+        return 0
+
+    def macs(self, area: int) -> int:
+        """Multiply-adds for an output of `area` positions."""
+        return 0
+
+    def valid(self) -> bool:
+        """Whether the arguments fit together; `faults` says why not."""
+        return True
+
+    def faults(self) -> Iterator[Fault]:
+        """What is wrong with the arguments, one by one."""
+        return iter(())
+
+
+def window(side: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
+    """Positions of a sliding window: floor((side + 2p - d(k-1) - 1) / s) + 1 (torch.nn.Conv2d)."""
+    return (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+# Convolution and linear layers ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Conv(Layer):
+    """Convolution. `padding` defaults to dilation * (kernel - 1) // 2: stride 1 keeps the size."""
+
+    to: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    groups: int = 1
+    bias: bool = False
+
+    family: ClassVar[str] = "conv"
+    counted: ClassVar[bool] = True
+
+    @classmethod
+    def complete(cls, arguments: dict[str, Any]) -> None:
+        if arguments.get("padding") is None:
+            kernel, dilation = arguments.get("kernel", 1), arguments.get("dilation", 1)
+            arguments["padding"] = dilation * (kernel - 1) // 2
+
+    @property
+    def out_channels(self) -> int:
+        return self.to
+
+    @property
+    def step(self) -> int:
+        return self.stride
+
+    def size(self, side: int) -> int:
+        return window(side, self.kernel, self.stride, self.padding, self.dilation)
+
+    def params(self) -> int:
+        return self.kernel * self.kernel * self.channels // self.groups * self.to + self.bias * self.to
+
+    def macs(self, area: int) -> int:
+        return area * self.to * (self.channels // self.groups) * self.kernel * self.kernel
+
+    def valid(self) -> bool:
+        return (self.to > 0) & (self.kernel > 0) & (self.stride > 0) & (self.padding >= 0) & (
+            self.dilation > 0
+        ) & (self.groups > 0) and (self.channels % self.groups == 0) & (self.to % self.groups == 0)
+
+    def faults(self) -> Iterator[Fault]:
+        yield from _at_least(self, 1, "to", "kernel", "stride", "dilation", "groups")
+        yield from _at_least(self, 0, "padding")
+        if self.groups > 0:
+            for channels, which in ((self.channels, "arriving"), (self.to, "leaving")):
+                if channels % self.groups:
+                    yield (
+                        "groups",
+                        f"{channels} {which} channels are not divisible by {self.groups} groups"
+                        f"; nearest that work: {_nearest_multiples(channels, self.groups)} channels"
+                        f", or {_nearest_divisors(channels, self.groups)} groups",
+                    )
+
+
+@dataclass(frozen=True, slots=True)
+class Linear(Layer):
+    """Fully connected layer."""
+
+    to: int
+    bias: bool = True
+
+    family: ClassVar[str] = "fc"
+    numbered: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = (FLAT,)
+    counted: ClassVar[bool] = True
+
+    @property
+    def out_channels(self) -> int:
+        return self.to
+
+    def params(self) -> int:
+        return self.channels * self.to + self.bias * self.to
+
+    def macs(self, area: int) -> int:
+        return self.channels * self.to
+
+    def valid(self) -> bool:
+        return self.to > 0
+
+    def faults(self) -> Iterator[Fault]:
+        yield from _at_least(self, 1, "to")
+
+
+# Normalisation ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Norm(Layer):
+    """What every normalisation shares: a weight and a bias per channel, and the names bn1, bn2 and so on."""
+
+    eps: float = 1e-5
+    zero_init: bool = False
+    """Start with weight 0, so that a residual branch begins as the identity (Goyal et al. 2017)."""
+
+    family: ClassVar[str] = "bn"
+
+    def params(self) -> int:
+        return 2 * self.channels
+
+    def valid(self) -> bool:
+        return self.eps >= 0
+
+    def faults(self) -> Iterator[Fault]:
+        yield from _at_least(self, 0, "eps")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNorm(Norm):
+    """Batch normalisation (Ioffe & Szegedy 2015). `momentum` as torch counts it: the share of the new."""
+
+    momentum: float = 0.1
+
+    def valid(self) -> bool:
+        return (self.eps >= 0) & (self.momentum >= 0) & (self.momentum <= 1)
+
+    def faults(self) -> Iterator[Fault]:
+        yield from _at_least(self, 0, "eps")
+        if not 0 <= self.momentum <= 1:
+            yield "momentum", f"{self.momentum} is not between 0 and 1"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNorm(Norm):
+    """Group normalisation (Wu & He 2018), over `groups` groups of channels."""
+
+    groups: int = 32
+
+    def valid(self) -> bool:
+        return (self.eps >= 0) & (self.groups > 0) and self.channels % self.groups == 0
+
+    def faults(self) -> Iterator[Fault]:
+        yield from _at_least(self, 0, "eps")
+        yield from _at_least(self, 1, "groups")
+        if self.groups > 0 and self.channels % self.groups:
+            yield (
+                "groups",
+                f"{self.channels} channels are not divisible by {self.groups} groups"
+                f"; {_nearest_divisors(self.channels, self.groups)} groups would do",
+            )
+
+
+# Activation -------------------------------------------------------------------------------------
+
+ActivationName = Literal[
+    "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "silu", "gelu", "mish", "softplus",
+    "hard_swish", "hard_sigmoid", "sigmoid", "tanh",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Activation(Layer):
+    """An elementwise nonlinearity."""
+
+    function: ActivationName
+
+    family: ClassVar[str] = "act"
+    takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+
+
+# Pooling and shape ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pool(Layer):
+    """What every sliding-window pool shares. `padding` defaults to (kernel - 1) // 2."""
+
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    ceil_mode: bool = False
+
+    numbered: ClassVar[bool] = False
+
+    @classmethod
+    def complete(cls, arguments: dict[str, Any]) -> None:
+        if arguments.get("padding") is None:
+            arguments["padding"] = (arguments.get("kernel", 1) - 1) // 2
+
+    @property
+    def step(self) -> int:
+        return self.stride
+
+    def size(self, side: int) -> int:
+        if not self.ceil_mode:
+            return window(side, self.kernel, self.stride, self.padding)
+        out = -(-(side + 2 * self.padding - self.kernel) // self.stride) + 1
+        # torch drops a last window that would start in the padding on the far side.
+        return out - ((out - 1) * self.stride >= side + self.padding)
+
+    def valid(self) -> bool:
+        return (self.kernel > 0) & (self.stride > 0) & (self.padding >= 0) & (2 * self.padding <= self.kernel)
+
+    def faults(self) -> Iterator[Fault]:
+        yield from _at_least(self, 1, "kernel", "stride")
+        yield from _at_least(self, 0, "padding")
+        if 2 * self.padding > self.kernel:
+            yield "padding", f"{self.padding} is more than half of kernel {self.kernel}"
+
+
+@dataclass(frozen=True, slots=True)
+class MaxPool(Pool):
+    """Maximum over a window."""
+
+    family: ClassVar[str] = "maxpool"
+
+
+@dataclass(frozen=True, slots=True)
+class AvgPool(Pool):
+    """Mean over a window; `count_include_pad` says whether padding counts as zeros in the mean."""
+
+    count_include_pad: bool = True
+
+    family: ClassVar[str] = "avgpool"
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalPool(Layer):
+    """Mean over the whole map: (C, H, W) -> (C, 1, 1)."""
+
+    family: ClassVar[str] = "avgpool"
+    numbered: ClassVar[bool] = False
+    gives: ClassVar[str | None] = POINT
+
+    def size(self, side: int) -> int:
+        return side * 0 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Flatten(Layer):
+    """(C, 1, 1) -> (C,)."""
+
+    family: ClassVar[str] = "flatten"
+    numbered: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = (POINT,)
+    gives: ClassVar[str | None] = FLAT
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroPad(Layer):
+    """Option A of He et al. 2015: no parameters; every `stride`-th position, new channels are zero.
+
+    `where` puts the zeros behind the old channels (fb.resnet.torch) or half before and half behind
+    (the widely used CIFAR reimplementation).
+    """
+
+    to: int
+    stride: int = 1
+    where: Literal["end", "center"] = "end"
+
+    family: ClassVar[str] = "pad"
+    numbered: ClassVar[bool] = False
+
+    @property
+    def out_channels(self) -> int:
+        return self.to
+
+    @property
+    def step(self) -> int:
+        return self.stride
+
+    def size(self, side: int) -> int:
+        return (side - 1) // self.stride + 1
+
+    def valid(self) -> bool:
+        return (self.stride > 0) & (self.to >= self.channels)
+
+    def faults(self) -> Iterator[Fault]:
+        yield from _at_least(self, 1, "stride")
+        if self.to < self.channels:
+            yield "to", f"{self.to} is fewer than the {self.channels} channels that arrive; zeros only add"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity(Layer):
+    """Nothing; keeps a place (and an index) in a list."""
+
+    family: ClassVar[str] = "identity"
+    numbered: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+
+
+# Regularisation ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Dropout(Layer):
+    """Zero single elements with probability `rate` while training."""
+
+    rate: float
+
+    family: ClassVar[str] = "dropout"
+    numbered: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+
+    def valid(self) -> bool:
+        return (self.rate >= 0) & (self.rate < 1)
+
+    def faults(self) -> Iterator[Fault]:
+        if not 0 <= self.rate < 1:
+            yield "rate", f"{self.rate} is not in [0, 1)"
+
+
+@dataclass(frozen=True, slots=True)
+class DropPath(Dropout):
+    """Stochastic depth (Huang et al. 2016): drop the whole branch with probability `rate`.
+
+    `mode` drops per sample (row) or for the batch at once; `rescale` divides what is kept by 1 - rate.
+    """
+
+    mode: Literal["row", "batch"] = "row"
+    rescale: bool = True
+
+    family: ClassVar[str] = "drop_path"
+    takes: ClassVar[tuple[str, ...]] = (MAP,)
+
+
+VOCABULARY: dict[str, tuple[type[Layer], dict[str, Any]]] = {
+    "conv2d": (Conv, {}),
+    "linear": (Linear, {}),
+    "batch_norm": (BatchNorm, {}),
+    "group_norm": (GroupNorm, {}),
+    "max_pool": (MaxPool, {}),
+    "avg_pool": (AvgPool, {}),
+    "global_pool": (GlobalPool, {}),
+    "flatten": (Flatten, {}),
+    "zero_pad": (ZeroPad, {}),
+    "identity": (Identity, {}),
+    "dropout": (Dropout, {}),
+    "stochastic_depth": (DropPath, {}),
+    **{name: (Activation, {"function": name}) for name in ActivationName.__args__},  # type: ignore[attr-defined]
+}
+"""The word a recipe uses -> the class and the arguments the word itself fixes."""
+
+
+def _at_least(layer: Layer, least: int, *names: str) -> Iterator[Fault]:
+    for name in names:
+        value = getattr(layer, name)
+        if not value >= least:
+            yield name, f"{value} is less than {least}"
+
+
+def _nearest_multiples(value: int, factor: int) -> str:
+    below = value // factor * factor
+    return " or ".join(str(near) for near in (below, below + factor) if near)
+
+
+def _nearest_divisors(value: int, wanted: int) -> str:
+    divisors = [d for d in range(1, min(value, 4096) + 1) if value % d == 0]
+    below = max((d for d in divisors if d <= wanted), default=1)
+    above = min((d for d in divisors if d > wanted), default=below)
+    return " or ".join(dict.fromkeys((str(below), str(above))))

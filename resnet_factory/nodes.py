@@ -1,0 +1,167 @@
+"""The plan: one network made explicit. Every number, report and module is a walk over it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import NamedTuple
+
+from resnet_factory.layers import VOCABULARY, Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """children[-1](… children[0](x)). A child without a name adds nothing to its children's names."""
+
+    children: tuple[tuple[str, Node], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """body(x) + shortcut(x)."""
+
+    body: Chain
+    shortcut: Chain
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """x * gate(x)."""
+
+    gate: Chain
+
+
+Node = Layer | Chain | Residual | Gate
+
+
+class Leaf(NamedTuple):
+    """One layer where it stands: its dotted name is the state-dict prefix, report row and error prefix."""
+
+    name: str
+    layer: Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of a stage: what repeats."""
+
+    node: Chain
+    kind: str = field(compare=False)
+    in_channels: int
+    out_channels: int
+    stride: int
+    residual: bool
+    """Whether a shortcut is added at all (plain nets have none)."""
+    projects: bool
+    """Whether that shortcut has layers of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Blocks at one width; the first may shrink the map."""
+
+    name: str
+    blocks: tuple[Block, ...]
+
+    @property
+    def node(self) -> Chain:
+        """The stage as one chain, its blocks named by their index."""
+        return Chain(tuple((str(i), block.node) for i, block in enumerate(self.blocks)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole network: stem, stages, head. Equal networks have equal plans, hashes and ids."""
+
+    in_channels: int
+    stem: Chain
+    stages: tuple[Stage, ...]
+    head: Chain
+    name: str = field(default="", compare=False)
+    image_size: int = field(default=224, compare=False)
+    """The side of the images the network is meant for."""
+
+    @property
+    def root(self) -> Chain:
+        """The network as one chain."""
+        stages = tuple((stage.name, stage.node) for stage in self.stages)
+        return Chain(self.stem.children + stages + self.head.children)
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Every layer with its dotted name, in state-dict order."""
+        return tuple(walk(self.root))
+
+    @cached_property
+    def id(self) -> str:
+        """A short content hash: the same for equal plans, on every machine."""
+        return hashlib.sha256("\n".join(text_of(self.root)).encode()).hexdigest()[:12]
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.in_channels, self.stem, self.stages, self.head))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __str__(self) -> str:
+        head = f"{self.name or 'plan'} {self.id}: {self.in_channels} channels in"
+        return "\n".join([head, *text_of(self.root)])
+
+
+def join(prefix: str, name: str) -> str:
+    """The dotted name of a child; a child without a name is its parent."""
+    return f"{prefix}.{name}" if prefix and name else prefix or name
+
+
+def walk(node: Node, prefix: str = "") -> Iterator[Leaf]:
+    """Every layer below `node`: children in order, a residual's body before its shortcut."""
+    match node:
+        case Chain(children=children):
+            for name, child in children:
+                yield from walk(child, join(prefix, name))
+        case Residual(body=body, shortcut=shortcut):
+            yield from walk(body, prefix)
+            yield from walk(shortcut, prefix)
+        case Gate(gate=gate):
+            yield from walk(gate, prefix)
+        case Layer():
+            yield Leaf(prefix, node)
+
+
+def text_of(node: Node, prefix: str = "", depth: int = 0) -> Iterator[str]:
+    """The plan as lines: a dotted name and a layer each, structure by indentation."""
+    indent = "  " * depth
+    match node:
+        case Chain(children=children):
+            for name, child in children:
+                yield from text_of(child, join(prefix, name), depth)
+        case Residual(body=body, shortcut=shortcut):
+            yield f"{indent}{prefix}: body"
+            yield from text_of(body, prefix, depth + 1)
+            yield f"{indent}{prefix}: + shortcut" + ("" if shortcut.children else " (identity)")
+            yield from text_of(shortcut, prefix, depth + 1)
+        case Gate(gate=gate):
+            yield f"{indent}{prefix}: x *"
+            yield from text_of(gate, prefix, depth + 1)
+        case Layer():
+            yield f"{indent}{prefix}: {describe(node)}"
+
+
+def describe(layer: Layer) -> str:
+    """`conv2d 3 -> 64 kernel=7 stride=2 padding=3`: a layer in one line, defaults left out."""
+    kind, fixed = _KINDS.get((type(layer), getattr(layer, "function", "")), (type(layer).__name__, {}))
+    channels = str(layer.channels)
+    if layer.out_channels != layer.channels or layer.counted:
+        channels += f" -> {layer.out_channels}"
+    given = [
+        f"{entry.name}={getattr(layer, entry.name)}"
+        for entry in fields(layer)
+        if entry.name not in ("channels", "to", *fixed) and getattr(layer, entry.name) != entry.default
+    ]
+    return " ".join([kind, channels, *given])
+
+
+_KINDS = {(layer, fixed.get("function", "")): (word, fixed) for word, (layer, fixed) in VOCABULARY.items()}

@@ -1,0 +1,403 @@
+"""The planner: a ModelConfig's recipes unrolled into a Plan. The only place numbers are derived."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from resnet_factory.arithmetic import Expression, ExpressionError
+from resnet_factory.fault import ConfigError, Fault, one_of
+from resnet_factory.layers import MAP, POINT, VOCABULARY, Layer
+from resnet_factory.nodes import Block, Chain, Gate, Node, Plan, Residual, Stage
+from resnet_factory.recipe import Item, PerStage, Recipe, Value, arguments_of
+from resnet_factory.schema import MAX_CHANNELS, ModelConfig
+
+Scope = dict[str, Any]
+Children = tuple[tuple[str, Node], ...]
+
+POSITIONS = frozenset({"index", "block"})
+"""Names that differ from block to block; a stage that uses neither repeats one planned block."""
+
+
+class Signal(NamedTuple):
+    """What flows between two layers."""
+
+    channels: int
+    step: int = 1
+    """By how much the map is smaller than where this list began."""
+    form: str = MAP
+
+
+class _Broken(Exception):  # noqa: N818 - a jump out of one list, not an error anybody sees
+    """The rest of this list cannot be planned; its fault is noted."""
+
+
+@dataclass(slots=True)
+class Namer:
+    """Gives the children of one module their names: by family (conv1, bn1, …) or by index."""
+
+    indexed: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+
+    def name(self, family: str, numbered: bool) -> str:
+        """The next free name of a family."""
+        if self.indexed:
+            family, numbered = "", True
+        while True:
+            count = self.counts[family] = self.counts.get(family, -1 if self.indexed else 0) + 1
+            name = f"{family}{count}" if numbered or count > 1 else family
+            if name not in self.taken:
+                self.taken.add(name)
+                return name
+
+
+def plan(config: ModelConfig) -> Plan:
+    """Unroll a config into an explicit network.
+
+    Raises:
+        ConfigError: the recipes do not fit together; every fault found, located where possible.
+    """
+    planner = _Planner(config)
+    result = planner.network()
+    if planner.faults:
+        raise ConfigError(map(config.locate, planner.faults))
+    assert result is not None
+    return result
+
+
+class _Planner:
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        self.faults: dict[Fault, None] = {}
+
+    def fault(self, path: str, message: str) -> None:
+        self.faults[Fault(path, message)] = None
+
+    def network(self) -> Plan | None:
+        config = self.config
+        scope: Scope = {
+            "in_channels": config.in_channels,
+            "num_classes": config.num_classes,
+            "zero_init_residual": config.zero_init_residual,
+            "stages": len(config.depths),
+            "always": 1,
+            "never": 0,
+            **{name: int(not slot.empty) for name, slot in config.slots.items()},
+        }
+        names = Namer()
+        try:
+            stem, signal = self.section(config.stem, config.in_channels, scope, names)
+            channels, stages = signal.channels, []
+            for stage, _ in enumerate(config.depths):
+                names.taken.add(f"layer{stage + 1}")
+                planned = self.stage(stage, channels, scope)
+                stages.append(planned)
+                channels = planned.blocks[-1].out_channels
+            head, _ = self.section(config.head, channels, scope, names)
+        except _Broken:
+            return None
+        return Plan(
+            config.in_channels, Chain(stem), tuple(stages), Chain(head), config.name, config.image_size
+        )
+
+    def section(self, recipe: Recipe, channels: int, scope: Scope, names: Namer) -> tuple[Children, Signal]:
+        """The stem or the head."""
+        inner = {**scope, "in": channels}
+        self.define(recipe, inner)
+        return self.expand(recipe.items("layers"), Signal(channels), inner, names)
+
+    def stage(self, stage: int, channels: int, outer: Scope) -> Stage:
+        config = self.config
+        recipe = config.blocks[stage]
+        depth = config.depths[stage]
+        before = sum(config.depths[:stage])
+        scope: Scope = {
+            **outer,
+            "width": config.widths[stage],
+            "groups": config.groups[stage],
+            "base_width": config.base_width[stage],
+            "depth": depth,
+            "stage": stage + 1,
+            "blocks": sum(config.depths),
+        }
+        repeats = not self.positional(recipe)
+        blocks: list[Block] = []
+        for block in range(depth):
+            first = block == 0
+            if repeats and block > 1 and blocks[-1].in_channels == channels:
+                blocks.append(blocks[-1])
+                continue
+            dilation = config.dilations[stage]
+            inner = {
+                **scope,
+                "in": channels,
+                "stride": config.strides[stage] if first else 1,
+                "dilation": dilation,
+                # The first block still works at the dilation of the map it reads (torchvision, timm).
+                "entry_dilation": config.dilations[max(stage - 1, 0)] if first else dilation,
+                "first_block": int(first),
+                "block": block,
+                "index": before + block,
+            }
+            blocks.append(self.block(recipe, inner))
+            channels = blocks[-1].out_channels
+        return Stage(f"layer{stage + 1}", tuple(blocks))
+
+    def positional(self, recipe: Recipe) -> bool:
+        """Whether a block's layers depend on which block of the stage it is."""
+        used = (recipe, self.config.shortcut, *self.config.slots.values())
+        return any(POSITIONS & _names_in(part) for part in used)
+
+    def block(self, recipe: Recipe, scope: Scope) -> Block:
+        shortcut = self.config.shortcut
+        self.define(recipe, scope)
+        out = self.whole(scope["out"], f"{recipe.path}.out")
+        if not 0 < out <= MAX_CHANNELS:
+            self.fault(f"{recipe.path}.out", f"{out} channels; allowed are 1 to {MAX_CHANNELS}")
+            raise _Broken
+        arrives, stride = scope["in"], scope["stride"]
+        scope["out"] = out
+        scope["change"] = int(stride != 1 or arrives != out)
+        names = Namer(taken={"downsample"})
+        pre, signal = self.expand(recipe.items("pre"), Signal(arrives), scope, names)
+        body, signal = self.expand(recipe.items("body"), signal, scope, names)
+        if signal.channels != out:
+            self.fault(
+                f"{recipe.path}.body",
+                f"the body ends in {signal.channels} channels, but 'out' is {out}; end it in 'to: out'",
+            )
+            raise _Broken
+        if signal.step != stride:
+            self.fault(
+                f"{recipe.path}.body",
+                f"the body shrinks the map by {signal.step}, but the stage's stride is {stride}"
+                "; give one layer 'stride: stride'",
+            )
+            raise _Broken
+        words = dict(shortcut.words)
+        here = dict(scope)
+        self.define(shortcut, here)
+        projects = bool(self.value(words.get("when", 1), here, f"{shortcut.path}.when"))
+        added = bool(self.value(words.get("add", 1), here, f"{shortcut.path}.add"))
+        node = pre + body
+        if added:
+            reads_pre = words.get("reads" if projects else "identity_reads") == "pre"
+            entry = Signal(pre_channels(pre, arrives) if reads_pre else arrives)
+            layers = self.shortcut(shortcut, projects, entry, out, here)
+            if reads_pre:
+                node = (*pre, ("", Residual(Chain(body), layers)))
+            else:
+                node = (("", Residual(Chain(pre + body), layers)),)
+        post, signal = self.expand(recipe.items("post"), Signal(out), scope, names)
+        if signal != Signal(out):
+            self.fault(f"{recipe.path}.post", "'post' changes the channels or the size of the map")
+            raise _Broken
+        return Block(
+            Chain(node + post), recipe.title or "block", arrives, out, stride, added, added and projects
+        )
+
+    def shortcut(self, recipe: Recipe, projects: bool, entry: Signal, out: int, scope: Scope) -> Chain:
+        layers: Children = ()
+        signal = entry
+        if projects:
+            layers, signal = self.expand(recipe.items("layers"), entry, scope, Namer(indexed=True))
+        stride = scope["stride"]
+        if (signal.channels, signal.step) != (out, stride):
+            what = "the shortcut's layers turn" if projects else "an identity shortcut leaves"
+            self.fault(
+                f"{recipe.path}.when" if not projects else f"{recipe.path}.layers",
+                f"{what} {entry.channels} channels "
+                + (
+                    f"into {signal.channels} at stride {signal.step}"
+                    if projects
+                    else "as they are at stride 1"
+                )
+                + f", but the body of stage {scope['stage']} block {scope['block']} gives {out} channels"
+                f" at stride {stride}; they cannot be added",
+            )
+            raise _Broken
+        return Chain((("downsample", Chain(layers)),) if layers else ())
+
+    def define(self, recipe: Recipe, scope: Scope) -> None:
+        """Compute a recipe's own numbers into `scope`."""
+        for name, value in recipe.names:
+            scope[name] = self.value(value, scope, f"{recipe.path}.{name}")
+
+    def value(self, value: Value, scope: Scope, path: str) -> Any:
+        if isinstance(value, PerStage):
+            value = self.per_stage(value, scope, path)
+        if not isinstance(value, Expression):
+            return value
+        try:
+            return value.value(scope)
+        except KeyError as missing:
+            self.fault(path, f"{missing} has no value here: it is known inside blocks only")
+        except ExpressionError as error:
+            self.fault(path, str(error))
+        raise _Broken
+
+    def per_stage(self, value: PerStage, scope: Scope, path: str) -> Value:
+        if len(value.values) != scope["stages"]:
+            self.fault(path, f"{len(value.values)} entries, but there are {scope['stages']} stages")
+            raise _Broken
+        picked = value.values[scope["stage"] - 1]
+        if isinstance(picked, tuple):
+            if len(picked) != scope["depth"]:
+                self.fault(
+                    f"{path}.{scope['stage'] - 1}",
+                    f"{len(picked)} entries, but the stage has {scope['depth']} blocks",
+                )
+                raise _Broken
+            picked = picked[scope["block"]]
+        assert not isinstance(picked, PerStage)
+        return picked  # type: ignore[no-any-return]
+
+    def whole(self, value: Any, path: str) -> int:
+        if isinstance(value, float):
+            if not value.is_integer():
+                self.fault(path, f"{value:g} is not a whole number; use round(), floor(), ceil() or //")
+                raise _Broken
+            return int(value)
+        assert isinstance(value, int)
+        return value
+
+    def expand(
+        self, items: tuple[Item, ...], signal: Signal, scope: Scope, names: Namer
+    ) -> tuple[Children, Signal]:
+        """A list of items as named nodes, and what leaves the last of them."""
+        children: list[tuple[str, Node]] = []
+        for item in items:
+            scope = {**scope, "channels": signal.channels}
+            if item.when != 1 and not self.value(item.when, scope, f"{item.path}.when"):
+                continue
+            more, signal = self.item(item, signal, scope, names)
+            children.extend(more)
+        return tuple(children), signal
+
+    def item(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
+        slot = self.config.slots.get(item.kind)
+        if slot is not None and slot.layer is None:
+            inner = dict(scope)
+            own = {name: self.value(v, scope, f"{item.path}.{name}") for name, v in item.arguments}
+            for name, value in slot.names:
+                inner[name] = own[name] if name in own else self.value(value, inner, f"{slot.path}.{name}")
+            return self.expand(slot.items("layers"), signal, inner, names)
+        if item.lists:
+            return self.structure(item, signal, scope, names)
+        arguments: dict[str, Any] = {}
+        kind, places = item.kind, [(item.arguments, item.path)]
+        if slot is not None:
+            assert slot.layer is not None
+            kind = slot.layer
+            places.insert(0, (slot.names, slot.path))
+        table = arguments_of(kind)
+        for values, path in places:
+            for name, value in values:
+                where = f"{path}.{name}"
+                if table[name].words:
+                    arguments[name] = value
+                else:
+                    arguments[name] = self.cast(self.value(value, scope, where), table[name].type, where)
+        layer = self.layer(kind, arguments, signal, item.path)
+        name = self.take(item, names, layer.family, layer.numbered)
+        step = signal.step * layer.step
+        return ((name, layer),), Signal(layer.out_channels, step, layer.gives or signal.form)
+
+    def cast(self, value: Any, wanted: type, path: str) -> Any:
+        if wanted is bool:
+            return bool(value)
+        if wanted is int:
+            return self.whole(value, path) * 1
+        return float(value)
+
+    def layer(self, kind: str, arguments: dict[str, Any], signal: Signal, path: str) -> Layer:
+        made, fixed = VOCABULARY[kind]
+        if signal.form not in made.takes:
+            how = {"map": "a map", "point": "a 1x1 map", "flat": "a flat vector"}
+            self.fault(
+                path,
+                f"{kind!r} takes {one_of(how[form] for form in made.takes)}, but {how[signal.form]} arrives"
+                + ("; put global_pool and flatten before it" if signal.form == MAP else "")
+                + ("; put flatten before it" if signal.form == POINT else ""),
+            )
+            raise _Broken
+        made.complete(arguments)
+        layer = made(signal.channels, **arguments, **fixed)
+        if not layer.valid():
+            for argument, message in layer.faults():
+                self.fault(f"{path}.{argument}", message)
+            raise _Broken
+        if layer.out_channels > MAX_CHANNELS:
+            self.fault(path, f"{layer.out_channels} channels; the limit is {MAX_CHANNELS}")
+            raise _Broken
+        return layer
+
+    def take(self, item: Item, names: Namer, family: str, numbered: bool) -> str:
+        if item.name is None:
+            return names.name(family, numbered)
+        if item.name in names.taken:
+            self.fault(f"{item.path}.name", f"the name {item.name!r} is already taken here")
+            raise _Broken
+        if names.indexed:
+            names.name("", True)
+        names.taken.add(item.name)
+        return item.name
+
+    def structure(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
+        lists = dict(item.lists)
+        name = "" if item.name is None else self.take(item, names, "", False)
+        inner = names if item.name is None else Namer(indexed=True)
+        if item.kind == "residual":
+            inner = names if item.name is None else Namer()
+            body, after = self.expand(lists["body"], signal, scope, inner)
+            shortcut, other = self.expand(lists["shortcut"], signal, scope, inner)
+            if after != other:
+                self.fault(
+                    item.path,
+                    f"the body gives {after.channels} channels at stride {after.step}, the shortcut "
+                    f"{other.channels} at stride {other.step}; they cannot be added",
+                )
+                raise _Broken
+            node: Node = Residual(Chain(body), Chain(shortcut))
+            return ((name, Chain((("", node),)) if name else node),), after
+        children, after = self.expand(lists["layers"], signal, scope, inner)
+        if item.kind == "chain":
+            return (((name, Chain(children)),) if name else children), after
+        if after.channels != signal.channels or after.form not in (signal.form, POINT):
+            self.fault(
+                item.path,
+                f"a gate multiplies what arrives: {signal.channels} channels, "
+                f"but its layers end in {after.channels}",
+            )
+            raise _Broken
+        return ((name, Gate(Chain(children))),), signal
+
+
+def pre_channels(pre: Children, arrives: int) -> int:
+    """Channels after a block's `pre` list."""
+    last = pre[-1][1] if pre else None
+    return last.out_channels if isinstance(last, Layer) else arrives
+
+
+def _names_in(part: Recipe | Item | Value | None) -> frozenset[str]:
+    return frozenset().union(*_free(part))
+
+
+def _free(part: Any) -> Iterator[frozenset[str]]:
+    match part:
+        case Expression():
+            yield part.names
+        case PerStage(values=values):
+            if any(isinstance(value, tuple) for value in values):
+                yield POSITIONS
+            for value in values:
+                yield from _free(value)
+        case Recipe() | Item():
+            yield from _free((part.when,) if isinstance(part, Item) else part.words)
+            yield from _free(part.names if isinstance(part, Recipe) else part.arguments)
+            yield from _free(part.lists)
+        case tuple():
+            for entry in part:
+                yield from _free(entry)

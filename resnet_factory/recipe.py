@@ -1,0 +1,345 @@
+"""Recipes: lists of layers and named arithmetic, read from plain YAML data into typed form.
+
+A recipe is a mapping. Its lists (`layers`, or a block's `pre`, `body` and `post`) say which layers
+stand where; every other key is a number, or arithmetic over the numbers in scope, that the lists may
+use. A slot is a recipe called by name from another one; the arguments at the call override its numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from resnet_factory.arithmetic import Expression, ExpressionError, Number, parse
+from resnet_factory.fault import Fault, one_of, suggest, unknown
+from resnet_factory.layers import VOCABULARY
+
+STRUCTURES: dict[str, tuple[str, ...]] = {
+    "chain": ("layers",),
+    "gate": ("layers",),
+    "residual": ("body", "shortcut"),
+}
+"""Items that hold lists: layers in a row; x * f(x); body(x) + shortcut(x)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PerStage:
+    """One value per stage, or one list per stage with one value per block."""
+
+    values: tuple[Any, ...]
+
+
+Value = Number | str | Expression | PerStage
+Names = tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of a list: a layer, a slot or a structure, with its arguments."""
+
+    kind: str
+    arguments: Names = ()
+    name: str | None = None
+    when: Value = 1
+    lists: tuple[tuple[str, tuple[Item, ...]], ...] = ()
+    path: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Numbers in an order in which each needs only earlier ones, and lists of items."""
+
+    names: Names = ()
+    lists: tuple[tuple[str, tuple[Item, ...]], ...] = ()
+    layer: str | None = None
+    """A slot that is one layer: its kind; `names` are then that layer's default arguments."""
+    words: tuple[tuple[str, Value], ...] = ()
+    title: str = field(default="", compare=False)
+    path: str = field(default="", compare=False)
+
+    def items(self, name: str) -> tuple[Item, ...]:
+        """The list called `name`."""
+        return dict(self.lists).get(name, ())
+
+    @property
+    def empty(self) -> bool:
+        """Whether this recipe adds nothing."""
+        return self.layer is None and not any(items for _, items in self.lists)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a recipe may hold, by where it stands."""
+
+    lists: tuple[str, ...]
+    scope: frozenset[str]
+    words: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
+    """Further keys: a choice of words, or None for a condition."""
+    needs: tuple[str, ...] = ()
+    single: bool = False
+    """Whether `layer: kind` may replace the lists."""
+    staged: bool = True
+    """Whether a number may be a list with one entry per stage."""
+
+
+class Reader:
+    """Reads recipes of one model; collects every fault instead of stopping at the first."""
+
+    def __init__(self, slots: Mapping[str, Mapping[str, Any]], faults: list[Fault]) -> None:
+        self.faults = faults
+        self.slots = {name: self._signature(data) for name, data in slots.items()}
+
+    def _signature(self, data: Mapping[str, Any]) -> frozenset[str]:
+        if isinstance(data.get("layer"), str):
+            return frozenset(arguments_of(data["layer"])) if data["layer"] in VOCABULARY else frozenset()
+        return frozenset(key for key in data if key != "layers")
+
+    def fault(self, path: str, message: str) -> None:
+        """Note one fault."""
+        self.faults.append(Fault(path, message))
+
+    def recipe(self, data: Any, role: Role, path: str, title: str = "") -> Recipe:
+        """Read one recipe; faults go to the list, and the result then stands in for what was meant."""
+        if not isinstance(data, Mapping):
+            self.fault(path, f"expected a recipe (a mapping), found {_shown(data)}")
+            return Recipe(path=path)
+        layer = data.get("layer") if role.single else None
+        reserved = {*role.lists, *role.words, *({"layer"} if role.single else ())}
+        plain = {key: value for key, value in data.items() if key not in reserved}
+        for key, value in plain.items():
+            if not isinstance(key, str) or not key.isidentifier():
+                self.fault(f"{path}.{key}", f"{key!r} is not a name")
+            elif key in {*STRUCTURES, *VOCABULARY, *self.slots} and isinstance(value, (dict, type(None))):
+                self.fault(f"{path}.{key}", f"{key!r} is a layer; layers stand in {one_of(role.lists)}")
+        for key in role.needs:
+            if key not in data and layer is None:
+                self.fault(path, f"{key!r} is missing{suggest(key, plain)}")
+        if layer is not None:
+            return self._single(layer, plain, data, role, path, title)
+        scope = role.scope | plain.keys()
+        names = self._names(plain, scope, role, path)
+        for key in plain:
+            if key not in role.needs and not self._read(key, data):
+                known = (*role.lists, *role.words, *role.needs)
+                self.fault(
+                    f"{path}.{key}", f"unknown key {key!r}: nothing here reads it{suggest(key, known)}"
+                )
+        lists = tuple((key, self.items(data.get(key, []), scope, f"{path}.{key}")) for key in role.lists)
+        words = tuple(
+            (key, self._word(data[key], allowed, scope, f"{path}.{key}"))
+            for key, allowed in role.words.items()
+            if key in data
+        )
+        return Recipe(names, lists, None, words, title, path)
+
+    def _single(
+        self, layer: Any, plain: dict[str, Any], data: Mapping[str, Any], role: Role, path: str, title: str
+    ) -> Recipe:
+        if not self._known(layer, VOCABULARY, f"{path}.layer", "layer"):
+            return Recipe(path=path)
+        for key in role.lists:
+            if key in data:
+                self.fault(f"{path}.{key}", f"a slot has either 'layer' or {key!r}, not both")
+        arguments = self._arguments(layer, plain, role.scope | {"channels"}, path, complete=False)
+        return Recipe(arguments, (), layer, (), title, path)
+
+    def _read(self, name: str, data: Mapping[str, Any]) -> bool:
+        """Whether anything in this recipe uses the number called `name`."""
+        return any(name in text for text in _texts(data, name))
+
+    def _names(self, plain: Mapping[str, Any], scope: frozenset[str], role: Role, path: str) -> Names:
+        values = {
+            key: self._number(value, scope, f"{path}.{key}", staged=role.staged)
+            for key, value in plain.items()
+        }
+        ordered: dict[str, Value] = {}
+        waiting: list[str] = []
+
+        def place(key: str) -> None:
+            if key in ordered:
+                return
+            if key in waiting:
+                circle = " -> ".join([*waiting[waiting.index(key) :], key])
+                self.fault(f"{path}.{key}", f"defined in terms of itself: {circle}")
+                ordered[key] = 1
+                return
+            waiting.append(key)
+            for other in sorted(_free(values[key])):
+                # A name that stands in its own definition means the one in the scope outside.
+                if other in values and not (other == key and other in role.scope):
+                    place(other)
+            waiting.pop()
+            ordered.setdefault(key, values[key])
+
+        for key in values:
+            place(key)
+        return tuple(ordered.items())
+
+    def items(self, data: Any, scope: frozenset[str], path: str) -> tuple[Item, ...]:
+        """Read a list of layers."""
+        if not isinstance(data, list):
+            self.fault(path, f"expected a list of layers, found {_shown(data)}")
+            return ()
+        scope = scope | {"channels"}
+        read = (self._item(entry, scope, f"{path}.{i}") for i, entry in enumerate(data))
+        return tuple(item for item in read if item is not None)
+
+    def _item(self, entry: Any, scope: frozenset[str], path: str) -> Item | None:
+        arguments: Any = {}
+        if isinstance(entry, str):
+            kind = entry
+        elif isinstance(entry, Mapping) and len(entry) == 1:
+            kind, arguments = next(iter(entry.items()))
+            path = f"{path}.{kind}"
+            arguments = {} if arguments is None else arguments
+        else:
+            self.fault(
+                path, f"expected a layer, as 'norm' or 'conv: {{kernel: 3, to: out}}', found {_shown(entry)}"
+            )
+            return None
+        if not self._known(kind, (*self.slots, *VOCABULARY, *STRUCTURES), path, "layer"):
+            return None
+        if not isinstance(arguments, Mapping):
+            self.fault(path, f"expected the arguments of {kind!r} as a mapping, found {_shown(arguments)}")
+            return None
+        rest = dict(arguments)
+        name = rest.pop("name", None)
+        if name is not None and not (isinstance(name, str) and name.isidentifier()):
+            self.fault(f"{path}.name", f"{name!r} is not a name")
+            name = None
+        when = self._number(rest.pop("when", 1), scope, f"{path}.when", staged=False)
+        if kind in STRUCTURES:
+            for key in rest.keys() - set(STRUCTURES[kind]):
+                self.fault(f"{path}.{key}", unknown("key", key, STRUCTURES[kind]))
+            lists = tuple(
+                (key, self.items(rest.get(key, []), scope, f"{path}.{key}")) for key in STRUCTURES[kind]
+            )
+            return Item(kind, (), name, when, lists, path)
+        if kind in self.slots:
+            allowed = self.slots[kind]
+            for key in rest.keys() - allowed:
+                self.fault(f"{path}.{key}", unknown(f"argument of {kind!r},", key, sorted(allowed)))
+            values = tuple(
+                (key, self._number(value, scope, f"{path}.{key}", staged=False))
+                for key, value in rest.items()
+                if key in allowed
+            )
+            return Item(kind, values, name, when, (), path)
+        return Item(kind, self._arguments(kind, rest, scope, path), name, when, (), path)
+
+    def _arguments(
+        self, kind: str, given: Mapping[str, Any], scope: frozenset[str], path: str, *, complete: bool = True
+    ) -> Names:
+        allowed = arguments_of(kind)
+        read: list[tuple[str, Value]] = []
+        for key, value in given.items():
+            if key not in allowed:
+                self.fault(f"{path}.{key}", unknown(f"argument of {kind!r},", key, allowed))
+            elif allowed[key].words:
+                read.append((key, self._word(value, allowed[key].words, scope, f"{path}.{key}")))
+            else:
+                read.append((key, self._number(value, scope, f"{path}.{key}", staged=False)))
+        if complete:
+            for key, argument in allowed.items():
+                if argument.required and key not in given:
+                    self.fault(path, f"{kind!r} needs {key!r}{suggest(key, given)}")
+        return tuple(read)
+
+    def _word(self, value: Any, allowed: tuple[str, ...] | None, scope: frozenset[str], path: str) -> Value:
+        if allowed is None:
+            return self._number(value, scope, path, staged=False)
+        return str(value) if self._known(value, allowed, path, "choice") else allowed[0]
+
+    def _known(self, word: Any, known: Iterable[str], path: str, what: str) -> bool:
+        known = tuple(known)
+        if word in known:
+            return True
+        if not isinstance(word, str):
+            self.fault(path, f"expected a {what} by name, found {_shown(word)}")
+        else:
+            self.fault(path, unknown(what, word, known))
+        return False
+
+    def _number(self, value: Any, scope: frozenset[str], path: str, *, staged: bool) -> Value:
+        if isinstance(value, (bool, int, float)):
+            if not abs(value) < 2**40:
+                self.fault(path, f"{value} is not a number this can use; the limit is {2**40}")
+                return 1
+            return value
+        if isinstance(value, str):
+            try:
+                expression = parse(value)
+            except ExpressionError as error:
+                self.fault(path, str(error))
+                return 1
+            for name in sorted(expression.names - scope):
+                self.fault(path, unknown(f"name in {value!r},", name, sorted(scope)))
+            return 1 if expression.names - scope else expression
+        if isinstance(value, list) and value and staged:
+            return PerStage(
+                tuple(
+                    tuple(
+                        self._number(v, scope, f"{path}.{i}.{j}", staged=False) for j, v in enumerate(entry)
+                    )
+                    if isinstance(entry, list)
+                    else self._number(entry, scope, f"{path}.{i}", staged=False)
+                    for i, entry in enumerate(value)
+                )
+            )
+        self.fault(path, f"expected a number or arithmetic, found {_shown(value)}")
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a layer: its type, and whether it must be given."""
+
+    type: type
+    required: bool
+    words: tuple[str, ...] | None = None
+
+
+@cache
+def arguments_of(kind: str) -> dict[str, Argument]:
+    """What a recipe may say to the layer called `kind`, in the class's own order."""
+    layer, fixed = VOCABULARY[kind]
+    hints = get_type_hints(layer)
+    table = {}
+    for entry in fields(layer):
+        if entry.name == "channels" or entry.name in fixed:
+            continue
+        hint = hints[entry.name]
+        words = get_args(hint) if get_origin(hint) is Literal else None
+        table[entry.name] = Argument(str if words else hint, entry.default is MISSING, words)
+    return table
+
+
+def _free(value: Value) -> frozenset[str]:
+    if isinstance(value, Expression):
+        return value.names
+    if isinstance(value, PerStage):
+        inner = (v for entry in value.values for v in (entry if isinstance(entry, tuple) else (entry,)))
+        return frozenset().union(*map(_free, inner))
+    return frozenset()
+
+
+def _texts(data: Any, skip: str) -> Iterator[frozenset[str]]:
+    """The names used by every text in `data`, but for the top-level definition of `skip` itself."""
+    entries = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in entries:
+        if key == skip:
+            continue
+        if isinstance(value, str):
+            try:
+                yield parse(value).names
+            except ExpressionError:
+                continue
+        else:
+            yield from _texts(value, "")
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

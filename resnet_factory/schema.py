@@ -1,0 +1,245 @@
+"""What a model's YAML may say: plain data in, a typed and checked ModelConfig out. Knows no Hydra."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from resnet_factory.fault import ConfigError, Fault, unknown
+from resnet_factory.layers import VOCABULARY
+from resnet_factory.recipe import Reader, Recipe, Role
+
+MAX_BLOCKS = 10_000
+MAX_CHANNELS = 2**20
+"""Limits stated before anything is unrolled; the deepest published ResNet has 600 blocks."""
+
+COMMON = frozenset({"in_channels", "num_classes", "zero_init_residual", "stages", "always", "never"})
+STAGE = frozenset(
+    {
+        "in", "width", "stride", "dilation", "entry_dilation", "groups", "base_width", "depth",
+        "stage", "block", "index", "blocks", "first_block",
+    }
+)  # fmt: skip
+SLOTS = ("norm", "act", "conv", "attention", "antialias", "drop_path")
+INSIDE = COMMON | STAGE | {*SLOTS}
+
+ROLES: dict[str, Role] = {
+    "stem": Role(("layers",), COMMON | {"in", *SLOTS}, needs=("layers",), staged=False),
+    "block": Role(("pre", "body", "post"), INSIDE | {"change"}, needs=("out", "body")),
+    "shortcut": Role(
+        ("layers",),
+        INSIDE | {"out", "change"},
+        words={
+            "when": None,
+            "add": None,
+            "reads": ("input", "pre"),
+            "identity_reads": ("input", "pre"),
+        },
+        needs=("when",),
+    ),
+    "head": Role(("layers",), COMMON | {"in", *SLOTS}, needs=("layers",), staged=False),
+}
+SLOT = Role(("layers",), INSIDE | {"out", "change", "channels"}, single=True)
+
+PER_STAGE: dict[str, int] = {
+    "depths": 1, "widths": 1, "strides": 1, "dilations": 1, "groups": 1, "base_width": 1,
+}  # fmt: skip
+"""Fields that take one value for all stages or one per stage, and the least value each allows."""
+WHOLE: dict[str, tuple[int, int]] = {"in_channels": (1, 3), "num_classes": (0, 1000), "image_size": (1, 224)}
+"""Fields that take one whole number: the least allowed and the default."""
+DEFAULTS: dict[str, Any] = {"strides": 1, "dilations": 1, "groups": 1, "base_width": 64}
+
+Find = Callable[[str, str], Any]
+"""(group, name) -> the plain data of the recipe of that name, or None."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One network as its YAML says it. Equal configs say the same, whatever files they came from."""
+
+    text: str = field(repr=False)
+    """Canonical JSON of everything below: what equality and hashing look at, and what is saved."""
+    name: str = field(compare=False)
+    in_channels: int = field(compare=False)
+    num_classes: int = field(compare=False)
+    image_size: int = field(compare=False)
+    zero_init_residual: bool = field(compare=False)
+    depths: tuple[int, ...] = field(compare=False)
+    widths: tuple[int, ...] = field(compare=False)
+    strides: tuple[int, ...] = field(compare=False)
+    dilations: tuple[int, ...] = field(compare=False)
+    groups: tuple[int, ...] = field(compare=False)
+    base_width: tuple[int, ...] = field(compare=False)
+    stem: Recipe = field(compare=False, repr=False)
+    blocks: tuple[Recipe, ...] = field(compare=False, repr=False)
+    """One per stage."""
+    shortcut: Recipe = field(compare=False, repr=False)
+    head: Recipe = field(compare=False, repr=False)
+    slots: Mapping[str, Recipe] = field(compare=False, repr=False)
+    locate: Callable[[Fault], Fault] = field(default=lambda fault: fault, compare=False, repr=False)
+    """Says where a fault was written; configs that come from no file leave it as it is."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain data this was read from, names resolved: `read` gives an equal config back."""
+        data = json.loads(self.text)
+        assert isinstance(data, dict)
+        return data
+
+
+def read(
+    data: Any,
+    *,
+    name: str = "",
+    titles: Mapping[str, str] | None = None,
+    find: Find | None = None,
+    path: str = "model",
+    locate: Callable[[Fault], Fault] = lambda fault: fault,
+) -> ModelConfig:
+    """A typed config from plain data (what a composed `model` subtree holds).
+
+    `titles` names the recipes for reports, `find` looks recipes up that are given by name, `path`
+    is where the data stands in the whole config.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    faults: list[Fault] = []
+    titles = dict(titles or {})
+    if not isinstance(data, Mapping):
+        raise ConfigError([locate(Fault(path, f"expected a model (a mapping), found {data!r}"))])
+    resolved = _resolve(data, titles, find, path, faults)
+    known = ("in_channels", "num_classes", "image_size", "zero_init_residual", *PER_STAGE, *ROLES, *SLOTS)
+    for key in resolved:
+        if key not in known:
+            faults.append(Fault(f"{path}.{key}", unknown("key", str(key), known)))
+    for key in ("depths", "widths", *ROLES, *SLOTS):
+        if key not in resolved:
+            faults.append(Fault(path, f"{key!r} is missing"))
+
+    whole = {
+        key: _whole(resolved.get(key, default), least, f"{path}.{key}", faults)
+        for key, (least, default) in WHOLE.items()
+    }
+    zero_init = resolved.get("zero_init_residual", False)
+    if not isinstance(zero_init, bool):
+        faults.append(Fault(f"{path}.zero_init_residual", f"expected true or false, found {zero_init!r}"))
+    block = resolved.get("block", {})
+    lists = {key: resolved.get(key, DEFAULTS.get(key, 1)) for key in PER_STAGE} | {"block": block}
+    stages = _stages(lists, path, faults)
+    per_stage = {
+        key: _per_stage(lists[key], stages, least, f"{path}.{key}", faults)
+        for key, least in PER_STAGE.items()
+    }
+    if not faults and sum(per_stage["depths"]) > MAX_BLOCKS:
+        message = f"{sum(per_stage['depths'])} blocks in all; the limit is {MAX_BLOCKS}"
+        faults.append(Fault(f"{path}.depths", message))
+
+    slots = {key: resolved.get(key, {"layers": []}) for key in SLOTS}
+    reader = Reader({k: v for k, v in slots.items() if isinstance(v, Mapping)}, faults)
+    slot_recipes = {
+        key: reader.recipe(value, SLOT, f"{path}.{key}", titles.get(key, "")) for key, value in slots.items()
+    }
+    recipes = {
+        key: reader.recipe(resolved.get(key, {}), ROLES[key], f"{path}.{key}", titles.get(key, ""))
+        for key in ("stem", "shortcut", "head")
+        if key in resolved
+    }
+    blocks = (
+        tuple(
+            reader.recipe(b, ROLES["block"], f"{path}.block.{i}", titles.get(f"block.{i}", "block"))
+            for i, b in enumerate(block)
+        )
+        if isinstance(block, list)
+        else (reader.recipe(block, ROLES["block"], f"{path}.block", titles.get("block", "block")),) * stages
+    )
+    if faults:
+        raise ConfigError(map(locate, faults))
+    return ModelConfig(
+        text=json.dumps(resolved, sort_keys=True, separators=(",", ":")),
+        name=name,
+        zero_init_residual=zero_init,
+        blocks=blocks,
+        slots=slot_recipes,
+        locate=locate,
+        in_channels=whole["in_channels"],
+        num_classes=whole["num_classes"],
+        image_size=whole["image_size"],
+        depths=per_stage["depths"],
+        widths=per_stage["widths"],
+        strides=per_stage["strides"],
+        dilations=per_stage["dilations"],
+        groups=per_stage["groups"],
+        base_width=per_stage["base_width"],
+        stem=recipes["stem"],
+        shortcut=recipes["shortcut"],
+        head=recipes["head"],
+    )
+
+
+def _resolve(
+    data: Mapping[str, Any], titles: dict[str, str], find: Find | None, path: str, faults: list[Fault]
+) -> dict[str, Any]:
+    """Put the recipe itself wherever one is given by name."""
+
+    def named(key: str, value: Any, where: str, title: str) -> Any:
+        if not isinstance(value, str):
+            return value
+        recipe = find(key, value) if find else None
+        if recipe is None and key in SLOTS and value in VOCABULARY:
+            recipe = {"layer": value}
+        if recipe is None:
+            known = [*(find(key, "") if find else ()), *(VOCABULARY if key == "act" else ())]
+            faults.append(Fault(where, unknown(f"{key} recipe", value, known)))
+            return {"layers": []} if key != "block" else {"out": "width", "body": []}
+        titles[title] = value
+        return recipe
+
+    resolved = dict(data)
+    for key in (*ROLES, *SLOTS):
+        value = resolved.get(key)
+        if key == "block" and isinstance(value, list):
+            resolved[key] = [
+                named(key, entry, f"{path}.{key}.{i}", f"{key}.{i}") for i, entry in enumerate(value)
+            ]
+        elif key in resolved:
+            resolved[key] = named(key, value, f"{path}.{key}", key)
+    return resolved
+
+
+def _whole(value: Any, least: int, path: str, faults: list[Fault]) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        faults.append(Fault(path, f"expected a whole number, found {value!r}"))
+    elif value < least:
+        faults.append(Fault(path, f"{value} is less than {least}"))
+    elif value > MAX_CHANNELS:
+        faults.append(Fault(path, f"{value} is more than the limit of {MAX_CHANNELS}"))
+    else:
+        return value
+    return least
+
+
+def _stages(lists: Mapping[str, Any], path: str, faults: list[Fault]) -> int:
+    lengths = {key: len(value) for key, value in lists.items() if isinstance(value, list)}
+    stages = lengths.get("depths", max(lengths.values(), default=1))
+    decides = (
+        "depths" if "depths" in lengths else max(lengths, key=lambda key: lengths[key], default="depths")
+    )
+    for key, length in lengths.items():
+        if length != stages:
+            faults.append(
+                Fault(
+                    f"{path}.{key}",
+                    f"{length} entries, but {decides!r} has {stages}; give one value, or one for each stage",
+                )
+            )
+    if stages == 0:
+        faults.append(Fault(f"{path}.{decides}", "an empty list; a network has at least one stage"))
+    return stages
+
+
+def _per_stage(value: Any, stages: int, least: int, path: str, faults: list[Fault]) -> tuple[int, ...]:
+    if isinstance(value, list):
+        return tuple(_whole(v, least, f"{path}.{i}", faults) for i, v in enumerate(value))
+    return (_whole(value, least, path, faults),) * stages
