@@ -7,6 +7,7 @@ Reads the part of Hydra's defaults lists that model files use (a parent, `group:
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -97,14 +98,8 @@ def _merged(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    parts: list[tuple[int, str]] = []
-    word = ""
-    for character in f"{name}\0":
-        if word and character.isdigit() != word.isdigit():
-            parts.append((int(word), "") if word.isdigit() else (-1, word))
-            word = ""
-        word += character
-    return parts
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def catalogue(config_dir: str | None = None) -> Catalogue:

@@ -1,0 +1,7 @@
+"""The build command from a checkout: python scripts/build.py model=resnet50."""
+
+import sys
+
+from resnet_factory.cli import main
+
+raise SystemExit(main(["build", *sys.argv[1:]]))

@@ -1,0 +1,7 @@
+"""The list command from a checkout: python scripts/list.py."""
+
+import sys
+
+from resnet_factory.cli import main
+
+raise SystemExit(main(["list", *sys.argv[1:]]))

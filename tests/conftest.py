@@ -1,0 +1,49 @@
+"""What several tests share: the references made importable, golden files, the shipped models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+
+# Two workers on two cores: one thread each is faster than two, and sums come out in one order.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _declare_torchvision_operators() -> torch.library.Library:
+    """torchvision's compiled operators do not load beside a CPU build of torch; its Python needs two schemas."""
+    library = torch.library.Library("torchvision", "DEF")
+    for name, threshold in (("nms", "iou_threshold"), ("qnms", "iou_threshold")):
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(f"{name}(Tensor dets, Tensor scores, float {threshold}) -> Tensor")
+    return library
+
+
+_LIBRARY = _declare_torchvision_operators()
+"""Kept alive: the schemas go with the object."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """One flag rewrites every golden file from what the code says now."""
+    parser.addoption("--refresh-golden", action="store_true", help="rewrite tests/golden from current output")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Hold a text against tests/golden/NAME."""
+
+    def check(name: str, text: str) -> None:
+        file = GOLDEN / name
+        if request.config.getoption("--refresh-golden"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_text(encoding="utf-8")
+
+    return check

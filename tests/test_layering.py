@@ -1,0 +1,63 @@
+"""The laws about what imports what: torch only in its files, Hydra only in its file."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "resnet_factory"
+TORCH = {"builder.py", "modules.py", "summary.py", "weights.py"}
+HYDRA = {"composer.py", "cli.py"}
+
+
+def imports(file: Path) -> set[str]:
+    """Top-level packages a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: file.name)
+def test_each_library_enters_in_its_files(file: Path) -> None:
+    found = imports(file)
+    if file.name not in TORCH:
+        assert not found & {"torch", "torchinfo", "safetensors", "torchvision"}
+    if file.name not in HYDRA:
+        assert "hydra" not in found
+    assert not found & {"timm"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-c", "import resnet_factory as rf; rf.cost(rf.plan(rf.compose('resnet18')))"],
+        ["-m", "resnet_factory.cli", "describe", "model=resnet18"],
+        ["-m", "resnet_factory.cli", "list", "resnet*"],
+        ["-m", "resnet_factory.cli", "--help"],
+        ["-m", "resnet_factory.cli", "--cfg", "job"],
+        ["-m", "resnet_factory.cli", "-sc", "query=bash"],
+    ],
+    ids=lambda command: " ".join(command)[:40],
+)
+def test_no_torch_without_building(command: list[str], tmp_path: Path) -> None:
+    """Every module that a run imports is listed on standard error; torch is not among them."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COMP_LINE": "resnet-factory model=res", "COMP_POINT": "24"}
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *command],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    modules = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "resnet_factory" in modules
+    assert "torch" not in modules
+    assert not list(tmp_path.iterdir()), "nothing is written unless asked for"
