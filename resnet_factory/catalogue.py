@@ -49,16 +49,17 @@ class Catalogue:
         Raises:
             ConfigError: the files are faulty.
         """
-        chosen: dict[str, str] = {}
+        choices: dict[str, str | None] = {}
         data: dict[str, Any] = {}
-        own = list(self._lineage(name, chosen))
+        own = list(self._lineage(name, choices))
+        chosen = {group: choice for group, choice in choices.items() if choice is not None}
         for group, choice in chosen.items():
             data[group] = self._load(f"{group}/{choice}")
         for part in own:
             data = _merged(data, part)
         return schema.read(data, name=name, titles=chosen, find=self._find)
 
-    def _lineage(self, name: str, chosen: dict[str, str]) -> Iterator[dict[str, Any]]:
+    def _lineage(self, name: str, chosen: dict[str, str | None]) -> Iterator[dict[str, Any]]:
         """The model files from the root parent to `name`, noting the groups chosen on the way."""
         data = dict(self._load(name))
         for entry in data.pop("defaults", ["_self_"]):

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -145,7 +146,7 @@ def _hydra(folder: Path | None) -> Iterator[None]:
     with initialize_config_dir(conf_dir(), version_base="1.3", job_name="resnet-factory"):
         if folder is not None:
             source = GlobalHydra.instance().config_loader().get_search_path()
-            source.append("command-line", f"file://{folder}")
+            source.append("command-line", f"file://{folder}", SearchPathQuery(provider="main"))
             _reload(source)
         yield
 

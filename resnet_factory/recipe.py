@@ -91,7 +91,9 @@ class Reader:
         self.faults = faults
         self.slots = {name: self._signature(data) for name, data in slots.items()}
 
-    def _signature(self, data: Mapping[str, Any]) -> frozenset[str]:
+    def _signature(self, data: Mapping[str, Any]) -> frozenset[str] | None:
+        if data.get("layers") == []:
+            return None  # an empty slot vanishes, whatever it is called with
         if isinstance(data.get("layer"), str):
             return frozenset(arguments_of(data["layer"])) if data["layer"] in VOCABULARY else frozenset()
         return frozenset(key for key in data if key != "layers")
@@ -219,6 +221,8 @@ class Reader:
             return Item(kind, (), name, when, lists, path)
         if kind in self.slots:
             allowed = self.slots[kind]
+            if allowed is None:
+                allowed = frozenset(rest)
             for key in rest.keys() - allowed:
                 self.fault(f"{path}.{key}", unknown(f"argument of {kind!r},", key, sorted(allowed)))
             values = tuple(

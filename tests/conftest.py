@@ -18,11 +18,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _declare_torchvision_operators() -> torch.library.Library:
-    """torchvision's compiled operators do not load beside a CPU build of torch; its Python needs two schemas."""
-    library = torch.library.Library("torchvision", "DEF")
+    """What torchvision's Python needs where its compiled operators do not load: two schemas."""
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name, threshold in (("nms", "iou_threshold"), ("qnms", "iou_threshold")):
         if not hasattr(torch.ops.torchvision, name):
-            library.define(f"{name}(Tensor dets, Tensor scores, float {threshold}) -> Tensor")
+            library.define(f"{name}(Tensor dets, Tensor scores, float {threshold}) -> Tensor")  # type: ignore[no-untyped-call]
     return library
 
 

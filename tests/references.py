@@ -1,4 +1,4 @@
-"""The reference networks: which of ours stands for which of torchvision's and timm's, and how to make theirs."""
+"""The reference networks: their exact figures, random values for them, and how their keys are hashed."""
 
 from __future__ import annotations
 

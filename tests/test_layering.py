@@ -51,7 +51,8 @@ def test_each_library_enters_in_its_files(file: Path) -> None:
 )
 def test_no_torch_without_building(command: list[str], tmp_path: Path) -> None:
     """Every module that a run imports is listed on standard error; torch is not among them."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COMP_LINE": "resnet-factory model=res", "COMP_POINT": "24"}
+    typed = {"COMP_LINE": "resnet-factory model=res", "COMP_POINT": "24"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **typed}
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *command],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,

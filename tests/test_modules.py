@@ -41,7 +41,9 @@ def test_copies_and_casts(name: str, image: torch.Tensor) -> None:
     with torch.no_grad():
         expected = network(image)
         assert torch.equal(copy.deepcopy(network)(image), expected)
-        last = network.to(memory_format=torch.channels_last)(image.to(memory_format=torch.channels_last))
+        last = network.to(memory_format=torch.channels_last)(  # type: ignore[call-overload]
+            image.to(memory_format=torch.channels_last)
+        )
         torch.testing.assert_close(last, expected, rtol=1e-3, atol=1e-4)
         assert network.to(torch.bfloat16)(image.bfloat16()).dtype == torch.bfloat16
 
@@ -75,7 +77,7 @@ def test_replaced_children_take_effect(image: torch.Tensor) -> None:
         network.get_submodule("layer1.0").bn1 = nn.Identity()
         assert not torch.equal(network(image), before)
     names = [name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)]
-    converted = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     assert all(isinstance(converted.get_submodule(name), nn.SyncBatchNorm) for name in names)
 
 

@@ -20,7 +20,7 @@ def test_network_equals_torchvisions(name: str) -> None:
     assert (cost.params, cost.macs) == (facts["params"], facts["macs"])
 
     torch.manual_seed(7)
-    reference = models.get_model(name)
+    reference = getattr(models, name)()
     torch.manual_seed(7)
     ours = rf.build(plan)
     theirs, mine = reference.state_dict(), ours.state_dict()
@@ -51,7 +51,7 @@ def test_zero_init_residual_equals_torchvisions() -> None:
 
 
 def test_dilation_equals_torchvisions() -> None:
-    """The first block of a dilated stage keeps the previous dilation, as replace_stride_with_dilation does."""
+    """The first block of a dilated stage keeps the previous dilation (replace_stride_with_dilation)."""
     reference = models.resnet50(replace_stride_with_dilation=[False, True, True])
     ours = rf.create_model("resnet50", "model.strides=[1,2,1,1]", "model.dilations=[1,1,2,4]")
     randomise(reference)

@@ -70,7 +70,10 @@ def test_first_line_says_what_it_is(file: Path) -> None:
     assert len(first) > 10
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20", "plain20", "preact_resnet50", "resnet50d"])
+TEXTS = ["resnet18", "resnet50", "resnet20", "plain20", "preact_resnet50", "resnet50d"]
+
+
+@pytest.mark.parametrize("name", TEXTS)
 def test_plan_text(name: str, golden: Callable[[str, str], None]) -> None:
     plan = rf.plan(catalogue().config(name))
     golden(f"plan_{name}.txt", f"{plan}\n")
