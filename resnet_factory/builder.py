@@ -4,21 +4,45 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
+from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from resnet_factory import layers
 from resnet_factory.composer import compose
 from resnet_factory.modules import module
-from resnet_factory.nodes import Chain, Gate, Node, Plan, Residual
+from resnet_factory.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select
 from resnet_factory.planner import plan as make_plan
 
-Step = str | tuple[str, tuple["Step", ...], tuple["Step", ...]]
-"""A child to run by name, or ("add", body, shortcut), or ("gate", layers, ())."""
+
+class Add(NamedTuple):
+    """body(x) + shortcut(x)."""
+
+    body: tuple[Step, ...]
+    shortcut: tuple[Step, ...]
+
+
+class Times(NamedTuple):
+    """x * gate(x)."""
+
+    gate: tuple[Step, ...]
+
+
+class Weigh(NamedTuple):
+    """The parts of x, weighted by what `gate` makes of their sum, and summed."""
+
+    gate: tuple[Step, ...]
+    parts: int
+    groups: int
+
+
+Step = str | Add | Times | Weigh
+"""What a block runs next: a child, by name, or a combination of runs."""
 
 
 class Block(nn.Module):
-    """Runs its children in the order its plan says: chains, body(x) + shortcut(x), x * gate(x).
+    """Runs its children in the order its plan says: in a row, summed, gated or selected.
 
     Every child is a registered module found by its name, so replacing one takes effect.
     """
@@ -36,21 +60,41 @@ class Block(nn.Module):
         for step in steps:
             if isinstance(step, str):
                 x = getattr(self, step)(x)
-            elif step[0] == "add":
-                x = self._run(step[1], x) + self._run(step[2], x)
+            elif isinstance(step, Add):
+                x = self._run(step.body, x) + self._run(step.shortcut, x)
+            elif isinstance(step, Times):
+                x = x * self._run(step.gate, x)
             else:
-                x = x * self._run(step[1], x)
+                batch, channels, height, width = x.shape
+                x = x.reshape(batch, step.parts, channels // step.parts, height, width)
+                weights = self._run(step.gate, x.sum(dim=1))
+                if step.parts == 1:
+                    weights = torch.sigmoid(weights)
+                else:
+                    weights = weights.view(batch, step.groups, step.parts, -1).transpose(1, 2).softmax(dim=1)
+                x = (x * weights.reshape(batch, step.parts, -1, 1, 1)).sum(dim=1)
         return x
 
 
-class Gated(nn.Sequential):
-    """x * layers(x), for example squeeze-and-excitation."""
+class Parallel(nn.Module):
+    """Chains side by side: their outputs concatenated as channels."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        x = input
-        for part in self:
-            x = part(x)
-        return input * x
+    def __init__(self, branches: list[nn.Module], *, split: bool, linked: int) -> None:
+        super().__init__()
+        for i, branch in enumerate(branches):
+            self.add_module(str(i), branch)
+        self.split, self.linked = split, linked
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = list(self.children())
+        shares = x.chunk(len(branches), 1) if self.split else [x] * len(branches)
+        outputs: list[Tensor] = []
+        for i, (branch, share) in enumerate(zip(branches, shares, strict=True)):
+            outputs.append(branch(outputs[-1] + share if 0 < i < self.linked else share))
+        return torch.cat(outputs, 1)
+
+    def extra_repr(self) -> str:
+        return f"split={self.split}, linked={self.linked}"
 
 
 class Network(nn.Sequential):
@@ -96,17 +140,21 @@ def _children(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]]:
                 beside, short = _children(shortcut)
                 inside, main = _children(body)
                 children |= inside | beside
-                steps.append(("add", main, short))
+                steps.append(Add(main, short))
             case Gate(gate=gate):
                 inside, main = _children(gate)
                 children |= inside
-                steps.append(("gate", main, ()))
+                steps.append(Times(main))
+            case Select(gate=gate, parts=parts, groups=groups):
+                inside, main = _children(gate)
+                children |= inside
+                steps.append(Weigh(main, parts, groups))
             case Chain():
                 inside, main = _children(child)
                 children |= inside
                 steps.extend(main)
             case _:
-                raise AssertionError("a planned layer always has a name")
+                raise AssertionError("planned layers and branches always have a name")
     return children, tuple(steps)
 
 
@@ -114,9 +162,9 @@ def _module(node: Node) -> nn.Module:
     match node:
         case layers.Layer():
             return module(node)
-        case Gate(gate=gate):
-            return Gated(OrderedDict(_children(gate)[0]))
-        case Residual():
+        case Branches(branches=branches, split=split, linked=linked):
+            return Parallel([_module(branch) for branch in branches], split=split, linked=linked)
+        case Residual() | Gate() | Select():
             return Block(*_children(Chain((("", node),))))
         case Chain():
             children, steps = _children(node)

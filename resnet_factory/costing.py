@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from resnet_factory.fault import ConfigError, Fault
 from resnet_factory.layers import FLAT, MAP, Layer
-from resnet_factory.nodes import Chain, Gate, Node, Plan, Residual, describe, join
+from resnet_factory.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select, describe, join
 
 CONVENTION = (
     "MACs: one per multiply-add of convolution and linear layers; norm, activation and pooling 0. "
@@ -87,6 +87,10 @@ class Cost:
         meter, rows = _Meter(), [self.sections[0]]
         _, size, form = meter.chain(self.plan.stem, self.image[1:], MAP)
         for stage in self.plan.stages:
+            if stage.transition.children:
+                tally, size, form = meter.measure(stage.transition, size, form)
+                channels = stage.blocks[0].in_channels
+                rows.append(Row(f"{stage.name}.transition", "", 1, (channels, *size), tally))
             for i, block in enumerate(stage.blocks):
                 tally, size, form = meter.measure(block.node, size, form)
                 rows.append(Row(f"{stage.name}.{i}", block.kind, 1, (block.out_channels, *size), tally))
@@ -127,7 +131,7 @@ def _cost(plan: Plan, image: tuple[int, int, int]) -> Cost:
     channels = out_channels(plan.stem, channels)
     add("stem", "", 1, tally)
     for stage in plan.stages:
-        whole = NOTHING
+        whole, size, form = meter.measure(stage.transition, size, form)
         for block in stage.blocks:
             tally, size, form = meter.measure(block.node, size, form)
             whole = whole.plus(tally)
@@ -163,6 +167,11 @@ def out_channels(node: Node, channels: int) -> int:
             return out_channels(body, channels)
         case Gate():
             return channels
+        case Select(parts=parts):
+            return channels // parts
+        case Branches(branches=branches, split=split):
+            share = channels // len(branches) if split else channels
+            return sum(out_channels(branch, share) for branch in branches)
 
 
 class _TooSmall(Exception):  # noqa: N818 - becomes a Fault
@@ -196,6 +205,17 @@ class _Meter:
                 result = tally.plus(other), after, form_after
             case Gate(gate=gate):
                 result = self.chain(gate, size, form)[0], size, form
+            case Select(gate=gate):
+                result = self.chain(gate, size, form)[0], size, form
+            case Branches(branches=branches):
+                results = [self.chain(branch, size, form) for branch in branches]
+                sizes = {after for _, after, _ in results}
+                if len(sizes) > 1:
+                    raise _TooSmall(f"the branches give maps of different sizes: {sorted(sizes)}")
+                total = NOTHING
+                for tally, _, _ in results:
+                    total = total.plus(tally)
+                result = total, *results[0][1:]
         self.seen[key] = result
         return result
 
@@ -235,5 +255,8 @@ def _layer_rows(node: Node, size: Size, prefix: str, form: str, meter: _Meter) -
         case Residual(body=body, shortcut=shortcut):
             yield from _layer_rows(body, size, prefix, form, meter)
             yield from _layer_rows(shortcut, size, prefix, form, meter)
-        case Gate(gate=gate):
+        case Gate(gate=gate) | Select(gate=gate):
             yield from _layer_rows(gate, size, prefix, form, meter)
+        case Branches(branches=branches):
+            for i, branch in enumerate(branches):
+                yield from _layer_rows(branch, size, join(prefix, str(i)), form, meter)

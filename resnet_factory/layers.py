@@ -138,6 +138,85 @@ class Conv(Layer):
 
 
 @dataclass(frozen=True, slots=True)
+class StandardizedConv(Conv):
+    """Convolution whose weight is standardised per output channel (Qiao et al. 2019; timm StdConv2d)."""
+
+    eps: float = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledConv(Conv):
+    """Scaled weight standardisation with a gain (Brock et al. 2021a; timm ScaledStdConv2d).
+
+    The standardised weight is multiplied by gamma / sqrt(fan-in) and by a trained gain per channel.
+    """
+
+    eps: float = 1e-5
+    gamma: float = 1.0
+
+    def params(self) -> int:
+        return self.kernel * self.kernel * self.channels // self.groups * self.to + (1 + self.bias) * self.to
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelConv(Layer):
+    """One-dimensional convolution along the channels of a 1x1 map (ECA, Wang et al. 2019): k weights."""
+
+    kernel: int
+
+    family: ClassVar[str] = "conv"
+    takes: ClassVar[tuple[str, ...]] = (POINT,)
+    counted: ClassVar[bool] = True
+
+    def params(self) -> int:
+        return self.kernel
+
+    def macs(self, area: int) -> int:
+        return area * self.channels * self.kernel
+
+    def valid(self) -> bool:
+        return (self.kernel > 0) & (self.kernel % 2 == 1)
+
+    def faults(self) -> Iterator[Fault]:
+        yield from _at_least(self, 1, "kernel")
+        if self.kernel % 2 == 0:
+            yield "kernel", f"{self.kernel} is even; {self.kernel - 1} or {self.kernel + 1} would do"
+
+
+@dataclass(frozen=True, slots=True)
+class BlurPool(Layer):
+    """Fixed binomial filter [1 2 1]² / 16 on a reflected border, then the stride (Zhang 2019).
+
+    Counted as the depthwise convolution it is; it has no parameters.
+    """
+
+    stride: int = 2
+
+    family: ClassVar[str] = "blur"
+    numbered: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = (MAP,)
+    counted: ClassVar[bool] = True
+
+    @property
+    def step(self) -> int:
+        return self.stride
+
+    def size(self, side: int) -> int:
+        # The border is (stride + 1) // 2 wide (timm get_padding); a map that small has nothing to reflect.
+        border = (self.stride + 1) // 2
+        return window(side, 3, self.stride, border) * (side > border)
+
+    def macs(self, area: int) -> int:
+        return area * self.channels * 9
+
+    def valid(self) -> bool:
+        return self.stride > 0
+
+    def faults(self) -> Iterator[Fault]:
+        yield from _at_least(self, 1, "stride")
+
+
+@dataclass(frozen=True, slots=True)
 class Linear(Layer):
     """Fully connected layer."""
 
@@ -224,6 +303,31 @@ class GroupNorm(Norm):
             )
 
 
+@dataclass(frozen=True, slots=True)
+class LayerNorm(Norm):
+    """Layer normalisation over the channels of each position (Ba et al. 2016; ConvNeXt's LayerNorm2d)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvoNorm(GroupNorm):
+    """EvoNorm-S0 (Liu et al. 2020), norm and nonlinearity in one; `act: false` leaves a plain affine."""
+
+    act: bool = True
+
+    def params(self) -> int:
+        return (2 + self.act) * self.channels
+
+
+@dataclass(frozen=True, slots=True)
+class FilterResponseNorm(Norm):
+    """Filter response normalisation with its thresholded unit (Singh & Krishnan 2019)."""
+
+    act: bool = True
+
+    def params(self) -> int:
+        return (2 + self.act) * self.channels
+
+
 # Activation -------------------------------------------------------------------------------------
 
 ActivationName = Literal[
@@ -291,11 +395,18 @@ class MaxPool(Pool):
 
 @dataclass(frozen=True, slots=True)
 class AvgPool(Pool):
-    """Mean over a window; `count_include_pad` says whether padding counts as zeros in the mean."""
+    """Mean over a window; `count_include_pad` says whether padding counts as zeros in the mean.
+
+    `extend` adds that many zeros behind the far edges first: TensorFlow's SAME for kernel 2, stride 1.
+    """
 
     count_include_pad: bool = True
+    extend: int = 0
 
     family: ClassVar[str] = "avgpool"
+
+    def size(self, side: int) -> int:
+        return Pool.size(self, side + self.extend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +467,50 @@ class ZeroPad(Layer):
 
 
 @dataclass(frozen=True, slots=True)
+class Border(Layer):
+    """A border of zeros, `width` wide, around the map."""
+
+    width: int = 1
+
+    family: ClassVar[str] = "border"
+    numbered: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = (MAP,)
+
+    def size(self, side: int) -> int:
+        return side + 2 * self.width
+
+    def valid(self) -> bool:
+        return self.width >= 0
+
+    def faults(self) -> Iterator[Fault]:
+        yield from _at_least(self, 0, "width")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale(Layer):
+    """A trained factor: one per channel (LayerScale, Touvron et al. 2021) or one alone (SkipInit, ReZero)."""
+
+    init: float = 0.0
+    per: Literal["channel", "layer"] = "channel"
+
+    family: ClassVar[str] = "scale"
+    takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+
+    def params(self) -> int:
+        return self.channels if self.per == "channel" else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Multiply(Layer):
+    """A fixed factor."""
+
+    by: float
+
+    family: ClassVar[str] = "multiply"
+    takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+
+
+@dataclass(frozen=True, slots=True)
 class Identity(Layer):
     """Nothing; keeps a place (and an index) in a list."""
 
@@ -399,19 +554,44 @@ class DropPath(Dropout):
     takes: ClassVar[tuple[str, ...]] = (MAP,)
 
 
+@dataclass(frozen=True, slots=True)
+class DropBlock(Dropout):
+    """Drop squares of `block` x `block` positions while training (Ghiasi et al. 2018; timm's drop_block_2d).
+
+    `gamma` scales how many squares are seeded.
+    """
+
+    block: int = 7
+    gamma: float = 1.0
+
+    family: ClassVar[str] = "drop_block"
+    takes: ClassVar[tuple[str, ...]] = (MAP,)
+
+
 VOCABULARY: dict[str, tuple[type[Layer], dict[str, Any]]] = {
     "conv2d": (Conv, {}),
+    "standardized_conv": (StandardizedConv, {}),
+    "scaled_conv": (ScaledConv, {}),
+    "channel_conv": (ChannelConv, {}),
     "linear": (Linear, {}),
     "batch_norm": (BatchNorm, {}),
     "group_norm": (GroupNorm, {}),
+    "layer_norm": (LayerNorm, {}),
+    "evo_norm": (EvoNorm, {}),
+    "filter_response_norm": (FilterResponseNorm, {}),
     "max_pool": (MaxPool, {}),
     "avg_pool": (AvgPool, {}),
+    "blur_pool": (BlurPool, {}),
     "global_pool": (GlobalPool, {}),
     "flatten": (Flatten, {}),
     "zero_pad": (ZeroPad, {}),
+    "border": (Border, {}),
+    "scale": (Scale, {}),
+    "multiply": (Multiply, {}),
     "identity": (Identity, {}),
     "dropout": (Dropout, {}),
     "stochastic_depth": (DropPath, {}),
+    "block_dropout": (DropBlock, {}),
     **{name: (Activation, {"function": name}) for name in ActivationName.__args__},  # type: ignore[attr-defined]
 }
 """The word a recipe uses -> the class and the arguments the word itself fixes."""

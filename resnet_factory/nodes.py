@@ -33,7 +33,33 @@ class Gate:
     gate: Chain
 
 
-Node = Layer | Chain | Residual | Gate
+@dataclass(frozen=True, slots=True)
+class Select:
+    """sum_i w_i * x_i: `parts` equal parts of x's channels, weighted by what `gate` makes of their sum.
+
+    The weights are a softmax over the parts, in each of `groups` groups; a sigmoid where there is one
+    part (split attention, Zhang et al. 2020, eq. 3; selective kernels, Li et al. 2019, eq. 5).
+    """
+
+    gate: Chain
+    parts: int
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """Parallel chains, their outputs side by side as channels.
+
+    With `split`, each reads its share of the channels instead of all. Of the first `linked` branches,
+    each also adds what the one before it gave to its input (Res2Net, Gao et al. 2019, eq. 1).
+    """
+
+    branches: tuple[Chain, ...]
+    split: bool = False
+    linked: int = 0
+
+
+Node = Layer | Chain | Residual | Gate | Select | Branches
 
 
 class Leaf(NamedTuple):
@@ -64,14 +90,17 @@ class Stage:
 
     name: str
     blocks: tuple[Block, ...]
+    transition: Chain = Chain()
+    """Layers before the first block; most networks have none."""
 
     @property
     def node(self) -> Chain:
         """The stage as one chain, its blocks named by their index."""
-        return Chain(tuple((str(i), block.node) for i, block in enumerate(self.blocks)))
+        before = (("transition", self.transition),) if self.transition.children else ()
+        return Chain(before + tuple((str(i), block.node) for i, block in enumerate(self.blocks)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """A whole network: stem, stages, head. Equal networks have equal plans, hashes and ids."""
 
@@ -106,6 +135,9 @@ class Plan:
     def __hash__(self) -> int:
         return self._hash
 
+    def __repr__(self) -> str:
+        return f"<Plan {self.name or 'unnamed'} {self.id}>"
+
     def __str__(self) -> str:
         head = f"{self.name or 'plan'} {self.id}: {self.in_channels} channels in"
         return "\n".join([head, *text_of(self.root)])
@@ -125,8 +157,11 @@ def walk(node: Node, prefix: str = "") -> Iterator[Leaf]:
         case Residual(body=body, shortcut=shortcut):
             yield from walk(body, prefix)
             yield from walk(shortcut, prefix)
-        case Gate(gate=gate):
+        case Gate(gate=gate) | Select(gate=gate):
             yield from walk(gate, prefix)
+        case Branches(branches=branches):
+            for i, branch in enumerate(branches):
+                yield from walk(branch, join(prefix, str(i)))
         case Layer():
             yield Leaf(prefix, node)
 
@@ -146,6 +181,14 @@ def text_of(node: Node, prefix: str = "", depth: int = 0) -> Iterator[str]:
         case Gate(gate=gate):
             yield f"{indent}{prefix}: x *"
             yield from text_of(gate, prefix, depth + 1)
+        case Select(gate=gate, parts=parts, groups=groups):
+            yield f"{indent}{prefix}: select {parts} parts, {groups} groups"
+            yield from text_of(gate, prefix, depth + 1)
+        case Branches(branches=branches, split=split, linked=linked):
+            how = (" split" if split else "") + (f" linked={linked}" if linked else "")
+            for i, branch in enumerate(branches):
+                yield f"{indent}{prefix}: branch {i}{how}" + ("" if branch.children else " (identity)")
+                yield from text_of(branch, join(prefix, str(i)), depth + 1)
         case Layer():
             yield f"{indent}{prefix}: {describe(node)}"
 

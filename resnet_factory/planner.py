@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from resnet_factory.arithmetic import Expression, ExpressionError
 from resnet_factory.fault import ConfigError, Fault, one_of
 from resnet_factory.layers import MAP, POINT, VOCABULARY, Layer
-from resnet_factory.nodes import Block, Chain, Gate, Node, Plan, Residual, Stage
+from resnet_factory.nodes import Block, Branches, Chain, Gate, Node, Plan, Residual, Select, Stage
 from resnet_factory.recipe import Item, PerStage, Recipe, Value, arguments_of
 from resnet_factory.schema import MAX_CHANNELS, ModelConfig
 
@@ -71,6 +71,7 @@ class _Planner:
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
         self.faults: dict[Fault, None] = {}
+        self.strides, self.dilations = config.strides, config.dilations
 
     def fault(self, path: str, message: str) -> None:
         self.faults[Fault(path, message)] = None
@@ -89,6 +90,7 @@ class _Planner:
         names = Namer()
         try:
             stem, signal = self.section(config.stem, config.in_channels, scope, names)
+            self.dilate(signal.step)
             channels, stages = signal.channels, []
             for stage, _ in enumerate(config.depths):
                 names.taken.add(f"layer{stage + 1}")
@@ -102,6 +104,27 @@ class _Planner:
             config.in_channels, Chain(stem), tuple(stages), Chain(head), config.name, config.image_size
         )
 
+    def dilate(self, shrunk: int) -> None:
+        """Turn the strides beyond `output_stride` into dilation (Chen et al. 2017, section 3.1)."""
+        wanted = self.config.output_stride
+        if wanted is None:
+            return
+        strides, dilations, factor = [], [], 1
+        for stride, dilation in zip(self.strides, self.dilations, strict=True):
+            if shrunk >= wanted:
+                factor, kept = factor * stride, 1
+            else:
+                shrunk, kept = shrunk * stride, stride
+            strides.append(kept)
+            dilations.append(dilation * factor)
+        if shrunk > wanted:
+            path = "model.output_stride"
+            self.fault(
+                path, f"the network shrinks the map by {shrunk} before its strides can become dilation"
+            )
+            raise _Broken
+        self.strides, self.dilations = tuple(strides), tuple(dilations)
+
     def section(self, recipe: Recipe, channels: int, scope: Scope, names: Namer) -> tuple[Children, Signal]:
         """The stem or the head."""
         inner = {**scope, "in": channels}
@@ -112,7 +135,6 @@ class _Planner:
         config = self.config
         recipe = config.blocks[stage]
         depth = config.depths[stage]
-        before = sum(config.depths[:stage])
         scope: Scope = {
             **outer,
             "width": config.widths[stage],
@@ -124,26 +146,41 @@ class _Planner:
         }
         repeats = not self.positional(recipe)
         blocks: list[Block] = []
+        stride = self.strides[stage]
+        entry = {**scope, **self.position(stage, 0), "in": channels, "stride": stride}
+        transition, signal = self.expand(
+            config.transition.items("layers"), Signal(channels), entry, Namer(indexed=True)
+        )
+        if stride % signal.step:
+            self.fault(
+                f"{config.transition.path}.layers",
+                f"the transition shrinks the map by {signal.step}, but the stage's stride is {stride}",
+            )
+            raise _Broken
+        channels, stride = signal.channels, stride // signal.step
         for block in range(depth):
             first = block == 0
             if repeats and block > 1 and blocks[-1].in_channels == channels:
                 blocks.append(blocks[-1])
                 continue
-            dilation = config.dilations[stage]
-            inner = {
-                **scope,
-                "in": channels,
-                "stride": config.strides[stage] if first else 1,
-                "dilation": dilation,
-                # The first block still works at the dilation of the map it reads (torchvision, timm).
-                "entry_dilation": config.dilations[max(stage - 1, 0)] if first else dilation,
-                "first_block": int(first),
-                "block": block,
-                "index": before + block,
-            }
-            blocks.append(self.block(recipe, inner))
+            here = {"in": channels, "stride": stride if first else 1}
+            blocks.append(self.block(recipe, {**scope, **self.position(stage, block), **here}))
             channels = blocks[-1].out_channels
-        return Stage(f"layer{stage + 1}", tuple(blocks))
+        return Stage(f"layer{stage + 1}", tuple(blocks), Chain(transition))
+
+    def position(self, stage: int, block: int) -> Scope:
+        """What differs from block to block of one stage."""
+        dilations, depths = self.dilations, self.config.depths
+        before = stage - 1 if block == 0 and stage and self.config.first_dilation == "previous" else stage
+        return {
+            "dilation": dilations[stage],
+            # The first block still works at the dilation of the map it reads (torchvision, timm).
+            "entry_dilation": dilations[before],
+            "first_block": int(block == 0),
+            "block": block,
+            "index": sum(depths[:stage]) + block,
+            "previous_depth": depths[stage - 1] if stage else 0,
+        }
 
     def positional(self, recipe: Recipe) -> bool:
         """Whether a block's layers depend on which block of the stage it is."""
@@ -347,12 +384,18 @@ class _Planner:
 
     def structure(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
         lists = dict(item.lists)
+        given = {
+            name: self.whole(self.value(value, scope, f"{item.path}.{name}"), f"{item.path}.{name}")
+            for name, value in item.arguments
+        }
+        if item.kind == "branches":
+            return self.branches(item, given, signal, scope, names)
         name = "" if item.name is None else self.take(item, names, "", False)
         inner = names if item.name is None else Namer(indexed=True)
         if item.kind == "residual":
             inner = names if item.name is None else Namer()
             body, after = self.expand(lists["body"], signal, scope, inner)
-            shortcut, other = self.expand(lists["shortcut"], signal, scope, inner)
+            shortcut, other = self.expand(lists.get("shortcut", ()), signal, scope, inner)
             if after != other:
                 self.fault(
                     item.path,
@@ -362,7 +405,12 @@ class _Planner:
                 raise _Broken
             node: Node = Residual(Chain(body), Chain(shortcut))
             return ((name, Chain((("", node),)) if name else node),), after
-        children, after = self.expand(lists["layers"], signal, scope, inner)
+        parts = given.get("parts", 1)
+        if parts < 1 or signal.channels % parts:
+            self.fault(f"{item.path}.parts", f"{signal.channels} channels cannot be split into {parts} parts")
+            raise _Broken
+        summed = Signal(signal.channels // parts, signal.step, signal.form)
+        children, after = self.expand(lists["layers"], summed, scope, inner)
         if item.kind == "chain":
             return (((name, Chain(children)),) if name else children), after
         if after.channels != signal.channels or after.form not in (signal.form, POINT):
@@ -372,7 +420,39 @@ class _Planner:
                 f"but its layers end in {after.channels}",
             )
             raise _Broken
+        if item.kind == "select":
+            return ((name, Select(Chain(children), parts, given["groups"])),), summed
         return ((name, Gate(Chain(children))),), signal
+
+    def branches(
+        self, item: Item, given: dict[str, int], signal: Signal, scope: Scope, names: Namer
+    ) -> tuple[Children, Signal]:
+        lists = dict(item.lists)
+        plans = [lists["each"]] * given["count"] + ([lists["last"]] if "last" in lists else [])
+        share = signal.channels
+        if given["split"] and plans:
+            share //= len(plans)
+        if not plans or (given["split"] and signal.channels % len(plans)):
+            message = f"{signal.channels} channels cannot be split over {len(plans)} branches"
+            self.fault(f"{item.path}.count", message if plans else "0 branches; at least 1 is needed")
+            raise _Broken
+        made: list[Chain] = []
+        ends: list[Signal] = []
+        for i, items in enumerate(plans):
+            entry = Signal(share, signal.step, signal.form)
+            children, end = self.expand(items, entry, {**scope, "branch": i}, Namer(indexed=True))
+            made.append(Chain(children))
+            ends.append(end)
+        if len({(end.step, end.form) for end in ends}) > 1:
+            self.fault(item.path, "the branches end at different strides; they cannot stand side by side")
+            raise _Broken
+        if given["cascade"] and any(end.channels != share for end in ends[: given["count"] - 1]):
+            self.fault(item.path, f"a cascade adds each branch to the next; all must keep {share} channels")
+            raise _Broken
+        name = self.take(item, names, "branches", True)
+        linked = given["count"] if given["cascade"] else 0
+        node = Branches(tuple(made), bool(given["split"]), linked)
+        return ((name, node),), Signal(sum(end.channels for end in ends), ends[0].step, ends[0].form)
 
 
 def pre_channels(pre: Children, arrives: int) -> int:

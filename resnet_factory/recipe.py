@@ -16,12 +16,26 @@ from resnet_factory.arithmetic import Expression, ExpressionError, Number, parse
 from resnet_factory.fault import Fault, one_of, suggest, unknown
 from resnet_factory.layers import VOCABULARY
 
-STRUCTURES: dict[str, tuple[str, ...]] = {
-    "chain": ("layers",),
-    "gate": ("layers",),
-    "residual": ("body", "shortcut"),
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """An item that holds lists: which ones, and its arguments with their defaults (None: must be given)."""
+
+    lists: tuple[str, ...]
+    arguments: Mapping[str, Number | None] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    """Further names its lists may use."""
+
+
+STRUCTURES: dict[str, Structure] = {
+    "chain": Structure(("layers",)),  # layers in a row
+    "residual": Structure(("body", "shortcut")),  # body(x) + shortcut(x)
+    "gate": Structure(("layers",)),  # x * layers(x)
+    "select": Structure(("layers",), {"parts": None, "groups": 1}),  # parts of x, weighted and summed
+    "branches": Structure(  # `count` times `each` and once `last`, side by side
+        ("each", "last"), {"count": None, "split": 0, "cascade": 0}, ("branch",)
+    ),
 }
-"""Items that hold lists: layers in a row; x * f(x); body(x) + shortcut(x)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +227,7 @@ class Reader:
             name = None
         when = self._number(rest.pop("when", 1), scope, f"{path}.when", staged=False)
         if kind in STRUCTURES:
-            for key in rest.keys() - set(STRUCTURES[kind]):
-                self.fault(f"{path}.{key}", unknown("key", key, STRUCTURES[kind]))
-            lists = tuple(
-                (key, self.items(rest.get(key, []), scope, f"{path}.{key}")) for key in STRUCTURES[kind]
-            )
-            return Item(kind, (), name, when, lists, path)
+            return self._structure(kind, rest, name, when, scope, path)
         if kind in self.slots:
             allowed = self.slots[kind]
             if allowed is None:
@@ -232,6 +241,37 @@ class Reader:
             )
             return Item(kind, values, name, when, (), path)
         return Item(kind, self._arguments(kind, rest, scope, path), name, when, (), path)
+
+    def _structure(
+        self,
+        kind: str,
+        given: Mapping[str, Any],
+        name: str | None,
+        when: Value,
+        scope: frozenset[str],
+        path: str,
+    ) -> Item:
+        structure = STRUCTURES[kind]
+        known = (*structure.lists, *structure.arguments)
+        for key in given:
+            if key not in known:
+                self.fault(f"{path}.{key}", unknown("key", key, known))
+        for key, default in structure.arguments.items():
+            if default is None and key not in given:
+                self.fault(path, f"{kind!r} needs {key!r}{suggest(key, given)}")
+        values = {**structure.arguments, **given}
+        arguments = tuple(
+            (key, self._number(values[key], scope, f"{path}.{key}", staged=False))
+            for key in structure.arguments
+            if values[key] is not None
+        )
+        inner = scope | set(structure.names)
+        lists = tuple(
+            (key, self.items(given[key], inner, f"{path}.{key}")) for key in structure.lists if key in given
+        )
+        if structure.lists[0] not in given:
+            self.fault(path, f"{kind!r} needs {structure.lists[0]!r}{suggest(structure.lists[0], given)}")
+        return Item(kind, arguments, name, when, lists, path)
 
     def _arguments(
         self, kind: str, given: Mapping[str, Any], scope: frozenset[str], path: str, *, complete: bool = True

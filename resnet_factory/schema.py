@@ -19,10 +19,10 @@ COMMON = frozenset({"in_channels", "num_classes", "zero_init_residual", "stages"
 STAGE = frozenset(
     {
         "in", "width", "stride", "dilation", "entry_dilation", "groups", "base_width", "depth",
-        "stage", "block", "index", "blocks", "first_block",
+        "stage", "block", "index", "blocks", "first_block", "previous_depth",
     }
 )  # fmt: skip
-SLOTS = ("norm", "act", "conv", "attention", "antialias", "drop_path")
+SLOTS = ("norm", "act", "conv", "stem_pool", "attention", "antialias", "drop_path", "drop_block", "gain")
 INSIDE = COMMON | STAGE | {*SLOTS}
 
 ROLES: dict[str, Role] = {
@@ -39,6 +39,7 @@ ROLES: dict[str, Role] = {
         },
         needs=("when",),
     ),
+    "transition": Role(("layers",), INSIDE),
     "head": Role(("layers",), COMMON | {"in", *SLOTS}, needs=("layers",), staged=False),
 }
 SLOT = Role(("layers",), INSIDE | {"out", "change", "channels"}, single=True)
@@ -66,6 +67,10 @@ class ModelConfig:
     num_classes: int = field(compare=False)
     image_size: int = field(compare=False)
     zero_init_residual: bool = field(compare=False)
+    output_stride: int | None = field(compare=False)
+    """Where the whole network has shrunk the map by this, further strides become dilation."""
+    first_dilation: str = field(compare=False)
+    """Whether a stage's first block works at the `previous` stage's dilation or already at the `new` one."""
     depths: tuple[int, ...] = field(compare=False)
     widths: tuple[int, ...] = field(compare=False)
     strides: tuple[int, ...] = field(compare=False)
@@ -76,6 +81,7 @@ class ModelConfig:
     blocks: tuple[Recipe, ...] = field(compare=False, repr=False)
     """One per stage."""
     shortcut: Recipe = field(compare=False, repr=False)
+    transition: Recipe = field(compare=False, repr=False)
     head: Recipe = field(compare=False, repr=False)
     slots: Mapping[str, Recipe] = field(compare=False, repr=False)
     locate: Callable[[Fault], Fault] = field(default=lambda fault: fault, compare=False, repr=False)
@@ -110,12 +116,12 @@ def read(
     if not isinstance(data, Mapping):
         raise ConfigError([locate(Fault(path, f"expected a model (a mapping), found {data!r}"))])
     resolved = _resolve(data, titles, find, path, faults)
-    known = ("in_channels", "num_classes", "image_size", "zero_init_residual", *PER_STAGE, *ROLES, *SLOTS)
+    known = (*WHOLE, *PER_STAGE, "zero_init_residual", "output_stride", "first_dilation", *ROLES, *SLOTS)
     for key in resolved:
         if key not in known:
             faults.append(Fault(f"{path}.{key}", unknown("key", str(key), known)))
-    for key in ("depths", "widths", *ROLES, *SLOTS):
-        if key not in resolved:
+    for key in ("depths", "widths", *ROLES):
+        if key not in resolved and key != "transition":
             faults.append(Fault(path, f"{key!r} is missing"))
 
     whole = {
@@ -125,6 +131,13 @@ def read(
     zero_init = resolved.get("zero_init_residual", False)
     if not isinstance(zero_init, bool):
         faults.append(Fault(f"{path}.zero_init_residual", f"expected true or false, found {zero_init!r}"))
+    output_stride = resolved.get("output_stride")
+    if output_stride is not None:
+        output_stride = _whole(output_stride, 1, f"{path}.output_stride", faults)
+    first_dilation = resolved.get("first_dilation", "previous")
+    if first_dilation not in ("previous", "new"):
+        message = unknown("choice", str(first_dilation), ("previous", "new"))
+        faults.append(Fault(f"{path}.first_dilation", message))
     block = resolved.get("block", {})
     lists = {key: resolved.get(key, DEFAULTS.get(key, 1)) for key in PER_STAGE} | {"block": block}
     stages = _stages(lists, path, faults)
@@ -143,7 +156,7 @@ def read(
     }
     recipes = {
         key: reader.recipe(resolved.get(key, {}), ROLES[key], f"{path}.{key}", titles.get(key, ""))
-        for key in ("stem", "shortcut", "head")
+        for key in ("stem", "shortcut", "transition", "head")
         if key in resolved
     }
     blocks = (
@@ -160,6 +173,8 @@ def read(
         text=json.dumps(resolved, sort_keys=True, separators=(",", ":")),
         name=name,
         zero_init_residual=zero_init,
+        output_stride=output_stride,
+        first_dilation=first_dilation,
         blocks=blocks,
         slots=slot_recipes,
         locate=locate,
@@ -174,6 +189,7 @@ def read(
         base_width=per_stage["base_width"],
         stem=recipes["stem"],
         shortcut=recipes["shortcut"],
+        transition=recipes.get("transition", Recipe()),
         head=recipes["head"],
     )
 
