@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, get_args, get_type_hints
 
 from resnet_factory.fault import ConfigError, Fault, unknown
+from resnet_factory.generators import GENERATORS
 from resnet_factory.layers import VOCABULARY
 from resnet_factory.recipe import Reader, Recipe, Role
 
@@ -116,12 +117,14 @@ def read(
     if not isinstance(data, Mapping):
         raise ConfigError([locate(Fault(path, f"expected a model (a mapping), found {data!r}"))])
     resolved = _resolve(data, titles, find, path, faults)
-    known = (*WHOLE, *PER_STAGE, "zero_init_residual", "output_stride", "first_dilation", *ROLES, *SLOTS)
+    settings = ("zero_init_residual", "output_stride", "first_dilation", "generator")
+    known = (*WHOLE, *PER_STAGE, *settings, *ROLES, *SLOTS)
     for key in resolved:
         if key not in known:
             faults.append(Fault(f"{path}.{key}", unknown("key", str(key), known)))
+    generated = _generated(resolved, path, faults)
     for key in ("depths", "widths", *ROLES):
-        if key not in resolved and key != "transition":
+        if key not in resolved and key != "transition" and key not in generated:
             faults.append(Fault(path, f"{key!r} is missing"))
 
     whole = {
@@ -140,6 +143,7 @@ def read(
         faults.append(Fault(f"{path}.first_dilation", message))
     block = resolved.get("block", {})
     lists = {key: resolved.get(key, DEFAULTS.get(key, 1)) for key in PER_STAGE} | {"block": block}
+    lists |= generated
     stages = _stages(lists, path, faults)
     per_stage = {
         key: _per_stage(lists[key], stages, least, f"{path}.{key}", faults)
@@ -222,6 +226,64 @@ def _resolve(
         elif key in resolved:
             resolved[key] = named(key, value, f"{path}.{key}", key)
     return resolved
+
+
+def _generated(data: Mapping[str, Any], path: str, faults: list[Fault]) -> dict[str, list[int]]:
+    """The per-stage fields that the model's generator gives."""
+    if data.get("generator") is None:
+        return {}
+    spec, path = data["generator"], f"{path}.generator"
+    if not isinstance(spec, Mapping) or len(spec) != 1:
+        faults.append(Fault(path, f"expected one generator, as 'cifar: {{depth: 20}}', found {spec!r}"))
+        return {}
+    name, given = next(iter(spec.items()))
+    if name not in GENERATORS:
+        faults.append(Fault(f"{path}.{name}", unknown("generator", str(name), GENERATORS)))
+        return {}
+    path = f"{path}.{name}"
+    before = len(faults)
+    arguments = _arguments(GENERATORS[name], given, path, faults)
+    if len(faults) > before:
+        return {}
+    generator = GENERATORS[name](**arguments)
+    faults.extend(Fault(f"{path}.{key}", message) for key, message in generator.faults())
+    if len(faults) > before:
+        return {}
+    stages = generator.stages()
+    for key in stages:
+        if data.get(key) is not None:
+            message = f"given here and by the generator {name!r}; leave one out"
+            faults.append(Fault(f"{path.rsplit('.', 2)[0]}.{key}", message))
+    return stages
+
+
+def _arguments(made: type[Any], given: Any, path: str, faults: list[Fault]) -> dict[str, Any]:
+    """A dataclass's arguments from plain data, each of the type its field has."""
+    hints = get_type_hints(made)
+    table = {entry.name: (hints[entry.name], entry.default is MISSING) for entry in fields(made)}
+    if not isinstance(given, Mapping):
+        faults.append(Fault(path, f"expected {', '.join(table)}, found {given!r}"))
+        return {}
+    for key, value in given.items():
+        if key not in table:
+            faults.append(Fault(f"{path}.{key}", unknown("key", str(key), table)))
+            continue
+        wanted = table[key][0]
+        words = get_args(wanted)
+        if words:
+            if value not in words:
+                faults.append(Fault(f"{path}.{key}", unknown("choice", str(value), words)))
+        elif isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else int):
+            name = "a number" if wanted is float else "a whole number"
+            faults.append(Fault(f"{path}.{key}", f"expected {name}, found {value!r}"))
+        elif not abs(value) < MAX_CHANNELS:
+            faults.append(Fault(f"{path}.{key}", f"{value} is beyond the limit of {MAX_CHANNELS}"))
+    faults.extend(
+        Fault(path, f"{key!r} is missing")
+        for key, (_, needed) in table.items()
+        if needed and key not in given
+    )
+    return dict(given)
 
 
 def _whole(value: Any, least: int, path: str, faults: list[Fault]) -> int:
