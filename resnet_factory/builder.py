@@ -182,3 +182,13 @@ def _initialise(network: Network, plan: Plan) -> None:
             weight = network.get_submodule(name).weight
             assert isinstance(weight, nn.Parameter)
             nn.init.zeros_(weight)
+        elif isinstance(layer, layers.Conv | layers.Linear) and layer.init != 1.0:
+            _scale(network.get_submodule(name), layer.init)
+
+
+def _scale(part: nn.Module, factor: float) -> None:
+    """Multiply the initial weights, or set the gain that a scaled convolution starts with."""
+    weight = getattr(part, "gain", part.weight)
+    assert isinstance(weight, nn.Parameter)
+    with torch.no_grad():
+        weight.mul_(factor)

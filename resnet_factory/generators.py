@@ -75,16 +75,13 @@ class RegNet:
     def _fit(self, width: int) -> tuple[int, int]:
         inner = int(width * self.ratio)
         group = min(self.group_width, inner)
-        if self.rounding == "nearest":
-            inner = round(inner / group) * group
-        else:
-            inner = divisible(inner, group)
-        return int(inner / self.ratio), inner // group
+        fits = round(inner / group) * group if self.rounding == "nearest" else divisible(inner, group)
+        return int(fits / self.ratio), fits // group
 
 
 @dataclass(frozen=True, slots=True)
 class Cifar:
-    """Three equal stages from the nominal depth: depth = 3 * convolutions * n + 2 (He et al. 2015, section 4.2).
+    """Three equal stages from the nominal depth, 3 * convolutions * n + 2 (He et al. 2015, section 4.2).
 
     `convolutions` is how many a block has: 2 (basic) or 3 (bottleneck). Wide ResNets count four layers
     outside the blocks instead of two (Zagoruyko & Komodakis 2016): `outside: 4`.
@@ -102,10 +99,8 @@ class Cifar:
         per_depth = 3 * self.convolutions
         if self.depth < per_depth + self.outside or (self.depth - self.outside) % per_depth:
             below = max((self.depth - self.outside) // per_depth, 1) * per_depth + self.outside
-            yield (
-                "depth",
-                f"{self.depth} is not {per_depth} n + {self.outside}; nearest are {below} and {below + per_depth}",
-            )
+            nearest = f"nearest are {below} and {below + per_depth}"
+            yield "depth", f"{self.depth} is not {per_depth} n + {self.outside}; {nearest}"
 
     def stages(self) -> Stages:
         """Depths."""

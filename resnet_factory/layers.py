@@ -82,7 +82,10 @@ def window(side: int, kernel: int, stride: int, padding: int, dilation: int = 1)
 
 @dataclass(frozen=True, slots=True)
 class Conv(Layer):
-    """Convolution. `padding` defaults to dilation * (kernel - 1) // 2: stride 1 keeps the size."""
+    """Convolution. `padding` defaults to dilation * (kernel - 1) // 2: stride 1 keeps the size.
+
+    `init` multiplies the initial weights; 0 starts a residual branch at zero (Fixup, Zhang et al. 2019).
+    """
 
     to: int
     kernel: int = 1
@@ -91,6 +94,7 @@ class Conv(Layer):
     dilation: int = 1
     groups: int = 1
     bias: bool = False
+    init: float = 1.0
 
     family: ClassVar[str] = "conv"
     counted: ClassVar[bool] = True
@@ -148,7 +152,8 @@ class StandardizedConv(Conv):
 class ScaledConv(Conv):
     """Scaled weight standardisation with a gain (Brock et al. 2021a; timm ScaledStdConv2d).
 
-    The standardised weight is multiplied by gamma / sqrt(fan-in) and by a trained gain per channel.
+    The standardised weight is multiplied by gamma / sqrt(fan-in) and by a trained gain per channel,
+    which starts at `init`.
     """
 
     eps: float = 1e-5
@@ -222,6 +227,7 @@ class Linear(Layer):
 
     to: int
     bias: bool = True
+    init: float = 1.0
 
     family: ClassVar[str] = "fc"
     numbered: ClassVar[bool] = False
@@ -501,6 +507,13 @@ class Scale(Layer):
 
 
 @dataclass(frozen=True, slots=True)
+class Shift(Scale):
+    """A trained offset: per channel, or one alone as around Fixup's convolutions (Zhang et al. 2019)."""
+
+    family: ClassVar[str] = "shift"
+
+
+@dataclass(frozen=True, slots=True)
 class Multiply(Layer):
     """A fixed factor."""
 
@@ -587,6 +600,7 @@ VOCABULARY: dict[str, tuple[type[Layer], dict[str, Any]]] = {
     "zero_pad": (ZeroPad, {}),
     "border": (Border, {}),
     "scale": (Scale, {}),
+    "shift": (Shift, {}),
     "multiply": (Multiply, {}),
     "identity": (Identity, {}),
     "dropout": (Dropout, {}),

@@ -201,6 +201,13 @@ class Scale(nn.Module):
         return x * self.weight.view(1, -1, *(1,) * (x.ndim - 2))
 
 
+class Shift(Scale):
+    """x + weight: one trained offset per channel, or one in all."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.weight.view(1, -1, *(1,) * (x.ndim - 2))
+
+
 class Multiply(nn.Module):
     """x * by."""
 
@@ -354,6 +361,11 @@ def _(layer: layers.Border) -> nn.Module:
 @module.register
 def _(layer: layers.Scale) -> nn.Module:
     return Scale(layer.channels if layer.per == "channel" else None, layer.init)
+
+
+@module.register
+def _(layer: layers.Shift) -> nn.Module:
+    return Shift(layer.channels if layer.per == "channel" else None, layer.init)
 
 
 @module.register
