@@ -51,7 +51,7 @@ def cut(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fault]) -> P
         stages=plan.stages[: max(last - stem, 0)],
         head=Chain(plan.head.children[: max(last - stem - stages, 0)]),
         features=tuple(known[name] for name, _ in plan.root.children if name in names and name in known),
-        cut=Chain(plan.root.children[last:]),
+        whole=plan,
     )
 
 

@@ -122,8 +122,8 @@ class Plan:
     """The side of the images the network is meant for."""
     features: tuple[Feature, ...] = ()
     """The maps a backbone returns, in order; a network without any returns what leaves its head."""
-    cut: Chain = field(default=Chain(), compare=False, repr=False)
-    """What a backbone leaves out of the whole network: checkpoints may still hold it."""
+    whole: Plan | None = field(default=None, compare=False, repr=False)
+    """The network a backbone was cut from: checkpoints hold what the backbone leaves out."""
 
     @property
     def root(self) -> Chain:
