@@ -6,6 +6,7 @@ A map never looks into a checkpoint. It renames the names a plan has, so that on
     their.name: our.name            the module of that name; its weight, bias, … go with it
     name:                           called the same in both
     their.name: [one, other]        the first of ours that this network has and no line above took
+    parts.{i}: all.{i}.0            for every number in its place
 
 under `stem` and `head` for modules of the network, under `body` for modules of a block. `block` is
 their name of a block, with arithmetic over `stage` (from 1) and `block` (from 0) in braces.
@@ -13,6 +14,7 @@ their name of a block, with arithmetic over `stage` (from 1) and `block` (from 0
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +82,7 @@ class KeyMap:
                 outside[module] = None
                 placed.append((key, None, module, leaf))
         around = _taken((*self.stem, *self.head), tuple(outside))
-        named: list[tuple[tuple[int, ...], str, str]] = []
+        named: list[tuple[tuple[float, ...], str, str]] = []
         unnamed: list[str] = []
         for key, within, module, leaf in placed:
             taken = around if within is None else _taken(self.body, tuple(inside[within]))
@@ -103,28 +105,40 @@ class KeyMap:
     def misfits(self, plan: Plan, keys: Iterable[str]) -> list[str]:
         """Why a network is not of this family, as far as its stem and its modules tell; empty if it is."""
         keys = list(keys)
-        modules = {key.rpartition(".")[0] for key in keys} | set(keys)
+        modules = [*{key.rpartition(".")[0] for key in keys}, *keys]
         stride = 1
         for leaf in walk(plan.stem):
             stride *= leaf.layer.step
         found = []
         if self.stem_stride is not None and stride != self.stem_stride:
             found.append(f"its stems have stride {self.stem_stride}, this one {stride}")
-        found += [f"its networks have {name!r}" for name in self.having if name not in modules]
-        found += [f"its networks have no {name!r}" for name in self.lacking if name in modules]
+        found += [f"its networks have {name!r}" for name in self.having if not fnmatch.filter(modules, name)]
+        found += [f"its networks have no {name!r}" for name in self.lacking if fnmatch.filter(modules, name)]
         if unnamed := self.names(plan, keys).unnamed:
             found.append(f"it has no name for {unnamed[0]!r}")
         return found
 
 
 @cache
-def _taken(lines: tuple[Line, ...], modules: tuple[str, ...]) -> dict[str, tuple[int, str]]:
-    """Our modules -> (line, their name): each line takes the first of its names still free."""
-    taken: dict[str, tuple[int, str]] = {}
+def _taken(lines: tuple[Line, ...], modules: tuple[str, ...]) -> dict[str, tuple[float, str]]:
+    """Our modules -> (place in the other library's order, their name).
+
+    Each line takes the first of its names that is still free.
+    """
+    taken: dict[str, tuple[float, str]] = {}
     for number, (theirs, ours) in enumerate(lines):
-        found = next((name for name in ours if name in modules and name not in taken), None)
-        if found is not None:
-            taken[found] = number, theirs
+        for option in ours:
+            free = [module for module in modules if module not in taken]
+            if "{i}" not in option:
+                found = {option: ""} if option in free else {}
+            else:
+                before, after = option.split("{i}", 1)
+                pattern = re.compile(rf"{re.escape(before)}(\d+){re.escape(after)}")
+                found = {module: match[1] for module in free if (match := pattern.fullmatch(module))}
+            for place, (module, i) in enumerate(found.items()):
+                taken[module] = number + place / (len(found) or 1), theirs.replace("{i}", i)
+            if found:
+                break
     return taken
 
 
