@@ -6,15 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resnet_factory.builder import build, create_model
+    from resnet_factory.builder import Backbone, Network, build, create_model
     from resnet_factory.composer import compose, conf_dir, read
     from resnet_factory.costing import Cost, cost
     from resnet_factory.fault import ConfigError, Fault
     from resnet_factory.nodes import Plan
     from resnet_factory.planner import plan
     from resnet_factory.schema import ModelConfig
+    from resnet_factory.weights import Report, export, load, load_weights, save
 
 _HOME = {
+    "Backbone": "builder",
     "build": "builder",
     "compose": "composer",
     "conf_dir": "composer",
@@ -22,17 +24,23 @@ _HOME = {
     "Cost": "costing",
     "cost": "costing",
     "create_model": "builder",
+    "export": "weights",
     "Fault": "fault",
+    "load": "weights",
+    "load_weights": "weights",
     "ModelConfig": "schema",
+    "Network": "builder",
     "Plan": "nodes",
     "plan": "planner",
     "read": "composer",
+    "Report": "weights",
+    "save": "weights",
 }
 """Public name -> the file it lives in, imported when the name is first used."""
 
 __all__ = [
-    "ConfigError", "Cost", "Fault", "ModelConfig", "Plan", "build", "compose", "conf_dir", "cost",
-    "create_model", "plan", "read",
+    "Backbone", "ConfigError", "Cost", "Fault", "ModelConfig", "Network", "Plan", "Report", "build",
+    "compose", "conf_dir", "cost", "create_model", "export", "load", "load_weights", "plan", "read", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

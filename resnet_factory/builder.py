@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,26 +104,58 @@ class Network(nn.Sequential):
     plan: Plan
 
 
+class Backbone(Network):
+    """A network that returns maps from inside: {name: (N, C, H, W)}, in the order of `plan.features`."""
+
+    def forward(self, input: Tensor) -> dict[str, Tensor]:
+        wanted = [feature.name for feature in self.plan.features]
+        maps: dict[str, Tensor] = {}
+        for name, child in self._modules.items():
+            assert child is not None
+            input = child(input)
+            if name in wanted:
+                maps[name] = input
+        return maps
+
+
+def assemble(plan: Plan) -> Network:
+    """The modules a plan describes, each as torch initialises it; on the meta device they hold no numbers."""
+    network = (Backbone if plan.features else Network)(OrderedDict(_children(plan.root)[0]))
+    network.plan = plan
+    return network
+
+
 def build(plan: Plan) -> Network:
     """The torch network a plan describes, freshly initialised.
 
+    A plan with features gives a `Backbone`, whose `forward` returns {name: map} instead of one tensor.
     State-dict keys and their order are the plan's. Weights are drawn in the order torchvision and timm
     draw them, so one seed gives the same weights here and there: modules are constructed in order, a
     shortcut before its body; then every convolution is redrawn (He et al. 2015, fan-out); then the
     norms marked `zero_init` are set to 0.
     """
-    network = Network(OrderedDict(_children(plan.root)[0]))
-    network.plan = plan
+    network = assemble(plan)
     _initialise(network, plan)
     return network
 
 
-def create_model(name: str, *overrides: str, config_dir: str | Path | None = None) -> Network:
+def create_model(
+    name: str,
+    *overrides: str,
+    config_dir: str | Path | None = None,
+    features: Sequence[str] | str | None = None,
+) -> Network:
     """Compose, plan and build the model called `name` in one call.
+
+    `features` names the maps of a backbone (`["layer3", "layer4"]`, or `"stages"` for every stage), as
+    the override `model.features=[layer3,layer4]` does.
 
     Raises:
         ConfigError: with every fault in the configuration.
     """
+    if features is not None:
+        names = features if isinstance(features, str) else ",".join(features)
+        overrides = (*overrides, f"++model.features=[{names}]")
     return build(make_plan(compose(name, *overrides, config_dir=config_dir)))
 
 

@@ -38,6 +38,7 @@ VERBS = {
         "verbs:build", "compose, plan and build a network, check it and summarise it (the default)"
     ),
     "describe": Verb("verbs:describe", "the same summary from the plan alone, without torch"),
+    "export": Verb("verbs:export", "write weights under timm's, torchvision's or pycls's names"),
     "list": Verb("verbs:list_models", "the named models: list [PATTERN]", composes=False),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -42,6 +42,8 @@ class Composed:
     data: Mapping[str, Any]
     model: schema.ModelConfig
     locate: Callable[[Fault], Fault]
+    given: frozenset[str] = frozenset()
+    """The top-level keys that the command line names."""
 
 
 def compose(name: str, *overrides: str, config_dir: str | Path | None = None) -> schema.ModelConfig:
@@ -93,7 +95,7 @@ def compose_all(config: str, overrides: Sequence[str], config_dir: str | Path | 
             raise ConfigError([*map(origin.locate, faults), *error.faults]) from None
         if faults:
             raise ConfigError(map(origin.locate, faults))
-        return Composed(data, model, origin.locate)
+        return Composed(data, model, origin.locate, _top(override.key_or_group for override in parsed))
 
 
 def from_hydra(config: DictConfig) -> Composed:
@@ -111,7 +113,12 @@ def from_hydra(config: DictConfig) -> Composed:
     model = schema.read(
         data.get("model"), name=choices.get("model", ""), titles=titles, find=_find, locate=locate
     )
-    return Composed(data, model, locate)
+    given = _top(override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task)
+    return Composed(data, model, locate, given)
+
+
+def _top(keys: Iterable[str]) -> frozenset[str]:
+    return frozenset(re.split(r"[./@]", key)[0] for key in keys)
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

@@ -100,6 +100,15 @@ class Stage:
         return Chain(before + tuple((str(i), block.node) for i, block in enumerate(self.blocks)))
 
 
+class Feature(NamedTuple):
+    """A map that a backbone returns."""
+
+    name: str
+    channels: int
+    stride: int
+    """By how much it is smaller than the image."""
+
+
 @dataclass(frozen=True, repr=False)
 class Plan:
     """A whole network: stem, stages, head. Equal networks have equal plans, hashes and ids."""
@@ -111,6 +120,10 @@ class Plan:
     name: str = field(default="", compare=False)
     image_size: int = field(default=224, compare=False)
     """The side of the images the network is meant for."""
+    features: tuple[Feature, ...] = ()
+    """The maps a backbone returns, in order; a network without any returns what leaves its head."""
+    whole: Plan | None = field(default=None, compare=False, repr=False)
+    """The network a backbone was cut from: checkpoints hold what the backbone leaves out."""
 
     @property
     def root(self) -> Chain:
@@ -126,17 +139,22 @@ class Plan:
     @cached_property
     def id(self) -> str:
         """A short content hash: the same for equal plans, on every machine."""
-        return hashlib.sha256("\n".join(text_of(self.root)).encode()).hexdigest()[:12]
+        lines = [*text_of(self.root), *(f"-> {feature.name}" for feature in self.features)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.in_channels, self.stem, self.stages, self.head))
+        return hash((self.in_channels, self.stem, self.stages, self.head, self.features))
 
     def __hash__(self) -> int:
         return self._hash
 
     def __repr__(self) -> str:
         return f"<Plan {self.name or 'unnamed'} {self.id}>"
+
+    def __getstate__(self) -> dict[str, object]:
+        # Hashes of text differ from process to process: a pickled plan must not carry one along.
+        return {key: value for key, value in self.__dict__.items() if key != "_hash"}
 
     def __str__(self) -> str:
         head = f"{self.name or 'plan'} {self.id}: {self.in_channels} channels in"

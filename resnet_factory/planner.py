@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from resnet_factory import features
 from resnet_factory.arithmetic import Expression, ExpressionError
 from resnet_factory.fault import ConfigError, Fault, one_of
 from resnet_factory.layers import MAP, POINT, VOCABULARY, Layer
@@ -100,9 +101,15 @@ class _Planner:
             head, _ = self.section(config.head, channels, scope, names)
         except _Broken:
             return None
-        return Plan(
+        whole = Plan(
             config.in_channels, Chain(stem), tuple(stages), Chain(head), config.name, config.image_size
         )
+        if config.features is None:
+            return whole
+        faults: list[Fault] = []
+        backbone = features.cut(whole, config.features, f"{config.path}.features", faults)
+        self.faults |= dict.fromkeys(faults)
+        return backbone
 
     def dilate(self, shrunk: int) -> None:
         """Turn the strides beyond `output_stride` into dilation (Chen et al. 2017, section 3.1)."""

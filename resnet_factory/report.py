@@ -64,6 +64,8 @@ def show(cost: Cost, out: Console) -> None:
     out.print()
     out.print(stage_table(cost))
     out.print()
+    for name, channels, stride in cost.plan.features:
+        out.print(f"returns {name}: {channels} channels at stride {stride}")
     out.print(totals(cost))
 
 

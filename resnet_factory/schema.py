@@ -85,6 +85,10 @@ class ModelConfig:
     transition: Recipe = field(compare=False, repr=False)
     head: Recipe = field(compare=False, repr=False)
     slots: Mapping[str, Recipe] = field(compare=False, repr=False)
+    features: tuple[str, ...] | None = field(default=None, compare=False)
+    """The maps a backbone returns; None for a whole network."""
+    path: str = field(default="model", compare=False, repr=False)
+    """Where the data stood in the whole configuration."""
     locate: Callable[[Fault], Fault] = field(default=lambda fault: fault, compare=False, repr=False)
     """Says where a fault was written; configs that come from no file leave it as it is."""
 
@@ -117,7 +121,9 @@ def read(
     if not isinstance(data, Mapping):
         raise ConfigError([locate(Fault(path, f"expected a model (a mapping), found {data!r}"))])
     resolved = _resolve(data, titles, find, path, faults)
-    settings = ("zero_init_residual", "output_stride", "first_dilation", "generator")
+    if resolved.get("features") is None:
+        resolved.pop("features", None)
+    settings = ("zero_init_residual", "output_stride", "first_dilation", "generator", "features")
     known = (*WHOLE, *PER_STAGE, *settings, *ROLES, *SLOTS)
     for key in resolved:
         if key not in known:
@@ -141,6 +147,7 @@ def read(
     if first_dilation not in ("previous", "new"):
         message = unknown("choice", str(first_dilation), ("previous", "new"))
         faults.append(Fault(f"{path}.first_dilation", message))
+    features = _features(resolved.get("features"), f"{path}.features", faults)
     block = resolved.get("block", {})
     lists = {key: resolved.get(key, DEFAULTS.get(key, 1)) for key in PER_STAGE} | {"block": block}
     lists |= generated
@@ -179,6 +186,8 @@ def read(
         zero_init_residual=zero_init,
         output_stride=output_stride,
         first_dilation=first_dilation,
+        features=features,
+        path=path,
         blocks=blocks,
         slots=slot_recipes,
         locate=locate,
@@ -296,6 +305,15 @@ def _whole(value: Any, least: int, path: str, faults: list[Fault]) -> int:
     else:
         return value
     return least
+
+
+def _features(value: Any, path: str, faults: list[Fault]) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        value = [value]
+    if value is None or (isinstance(value, list) and value and all(isinstance(v, str) for v in value)):
+        return None if value is None else tuple(value)
+    faults.append(Fault(path, f"expected names of maps, as [layer3, layer4] or stages, found {value!r}"))
+    return None
 
 
 def _stages(lists: Mapping[str, Any], path: str, faults: list[Fault]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ def describe(composed: Composed) -> int:
 
 
 def build(composed: Composed) -> int:
-    """Build the network, hold it against its plan, print the tables; save it where asked."""
+    """Build the network, hold it against its plan, print the tables; load and save weights where asked."""
     costed = _cost(composed)
-    options = _options(composed, {"layers": bool, "save": str | None})
+    texts = dict.fromkeys(("weights", "keys", "save"), str | None)
+    options = _options(composed, {"layers": bool, **texts})
     from resnet_factory.summary import built, layer_table
 
     if options["save"] is not None:
@@ -32,12 +34,44 @@ def build(composed: Composed) -> int:
     out = report.console()
     report.show(costed, out)
     out.print(f"built: {costed.params:,} parameters in {len(network.state_dict())} tensors, as planned")
+    if options["weights"] is not None:
+        from resnet_factory.weights import load_weights
+
+        with _located(composed):
+            out.print(
+                f"loaded: {load_weights(network, options['weights'], keys=options['keys'])}", markup=False
+            )
     if options["layers"]:
         out.print(layer_table(network, costed.image), markup=False)
     if options["save"] is not None:
         from resnet_factory.weights import save
 
         out.print(f"saved: {save(network, composed.model, options['save'])}", markup=False)
+    return 0
+
+
+def export(composed: Composed) -> int:
+    """Write the weights in a file under the names that another library has for them."""
+    options = _options(composed, dict.fromkeys(("to", "keys", "weights", "file"), str | None))
+    missing = [key for key in ("weights", "file") if options[key] is None]
+    if options["to"] is None and options["keys"] is None:
+        missing.append("to")
+    if missing:
+        raise ConfigError(Fault(key, f"is missing; export needs {key}=…", "command line") for key in missing)
+    from resnet_factory import weights
+
+    _refuse_folder(Path(options["file"]), composed, "file")
+    with _located(composed):
+        if composed.given & {"model", "experiment"}:
+            from resnet_factory.builder import build as build_network
+
+            network = build_network(plan(composed.model))
+            loaded = weights.load_weights(network, options["weights"])
+            report.console().print(f"loaded: {loaded}", markup=False)
+        else:
+            network = weights.load(options["weights"])
+        done = weights.export(network, options["file"], to=options["to"], keys=options["keys"])
+    report.console().print(f"exported: {done}", markup=False)
     return 0
 
 
@@ -73,7 +107,17 @@ def _options(composed: Composed, types: Mapping[str, Any]) -> dict[str, Any]:
     return {key: composed.data[key] for key in types}
 
 
-def _refuse_folder(file: Path, composed: Composed) -> None:
+@contextmanager
+def _located(composed: Composed) -> Iterator[None]:
+    """Say once where a file was named that gives many faults."""
+    try:
+        yield
+    except ConfigError as error:
+        first, *rest = error.faults
+        raise ConfigError([composed.locate(first), *rest]) from None
+
+
+def _refuse_folder(file: Path, composed: Composed, key: str = "save") -> None:
     if file.is_dir() or not file.parent.is_dir():
         what = "is a folder" if file.is_dir() else f"lies in a folder that does not exist: {file.parent}"
-        raise ConfigError([composed.locate(Fault("save", f"'{file}' {what}"))])
+        raise ConfigError([composed.locate(Fault(key, f"'{file}' {what}"))])

@@ -1,29 +1,65 @@
-"""Weights and the config they belong to, in one safetensors file."""
+"""Weights out and back: a file of ours holds the config too; other libraries' are read and written."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
-from resnet_factory.builder import Network
-from resnet_factory.schema import ModelConfig
+from resnet_factory import checkpoint, keymap, schema
+from resnet_factory.builder import Network, assemble
+from resnet_factory.checkpoint import Checkpoint
+from resnet_factory.download import fetch
+from resnet_factory.fault import ConfigError, Fault
+from resnet_factory.fitting import fit
+from resnet_factory.layers import Conv
+from resnet_factory.modules import module
+from resnet_factory.naming import OURS
+from resnet_factory.planner import plan
 
 FORMAT = "1"
 """Version of the metadata written beside the tensors."""
+TORCH_SUFFIXES = (".pth", ".pt", ".bin")
+"""Names of files that torch.save writes; any other is safetensors."""
+LIMITS = 2**20, 2**21
+"""A config in a file may have this many characters, and this many entries times blocks."""
 
 
-def save(network: Network, config: ModelConfig, file: str | Path) -> Path:
-    """Write weights and config to `file`, whole or not at all.
+@dataclass(frozen=True)
+class Report:
+    """What `load_weights` or `export` did."""
+
+    file: Path
+    tensors: int
+    """How many tensors of the network came from the file, or went into it."""
+    left: tuple[str, ...] = ()
+    """The network's tensors that keep what they held: a classifier of other classes."""
+    keys: str = ""
+    """The key map used; empty where the names are ours."""
+    done: tuple[str, ...] = ()
+    """What was done to make the tensors fit, a sentence each."""
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.tensors} tensors, {self.file}", *(f"  {line}" for line in self.done)])
+
+
+def save(network: Network, config: schema.ModelConfig, file: str | Path) -> Path:
+    """Write weights and config to `file` as safetensors, whole or not at all.
 
     Raises:
-        OSError: the folder cannot be written.
+        ConfigError: the network was not built from this config, or the file cannot be written.
     """
-    target = Path(file).expanduser()
-    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    if network.plan != plan(config):
+        raise ConfigError(
+            [Fault("save", f"the network is not the one that {config.name or 'the config'!r} plans")]
+        )
     metadata = {
         "format": "pt",
         "resnet_factory.version": FORMAT,
@@ -31,12 +67,146 @@ def save(network: Network, config: ModelConfig, file: str | Path) -> Path:
         "resnet_factory.plan_id": network.plan.id,
         "resnet_factory.config": json.dumps(config.to_dict(), sort_keys=True),
     }
-    handle, part = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    os.close(handle)
+    return _write(Path(file), network.state_dict(), metadata)
+
+
+def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
+    """The network saved in `file`, from that file alone: config and weights, bit for bit.
+
+    `file` is a path, a URL or a hub name. The network is assembled without memory, and its tensors then
+    are the file's own pages, read when first touched: keep the file unchanged while the network lives.
+    Nothing in the file is run.
+
+    Raises:
+        ConfigError: the file is damaged, holds no config, or one that this version reads otherwise.
+    """
+    found = checkpoint.read(fetch(file), device=device)
+    planned = plan(config_of(found))
+    if planned.id != found.metadata.get("resnet_factory.plan_id"):
+        message = (
+            "was saved from a config that this version plans otherwise; build a network and load_weights"
+        )
+        raise ConfigError([Fault("weights", f"'{found.file}' {message}")])
+    with torch.device("meta"):
+        network = assemble(planned)
+    fitted = fit(network, found, OURS)
+    if fitted.left or fitted.done:
+        raise ConfigError([Fault("weights", f"'{found.file}': {line}") for line in fitted.done])
+    _assign(network, fitted.tensors)
+    return network
+
+
+def config_of(found: Checkpoint) -> schema.ModelConfig:
+    """The config saved in a file beside its tensors.
+
+    Raises:
+        ConfigError: there is none, it is of another format, or faulty.
+    """
+
+    def refuse(message: str) -> ConfigError:
+        return ConfigError([Fault("weights", f"'{found.file}' {message}")])
+
+    text, version = found.metadata.get("resnet_factory.config"), found.metadata.get("resnet_factory.version")
+    if text is None:
+        raise refuse("holds no config; build the network it is for and load_weights into it")
+    if version != FORMAT:
+        raise refuse(f"has format {version!r}; this version reads {FORMAT!r}")
+    if len(text) > LIMITS[0]:
+        raise refuse(f"has a config of {len(text)} characters; the limit is {LIMITS[0]}")
     try:
-        save_file(tensors, part, metadata)
-        os.replace(part, target)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+        config = schema.read(json.loads(text), name=found.metadata.get("resnet_factory.name", ""))
+    except (ValueError, RecursionError) as error:
+        raise refuse(f"has a faulty config: {error}") from None
+    # A short list of blocks repeated without end would take hours to plan.
+    if text.count(":") * sum(config.depths) > LIMITS[1]:
+        raise refuse(f"has a config of {sum(config.depths)} blocks, more than it has tensors for")
+    return config
+
+
+def load_weights(
+    network: Network, file: str | Path, *, keys: str | None = None, entry: str | None = None
+) -> Report:
+    """Copy the weights in `file` into `network`: all of them, or none and a fault for each that does not fit.
+
+    `file` is a path, a URL or a hub name (`hf-hub:timm/resnet50.a1_in1k`) of a checkpoint of ours, of
+    torchvision, timm or pycls. `keys` names the key map to read its names with, where they alone do not
+    tell (`none`: they are ours); `entry` the mapping to take from a file that wraps several.
+
+    Raises:
+        ConfigError: the file is damaged, or its tensors do not fit.
+    """
+    if not isinstance(network, Network):
+        raise TypeError("load weights into a network that build or create_model gave, before it is wrapped")
+    found = checkpoint.read(fetch(file), entry=entry)
+    fitted = fit(network, found, keys)
+    if any(tensor.is_meta for tensor in network.state_dict().values()):
+        if fitted.left:
+            message = (
+                f"no numbers for {', '.join(fitted.left)}, and the network on the meta device has none either"
+            )
+            raise ConfigError([Fault("weights", f"'{found.file}' has {message}")])
+        _assign(network, fitted.tensors)
+    else:
+        network.load_state_dict(fitted.tensors, strict=False)
+    return Report(found.file, len(fitted.tensors), fitted.left, fitted.keys, fitted.done)
+
+
+def export(network: Network, file: str | Path, *, to: str | None = None, keys: str | None = None) -> Report:
+    """Write the weights under another library's names: safetensors, or torch's format for `.pth` and `.pt`.
+
+    `to` names the library (`timm`, `torchvision`, `pycls`), whose family is told by the network's stem and
+    modules; `keys` names the key map itself.
+
+    Raises:
+        ConfigError: no key map fits the network, or several do.
+    """
+    state = network.state_dict()
+    entry = keymap.find(keys) if keys is not None else keymap.fitting(to or "", network.plan, list(state))
+    names = entry.names(network.plan, state)
+    if names.unnamed:
+        raise ConfigError(
+            Fault("keys", f"{entry.name!r} has no name for {name!r}") for name in names.unnamed[:20]
+        )
+    tensors = {theirs: state[ours] for ours, theirs in names.theirs.items()}
+    done = [f"names of {entry.library or 'another library'}, written with the key map {entry.name!r}"]
+    if entry.bgr:
+        stem = next(leaf.name for leaf in network.plan.leaves if isinstance(leaf.layer, Conv))
+        theirs = names.theirs[f"{stem}.weight"]
+        tensors[theirs] = tensors[theirs].flip(1)
+        done.append(f"input channels of {theirs!r} turned from RGB to BGR")
+    target = _write(Path(file), tensors, {"format": "pt"})
+    return Report(target, len(tensors), keys=entry.name, done=tuple(done))
+
+
+def _assign(network: Network, tensors: Mapping[str, Tensor]) -> None:
+    """Make `tensors` themselves the network's, and what no file holds (fixed filters) from the plan."""
+    network.load_state_dict(tensors, strict=True, assign=True)
+    if not any(buffer.is_meta for buffer in network.buffers()):
+        return
+    device = next(iter(tensors.values())).device
+    for name, layer in network.plan.leaves:
+        part = network.get_submodule(name)
+        if any(buffer.is_meta for buffer in part.buffers()):
+            for inner, fresh in zip(part.modules(), module(layer).modules(), strict=True):
+                for key, buffer in fresh.named_buffers(recurse=False):
+                    if getattr(inner, key).is_meta:
+                        setattr(inner, key, buffer.to(device))
+
+
+def _write(file: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Path:
+    """Write a file whole or not at all: beside its place first, then into it."""
+    target = file.expanduser()
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    try:
+        if target.suffix in TORCH_SUFFIXES:
+            with part.open("xb") as stream:
+                torch.save(plain, stream)
+        else:
+            save_file(plain, part, metadata)
+        part.replace(target)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ConfigError([Fault("save", f"'{target}' cannot be written: {error}")]) from None
+    finally:
+        part.unlink(missing_ok=True)
     return target

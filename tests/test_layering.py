@@ -12,7 +12,10 @@ import pytest
 from conftest import ROOT
 
 PACKAGE = ROOT / "resnet_factory"
-TORCH = {"builder.py", "modules.py", "summary.py", "weights.py"}
+TORCH = {
+    "builder.py", "modules.py", "summary.py",
+    "weights.py", "checkpoint.py", "fitting.py", "download.py",
+}  # fmt: skip
 HYDRA = {"composer.py", "cli.py"}
 
 

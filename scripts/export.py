@@ -1,0 +1,7 @@
+"""The export command from a checkout: python scripts/export.py weights=FILE to=timm file=OUT."""
+
+import sys
+
+from resnet_factory.cli import main
+
+raise SystemExit(main(["export", *sys.argv[1:]]))
