@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from references import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -47,3 +49,19 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == file.read_text(encoding="utf-8")
 
     return check
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A table of the reference networks: family, models, equal."""
+    families: dict[str, list[bool]] = {}
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if (
+                found := re.search(r"equals_the_reference\[(\w+)/(.+)\]", report.nodeid)
+            ) and report.when == "call":
+                source = MODELS.get(f"{found[1]}/{found[2]}", {}).get("source", "timm nf_resnet")
+                families.setdefault(source, []).append(outcome == "passed")
+    if families:
+        terminalreporter.section("reference networks")
+        for source, equal in sorted(families.items()):
+            terminalreporter.write_line(f"{source:<24} {len(equal):>3} models {sum(equal):>3} equal")
