@@ -160,7 +160,7 @@ def test_network_equals_the_reference(name: str) -> None:
     ],
 )
 def test_same_seed_same_initial_weights_as_timm(name: str) -> None:
-    """timm zeroes the last norm of a branch by default; torchvision, whose names some of these are, does not."""
+    """timm zeroes the last norm of a branch by default; torchvision, which shares some names, does not."""
     torch.manual_seed(5)
     theirs = timm.create_model(name).state_dict()
     torch.manual_seed(5)
