@@ -1,0 +1,149 @@
+"""The command line as a person uses it: what it prints, what it exits with, what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from resnet_factory import cli
+from resnet_factory.catalogue import catalogue
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run it as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "resnet_factory.cli", *arguments],
+        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_build_is_the_default_and_writes_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["model=resnet18"]) == 0
+    first = capsys.readouterr()
+    assert "built: 11,689,512 parameters in 122 tensors, as planned" in first.out
+    assert cli.main(["build", "model=resnet18"]) == 0
+    assert capsys.readouterr() == first
+    assert not list(tmp_path.iterdir())
+
+
+def test_depths_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["describe", "model=resnet50", "model.depths=[3,4,23,3]"]) == 0
+    assert "44,549,160" in capsys.readouterr().out
+
+
+def test_describe_and_build_print_the_same_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["describe", "model=resnet20"]) == 0
+    described = capsys.readouterr().out
+    assert cli.main(["build", "model=resnet20"]) == 0
+    assert capsys.readouterr().out.startswith(described.rstrip("\n"))
+
+
+def test_input_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["describe", "model=resnet18", "input.size=[64,96]"]) == 0
+    assert "512x2x3" in capsys.readouterr().out
+
+
+def test_layers_adds_torchinfos_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["model=resnet18", "layers=true", "input.size=64"]) == 0
+    out = capsys.readouterr().out
+    assert "Total params: 11,689,512" in out
+    assert "downsample" in out
+
+
+def test_save_writes_one_file_whole(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["model=resnet20", "save=mine.safetensors"]) == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.safetensors"]
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "mine.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["resnet_factory.config"])["num_classes"] == 10
+    assert "mine.safetensors" in capsys.readouterr().out
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "resnext101*"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["model", "depths", "image", "params", "MACs"]
+    assert len(lines) == 1 + len(catalogue().names("resnext101*"))
+    assert cli.main(["list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(catalogue().names())
+    assert cli.main(["list", "resnot*"]) == 2
+
+
+def test_help_is_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for verb in cli.VERBS:
+        assert f"\n  {verb} " in text
+    for word in ("model/stem", "deep_tiered", "model/shortcut", "avg_down", "--config-dir", "-m"):
+        assert word in text
+    examples = [line for line in text.splitlines() if line.startswith("  resnet-factory ")]
+    assert len(examples) >= 5
+
+
+def test_a_folder_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "conf_of_mine" / "model" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# mine\ndefaults:\n  - resnet50\n  - _self_\ndepths: [1, 1, 1, 1]\n")
+    for flag in ("--config-dir", "-cd"):
+        assert cli.main(["describe", "model=mine", flag, "conf_of_mine"]) == 0
+        assert "mine  id" in capsys.readouterr().out
+    assert cli.main(["--help", "--config-dir", "conf_of_mine"]) == 0
+
+
+def test_hydras_own_flags(tmp_path: Path) -> None:
+    done = command("--cfg", "job", "model=resnet20", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "depths: 3" in done.stdout
+    done = command("describe", "--info", "searchpath", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = command("describe", "-m", "model=resnet18,resnet34", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "11,689,512" in done.stdout
+    assert "21,797,672" in done.stdout
+    assert not list(tmp_path.glob("outputs")) + list(tmp_path.glob(".hydra"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("resnet-factory model=resnext50", "model=resnext50_32x4d"),
+        ("resnet-factory describe model/stem=de", "model/stem=deep_tiered"),
+        ("resnet-factory model.dep", "model.depths"),
+    ],
+)
+def test_shell_completion(typed: str, expected: str, tmp_path: Path) -> None:
+    done = command("-sc", "query=bash", cwd=tmp_path, COMP_LINE=typed, COMP_POINT=str(len(typed)))
+    assert done.returncode == 0, done.stderr
+    assert expected in done.stdout
+
+
+def test_mistakes_exit_with_2_and_no_traceback(tmp_path: Path) -> None:
+    done = command("describe", "model=resnet5O", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean 'resnet50'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_output_to_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m resnet_factory.cli list | head -1",
+        shell=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("model")
+    assert "Traceback" not in done.stderr
