@@ -199,14 +199,30 @@ def _write(file: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
     try:
+        part.touch()
+        mode = part.stat().st_mode
         if target.suffix in TORCH_SUFFIXES:
-            with part.open("xb") as stream:
+            with part.open("wb") as stream:
                 torch.save(plain, stream)
         else:
             save_file(plain, part, metadata)
+            _order_metadata(part)
+        part.chmod(mode)  # safetensors makes a file that only its owner may read
         part.replace(target)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ConfigError([Fault("save", f"'{target}' cannot be written: {error}")]) from None
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def _order_metadata(file: Path) -> None:
+    """Put the metadata in order, so that one network gives one file: safetensors shuffles it."""
+    with file.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(text) == length:
+            stream.seek(8)
+            stream.write(text)
