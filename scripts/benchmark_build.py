@@ -9,10 +9,14 @@ from __future__ import annotations
 import argparse
 import gc
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,9 +35,18 @@ def main() -> int:
     parser.add_argument("--image", type=int, default=160)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--only", choices=("build", "load", "run"), nargs="+", default=["build", "load", "run"])
+    parser.add_argument(
+        "--only", choices=("build", "load", "run"), nargs="+", default=["build", "load", "run"]
+    )
+    parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.peak is not None:
+        ours = options.peak.suffix == ".safetensors"
+        load = partial(rf.load if ours else partial(construct_then_load, options.models[0]), options.peak)
+        references()
+        print(peak(lambda: read(load())))
+        return 0
     print(f"torch {torch.__version__}, {options.threads} threads, {options.rounds} rounds, {options.device}")
     for name in options.models:
         if "build" in options.only:
@@ -57,7 +70,6 @@ def measure_build(name: str, rounds: int) -> None:
 
 def measure_load(name: str, rounds: int) -> None:
     """`rf.load` of a file, against constructing torchvision's network and loading the same weights."""
-    _, torchvision = references()
     config = rf.compose(name)
     network = rf.build(rf.plan(config))
     with tempfile.TemporaryDirectory() as folder:
@@ -66,18 +78,19 @@ def measure_load(name: str, rounds: int) -> None:
         torch.save(network.state_dict(), theirs)
         size = ours.stat().st_size
 
-        def construct() -> nn.Module:
-            made = torchvision.get_model(name)
-            made.load_state_dict(torch.load(theirs, weights_only=True))
-            return made  # type: ignore[no-any-return]
-
-        compare(f"{name}: load, torchvision", lambda: rf.load(ours), construct, rounds)
-        compare(
-            f"{name}: load and read every weight", lambda: read(rf.load(ours)), lambda: read(construct()), rounds
-        )
-        del network
-        peaks = [peak(lambda run=run: read(run())) / size for run in (lambda: rf.load(ours), construct)]
+        construct = partial(construct_then_load, name, theirs)
+        compare(f"{name}: load, torchvision", partial(rf.load, ours), construct, rounds)
+        touched = f"{name}: load and read every weight, torchvision"
+        compare(touched, lambda: read(rf.load(ours)), lambda: read(construct()), rounds)
+        peaks = [peak_elsewhere(name, file) / size for file in (ours, theirs)]
         print(f"{name + ': peak memory, copies of the weights':<46}{peaks[0]:>9.2f}{peaks[1]:>10.2f}")
+
+
+def construct_then_load(name: str, file: Path) -> nn.Module:
+    """What torchvision's documentation says to do."""
+    network: nn.Module = references()[1].get_model(name)
+    network.load_state_dict(torch.load(file, weights_only=True))
+    return network
 
 
 def measure_run(name: str, rounds: int, batch: int, side: int, device: str) -> None:
@@ -86,7 +99,11 @@ def measure_run(name: str, rounds: int, batch: int, side: int, device: str) -> N
     state = rf.create_model(name).state_dict()
     for layout in (torch.contiguous_format, torch.channels_last):
         image = torch.rand(batch, 3, side, side, device=device).to(memory_format=layout)
-        made = {"ours": rf.create_model(name), "timm": timm.create_model(name), "torchvision": torchvision.get_model(name)}
+        made = {
+            "ours": rf.create_model(name),
+            "timm": timm.create_model(name),
+            "torchvision": torchvision.get_model(name),
+        }
         for network in made.values():
             network.load_state_dict(state)
             network.to(device, memory_format=layout)
@@ -94,8 +111,7 @@ def measure_run(name: str, rounds: int, batch: int, side: int, device: str) -> N
         for library in ("timm", "torchvision"):
             for what, run in (("forward", forward), ("forward+backward", backward)):
                 label = f"{name}: {what}, {form}, {library}"
-                ours, theirs = made["ours"], made[library]
-                compare(label, lambda: run(ours, image), lambda: run(theirs, image), rounds)
+                compare(label, partial(run, made["ours"], image), partial(run, made[library], image), rounds)
 
 
 def forward(network: nn.Module, image: torch.Tensor) -> None:
@@ -149,6 +165,12 @@ def read(network: nn.Module) -> float:
     return sum(float(tensor.sum()) for tensor in network.state_dict().values())
 
 
+def peak_elsewhere(name: str, file: Path) -> int:
+    """`peak` of loading and reading a file, in a process of its own."""
+    command = [sys.executable, __file__, "--models", name, "--peak", str(file)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
 def peak(run: Run) -> int:
     """Bytes by which the resident memory grows at most (Linux)."""
     gc.collect()
@@ -166,20 +188,18 @@ def status(key: str) -> int:
     raise KeyError(key)
 
 
-def references() -> tuple[object, object]:
+def references() -> tuple[Any, Any]:
     """timm, and torchvision's models; torchvision's compiled operators need not load for these."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
     for operator, threshold in (("nms", "iou_threshold"), ("qnms", "iou_threshold")):
         if not hasattr(torch.ops.torchvision, operator):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float {threshold}) -> Tensor")
-    KEPT.append(library)
+            torch.library.define(
+                f"torchvision::{operator}", f"(Tensor a, Tensor b, float {threshold}) -> Tensor"
+            )
     import timm
     from torchvision import models
 
     return timm, models
 
-
-KEPT: list[object] = []
 
 if __name__ == "__main__":
     raise SystemExit(main())
