@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from resnet_factory import layers
-from resnet_factory.composer import compose
 from resnet_factory.modules import module
 from resnet_factory.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select
 from resnet_factory.planner import plan as make_plan
@@ -153,6 +152,8 @@ def create_model(
     Raises:
         ConfigError: with every fault in the configuration.
     """
+    from resnet_factory.composer import compose  # Hydra takes longer to import than a network to build
+
     if features is not None:
         names = features if isinstance(features, str) else ",".join(features)
         overrides = (*overrides, f"++model.features=[{names}]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -54,6 +54,11 @@ def compose(name: str, *overrides: str, config_dir: str | Path | None = None) ->
     Raises:
         ConfigError: with every fault found, each located in its file or override.
     """
+    if not overrides and config_dir is None:
+        from resnet_factory.catalogue import catalogue
+
+        with suppress(ConfigError):  # which Hydra locates
+            return catalogue().config(name)  # the same, a hundred times quicker
     return compose_all("config", [f"model={name}", *overrides], config_dir).model
 
 

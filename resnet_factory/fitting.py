@@ -90,7 +90,7 @@ def _names(network: Network) -> list[str]:
 
 
 def _modules(names: list[str]) -> list[str]:
-    found = list(dict.fromkeys(map(module_of, names)))
+    found = [repr(name) for name in dict.fromkeys(map(module_of, names))]
     return [*found[:6], f"and {len(found) - 6} more"] if len(found) > 7 else found
 
 

@@ -17,6 +17,8 @@ OURS = "none"
 """What to call the choice of no key map."""
 SHOWN = 20
 """At most this many names of one kind are listed."""
+COMPARED = 1000
+"""At most this many names are looked through for the nearest."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Reading:
         for what, names, others in sides:
             for name in names[:SHOWN]:
                 leaf = name.rpartition(".")[2]
-                near = get_close_matches(name, [other for other in others if other.endswith(f".{leaf}")], n=1)
+                alike = [other for other in others if other.endswith(f".{leaf}")]
+                near = get_close_matches(name, alike[:COMPARED], n=1)
                 yield Fault("weights", f"{what} {name!r}" + (f"; nearest is {near[0]!r}" if near else ""))
             if len(names) > SHOWN:
                 yield Fault("weights", f"{what} {len(names) - SHOWN} more")

@@ -31,16 +31,17 @@ def build(composed: Composed) -> int:
     if options["save"] is not None:
         _refuse_folder(Path(options["save"]), composed)
     network = built(costed)
-    out = report.console()
-    report.show(costed, out)
-    out.print(f"built: {costed.params:,} parameters in {len(network.state_dict())} tensors, as planned")
+    loaded = None
     if options["weights"] is not None:
         from resnet_factory.weights import load_weights
 
         with _located(composed):
-            out.print(
-                f"loaded: {load_weights(network, options['weights'], keys=options['keys'])}", markup=False
-            )
+            loaded = load_weights(network, options["weights"], keys=options["keys"])
+    out = report.console()
+    report.show(costed, out)
+    out.print(f"built: {costed.params:,} parameters in {len(network.state_dict())} tensors, as planned")
+    if loaded is not None:
+        out.print(f"loaded: {loaded}", markup=False)
     if options["layers"]:
         out.print(layer_table(network, costed.image), markup=False)
     if options["save"] is not None:

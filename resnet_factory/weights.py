@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,8 +23,11 @@ from resnet_factory.fitting import fit
 from resnet_factory.layers import Conv
 from resnet_factory.modules import module
 from resnet_factory.naming import OURS
+from resnet_factory.nodes import Plan
 from resnet_factory.planner import plan
 
+MARK = "resnet_factory."
+"""What our keys in a safetensors file's metadata begin with."""
 FORMAT = "1"
 """Version of the metadata written beside the tensors."""
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")
@@ -62,10 +66,10 @@ def save(network: Network, config: schema.ModelConfig, file: str | Path) -> Path
         )
     metadata = {
         "format": "pt",
-        "resnet_factory.version": FORMAT,
-        "resnet_factory.name": config.name,
-        "resnet_factory.plan_id": network.plan.id,
-        "resnet_factory.config": json.dumps(config.to_dict(), sort_keys=True),
+        f"{MARK}version": FORMAT,
+        f"{MARK}name": config.name,
+        f"{MARK}plan_id": network.plan.id,
+        f"{MARK}config": json.dumps(config.to_dict(), sort_keys=True),
     }
     return _write(Path(file), network.state_dict(), metadata)
 
@@ -81,12 +85,7 @@ def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
         ConfigError: the file is damaged, holds no config, or one that this version reads otherwise.
     """
     found = checkpoint.read(fetch(file), device=device)
-    planned = plan(config_of(found))
-    if planned.id != found.metadata.get("resnet_factory.plan_id"):
-        message = (
-            "was saved from a config that this version plans otherwise; build a network and load_weights"
-        )
-        raise ConfigError([Fault("weights", f"'{found.file}' {message}")])
+    planned = _plan_in(found)
     with torch.device("meta"):
         network = assemble(planned)
     fitted = fit(network, found, OURS)
@@ -96,31 +95,33 @@ def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
     return network
 
 
-def config_of(found: Checkpoint) -> schema.ModelConfig:
-    """The config saved in a file beside its tensors.
-
-    Raises:
-        ConfigError: there is none, it is of another format, or faulty.
-    """
+def _plan_in(found: Checkpoint) -> Plan:
+    """The plan of the config that was saved in a file beside its tensors."""
 
     def refuse(message: str) -> ConfigError:
         return ConfigError([Fault("weights", f"'{found.file}' {message}")])
 
-    text, version = found.metadata.get("resnet_factory.config"), found.metadata.get("resnet_factory.version")
-    if text is None:
+    said = {key.removeprefix(MARK): value for key, value in found.metadata.items() if key.startswith(MARK)}
+    if "config" not in said:
         raise refuse("holds no config; build the network it is for and load_weights into it")
-    if version != FORMAT:
-        raise refuse(f"has format {version!r}; this version reads {FORMAT!r}")
+    if said.get("version") != FORMAT:
+        raise refuse(f"has format {said.get('version')!r}; this version reads {FORMAT!r}")
+    text = said["config"]
     if len(text) > LIMITS[0]:
         raise refuse(f"has a config of {len(text)} characters; the limit is {LIMITS[0]}")
     try:
-        config = schema.read(json.loads(text), name=found.metadata.get("resnet_factory.name", ""))
+        config = schema.read(json.loads(text), name=re.sub(r"[^\w.+-]", "", said.get("name", ""))[:100])
+        # A short list of layers, repeated without end, would take hours to plan.
+        if text.count(":") * sum(config.depths) > LIMITS[1]:
+            raise refuse(f"has a config of {len(text)} characters for {sum(config.depths)} blocks: too many")
+        planned = plan(config)
     except (ValueError, RecursionError) as error:
         raise refuse(f"has a faulty config: {error}") from None
-    # A short list of blocks repeated without end would take hours to plan.
-    if text.count(":") * sum(config.depths) > LIMITS[1]:
-        raise refuse(f"has a config of {sum(config.depths)} blocks, more than it has tensors for")
-    return config
+    if planned.id != said.get("plan_id"):
+        raise refuse(
+            "was saved from a config that this version reads otherwise; build a network and load_weights"
+        )
+    return planned
 
 
 def load_weights(
@@ -199,14 +200,30 @@ def _write(file: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
     try:
+        part.touch()
+        mode = part.stat().st_mode
         if target.suffix in TORCH_SUFFIXES:
-            with part.open("xb") as stream:
+            with part.open("wb") as stream:
                 torch.save(plain, stream)
         else:
             save_file(plain, part, metadata)
+            _order_metadata(part)
+        part.chmod(mode)  # safetensors makes a file that only its owner may read
         part.replace(target)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ConfigError([Fault("save", f"'{target}' cannot be written: {error}")]) from None
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def _order_metadata(file: Path) -> None:
+    """Put the metadata in order, so that one network gives one file: safetensors shuffles it."""
+    with file.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(text) == length:
+            stream.seek(8)
+            stream.write(text)
