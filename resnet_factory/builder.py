@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_factory import layers
+from resnet_factory.initialisation import initialise
 from resnet_factory.modules import module
 from resnet_factory.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select
 from resnet_factory.planner import plan as make_plan
@@ -130,11 +131,10 @@ def build(plan: Plan) -> Network:
     A plan with features gives a `Backbone`, whose `forward` returns {name: map} instead of one tensor.
     State-dict keys and their order are the plan's. Weights are drawn in the order torchvision and timm
     draw them, so one seed gives the same weights here and there: modules are constructed in order, a
-    shortcut before its body; then every convolution is redrawn (He et al. 2015, fan-out); then the
-    norms marked `zero_init` are set to 0.
+    shortcut before its body; then every convolution is redrawn by the plan's scheme.
     """
     network = assemble(plan)
-    _initialise(network, plan)
+    initialise(network, plan)
     return network
 
 
@@ -205,24 +205,3 @@ def _module(node: Node) -> nn.Module:
             if steps == tuple(children):
                 return nn.Sequential(OrderedDict(children))
             return Block(children, steps)
-
-
-def _initialise(network: Network, plan: Plan) -> None:
-    for part in network.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
-    for name, layer in plan.leaves:
-        if isinstance(layer, layers.Norm) and layer.zero_init:
-            weight = network.get_submodule(name).weight
-            assert isinstance(weight, nn.Parameter)
-            nn.init.zeros_(weight)
-        elif isinstance(layer, layers.Conv | layers.Linear) and layer.init != 1.0:
-            _scale(network.get_submodule(name), layer.init)
-
-
-def _scale(part: nn.Module, factor: float) -> None:
-    """Multiply the initial weights, or set the gain that a scaled convolution starts with."""
-    weight = getattr(part, "gain", part.weight)
-    assert isinstance(weight, nn.Parameter)
-    with torch.no_grad():
-        weight.mul_(factor)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from resnet_factory.layers import VOCABULARY, Layer
 
@@ -109,6 +109,18 @@ class Feature(NamedTuple):
     """By how much it is smaller than the image."""
 
 
+@dataclass(frozen=True, slots=True)
+class Init:
+    """How initial weights are drawn."""
+
+    conv: Literal["he", "fan_out", "fan_out_per_group", "fan_in"] = "he"
+    linear: Literal["torch", "normal"] = "torch"
+    bias: Literal["torch", "zero"] = "torch"
+    """Biases of convolutions."""
+    shortcut: Literal["first", "last"] = "last"
+    """Whether a block's shortcut is drawn before its body or after it."""
+
+
 @dataclass(frozen=True, repr=False)
 class Plan:
     """A whole network: stem, stages, head. Equal networks have equal plans, hashes and ids."""
@@ -120,6 +132,7 @@ class Plan:
     name: str = field(default="", compare=False)
     image_size: int = field(default=224, compare=False)
     """The side of the images the network is meant for."""
+    init: Init = Init()
     features: tuple[Feature, ...] = ()
     """The maps a backbone returns, in order; a network without any returns what leaves its head."""
     whole: Plan | None = field(default=None, compare=False, repr=False)
@@ -140,11 +153,13 @@ class Plan:
     def id(self) -> str:
         """A short content hash: the same for equal plans, on every machine."""
         lines = [*text_of(self.root), *(f"-> {feature.name}" for feature in self.features)]
+        if self.init != Init():
+            lines.append(repr(self.init))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.in_channels, self.stem, self.stages, self.head, self.features))
+        return hash((self.in_channels, self.stem, self.stages, self.head, self.init, self.features))
 
     def __hash__(self) -> int:
         return self._hash

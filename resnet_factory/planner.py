@@ -102,7 +102,13 @@ class _Planner:
         except _Broken:
             return None
         whole = Plan(
-            config.in_channels, Chain(stem), tuple(stages), Chain(head), config.name, config.image_size
+            config.in_channels,
+            Chain(stem),
+            tuple(stages),
+            Chain(head),
+            config.name,
+            config.image_size,
+            config.init,
         )
         if config.features is None:
             return whole

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 from resnet_factory.fault import ConfigError, Fault, unknown
 from resnet_factory.generators import GENERATORS
 from resnet_factory.layers import VOCABULARY
+from resnet_factory.nodes import Init
 from resnet_factory.recipe import Reader, Recipe, Role
 
 MAX_BLOCKS = 10_000
@@ -71,6 +72,7 @@ class ModelConfig:
     output_stride: int | None = field(compare=False)
     """Where the whole network has shrunk the map by this, further strides become dilation."""
     first_dilation: str = field(compare=False)
+    init: Init = field(compare=False)
     """Whether a stage's first block works at the `previous` stage's dilation or already at the `new` one."""
     depths: tuple[int, ...] = field(compare=False)
     widths: tuple[int, ...] = field(compare=False)
@@ -123,7 +125,7 @@ def read(
     resolved = _resolve(data, titles, find, path, faults)
     if resolved.get("features") is None:
         resolved.pop("features", None)
-    settings = ("zero_init_residual", "output_stride", "first_dilation", "generator", "features")
+    settings = ("zero_init_residual", "output_stride", "first_dilation", "generator", "init", "features")
     known = (*WHOLE, *PER_STAGE, *settings, *ROLES, *SLOTS)
     for key in resolved:
         if key not in known:
@@ -148,6 +150,9 @@ def read(
         message = unknown("choice", str(first_dilation), ("previous", "new"))
         faults.append(Fault(f"{path}.first_dilation", message))
     features = _features(resolved.get("features"), f"{path}.features", faults)
+    before = len(faults)
+    scheme = _arguments(Init, resolved.get("init", {}), f"{path}.init", faults)
+    init = Init(**scheme) if len(faults) == before else Init()
     block = resolved.get("block", {})
     lists = {key: resolved.get(key, DEFAULTS.get(key, 1)) for key in PER_STAGE} | {"block": block}
     lists |= generated
@@ -185,6 +190,7 @@ def read(
         name=name,
         zero_init_residual=zero_init,
         output_stride=output_stride,
+        init=init,
         first_dilation=first_dilation,
         features=features,
         path=path,
@@ -221,11 +227,13 @@ def _resolve(
         if recipe is None:
             known = [*(find(key, "") if find else ()), *(VOCABULARY if key == "act" else ())]
             faults.append(Fault(where, unknown(f"{key} recipe", value, known)))
-            return {"layers": []} if key != "block" else {"out": "width", "body": []}
+            return {} if key == "init" else {"layers": []} if key != "block" else {"out": "width", "body": []}
         titles[title] = value
         return recipe
 
     resolved = dict(data)
+    if isinstance(resolved.get("init"), str):
+        resolved["init"] = named("init", resolved["init"], f"{path}.init", "init")
     for key in (*ROLES, *SLOTS):
         value = resolved.get(key)
         if key == "block" and isinstance(value, list):

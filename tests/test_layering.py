@@ -13,7 +13,7 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "resnet_factory"
 TORCH = {
-    "builder.py", "modules.py", "summary.py",
+    "builder.py", "initialisation.py", "modules.py", "summary.py",
     "weights.py", "checkpoint.py", "fitting.py", "download.py",
 }  # fmt: skip
 HYDRA = {"composer.py", "cli.py"}

@@ -170,6 +170,27 @@ def test_same_seed_same_initial_weights_as_timm(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(mine, theirs.values(), strict=True))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timm/regnetx_002",
+        "timm/regnety_002",
+        "timm/regnety_040_sgn",
+        "torchvision/regnet_x_400mf",
+        "torchvision/regnet_y_400mf",
+        "timm/nf_resnet26",
+    ],
+)
+def test_same_seed_same_initial_weights_for_other_schemes(name: str) -> None:
+    torch.manual_seed(5)
+    theirs = reference(name).state_dict()
+    torch.manual_seed(5)
+    network = rf.create_model(name.split("/")[1])
+    ours = network.state_dict()
+    names = renamed(name, network.plan, list(ours))
+    assert [key for key, value in names.items() if not torch.equal(ours[key], theirs[value])] == []
+
+
 @pytest.mark.parametrize("stride", [8, 16])
 @pytest.mark.parametrize(
     "name",
