@@ -1,4 +1,4 @@
-"""The folders of YAML, shipped and a user's own, as Hydra's defaults lists see them; files are checked as read.
+"""The folders of YAML, shipped and a user's own, as Hydra's defaults lists see them, each file checked.
 
 Hydra decides what a defaults list means; the files are read and merged here, as plain data. Nothing
 in Hydra's global state is touched, so this works inside somebody else's Hydra application too.
@@ -129,7 +129,7 @@ class Library(IConfigRepository):
         return sorted({file.stem for folder in self.folders for file in folder.glob(f"{group}/*.yaml")})
 
     def groups(self, below: str = "") -> list[str]:
-        """Every config group below another: `model`, `model/stem`, …"""
+        """Every config group below another, such as `model/stem`."""
         roots = [folder / below for folder in self.folders]
         return sorted(
             {str(path.relative_to(root)) for root in roots for path in root.rglob("*") if path.is_dir()}
@@ -296,7 +296,7 @@ class Library(IConfigRepository):
         return Fault("", text, where)
 
     def _mentioned(self, text: str, key: str) -> str:
-        """The last entry of a user's defaults lists that names a group, else the file that a message names."""
+        """A user's last defaults entry that names a group, else the file that a message names."""
         for file, _, result in reversed(self._read.values()):
             for i, entry in enumerate(result.defaults_list or ()):
                 ours = not file.is_relative_to(self.folders[0])

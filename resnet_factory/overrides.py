@@ -167,10 +167,6 @@ def _parsed(words: Sequence[str], library: Library, faults: list[Fault]) -> Iter
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        if not isinstance(word, str):  # type: ignore[unreachable]
-            message = f"expected text such as 'model.depths=[2,2,2,2]', found {found(word)}"
-            faults.append(Fault("", message, "command line"))
-            continue
         try:
             if len(word) > MAX_LENGTH:
                 raise ValueError
