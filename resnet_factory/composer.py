@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +33,8 @@ class Composed:
     data: Mapping[str, Any]
     model: schema.ModelConfig
     locate: Callable[[Fault], Fault]
+    given: frozenset[str] = frozenset()
+    """The top-level keys that the command line names."""
 
 
 def compose(name: str, *overrides: str, config_dir: str | Path | None = None) -> schema.ModelConfig:
@@ -42,6 +45,11 @@ def compose(name: str, *overrides: str, config_dir: str | Path | None = None) ->
     Raises:
         ConfigError: with every fault found, each located in its file or override.
     """
+    if not overrides and config_dir is None:
+        from resnet_factory.catalogue import catalogue
+
+        with suppress(ConfigError):  # which composing locates
+            return catalogue().config(name)  # the same, many times quicker
     return compose_all("config", [f"model={name}", *overrides], config_dir).model
 
 
@@ -119,7 +127,7 @@ def from_hydra(config: DictConfig, config_dir: str | Path | None = None) -> Comp
         raise ConfigError(map(locate, resolver.faults))
     find = _finder(Library.of(user_dir(config_dir)))
     model = schema.read(data.get("model"), name=name, titles=_titles(choices), find=find, locate=locate)
-    return Composed(data, model, locate)
+    return Composed(data, model, locate, _top(re.split("=", word.lstrip("+~"))[0] for word in task))
 
 
 def image_size(data: Mapping[str, Any]) -> tuple[int, int]:
@@ -159,6 +167,7 @@ def _compose(library: Library, config: str, overrides: Sequence[str], left: str 
             titles=_titles(base.choices),
             find=_finder(library),
             locate=origin.locate,
+            inherited=origin.inherited,
         )
     except ConfigError as error:
         faults.extend(error.faults)
@@ -171,7 +180,12 @@ def _compose(library: Library, config: str, overrides: Sequence[str], left: str 
     if faults:
         raise ConfigError(map(origin.locate, faults))
     assert model is not None
-    return Composed(plain, model, origin.locate)
+    named = _top(override.key_or_group for override in (*given.choices, *given.values))
+    return Composed(plain, model, origin.locate, named)
+
+
+def _top(keys: Iterable[str]) -> frozenset[str]:
+    return frozenset(re.split(r"[./@]", key)[0] for key in keys)
 
 
 def _titles(choices: Mapping[str, str]) -> dict[str, str]:

@@ -69,8 +69,7 @@ def unknown(what: str, word: str, known: Iterable[str], of: str = "") -> str:
     names = list(dict.fromkeys(known))
     listed = ", ".join(names)
     if len(listed) > MAX_LISTED:
-        near = difflib.get_close_matches(word, names, n=8, cutoff=0)
-        listed = f"{', '.join(near)} and {len(names) - len(near)} more"
+        listed = f"{', '.join(difflib.get_close_matches(word, names, n=8, cutoff=0))}, …"
     message = f"unknown {what} {word!r}{_foreign(word)}{of}"
     return f"{message}; {f'known are {listed}' if names else 'none is known here'}{suggest(word, names)}"
 

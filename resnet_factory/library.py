@@ -24,7 +24,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet_factory.fault import ConfigError, Fault, found, unknown
+from resnet_factory.fault import ConfigError, Fault, found, suggest, unknown
 from resnet_factory.source import load, position, shown
 
 _HERE = Path(__file__).resolve().parent
@@ -137,17 +137,23 @@ class Library(IConfigRepository):
 
     def missing(self, group: str, name: str) -> str:
         """What to say of a name that a group does not offer."""
-        message = unknown(group, name, self.options(group))
+        options = self.options(group)
+        if (inner := Path(name).stem) in options:
+            return f"unknown {group} {name!r}; a name has neither folder nor ending; did you mean {inner!r}?"
         strays = (
             path
             for folder in self.folders[1:]
-            for path in sorted(folder.rglob(f"{name}*"))
-            if name in (path.stem, path.name)
+            for path in sorted(folder.rglob("*"))
+            if name and name in (path.stem, path.name)
         )
         if (stray := next(strays, None)) is not None:
             place = shown(self.folders[1] / group)
-            message += f"; '{shown(stray)}' is not one: it must be a file of '{place}' that ends in .yaml"
-        return message
+            return (
+                f"'{shown(stray)}' is not read as a {group}; it must be a file of '{place}' ending in .yaml"
+            )
+        if group == "model":
+            return f"unknown model {name!r}{suggest(name, options)}; 'resnet-factory list' shows every model"
+        return unknown(group, name, options)
 
     # What Hydra's defaults lists ask of a repository --------------------------------------------
 
@@ -170,7 +176,7 @@ class Library(IConfigRepository):
 
     def group_exists(self, config_path: str) -> bool:
         """Whether there is a folder of that name."""
-        return any((folder / config_path).is_dir() for folder in self.folders)
+        return config_path != "" and any((folder / config_path).is_dir() for folder in self.folders)
 
     def config_exists(self, config_path: str) -> bool:
         """Whether there is a file of that name."""
@@ -287,7 +293,9 @@ class Library(IConfigRepository):
         key = next(iter(re.findall(r"(?:override|delete|[Vv]alues for) '?([\w/@.]+)", text)), "").rstrip(".")
         typed = [o for o in choices if key and o.get_key_element().lstrip("+~") == key]
         where = f"command line '{typed[0].input_line}'" if typed else self._mentioned(text, key)
-        if "No match in the defaults list" in text:
+        if "Could not delete" in text:
+            text = f"nothing to delete: no file chooses {key!r}"
+        elif "No match in the defaults list" in text:
             text = f"nothing chooses a {key!r} yet that this could replace"
             text += f"; to add one, write '+{key}=…'" if typed else "; leave out 'override'"
         elif "Multiple values for" in text:

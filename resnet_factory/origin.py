@@ -47,6 +47,20 @@ class Origin:
                 best, where = len(inside) + depth, mark
         return where
 
+    def inherited(self, path: str) -> bool:
+        """Whether a key was last written in a shipped file."""
+        keys = path.split(".")
+        if any(keys[: len(o)] == o for o in (v.key_or_group.split(".") for v in self.given.values)):
+            return False
+        best, shipped = -1, False
+        for package, file in self.base.files:
+            inside = package.split(".") if package else []
+            if keys[: len(inside)] == inside:
+                depth = len(inside) + position(file, keys[len(inside) :])[0]
+                if depth >= best:
+                    best, shipped = depth, file.is_relative_to(conf_dir())
+        return shipped
+
     def _by_name(self, keys: list[str]) -> str | None:
         """Of a key inside a recipe that a value calls by name, as `block: [basic, mine]` does: its file."""
         value: Any = self.data
