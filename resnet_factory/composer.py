@@ -154,9 +154,13 @@ def _compose(library: Library, config: str, overrides: Sequence[str], left: str 
     data = deepcopy(base.data)
     faults.extend(fault for override in given.values if (fault := typed.apply(override, data)) is not None)
     origin = Origin(library, base, given, data)
+    if not isinstance(data.get("model"), dict):
+        fault = Fault("model", f"expected a model (a mapping), found {found(data.get('model'))}")
+        raise ConfigError(map(origin.locate, [*faults, fault]))
     resolver = _Resolver(left, list(paths(data)))
-    plain = resolver.plain(OmegaConf.create(data), "")
-    faults.extend(resolver.faults)
+    plain = resolver.plain(OmegaConf.create(_with_image_size(data)), "")
+    if "image_size" not in data["model"]:
+        del plain["model"]["image_size"]
     faults.extend(Fault(str(key), origin.stray(str(key))) for key in plain if key not in origin.keys)
     faults.extend(_input_faults(plain.get("input")))
     model = None
@@ -171,12 +175,14 @@ def _compose(library: Library, config: str, overrides: Sequence[str], left: str 
         )
     except ConfigError as error:
         faults.extend(error.faults)
-    # What a recipe lacks that was never chosen is no mistake of its own.
+    # What follows from a group never chosen or a value never found is no mistake of its own.
+    known = [*given.unchosen, *(fault.path for fault in resolver.faults)]
     faults = [
         fault
         for fault in faults
-        if not any(fault.path == group or fault.path.startswith(f"{group}.") for group in given.unchosen)
+        if not any(fault.path == path or fault.path.startswith(f"{path}.") for path in known)
     ]
+    faults.extend(resolver.faults)
     if faults:
         raise ConfigError(map(origin.locate, faults))
     assert model is not None
@@ -186,6 +192,11 @@ def _compose(library: Library, config: str, overrides: Sequence[str], left: str 
 
 def _top(keys: Iterable[str]) -> frozenset[str]:
     return frozenset(re.split(r"[./@]", key)[0] for key in keys)
+
+
+def _with_image_size(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`input.size` follows the model's image size, also where the model leaves it at its default."""
+    return {**data, "model": {"image_size": schema.WHOLE["image_size"][1], **data["model"]}}
 
 
 def _titles(choices: Mapping[str, str]) -> dict[str, str]:
@@ -230,7 +241,7 @@ class _Resolver:
     def plain(self, node: Any, path: str) -> Any:
         self.values += 1
         if self.values > MAX_VALUES or path.count(".") > MAX_DEPTH:
-            message = "interpolations that go on for ever"
+            message = f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, interpolations followed"
             raise ConfigError([Fault(".".join(path.split(".")[:4]), message)])
         if isinstance(node, DictConfig):
             return {key: self._child(node, key, path) for key in node}
@@ -261,6 +272,6 @@ class _Resolver:
 
 
 __all__ = [
-    "Composed", "check_for_hydra", "choices", "compose", "compose_all", "conf_dir", "from_hydra", "image_size",
-    "read", "user_dir",
+    "Composed", "check_for_hydra", "choices", "compose", "compose_all", "conf_dir", "from_hydra",
+    "image_size", "read", "user_dir",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 MAX_SHOWN = 100
 """Faults that one error prints; a list of ten thousand wrong entries is no more help than its first."""
-MAX_LISTED = 200
+MAX_LISTED = 400
 """Characters that a list of known words may fill; a longer one is cut to the words nearest the wrong one."""
 
 

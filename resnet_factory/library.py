@@ -6,6 +6,7 @@ in Hydra's global state is touched, so this works inside somebody else's Hydra a
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet_factory.fault import ConfigError, Fault, found, suggest, unknown
+from resnet_factory.fault import ConfigError, Fault, found, nearest, suggest, unknown
 from resnet_factory.source import load, position, shown
 
 _HERE = Path(__file__).resolve().parent
@@ -44,8 +45,10 @@ def user_dir(config_dir: str | Path | None) -> Path | None:
     """
     if config_dir is None:
         return None
-    folder = Path(config_dir).expanduser().resolve()
     where = f"command line '--config-dir {config_dir}'"
+    if not str(config_dir):
+        raise ConfigError([Fault("", "expected a folder, found nothing", where)])
+    folder = Path(config_dir).expanduser().resolve()
     try:
         list(folder.iterdir())
     except OSError as error:
@@ -126,7 +129,8 @@ class Library(IConfigRepository):
 
     def options(self, group: str) -> list[str]:
         """The names a config group offers."""
-        return sorted({file.stem for folder in self.folders for file in folder.glob(f"{group}/*.yaml")})
+        files = (file for folder in self.folders for file in folder.glob(f"{group}/*.yaml"))
+        return sorted({file.stem for file in files if file.is_file()})
 
     def groups(self, below: str = "") -> list[str]:
         """Every config group below another, such as `model/stem`."""
@@ -152,6 +156,9 @@ class Library(IConfigRepository):
                 f"'{shown(stray)}' is not read as a {group}; it must be a file of '{place}' ending in .yaml"
             )
         if group == "model":
+            if (path := Path(name)).suffix in (".yaml", ".yml") and path.is_file():
+                folder = path.parent.parent
+                return f"{name!r} is a path; write 'model={path.stem}' and '--config-dir {folder}'"
             return f"unknown model {name!r}{suggest(name, options)}; 'resnet-factory list' shows every model"
         return unknown(group, name, options)
 
@@ -215,6 +222,15 @@ class Library(IConfigRepository):
         else:
             for keys, message in _refusals(data, ()):
                 fault(keys, message)
+            if name.startswith("model/"):
+                if "hydra" in data:
+                    fault(["hydra"], "Hydra's own settings do not belong to a model")
+                if _package(file) is not None:
+                    fault([], "a '# @package' line; what stands in this folder goes below its own key")
+            if "defaults" not in data and (
+                typo := difflib.get_close_matches("defaults", map(str, data), 1, 0.8)
+            ):
+                fault(typo, f"unknown key {typo[0]!r}; did you mean 'defaults'?")
             defaults = data.get("defaults", [])
             if not isinstance(defaults, list):
                 fault(["defaults"], f"expected a list, as [resnet18, _self_], found {found(defaults)}")
@@ -232,11 +248,14 @@ class Library(IConfigRepository):
         for i, entry in enumerate(defaults):
             if isinstance(entry, dict) and len(entry) == 1 and isinstance(next(iter(entry)), str):
                 (key, choice), *_ = entry.items()
-                *words, group = key.split()
+                *words, group = key.split() or [""]
                 overriding |= "override" in words
                 if overriding and "override" not in words:
                     yield i, f"{key!r} stands after an 'override'; overrides come last"
                 group = group.partition("@")[0]
+                if base and group.startswith("/"):
+                    yield i, f"{key!r} counts from the top; within {base!r} a group is named as 'stem'"
+                    continue
                 group = group[1:] if group.startswith("/") else f"{base}/{group}" if base else group
                 yield from ((i, message) for message in self._choice(words, group, choice, base))
             elif isinstance(entry, str):
@@ -247,6 +266,9 @@ class Library(IConfigRepository):
                 if overriding:
                     yield i, f"{entry!r} stands after an 'override'; overrides come last"
                 plain = entry.partition("@")[0]
+                if base and plain.startswith("/"):
+                    yield i, f"{entry!r} counts from the top; did you mean {plain.rpartition('/')[2]!r}?"
+                    continue
                 parent = plain[1:] if plain.startswith("/") else f"{base}/{plain}" if base else plain
                 self._parents[name].append(parent)
                 if (circle := self._circle(parent, name)) is not None:
@@ -274,6 +296,10 @@ class Library(IConfigRepository):
         if self.group_exists(parent):
             return f"{entry!r} is a config group; choose one of it, as '{entry}: {self.options(parent)[0]}'"
         group, _, name = parent.rpartition("/")
+        if self.config_exists(entry):
+            return f"unknown {group} {name!r}; names count from {base!r}; did you mean {name!r}?"
+        if nearest(entry, ["_self_"]):
+            return f"unknown name {entry!r}; did you mean '_self_'?"
         return (
             self.missing(group, name) if name else unknown("config", entry, [*self.options(base), "_self_"])
         )

@@ -25,19 +25,24 @@ class Origin:
 
     def locate(self, fault: Fault) -> Fault:
         """The same fault, with where its key was written."""
-        return fault if fault.where else replace(fault, where=self._where(fault.path.split(".")))
+        return fault if fault.where else replace(fault, where=self._written(fault.path.split("."))[0])
 
-    def _where(self, keys: list[str]) -> str:
+    def inherited(self, path: str) -> bool:
+        """Whether a key was last written in a shipped file."""
+        return self._written(path.split("."))[1]
+
+    def _written(self, keys: list[str]) -> tuple[str, bool]:
+        """Where a key was last written, and whether that is a shipped file."""
         if (named := self._by_name(keys)) is not None:
-            return named
+            return named, False
         for override in reversed(self.given.values):
             written = override.key_or_group.split(".")
             if keys[: len(written)] == written:
-                return overrides.where(override)
+                return overrides.where(override), False
         for override in self.given.choices:
             if override.is_delete() and override.key_or_group.split("/") == keys:
-                return overrides.where(override)
-        best, where = -1, ""
+                return overrides.where(override), False
+        best, where, shipped = -1, "", False
         for package, file in self.base.files:
             inside = package.split(".") if package else []
             if keys[: len(inside)] != inside:
@@ -45,21 +50,8 @@ class Origin:
             depth, mark = position(file, keys[len(inside) :])
             if len(inside) + depth >= best:
                 best, where = len(inside) + depth, mark
-        return where
-
-    def inherited(self, path: str) -> bool:
-        """Whether a key was last written in a shipped file."""
-        keys = path.split(".")
-        if any(keys[: len(o)] == o for o in (v.key_or_group.split(".") for v in self.given.values)):
-            return False
-        best, shipped = -1, False
-        for package, file in self.base.files:
-            inside = package.split(".") if package else []
-            if keys[: len(inside)] == inside:
-                depth = len(inside) + position(file, keys[len(inside) :])[0]
-                if depth >= best:
-                    best, shipped = depth, file.is_relative_to(conf_dir())
-        return shipped
+                shipped = file.is_relative_to(conf_dir())
+        return where, shipped
 
     def _by_name(self, keys: list[str]) -> str | None:
         """Of a key inside a recipe that a value calls by name, as `block: [basic, mine]` does: its file."""

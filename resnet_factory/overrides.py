@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from resnet_factory import schema
 from resnet_factory.fault import ConfigError, Fault, found, suggest, unknown
 from resnet_factory.library import Library, interpolation_fault, merged
 
@@ -204,8 +205,6 @@ def _misread(word: str, after: Sequence[str], library: Library) -> tuple[int, st
         return taken, f"the shell has cut this at its spaces; put it in quotes: '{whole}'"
     if equals and missing:
         return 0, f"no {missing!r} closes what opens here; in quotes the shell leaves brackets alone"
-    if equals and not key.strip():
-        return 0, "no key before the '='; expected key=value, without spaces around the '='"
     if equals and (index := re.fullmatch(r"([\w.]+)\[(\d+)\]", key)) is not None:
         return 0, f"an entry of a list is '{index[1]}.{index[2]}={value}'"
     if not equals and (pair := re.fullmatch(r"([\w./]+):\s*(\S+)", word)) is not None:
@@ -248,16 +247,19 @@ def _several(override: Override) -> str:
 def _misplaced(override: Override, library: Library) -> str | None:
     """Why an override's key can be none at all."""
     key = override.key_or_group
+    if not key:
+        return "no key before the '='; expected key=value, without spaces around the '='"
     if key == "hydra.searchpath":
         return "a folder of your own YAML is given by --config-dir"
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         return "nothing reads Hydra's own settings here; they count with -m, --cfg and --info"
+    dotted = key.replace("/", ".")
     if "/" in key and not library.group_exists(key):
+        if dotted.startswith("model.") and dotted.split(".")[1] in schema.KEYS:
+            return f"{key!r} is no config group but a value; did you mean '{dotted}'?"
         return unknown("config group", key, library.groups())
     if "/" in key and isinstance(override.value(), dict):
-        return (
-            f"a config group takes the name of a file; to change values, write {key.replace('/', '.')}={{…}}"
-        )
+        return f"a config group takes the name of a file; to change values, write '{dotted}={{…}}'"
     if override.package is not None and not library.group_exists(key):
         return unknown("config group", key, library.groups())
     return None

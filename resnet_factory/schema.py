@@ -137,9 +137,15 @@ def read(
         if key not in KEYS:
             faults.append(Fault(f"{path}.{key}", unknown("key", str(key), KEYS)))
     generated = _generated(resolved, path, faults)
-    for key in ("depths", "widths", *ROLES):
-        if key not in resolved and key != "transition" and key not in generated:
-            faults.append(Fault(f"{path}.{key}", "missing; a model has to say it"))
+    needed = [key for key in ("depths", "widths", *ROLES) if key != "transition"]
+    missing = [key for key in needed if key not in resolved and key not in generated]
+    if len(missing) == 1:
+        faults.append(Fault(f"{path}.{missing[0]}", "missing; a model has to say it"))
+    elif missing:
+        message = (
+            f"{', '.join(missing)} are missing; 'defaults: [resnet18, _self_]' would take them from there"
+        )
+        faults.append(Fault(path, message))
 
     whole = {
         key: _whole(resolved.get(key, default), least, f"{path}.{key}", faults)
@@ -157,7 +163,7 @@ def read(
         message = unknown("choice", str(first_dilation), ("previous", "new"))
         faults.append(Fault(f"{path}.first_dilation", message))
     features = _features(resolved.get("features"), f"{path}.features", faults)
-    block = resolved.get("block", {})
+    block = resolved.get("block", _STAND_IN["block"])
     lists = {key: resolved.get(key, DEFAULTS.get(key, 1)) for key in PER_STAGE} | {"block": block}
     lists |= generated
     stages = _stages(lists, path, faults)
@@ -228,8 +234,8 @@ def read(
     )
 
 
-_STAND_IN: dict[str, Any] = {"layers": [], "when": "never", "out": "width", "body": []}
-"""A recipe in the place of one that was not found, in which nothing further is wrong."""
+_STAND_IN: dict[str, Any] = {"block": {"out": "width", "body": []}, "shortcut": {"when": "never"}}
+"""Recipes in the place of one that was not found, in which nothing further is wrong."""
 
 
 def _resolve(
@@ -246,7 +252,7 @@ def _resolve(
         if recipe is None:
             known = [*(find(key, "") if find else ()), *(ACTIVATIONS if key == "act" else ())]
             faults.append(Fault(where, unknown(key, value, known)))
-            return dict(_STAND_IN)
+            return _STAND_IN.get(key, {"layers": []})
         titles[title] = value
         return recipe
 

@@ -87,7 +87,7 @@ def position(file: Path, keys: Sequence[str]) -> tuple[int, str]:
         else:
             break
         depth += 1
-    return depth, at(file, mark) if mark else shown(file)
+    return depth, at(file, mark) if mark else f"{shown(file)}:1:1"
 
 
 def at(file: Path, mark: Any) -> str:
@@ -177,8 +177,8 @@ def _oddities(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Nod
     seen.add(id(node))
     if node.tag not in _TAGS:
         yield node, f"the tag {node.tag.replace(_TAG, '!!')!r}; values here are text, numbers, true and false"
-    elif isinstance(node, yaml.ScalarNode) and not _constructs(node):
-        yield node, f"{found(node.value)} is not a number that can be read"
+    elif isinstance(node, yaml.ScalarNode) and (number := _number(node)) != node.value:
+        yield node, f"YAML reads {found(node.value)} as {number}; write what is meant"
     if isinstance(node, yaml.SequenceNode):
         for entry in node.value:
             yield from _oddities(entry, seen)
@@ -195,12 +195,14 @@ def _oddities(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Nod
             yield from _oddities(value, seen)
 
 
-def _constructs(node: yaml.ScalarNode) -> bool:
+def _number(node: yaml.ScalarNode) -> str:
+    """What a number that is not written as people write one stands for: 010, 1:30, 0x, 5000 digits."""
+    if node.tag != f"{_TAG}int" or re.fullmatch(r"[-+]?(0|[1-9][0-9_]{,99}|0x[0-9a-fA-F]{1,99})", node.value):
+        return str(node.value)
     try:
-        yaml.constructor.SafeConstructor().construct_object(node)
-    except (ValueError, OverflowError):
-        return False
-    return True
+        return str(yaml.constructor.SafeConstructor().construct_object(node))
+    except ValueError:
+        return "no number"
 
 
 _REASONS = (
@@ -220,12 +222,13 @@ _REASONS = (
     (r"expected <block end>, but found", "text after the end of a value; put the whole value in quotes"),
     (r"expected ',' or '([\]}])', but got", r"no '\1' closes what opens here"),
     (r"found undefined alias", "an alias ('*name') of nothing; text that starts with '*' needs quotes"),
-    (r"unexpected end of stream", "a quote that is never closed"),
+    (r"found unexpected end of stream", "a quote that is never closed"),
+    (r"found '<stream end>'", "the file ends before a '[', '{' or quote is closed"),
+    (r"found another document", "a second document ('---'); a file holds one"),
     (
         r"found character '(.)' that cannot start any token",
         r"text may not start with '\1'; put it in quotes",
     ),
-    (r"expected a single document", "a second document ('---'); a file holds one"),
     (r"special characters are not allowed|control characters", "a character that is not text; is it binary?"),
 )
 """What PyYAML says -> what a person should do."""
