@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import json
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+MAX_SHOWN = 100
+"""Faults that one error prints; a list of ten thousand wrong entries is no more help than its first."""
+MAX_LISTED = 400
+"""Characters that a list of known words may fill; a longer one is cut to the words nearest the wrong one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +35,33 @@ class ConfigError(ValueError):
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(dict.fromkeys(faults))
-        super().__init__("\n".join(map(str, self.faults)))
+        lines = [printable(str(fault)) for fault in self.faults[:MAX_SHOWN]]
+        if len(self.faults) > MAX_SHOWN:
+            lines.append(f"… and {len(self.faults) - MAX_SHOWN} more")
+        super().__init__("\n".join(lines))
+
+
+def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """The known words nearest to `word`, best first: near ones only, and only those about as near."""
+    plain: dict[str, str] = {}
+    for name in known:
+        plain.setdefault(_folded(name), name)
+    wanted = _folded(word)
+    found = difflib.get_close_matches(wanted, plain, n=most, cutoff=0.6)
+    ratios = [difflib.SequenceMatcher(None, name, wanted).ratio() for name in found]
+    return [plain[name] for name, ratio in zip(found, ratios, strict=True) if ratio > ratios[0] - 0.05]
+
+
+def _folded(word: str) -> str:
+    """A word without what eyes and keyboards confuse: width, case, O and 0, l and 1."""
+    plain = unicodedata.normalize("NFKC", word).casefold()
+    return plain.translate(str.maketrans("ol", "01"))
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the known word nearest to `word`, or nothing when none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    """`; did you mean 'x'?` for the known words nearest to `word`, or nothing when none is near."""
+    near = nearest(word, known)
+    return f"; did you mean {one_of(map(repr, near))}?" if near else ""
 
 
 def one_of(words: Iterable[str]) -> str:
@@ -42,7 +70,30 @@ def one_of(words: Iterable[str]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def unknown(what: str, word: str, known: Iterable[str]) -> str:
-    """`unknown layer 'cov'; known are conv and norm; did you mean 'conv'?`."""
-    names = list(known)
-    return f"unknown {what} {word!r}; known are {', '.join(map(str, names))}{suggest(word, names)}"
+def unknown(what: str, word: str, known: Iterable[str], of: str = "") -> str:
+    """`unknown argument 'kernal' of 'conv'; known are kernel, stride, to; did you mean 'kernel'?`."""
+    names = list(dict.fromkeys(known))
+    listed = ", ".join(names)
+    if len(listed) > MAX_LISTED:
+        listed = f"{', '.join(difflib.get_close_matches(word, names, n=8, cutoff=0))}, …"
+    message = f"unknown {what} {word!r}{_foreign(word)}{of}"
+    return f"{message}; {f'known are {listed}' if names else 'none is known here'}{suggest(word, names)}"
+
+
+def found(value: Any) -> str:
+    """A wrong value as a message shows it: `nothing`, `'text'`, `true`, `[1, 2]`; long ones cut."""
+    if value is None:
+        return "nothing"
+    text = repr(value) if isinstance(value, (str, float)) else json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def printable(text: str) -> str:
+    """Text that cannot upset a terminal: control characters spelled out."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def _foreign(word: str) -> str:
+    """Which of a word's characters is not ASCII: a lookalike from another alphabet cannot be seen."""
+    odd = next((c for c in word if not c.isascii()), None)
+    return f" (its {odd!r} is {unicodedata.name(odd, 'unnamed')})" if odd else ""
