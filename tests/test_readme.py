@@ -1,0 +1,76 @@
+"""README's commands, run as written: what a newcomer copies prints what README shows.
+
+A `console` block is commands after `$ ` and what they print; a `yaml` block whose first line names a
+file is that file; a `python` block runs. `pytest --refresh-golden` rewrites the outputs in README.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PAGES = [ROOT / "README.md"]
+BLOCK = re.compile(r"^```(console|yaml|python)\n(.*?)^```$", re.M | re.S)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """An empty folder, and an environment in which `resnet-factory` is this checkout's."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    command = programs / "resnet-factory"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m resnet_factory.cli "$@"\n')
+    command.chmod(command.stat().st_mode | stat.S_IEXEC)
+    work = tmp_path / "work"
+    work.mkdir()
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    return work, {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_print_what_the_page_shows(
+    page: Path, shell: tuple[Path, dict[str, str]], request: pytest.FixtureRequest
+) -> None:
+    work, environment = shell
+    text = shown = page.read_text(encoding="utf-8")
+    for kind, body in BLOCK.findall(text):
+        if kind == "yaml":
+            if named := re.match(r"# (\S+\.yaml)\b", body):
+                file = work / named[1]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(body, encoding="utf-8")
+        elif kind == "python":
+            run(f"{sys.executable} -c '{body}'", work, environment)
+        else:
+            commands = re.split(r"^\$ ", body, flags=re.M)[1:]
+            real = ""
+            for entry in commands:
+                command = entry.splitlines()[0]
+                if command.startswith(("scripts/", "pip ", "git ")):
+                    real += f"$ {entry}"
+                    continue
+                printed = run(command, work, environment)
+                real += f"$ {command}\n{printed}\n" if printed else f"$ {command}\n"
+            body_now = re.sub(r"\n+\Z", "\n", real)
+            shown = shown.replace(f"```console\n{body}```", f"```console\n{body_now}```")
+    if request.config.getoption("--refresh-golden"):
+        page.write_text(shown, encoding="utf-8")
+    assert shown == page.read_text(encoding="utf-8")
+
+
+def run(command: str, work: Path, environment: dict[str, str]) -> str:
+    """What a command prints."""
+    done = subprocess.run(
+        command, shell=True, cwd=work, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    lines = [line.rstrip() for line in (done.stdout + done.stderr).splitlines()]
+    return "\n".join(lines) + "\n" if lines else ""
