@@ -6,10 +6,13 @@ import ast
 import keyword
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
+
+from resnet_factory.fault import found, unknown
 
 Number = int | float
 Scope = Mapping[str, Any]
@@ -44,6 +47,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log2": math.log2,
     "divisible": divisible,
 }
+_TAKES = {"min": (2, 20), "max": (2, 20), "divisible": (2, 3)}
+"""How few and how many numbers a function takes, where it is not one."""
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: lambda a, b: a + b,
@@ -89,7 +94,7 @@ class Expression:
         except (OverflowError, ValueError, TypeError) as error:
             raise ExpressionError(f"{self.text!r} has no value: {error}") from None
         if isinstance(result, (int, float)) and not abs(result) < LIMIT:
-            raise ExpressionError(f"{self.text!r} is {result:g}; the limit is {LIMIT}")
+            raise ExpressionError(f"{self.text!r} is {found(result)}; the limit is {LIMIT}")
         return result
 
 
@@ -113,12 +118,15 @@ def parse(text: str) -> Expression:
         text.strip(),
     )
     try:
-        tree = ast.parse(aliased, mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # `2or 3` and its like are only frowned upon by Python
+            tree = ast.parse(aliased, mode="eval")
         names: set[str] = set()
         compute = _compile(tree.body, names)
-    except (SyntaxError, MemoryError, RecursionError, ValueError) as error:
+    except (SyntaxError, MemoryError, RecursionError, ValueError, Warning) as error:
         if isinstance(error, ExpressionError):
-            raise ExpressionError(f"{text!r}: {error}") from None
+            message = str(error)
+            raise ExpressionError(message if repr(text) in message else f"{text!r}: {message}") from None
         raise ExpressionError(f"{text!r} is not arithmetic; {_GRAMMAR}") from None
     return Expression(text, frozenset(names), compute)
 
@@ -127,7 +135,7 @@ def _compile(node: ast.expr, names: set[str]) -> Compute:
     match node:
         case ast.Constant(value=bool() | int() | float() as constant):
             if not abs(constant) < LIMIT:
-                raise ExpressionError(f"{constant:g} is too large; the limit is {LIMIT}")
+                raise ExpressionError(f"{found(constant)} is too large; the limit is {LIMIT}")
             return lambda scope: constant
         case ast.Name(id=name):
             plain = name.removeprefix("_kw_")
@@ -155,13 +163,12 @@ def _compile(node: ast.expr, names: set[str]) -> Compute:
             return lambda scope: yes(scope) if condition(scope) else no(scope)
         case ast.Call(func=ast.Name(id=called), args=arguments, keywords=[]):
             if called not in FUNCTIONS:
-                from resnet_factory.fault import suggest
-
-                raise ExpressionError(
-                    f"unknown function {called!r}; known are {', '.join(FUNCTIONS)}"
-                    + suggest(called, FUNCTIONS)
-                )
+                raise ExpressionError(unknown("function", called, FUNCTIONS))
+            least, most = _TAKES.get(called, (1, 1))
+            if not least <= len(arguments) <= most:
+                wanted = f"{least} to {most} numbers" if most > least else "one number"
+                raise ExpressionError(f"{called}() takes {wanted}, found {len(arguments)}")
             function = FUNCTIONS[called]
             parts = [_compile(argument, names) for argument in arguments]
             return lambda scope: function(*[part(scope) for part in parts])
-    raise ExpressionError(f"only arithmetic is allowed here; {_GRAMMAR}")
+    raise ExpressionError(f"{ast.unparse(node).replace('_kw_', '')!r} is not allowed here; {_GRAMMAR}")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from resnet_factory.fault import ConfigError, Fault, suggest, unknown
+from resnet_factory.fault import ConfigError, Fault, nearest, unknown
 
-HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--multirun", "-m")
-"""Flags that Hydra itself answers."""
+_HYDRA_FLAGS = ("multirun", "cfg", "info", "hydra_help", "shell_completion")
+"""Options that Hydra itself answers."""
+_CFG = ("job", "hydra", "all")
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
-    verb = "build"
-    if arguments and not arguments[0].startswith("-") and arguments[0].isidentifier():
-        verb = arguments.pop(0)
-        if verb not in VERBS:
-            raise ConfigError([Fault("", unknown("command", verb, VERBS), "command line")])
-    options, overrides = _options(arguments)
+    options, words = _options(arguments)
     if options.help:
         print(_help(options.config_dir))
         return 0
@@ -81,66 +78,121 @@ def _main(arguments: list[str]) -> int:
 
         print(__version__)
         return 0
+    verb = "build"
+    if words and re.fullmatch(r"[\w-]+", words[0]):
+        verb = words.pop(0)
+        if verb not in VERBS:
+            raise ConfigError([_no_command(verb, words, options.config_dir)])
+    asked = [flag for flag in _HYDRA_FLAGS if getattr(options, flag)]
+    late = [word for word in words if word in VERBS and VERBS[verb].composes]
+    if late:
+        message = f"a command comes first: resnet-factory {late[0]} …"
+        raise ConfigError([Fault("", message, f"command line '{late[0]}'")])
     if not VERBS[verb].composes:
-        return VERBS[verb].load()(overrides, options.config_dir)
-    flags = [flag for flag in arguments if flag.split("=")[0] in HYDRA_FLAGS]
-    if flags:
-        return _hand_to_hydra(verb, arguments, overrides, options)
+        if asked:
+            where = f"command line '--{asked[0].replace('_', '-')}'"
+            raise ConfigError(
+                [Fault("", f"'{verb}' composes no configuration and has no such option", where)]
+            )
+        return VERBS[verb].load()(words, options.config_dir)
+    if asked:
+        return _hand_to_hydra(verb, words, options)
     from resnet_factory.composer import compose_all
 
-    return VERBS[verb].load()(compose_all(verb, overrides, options.config_dir))
+    return VERBS[verb].load()(compose_all(verb, words, options.config_dir))
+
+
+def _no_command(word: str, after: Sequence[str], config_dir: str | None) -> Fault:
+    from resnet_factory.composer import choices
+
+    models = choices("model", config_dir)
+    message = unknown("command", word, VERBS)
+    if word in models:
+        message += f"; did you mean 'model={word}'?"
+    elif after and after[0] in models:
+        message += f"; did you mean 'model={after[0]}'?"
+    return Fault("", message, f"command line '{word}'")
 
 
 def _options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Options, and the words that are none.
+
+    Raises:
+        ConfigError: an option that does not exist, or without what it needs.
+    """
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--version", action="store_true")
     parser.add_argument("--config-dir", "-cd")
     parser.add_argument("--multirun", "-m", action="store_true")
-    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
+    parser.add_argument("--cfg", "-c")
     parser.add_argument("--resolve", action="store_true")
     parser.add_argument("--package", "-p")
     parser.add_argument("--info", "-i", nargs="?", const="all")
     parser.add_argument("--hydra-help", action="store_true")
     parser.add_argument("--shell-completion", "-sc", action="store_true")
-    parser.add_argument("overrides", nargs="*")
-    options = parser.parse_intermixed_args(list(arguments))
-    return options, options.overrides
+    parser.add_argument("words", nargs="*")
+    options, strange = parser.parse_known_intermixed_args(list(arguments))
+    known = [flag for action in parser._actions for flag in action.option_strings]
+    faults = [_no_option(word, known) for word in strange if word.startswith("-")]
+    if options.cfg not in (None, *_CFG):
+        faults.append(
+            Fault("", unknown("part of the configuration", options.cfg, _CFG), "command line '--cfg'")
+        )
+    if faults:
+        raise ConfigError(faults)
+    return options, options.words
+
+
+def _no_option(word: str, known: Sequence[str]) -> Fault:
+    key, equals, _ = word.lstrip("-").partition("=")
+    options = [name for name in known if name.startswith("--")]
+    message = f"unknown option '{word.partition('=')[0]}'; known are {', '.join(options)}"
+    if near := nearest(key, [name[2:] for name in options]):
+        message += f"; did you mean '--{near[0]}'?"
+    elif equals:
+        message += f"; did you mean '{word.lstrip('-')}'?"
+    return Fault("", message, f"command line '{word}'")
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
-        word = message.removeprefix("unrecognized arguments: ")
-        known = [flag for action in self._actions for flag in action.option_strings]
-        if word != message:
-            message = f"unknown option{suggest(word.split()[0], known)}"
-        raise ConfigError(
-            [Fault("", message, f"command line {word!r}" if word in message else "command line")]
-        )
+        flag = re.match(r"argument (--[\w-]+)\S*: ", message)
+        where = f"command line '{flag[1]}'" if flag else "command line"
+        raise ConfigError([Fault("", message[flag.end() :] if flag else message, where)])
 
 
-def _hand_to_hydra(verb: str, arguments: list[str], overrides: list[str], options: argparse.Namespace) -> int:
+def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> int:
     """Let Hydra answer its own flags; mistakes are reported our way before it starts."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
 
-    from resnet_factory.composer import compose_all, conf_dir, from_hydra
+    from resnet_factory import composer
 
-    if options.cfg and not options.multirun:
-        compose_all(verb, overrides, options.config_dir)
-    if options.shell_completion and "COMP_LINE" in os.environ:
-        _forget_verb()
+    flags = [f"--{name.replace('_', '-')}" for name in _HYDRA_FLAGS if getattr(options, name) is True]
+    for name in ("cfg", "info", "package", "config_dir"):
+        if isinstance(value := getattr(options, name), str):
+            flags += [f"--{name.replace('_', '-')}", value]
+    if options.resolve:
+        flags.append("--resolve")
+    if options.shell_completion:
+        if "COMP_LINE" in os.environ:
+            _forget_verb()
+    elif not options.hydra_help:
+        words = composer.check_for_hydra(verb, words, options.config_dir, multirun=options.multirun)
     status = 0
 
     def job(config: Any) -> None:
         nonlocal status
         try:
-            status = max(status, VERBS[verb].load()(from_hydra(config)))
+            status = max(status, VERBS[verb].load()(composer.from_hydra(config, options.config_dir)))
         except ConfigError as error:
-            print(error, file=sys.stderr)
+            words = " ".join(HydraConfig.get().overrides.task)
+            print(f"in the job '{words}':\n{error}" if options.multirun else error, file=sys.stderr)
             status = 2
 
-    sys.argv = ["resnet-factory", *arguments]
-    hydra.main(config_path=conf_dir(), config_name=verb, version_base="1.3")(job)()
+    sys.argv = ["resnet-factory", *flags, *words]
+    hydra.main(config_path=composer.conf_dir(), config_name=verb, version_base="1.3")(job)()
     return status
 
 

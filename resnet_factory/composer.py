@@ -1,38 +1,29 @@
-"""Names, YAML and command line to a checked config; faults located. The only file that knows Hydra."""
+"""Names, YAML and command line to a checked config, every fault located."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from resnet_factory import overrides as typed
 from resnet_factory import schema
-from resnet_factory.fault import ConfigError, Fault, unknown
-from resnet_factory.source import position, shown
+from resnet_factory.fault import ConfigError, Fault, found, suggest, unknown
+from resnet_factory.library import Library, conf_dir, user_dir
+from resnet_factory.origin import Origin, paths
 
-_HERE = Path(__file__).resolve().parent
-
-
-def conf_dir() -> str:
-    """Where the shipped YAML is: inside the installed package, else beside it in a checkout."""
-    inside = _HERE / "conf"
-    return str(inside if inside.is_dir() else _HERE.parent / "conf")
+MAX_VALUES = 100_000
+MAX_DEPTH = 100
+"""Limits of one configuration, its interpolations followed: no chain of them can outgrow memory."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +48,8 @@ def compose(name: str, *overrides: str, config_dir: str | Path | None = None) ->
     if not overrides and config_dir is None:
         from resnet_factory.catalogue import catalogue
 
-        with suppress(ConfigError):  # which Hydra locates
-            return catalogue().config(name)  # the same, a hundred times quicker
+        with suppress(ConfigError):  # which composing locates
+            return catalogue().config(name)  # the same, many times quicker
     return compose_all("config", [f"model={name}", *overrides], config_dir).model
 
 
@@ -68,9 +59,11 @@ def read(data: Any, path: str = "model") -> schema.ModelConfig:
     Raises:
         ConfigError: with every fault found.
     """
-    plain = OmegaConf.to_container(data, resolve=True) if OmegaConf.is_config(data) else data
-    with _hydra(None):
-        return schema.read(plain, name=path, find=_find, path=path)
+    resolver = _Resolver()
+    plain = resolver.plain(data, path) if OmegaConf.is_config(data) else data
+    if resolver.faults:
+        raise ConfigError(resolver.faults)
+    return schema.read(plain, name=path, find=_finder(Library.of(None)), path=path)
 
 
 def compose_all(config: str, overrides: Sequence[str], config_dir: str | Path | None = None) -> Composed:
@@ -79,57 +72,62 @@ def compose_all(config: str, overrides: Sequence[str], config_dir: str | Path | 
     Raises:
         ConfigError: with every fault found, each located in its file or override.
     """
-    folder = user_dir(config_dir)
-    _refuse_hidden(folder)
-    parsed = [_parsed(override) for override in overrides]
-    with _hydra(folder):
-        composed, applied = _composed(config, list(overrides), folder)
-        origin = _Origin(config, applied, parsed)
+    return _compose(Library.of(user_dir(config_dir)), config, overrides)
+
+
+def check_for_hydra(
+    config: str, words: Sequence[str], config_dir: str | Path | None = None, *, multirun: bool = False
+) -> list[str]:
+    """What to type so that Hydra itself composes what `compose_all` does, each job of a multirun checked.
+
+    A mistake is told before the first job runs. Whether a job's layers fit together is its own matter.
+
+    Raises:
+        ConfigError: with every fault found, each located in its file or override.
+    """
+    library = Library.of(user_dir(config_dir))
+    own, others = typed.split(words)
+    if multirun and any("sweeper" in word for word in others):
+        return list(words)  # another sweeper may have a grammar of its own
+    faults: list[Fault] = []
+    bases: list[Mapping[str, Any]] = []
+    for job in typed.jobs(own, library) if multirun else [own]:
         try:
-            data = _plain(composed)
-        except OmegaConfBaseException as error:
-            raise ConfigError([origin.locate(_interpolation(error))]) from None
-        titles = {key.split("/", 1)[1]: choice for key, choice in origin.choices() if "/" in key}
-        name = next((choice for key, choice in origin.choices() if key == "model"), "")
-        faults = [
-            Fault(key, unknown("key", key, origin.keys)) for key in data if key not in origin.keys
-        ] + _input_faults(data)
-        try:
-            model = schema.read(data.get("model"), name=name, titles=titles, find=_find, locate=origin.locate)
+            _compose(library, config, job, "hydra")
+            bases.append(library.compose(config, typed.read(job, library).choices).data)
         except ConfigError as error:
-            raise ConfigError([*map(origin.locate, faults), *error.faults]) from None
-        if faults:
-            raise ConfigError(map(origin.locate, faults))
-        return Composed(data, model, origin.locate, _top(override.key_or_group for override in parsed))
+            faults.extend(error.faults)
+    if faults:
+        raise ConfigError(faults)
+    return [*others, *typed.forced(own, library, bases)]
 
 
-def from_hydra(config: DictConfig) -> Composed:
-    """What `compose_all` gives, from a configuration that Hydra's own runner composed (a multirun's job)."""
-    from hydra.core.hydra_config import HydraConfig
+def from_hydra(config: DictConfig, config_dir: str | Path | None = None) -> Composed:
+    """What `compose_all` gives, from a configuration that Hydra's own runner composed (a multirun's job).
 
-    data = _plain(config)
-    choices = {key: str(value) for key, value in HydraConfig.get().runtime.choices.items() if value}
-    titles = {key.split("/", 1)[1]: choice for key, choice in choices.items() if key.startswith("model/")}
-    job = ", ".join(HydraConfig.get().overrides.task)
+    Raises:
+        ConfigError: with every fault found, each located in its file or override.
+    """
+    hydra = HydraConfig.get()
+    resolver = _Resolver()
+    data = resolver.plain(config, "")
+    choices = {key: str(value) for key, value in hydra.runtime.choices.items() if value}
+    name, task, job = choices.get("model", ""), list(hydra.overrides.task), str(hydra.job.config_name)
+
+    @cache
+    def origin() -> Origin:
+        library = Library.of(user_dir(config_dir))
+        given = typed.read(task, library)
+        return Origin(library, library.compose(job, given.choices), given, data)
 
     def locate(fault: Fault) -> Fault:
-        return fault if fault.where else replace(fault, where=f"job '{job}'")
+        return origin().locate(fault)
 
-    model = schema.read(
-        data.get("model"), name=choices.get("model", ""), titles=titles, find=_find, locate=locate
-    )
-    given = _top(override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task)
-    return Composed(data, model, locate, given)
-
-
-def _top(keys: Iterable[str]) -> frozenset[str]:
-    return frozenset(re.split(r"[./@]", key)[0] for key in keys)
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    data = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(data, dict)
-    return {str(key): value for key, value in data.items()}
+    if resolver.faults:
+        raise ConfigError(map(locate, resolver.faults))
+    find = _finder(Library.of(user_dir(config_dir)))
+    model = schema.read(data.get("model"), name=name, titles=_titles(choices), find=find, locate=locate)
+    return Composed(data, model, locate, _top(re.split("=", word.lstrip("+~"))[0] for word in task))
 
 
 def image_size(data: Mapping[str, Any]) -> tuple[int, int]:
@@ -140,260 +138,143 @@ def image_size(data: Mapping[str, Any]) -> tuple[int, int]:
 
 def choices(group: str, config_dir: str | Path | None = None) -> list[str]:
     """The names of a config group, shipped and the user's own."""
-    with _hydra(user_dir(config_dir)):
-        return GlobalHydra.instance().config_loader().get_group_options(group)
+    return Library.of(user_dir(config_dir)).options(group)
 
 
-def _input_faults(data: Mapping[str, Any]) -> list[Fault]:
-    size = data.get("input", {}).get("size") if isinstance(data.get("input"), dict) else None
-    sides = size if isinstance(size, list) and len(size) == 2 else [size]
-    if all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= 2**16 for side in sides):
-        extra = [key for key in data["input"] if key != "size"]
-        return [Fault(f"input.{key}", unknown("key", key, ["size"])) for key in extra]
-    return [Fault("input.size", f"expected a size in pixels, as 224 or [224, 320], found {size!r}")]
-
-
-@contextmanager
-def _hydra(folder: Path | None) -> Iterator[None]:
-    with initialize_config_dir(conf_dir(), version_base="1.3", job_name="resnet-factory"):
-        if folder is not None:
-            source = GlobalHydra.instance().config_loader().get_search_path()
-            source.append("command-line", f"file://{folder}", SearchPathQuery(provider="main"))
-            _reload(source)
-        yield
-
-
-def _reload(path: Any) -> None:
-    # A folder named at run time joins the search path: Hydra's repository is built once, from the path.
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    hydra.config_loader = ConfigLoaderImpl(config_search_path=path)
-
-
-@lru_cache(maxsize=8)
-def user_dir(config_dir: str | Path | None) -> Path | None:
-    """The folder of a user's own YAML, absolute.
-
-    Raises:
-        ConfigError: it is not a folder.
-    """
-    if config_dir is None:
-        return None
-    folder = Path(config_dir).expanduser().resolve()
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise ConfigError([Fault("", f"'{config_dir}' {what}", "command line '--config-dir'")])
-    return folder
-
-
-def _refuse_hidden(folder: Path | None) -> None:
-    """A user's file with a shipped file's name would silently never be read."""
-    if folder is None:
-        return
-    faults = []
-    for file in sorted(folder.rglob("*.yaml")):
-        name = file.relative_to(folder)
-        if (Path(conf_dir()) / name).is_file():
-            message = f"a shipped file is called '{name}' too and would be read instead; rename this one"
-            faults.append(Fault("", message, shown(file)))
-    if faults:
-        raise ConfigError(faults)
-
-
-def _parsed(override: str) -> Override:
+def _compose(library: Library, config: str, overrides: Sequence[str], left: str = "") -> Composed:
+    """`left` names a resolver whose interpolations are left alone, for Hydra to fill in."""
+    given = typed.read(overrides, library)
+    faults = list(given.faults)
     try:
-        parsed = OverridesParser.create().parse_override(override)
-    except HydraException as error:
-        message = str(error).splitlines()[0]
-        raise ConfigError(
-            [
-                Fault(
-                    "",
-                    f"{message}; expected key=value, in quotes where the shell needs them",
-                    f"command line '{override}'",
-                )
-            ]
-        ) from None
-    if parsed.is_sweep_override():
-        raise ConfigError(
-            [
-                Fault(
-                    "",
-                    "several values; add -m to sweep over them, or write [a,b] for one list",
-                    f"command line '{override}'",
-                )
-            ]
+        base = library.compose(config, given.choices)
+    except ConfigError as error:
+        raise ConfigError([*faults, *error.faults]) from None
+    if "model" in given.unchosen:
+        raise ConfigError(faults)  # of another model than was meant there is nothing to say
+    data = deepcopy(base.data)
+    faults.extend(fault for override in given.values if (fault := typed.apply(override, data)) is not None)
+    origin = Origin(library, base, given, data)
+    if not isinstance(data.get("model"), dict):
+        fault = Fault("model", f"expected a model (a mapping), found {found(data.get('model'))}")
+        raise ConfigError(map(origin.locate, [*faults, fault]))
+    resolver = _Resolver(left, list(paths(data)))
+    plain = resolver.plain(OmegaConf.create(_with_image_size(data)), "")
+    if "image_size" not in data["model"]:
+        del plain["model"]["image_size"]
+    faults.extend(Fault(str(key), origin.stray(str(key))) for key in plain if key not in origin.keys)
+    faults.extend(_input_faults(plain.get("input")))
+    model = None
+    try:
+        model = schema.read(
+            plain.get("model"),
+            name=base.choices.get("model", ""),
+            titles=_titles(base.choices),
+            find=_finder(library),
+            locate=origin.locate,
+            inherited=origin.inherited,
         )
-    return parsed
+    except ConfigError as error:
+        faults.extend(error.faults)
+    # What follows from a group never chosen or a value never found is no mistake of its own.
+    known = [*given.unchosen, *resolver.waiting, *(fault.path for fault in resolver.faults)]
+    faults = [
+        fault
+        for fault in faults
+        if not any(fault.path == path or fault.path.startswith(f"{path}.") for path in known)
+    ]
+    faults.extend(resolver.faults)
+    if faults:
+        raise ConfigError(map(origin.locate, faults))
+    assert model is not None
+    named = _top(override.key_or_group for override in (*given.choices, *given.values))
+    return Composed(plain, model, origin.locate, named)
 
 
-def _composed(config: str, overrides: list[str], folder: Path | None) -> tuple[DictConfig, list[str]]:
-    """Compose; an override of a missing key is forced in, for the schema to report with the rest."""
-    faults: list[Fault] = []
-    for _ in range(len(overrides) + 1):
+def _top(keys: Iterable[str]) -> frozenset[str]:
+    return frozenset(re.split(r"[./@]", key)[0] for key in keys)
+
+
+def _with_image_size(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`input.size` follows the model's image size, also where the model leaves it at its default."""
+    return {**data, "model": {"image_size": schema.WHOLE["image_size"][1], **data["model"]}}
+
+
+def _titles(choices: Mapping[str, str]) -> dict[str, str]:
+    return {key.split("/", 1)[1]: name for key, name in choices.items() if key.startswith("model/")}
+
+
+def _finder(library: Library) -> schema.Find:
+    """Looks up model recipes by group and name; all the names of the group where none is asked for."""
+
+    def find(group: str, name: str) -> Any:
+        known = library.options(f"model/{group}")
+        if not name:
+            return known
+        if name not in known:
+            return None
+        return library.compose(f"model/{group}/{name}", ()).data["model"][group]
+
+    return find
+
+
+def _input_faults(data: Any) -> list[Fault]:
+    if not isinstance(data, dict):
+        return [Fault("input", f"expected keys, as input.size=224, found {found(data)}")]
+    faults = [Fault(f"input.{key}", unknown("key", str(key), ["size"])) for key in data if key != "size"]
+    size = data.get("size")
+    sides = size if isinstance(size, list) and len(size) == 2 else [size]
+    if not all(type(side) is int and 0 < side <= 2**16 for side in sides):
+        message = f"expected pixels from 1 to {2**16}, as 224 or [224, 320], found {found(size)}"
+        faults.append(Fault("input.size", message))
+    return faults
+
+
+class _Resolver:
+    """Plain data from OmegaConf's, interpolations resolved one by one, so that each fault is seen."""
+
+    def __init__(self, left: str = "", known: Sequence[str] = ()) -> None:
+        self.left = left
+        self.known = known
+        self.faults: list[Fault] = []
+        self.waiting: list[str] = []
+        """Keys whose value somebody else fills in later."""
+        self.values = 0
+
+    def plain(self, node: Any, path: str) -> Any:
+        self.values += 1
+        if self.values > MAX_VALUES or path.count(".") > MAX_DEPTH:
+            message = f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, interpolations followed"
+            raise ConfigError([Fault(".".join(path.split(".")[:4]), message)])
+        if isinstance(node, DictConfig):
+            return {key: self._child(node, key, path) for key in node}
+        if isinstance(node, ListConfig):
+            return [self._child(node, i, path) for i in range(len(node))]
+        return node
+
+    def _child(self, node: DictConfig | ListConfig, key: Any, path: str) -> Any:
+        where = f"{path}.{key}" if path else str(key)
         try:
-            composed = hydra_compose(config, overrides=overrides, return_hydra_config=False)
-        except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
-            culprit = _culprit(str(error), overrides)
-            if culprit is None:
-                raise ConfigError([*faults, _explained(error, overrides, folder)]) from None
-            text = overrides[culprit]
-            parsed = _parsed(text)
-            if parsed.is_force_add() or "/" in parsed.key_or_group or isinstance(parsed.value(), list):
-                again, fault = _mended(parsed, text, error)
-                if fault is not None:
-                    faults.append(fault)
-                overrides = [*overrides[:culprit], *again, *overrides[culprit + 1 :]]
-            else:
-                overrides[culprit] = f"++{text.lstrip('+')}"
-        else:
-            if faults:
-                raise ConfigError(faults)
-            return composed, overrides
-    raise ConfigError(faults)
-
-
-def _mended(parsed: Override, text: str, error: Exception) -> tuple[list[str], Fault | None]:
-    """What to compose with instead of an override Hydra refuses, and the fault it is."""
-    where = f"command line '{text}'"
-    key = parsed.key_or_group
-    if "/" in key:
-        groups = [f"model/{name}" for name in (*schema.ROLES, *schema.SLOTS) if name != "act"]
-        return [], Fault("", unknown("config group", key, groups), where)
-    if isinstance(parsed.value(), list) and not parsed.is_force_add():
-        # Hydra cannot put a list where a mapping is, as `model.block=[basic, bottleneck]` does.
-        return [f"~{key}", f"+{key}={text.split('=', 1)[1]}"], None
-    return [], Fault(key, str(error).splitlines()[0], where)
-
-
-def _culprit(message: str, overrides: Sequence[str]) -> int | None:
-    """Which override a message of Hydra's is about."""
-    named = re.match(r"Could not override '(.+?)'\.|Error merging override (.+)", message)
-    if named is None:
+            return self.plain(node[key], where)
+        except MissingMandatoryValue:
+            self.faults.append(Fault(where, "'???' stands for a value to be given here; give one"))
+        except (OmegaConfBaseException, RecursionError) as error:
+            raw = node._get_node(key)._value()  # type: ignore[union-attr]
+            if self.left and f"${{{self.left}" in str(raw):
+                self.waiting.append(where)
+                return raw
+            self.faults.append(Fault(where, self._explained(error, raw)))
         return None
-    for i, override in reversed(list(enumerate(overrides))):
-        if named[2] == override or (named[1] and override.lstrip("+~").split("=")[0] == named[1]):
-            return i
-    return None
+
+    def _explained(self, error: Exception, raw: Any) -> str:
+        if isinstance(error, RecursionError):
+            return f"{found(raw)} refers to itself"
+        reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).splitlines()[0])
+        if missing := re.fullmatch(r"Interpolation key '(.+)' not found", reason):
+            return f"{found(raw)}: there is no key {missing[1]!r}{suggest(missing[1], self.known)}"
+        return f"{found(raw)} has no value: {reason.strip(chr(34))}"
 
 
-def _explained(error: Exception, overrides: Sequence[str], folder: Path | None) -> Fault:
-    """One fault for whatever Hydra or the YAML reader could not do."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        known = sorted(error.options or [])
-        parent = re.match(r"In '(.+?)':", str(error))
-        where = _chosen(group, name, overrides) or (_mention(parent[1], name, folder) if parent else "")
-        if not group:
-            return Fault("", f"no config called {name!r}", where)
-        return Fault("", unknown(group, name, known), where)
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        file = _named_file(mark.name)
-        return Fault("", str(error.problem), f"{file}:{mark.line + 1}:{mark.column + 1}")
-    return Fault("", " ".join(str(error).split()))
-
-
-def _named_file(name: str) -> str:
-    return shown(Path(name)) if Path(name).is_file() else name
-
-
-def _chosen(group: str, name: str, overrides: Sequence[str]) -> str:
-    for override in reversed(overrides):
-        key, _, value = override.lstrip("+~").partition("=")
-        if key == group and name in value:
-            return f"command line '{override}'"
-    return ""
-
-
-def _mention(config: str, name: str, folder: Path | None) -> str:
-    file = _file(config, folder)
-    if file is None:
-        return ""
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.lstrip().startswith("#") and (column := line.find(name)) >= 0:
-            return f"{shown(file)}:{number}:{column + 1}"
-    return shown(file)
-
-
-def _file(config: str, folder: Path | None) -> Path | None:
-    for root in (Path(conf_dir()), folder):
-        if root is not None and (file := root / f"{config}.yaml").is_file():
-            return file
-    return None
-
-
-def _interpolation(error: OmegaConfBaseException) -> Fault:
-    return Fault(str(error.full_key or ""), str(error).splitlines()[0])
-
-
-def _find(group: str, name: str) -> Any:
-    """The recipe called `name` in a group of model recipes; all the names when none is asked for."""
-    loader = GlobalHydra.instance().config_loader()
-    known = loader.get_group_options(f"model/{group}")
-    if not name:
-        return known
-    if name not in known:
-        return None
-    node = hydra_compose(f"model/{group}/{name}")["model"][group]
-    return OmegaConf.to_container(node, resolve=True)
-
-
-class _Origin:
-    """Where each key of one composed configuration was written."""
-
-    def __init__(self, config: str, applied: Sequence[str], parsed: Sequence[Override]) -> None:
-        loader = GlobalHydra.instance().config_loader()
-        self.overrides = [p for p in parsed if "/" not in p.key_or_group and not _is_group(loader, p)]
-        self.defaults = loader.compute_defaults_list(config, list(applied), RunMode.RUN)
-        paths = [
-            Path(str(source.path).removeprefix("file://"))
-            for source in loader.get_sources()
-            if source.scheme() == "file"
-        ]
-        self.files: list[tuple[str, Path]] = []
-        for entry in self.defaults.defaults:
-            for root in paths:
-                if entry.config_path and (file := root / f"{entry.config_path}.yaml").is_file():
-                    self.files.append((entry.package or "", file))
-                    break
-        self.keys = self._keys()
-
-    def choices(self) -> list[tuple[str, str]]:
-        """(group, choice) of every config group."""
-        known = self.defaults.overrides.known_choices
-        return [(key, str(choice)) for key, choice in known.items() if choice is not None]
-
-    def _keys(self) -> list[str]:
-        """The top-level keys that the command's own files declare."""
-        keys = {"model"}
-        for package, file in self.files:
-            if not package and file.is_relative_to(conf_dir()):
-                data = yaml.safe_load(file.read_text(encoding="utf-8"))
-                keys |= set(data or {}) - {"defaults", "hydra"}
-        return sorted(keys)
-
-    def locate(self, fault: Fault) -> Fault:
-        """The same fault, with where its key was written."""
-        if fault.where:
-            return fault
-        for override in reversed(self.overrides):
-            key = override.key_or_group
-            if fault.path == key or fault.path.startswith(f"{key}."):
-                return replace(fault, where=f"command line '{override.input_line}'")
-        best, where = -1, ""
-        for package, file in self.files:
-            inside = package.split(".") if package else []
-            keys = fault.path.split(".")
-            if keys[: len(inside)] != inside:
-                continue
-            depth, mark = position(file, keys[len(inside) :])
-            if len(inside) + depth >= best:
-                best, where = len(inside) + depth, mark
-        return replace(fault, where=where)
-
-
-def _is_group(loader: Any, override: Override) -> bool:
-    return bool(loader.list_groups("") and override.key_or_group in loader.list_groups(""))
+__all__ = [
+    "Composed", "check_for_hydra", "choices", "compose", "compose_all", "conf_dir", "from_hydra",
+    "image_size", "read", "user_dir",
+]  # fmt: skip

@@ -54,8 +54,8 @@ class RegNet:
             yield "depth", f"{self.depth} is not between 1 and 10000"
         if self.group_width < 1:
             yield "group_width", f"{self.group_width} is less than 1"
-        if self.ratio <= 0:
-            yield "ratio", f"{self.ratio} is not positive"
+        if self.initial_width * self.ratio < 1:
+            yield "ratio", f"{self.ratio} leaves nothing of a width of {self.initial_width}"
 
     def stages(self) -> Stages:
         """Depths, widths and groups."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,8 +15,11 @@ from resnet_factory.recipe import Item, PerStage, Recipe, Value, arguments_of
 from resnet_factory.schema import MAX_CHANNELS, ModelConfig
 
 Scope = dict[str, Any]
+"""Names and their values; `@name` holds where that value was written, and as what."""
 Children = tuple[tuple[str, Node], ...]
 
+MAX_LAYERS = 2000
+"""Layers of one stem, block or head, slots counted in full; real ones have fewer than a hundred."""
 POSITIONS = frozenset({"index", "block"})
 """Names that differ from block to block; a stage that uses neither repeats one planned block."""
 
@@ -73,9 +76,28 @@ class _Planner:
         self.config = config
         self.faults: dict[Fault, None] = {}
         self.strides, self.dilations = config.strides, config.dilations
+        self.root = config.stem.path.rpartition(".")[0]
+        self.room = MAX_LAYERS
 
-    def fault(self, path: str, message: str) -> None:
+    def fault(self, path: str, message: str, scope: Scope | None = None, value: Any = None) -> None:
+        """Note a fault: of a wrong number, how it came about; inside a block, which one."""
+        scope = scope or {}
+        if isinstance(value, Expression) and (used := sorted(value.names & scope.keys())):
+            text = "" if repr(value.text) in message else f"{value.text!r} "
+            message += f"; {text}with {', '.join(f'{name} = {scope[name]}' for name in used)}"
+        if "stage" in scope:
+            message += f"; in stage {scope['stage']}, block {scope['block']}"
         self.faults[Fault(path, message)] = None
+
+    def trace(self, value: Value, path: str, scope: Scope) -> tuple[str, Value]:
+        """Where a value was written: a bare name is as wrong as what it stands for."""
+        if isinstance(value, PerStage) and len(value.values) >= scope.get("stage", 0) > 0:
+            stage = scope["stage"] - 1
+            return f"{path}.{stage}", value.values[stage]
+        if isinstance(value, Expression) and f"@{value.text}" in scope:
+            origin: tuple[str, Value] = scope[f"@{value.text}"]
+            return origin
+        return path, value
 
     def network(self) -> Plan | None:
         config = self.config
@@ -131,15 +153,16 @@ class _Planner:
             strides.append(kept)
             dilations.append(dilation * factor)
         if shrunk > wanted:
-            path = "model.output_stride"
             self.fault(
-                path, f"the network shrinks the map by {shrunk} before its strides can become dilation"
+                f"{self.root}.output_stride",
+                f"the network shrinks the map by {shrunk} before its strides can become dilation",
             )
             raise _Broken
         self.strides, self.dilations = tuple(strides), tuple(dilations)
 
     def section(self, recipe: Recipe, channels: int, scope: Scope, names: Namer) -> tuple[Children, Signal]:
         """The stem or the head."""
+        self.room = MAX_LAYERS
         inner = {**scope, "in": channels}
         self.define(recipe, inner)
         return self.expand(recipe.items("layers"), Signal(channels), inner, names)
@@ -156,6 +179,16 @@ class _Planner:
             "depth": depth,
             "stage": stage + 1,
             "blocks": sum(config.depths),
+            **{
+                f"@{name}": (f"{self.root}.{field}", None)
+                for name, field in (
+                    ("width", "widths"),
+                    ("stride", "strides"),
+                    ("dilation", "dilations"),
+                    ("groups", "groups"),
+                    ("base_width", "base_width"),
+                )
+            },
         }
         repeats = not self.positional(recipe)
         blocks: list[Block] = []
@@ -202,10 +235,12 @@ class _Planner:
 
     def block(self, recipe: Recipe, scope: Scope) -> Block:
         shortcut = self.config.shortcut
+        self.room = MAX_LAYERS
         self.define(recipe, scope)
-        out = self.whole(scope["out"], f"{recipe.path}.out")
+        where, value = scope["@out"]
+        out = self.whole(scope["out"], where, scope, value)
         if not 0 < out <= MAX_CHANNELS:
-            self.fault(f"{recipe.path}.out", f"{out} channels; allowed are 1 to {MAX_CHANNELS}")
+            self.fault(where, f"{out} channels; allowed are 1 to {MAX_CHANNELS}", scope, value)
             raise _Broken
         arrives, stride = scope["in"], scope["stride"]
         scope["out"] = out
@@ -217,6 +252,7 @@ class _Planner:
             self.fault(
                 f"{recipe.path}.body",
                 f"the body ends in {signal.channels} channels, but 'out' is {out}; end it in 'to: out'",
+                scope,
             )
             raise _Broken
         if signal.step != stride:
@@ -224,6 +260,7 @@ class _Planner:
                 f"{recipe.path}.body",
                 f"the body shrinks the map by {signal.step}, but the stage's stride is {stride}"
                 "; give one layer 'stride: stride'",
+                scope,
             )
             raise _Broken
         words = dict(shortcut.words)
@@ -242,7 +279,7 @@ class _Planner:
                 node = (("", Residual(Chain(pre + body), layers)),)
         post, signal = self.expand(recipe.items("post"), Signal(out), scope, names)
         if signal != Signal(out):
-            self.fault(f"{recipe.path}.post", "'post' changes the channels or the size of the map")
+            self.fault(f"{recipe.path}.post", "'post' changes the channels or the size of the map", scope)
             raise _Broken
         return Block(
             Chain(node + post), recipe.title or "block", arrives, out, stride, added, added and projects
@@ -273,7 +310,10 @@ class _Planner:
     def define(self, recipe: Recipe, scope: Scope) -> None:
         """Compute a recipe's own numbers into `scope`."""
         for name, value in recipe.names:
-            scope[name] = self.value(value, scope, f"{recipe.path}.{name}")
+            where = f"{recipe.path}.{name}"
+            origin = self.trace(value, where, scope)
+            scope[name] = self.value(value, scope, where)
+            scope[f"@{name}"] = origin
 
     def value(self, value: Value, scope: Scope, path: str) -> Any:
         if isinstance(value, PerStage):
@@ -285,7 +325,7 @@ class _Planner:
         except KeyError as missing:
             self.fault(path, f"{missing} has no value here: it is known inside blocks only")
         except ExpressionError as error:
-            self.fault(path, str(error))
+            self.fault(path, str(error), scope, value)
         raise _Broken
 
     def per_stage(self, value: PerStage, scope: Scope, path: str) -> Value:
@@ -304,10 +344,11 @@ class _Planner:
         assert not isinstance(picked, PerStage)
         return picked  # type: ignore[no-any-return]
 
-    def whole(self, value: Any, path: str) -> int:
+    def whole(self, value: Any, path: str, scope: Scope, written: Any = None) -> int:
         if isinstance(value, float):
             if not value.is_integer():
-                self.fault(path, f"{value:g} is not a whole number; use round(), floor(), ceil() or //")
+                message = f"{value:g} is not a whole number; use round(), floor(), ceil() or //"
+                self.fault(path, message, scope, written)
                 raise _Broken
             return int(value)
         assert isinstance(value, int)
@@ -318,6 +359,10 @@ class _Planner:
     ) -> tuple[Children, Signal]:
         """A list of items as named nodes, and what leaves the last of them."""
         children: list[tuple[str, Node]] = []
+        self.room -= len(items)
+        if self.room < 0:
+            self.fault(items[0].path, f"more than {MAX_LAYERS} layers, those of its slots counted in full")
+            raise _Broken
         for item in items:
             scope = {**scope, "channels": signal.channels}
             if item.when != 1 and not self.value(item.when, scope, f"{item.path}.when"):
@@ -331,8 +376,12 @@ class _Planner:
         if slot is not None and slot.layer is None:
             inner = dict(scope)
             own = {name: self.value(v, scope, f"{item.path}.{name}") for name, v in item.arguments}
+            origins = {name: self.trace(v, f"{item.path}.{name}", scope) for name, v in item.arguments}
             for name, value in slot.names:
-                inner[name] = own[name] if name in own else self.value(value, inner, f"{slot.path}.{name}")
+                where = f"{slot.path}.{name}"
+                origin = origins.get(name) or self.trace(value, where, inner)
+                inner[name] = own[name] if name in own else self.value(value, inner, where)
+                inner[f"@{name}"] = origin
             return self.expand(slot.items("layers"), signal, inner, names)
         if item.lists:
             return self.structure(item, signal, scope, names)
@@ -343,26 +392,37 @@ class _Planner:
             kind = slot.layer
             places.insert(0, (slot.names, slot.path))
         table = arguments_of(kind)
+        origins = {}
         for values, path in places:
             for name, value in values:
                 where = f"{path}.{name}"
+                origins[name] = self.trace(value, where, scope)
                 if table[name].words:
                     arguments[name] = value
                 else:
-                    arguments[name] = self.cast(self.value(value, scope, where), table[name].type, where)
-        layer = self.layer(kind, arguments, signal, item.path)
+                    computed = self.value(value, scope, where)
+                    arguments[name] = self.cast(computed, table[name].type, origins[name], scope)
+        layer = self.layer(kind, arguments, signal, item.path, origins, scope)
         name = self.take(item, names, layer.family, layer.numbered)
         step = signal.step * layer.step
         return ((name, layer),), Signal(layer.out_channels, step, layer.gives or signal.form)
 
-    def cast(self, value: Any, wanted: type, path: str) -> Any:
+    def cast(self, value: Any, wanted: type, origin: tuple[str, Value], scope: Scope) -> Any:
         if wanted is bool:
             return bool(value)
         if wanted is int:
-            return self.whole(value, path) * 1
+            return self.whole(value, origin[0], scope, origin[1]) * 1
         return float(value)
 
-    def layer(self, kind: str, arguments: dict[str, Any], signal: Signal, path: str) -> Layer:
+    def layer(
+        self,
+        kind: str,
+        arguments: dict[str, Any],
+        signal: Signal,
+        path: str,
+        origins: Mapping[str, tuple[str, Value]],
+        scope: Scope,
+    ) -> Layer:
         made, fixed = VOCABULARY[kind]
         if signal.form not in made.takes:
             how = {"map": "a map", "point": "a 1x1 map", "flat": "a flat vector"}
@@ -371,16 +431,19 @@ class _Planner:
                 f"{kind!r} takes {one_of(how[form] for form in made.takes)}, but {how[signal.form]} arrives"
                 + ("; put global_pool and flatten before it" if signal.form == MAP else "")
                 + ("; put flatten before it" if signal.form == POINT else ""),
+                scope,
             )
             raise _Broken
         made.complete(arguments)
         layer = made(signal.channels, **arguments, **fixed)
         if not layer.valid():
             for argument, message in layer.faults():
-                self.fault(f"{path}.{argument}", message)
+                where, value = origins.get(argument, (f"{path}.{argument}", None))
+                reader = "" if where.startswith(path) else f"; read by {path}"
+                self.fault(where, f"{message}{reader}", scope, value)
             raise _Broken
         if layer.out_channels > MAX_CHANNELS:
-            self.fault(path, f"{layer.out_channels} channels; the limit is {MAX_CHANNELS}")
+            self.fault(path, f"{layer.out_channels} channels; the limit is {MAX_CHANNELS}", scope)
             raise _Broken
         return layer
 
@@ -398,7 +461,7 @@ class _Planner:
     def structure(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
         lists = dict(item.lists)
         given = {
-            name: self.whole(self.value(value, scope, f"{item.path}.{name}"), f"{item.path}.{name}")
+            name: self.whole(self.value(value, scope, f"{item.path}.{name}"), f"{item.path}.{name}", scope)
             for name, value in item.arguments
         }
         if item.kind == "branches":
@@ -441,6 +504,9 @@ class _Planner:
         self, item: Item, given: dict[str, int], signal: Signal, scope: Scope, names: Namer
     ) -> tuple[Children, Signal]:
         lists = dict(item.lists)
+        if given["count"] > MAX_LAYERS:
+            self.fault(f"{item.path}.count", f"{given['count']} branches; the limit is {MAX_LAYERS}", scope)
+            raise _Broken
         plans = [lists["each"]] * given["count"] + ([lists["last"]] if "last" in lists else [])
         share = signal.channels
         if given["split"] and plans:

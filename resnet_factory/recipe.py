@@ -7,13 +7,13 @@ use. A slot is a recipe called by name from another one; the arguments at the ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from resnet_factory.arithmetic import Expression, ExpressionError, Number, parse
-from resnet_factory.fault import Fault, one_of, suggest, unknown
+from resnet_factory.arithmetic import LIMIT, Expression, ExpressionError, Number, parse
+from resnet_factory.fault import Fault, found, one_of, suggest, unknown
 from resnet_factory.layers import VOCABULARY
 
 
@@ -98,19 +98,44 @@ class Role:
     """Whether a number may be a list with one entry per stage."""
 
 
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a slot may be called with, and what it must be."""
+
+    layer: str = ""
+    allowed: frozenset[str] | None = None
+    """None: anything, for an empty slot vanishes whatever it is called with."""
+    needed: tuple[str, ...] = ()
+
+
 class Reader:
     """Reads recipes of one model; collects every fault instead of stopping at the first."""
 
-    def __init__(self, slots: Mapping[str, Mapping[str, Any]], faults: list[Fault]) -> None:
+    def __init__(
+        self,
+        slots: Mapping[str, Any],
+        faults: list[Fault],
+        root: str = "model",
+        inherited: Callable[[str], bool] = lambda path: False,
+    ) -> None:
         self.faults = faults
+        self.root = root
+        self.inherited = inherited
+        self.unread: list[Fault] = []
+        """Numbers that nothing reads: typing errors, or what is left of lists since replaced."""
         self.slots = {name: self._signature(data) for name, data in slots.items()}
 
-    def _signature(self, data: Mapping[str, Any]) -> frozenset[str] | None:
-        if data.get("layers") == []:
-            return None  # an empty slot vanishes, whatever it is called with
-        if isinstance(data.get("layer"), str):
-            return frozenset(arguments_of(data["layer"])) if data["layer"] in VOCABULARY else frozenset()
-        return frozenset(key for key in data if key != "layers")
+    def _signature(self, data: Any) -> Signature:
+        if not isinstance(data, Mapping) or data.get("layers") == []:
+            return Signature()
+        layer = data.get("layer")
+        if layer is None:
+            return Signature("", frozenset(key for key in data if key != "layers"))
+        if not isinstance(layer, str) or layer not in VOCABULARY:
+            return Signature()
+        table = arguments_of(layer)
+        needed = (key for key, argument in table.items() if argument.required and key not in data)
+        return Signature(layer, frozenset(table), tuple(needed))
 
     def fault(self, path: str, message: str) -> None:
         """Note one fault."""
@@ -119,35 +144,44 @@ class Reader:
     def recipe(self, data: Any, role: Role, path: str, title: str = "") -> Recipe:
         """Read one recipe; faults go to the list, and the result then stands in for what was meant."""
         if not isinstance(data, Mapping):
-            self.fault(path, f"expected a recipe (a mapping), found {_shown(data)}")
+            self.fault(path, f"expected the name of a recipe, or a recipe (a mapping), found {found(data)}")
             return Recipe(path=path)
         layer = data.get("layer") if role.single else None
         reserved = {*role.lists, *role.words, *({"layer"} if role.single else ())}
         plain = {key: value for key, value in data.items() if key not in reserved}
-        for key, value in plain.items():
+        before = len(self.faults)
+        for key, value in list(plain.items()):
             if not isinstance(key, str) or not key.isidentifier():
                 self.fault(f"{path}.{key}", f"{key!r} is not a name")
             elif key in {*STRUCTURES, *VOCABULARY, *self.slots} and isinstance(value, (dict, type(None))):
-                self.fault(f"{path}.{key}", f"{key!r} is a layer; layers stand in {one_of(role.lists)}")
+                self.fault(
+                    f"{path}.{key}",
+                    f"{key!r} is a layer; it stands in a list, {one_of(map(repr, role.lists))}",
+                )
+            elif isinstance(value, dict) or (isinstance(value, list) and not _staged(value)):
+                self.fault(f"{path}.{key}", unknown("list of layers", key, role.lists))
+            else:
+                continue
+            del plain[key]
         for key in role.needs:
-            if key not in data and layer is None:
-                self.fault(path, f"{key!r} is missing{suggest(key, plain)}")
+            if key not in data and layer is None and len(self.faults) == before:
+                self.fault(path, f"{key!r} is missing{suggest(key, map(str, plain))}")
         if layer is not None:
             return self._single(layer, plain, data, role, path, title)
         scope = role.scope | plain.keys()
         names = self._names(plain, scope, role, path)
-        for key in plain:
-            if key not in role.needs and not self._read(key, data):
-                known = (*role.lists, *role.words, *role.needs)
-                self.fault(
-                    f"{path}.{key}", f"unknown key {key!r}: nothing here reads it{suggest(key, known)}"
-                )
         lists = tuple((key, self.items(data.get(key, []), scope, f"{path}.{key}")) for key in role.lists)
         words = tuple(
             (key, self._word(data[key], allowed, scope, f"{path}.{key}"))
             for key, allowed in role.words.items()
             if key in data
         )
+        if len(self.faults) == before:
+            known = (*role.lists, *role.words, *role.needs, *(("layer",) if role.single else ()))
+            for key in plain:
+                if key not in role.needs and not self._read(key, data):
+                    message = f"unknown key {key!r}: nothing here reads it{suggest(key, known)}"
+                    self.unread.append(Fault(f"{path}.{key}", message))
         return Recipe(names, lists, None, words, title, path)
 
     def _single(
@@ -196,7 +230,7 @@ class Reader:
     def items(self, data: Any, scope: frozenset[str], path: str) -> tuple[Item, ...]:
         """Read a list of layers."""
         if not isinstance(data, list):
-            self.fault(path, f"expected a list of layers, found {_shown(data)}")
+            self.fault(path, f"expected a list of layers, found {found(data)}")
             return ()
         scope = scope | {"channels"}
         read = (self._item(entry, scope, f"{path}.{i}") for i, entry in enumerate(data))
@@ -212,13 +246,13 @@ class Reader:
             arguments = {} if arguments is None else arguments
         else:
             self.fault(
-                path, f"expected a layer, as 'norm' or 'conv: {{kernel: 3, to: out}}', found {_shown(entry)}"
+                path, f"expected a layer, as 'norm' or 'conv: {{kernel: 3, to: out}}', found {found(entry)}"
             )
             return None
         if not self._known(kind, (*self.slots, *VOCABULARY, *STRUCTURES), path, "layer"):
             return None
         if not isinstance(arguments, Mapping):
-            self.fault(path, f"expected the arguments of {kind!r} as a mapping, found {_shown(arguments)}")
+            self.fault(path, f"expected the arguments of {kind!r} as a mapping, found {found(arguments)}")
             return None
         rest = dict(arguments)
         name = rest.pop("name", None)
@@ -229,11 +263,28 @@ class Reader:
         if kind in STRUCTURES:
             return self._structure(kind, rest, name, when, scope, path)
         if kind in self.slots:
-            allowed = self.slots[kind]
-            if allowed is None:
-                allowed = frozenset(rest)
-            for key in rest.keys() - allowed:
-                self.fault(f"{path}.{key}", unknown(f"argument of {kind!r},", key, sorted(allowed)))
+            signature = self.slots[kind]
+            allowed = frozenset(rest) if signature.allowed is None else signature.allowed
+            # Of a shipped call and a slot that do not agree, the slot is what a user has changed.
+            shipped = self.inherited(path) and not self.inherited(f"{self.root}.{kind}")
+            for key in rest:
+                if key not in allowed:
+                    if shipped:
+                        message = f"shipped recipes give it {key!r}; define that, as '{key}: 0'"
+                        self.fault(f"{self.root}.{kind}", message)
+                    else:
+                        message = unknown("argument", str(key), sorted(allowed), f" of {kind!r}")
+                        self.fault(f"{path}.{key}", message)
+            for key in signature.needed:
+                if key not in rest:
+                    if shipped:
+                        message = f"{signature.layer!r} needs {key!r}, which shipped recipes do not give it"
+                        self.fault(f"{self.root}.{kind}", message)
+                    else:
+                        message = (
+                            f"{kind!r} is {signature.layer!r} here and needs {key!r}{suggest(key, rest)}"
+                        )
+                        self.fault(path, message)
             values = tuple(
                 (key, self._number(value, scope, f"{path}.{key}", staged=False))
                 for key, value in rest.items()
@@ -255,7 +306,7 @@ class Reader:
         known = (*structure.lists, *structure.arguments)
         for key in given:
             if key not in known:
-                self.fault(f"{path}.{key}", unknown("key", key, known))
+                self.fault(f"{path}.{key}", unknown("key", str(key), known))
         for key, default in structure.arguments.items():
             if default is None and key not in given:
                 self.fault(path, f"{kind!r} needs {key!r}{suggest(key, given)}")
@@ -269,7 +320,7 @@ class Reader:
         lists = tuple(
             (key, self.items(given[key], inner, f"{path}.{key}")) for key in structure.lists if key in given
         )
-        if structure.lists[0] not in given:
+        if structure.lists[0] not in given and all(key in known for key in given):
             self.fault(path, f"{kind!r} needs {structure.lists[0]!r}{suggest(structure.lists[0], given)}")
         return Item(kind, arguments, name, when, lists, path)
 
@@ -280,7 +331,7 @@ class Reader:
         read: list[tuple[str, Value]] = []
         for key, value in given.items():
             if key not in allowed:
-                self.fault(f"{path}.{key}", unknown(f"argument of {kind!r},", key, allowed))
+                self.fault(f"{path}.{key}", unknown("argument", str(key), allowed, f" of {kind!r}"))
             elif allowed[key].words:
                 read.append((key, self._word(value, allowed[key].words, scope, f"{path}.{key}")))
             else:
@@ -301,15 +352,15 @@ class Reader:
         if word in known:
             return True
         if not isinstance(word, str):
-            self.fault(path, f"expected a {what} by name, found {_shown(word)}")
+            self.fault(path, f"expected a {what} by name, found {found(word)}")
         else:
             self.fault(path, unknown(what, word, known))
         return False
 
     def _number(self, value: Any, scope: frozenset[str], path: str, *, staged: bool) -> Value:
         if isinstance(value, (bool, int, float)):
-            if not abs(value) < 2**40:
-                self.fault(path, f"{value} is not a number this can use; the limit is {2**40}")
+            if not abs(value) < LIMIT:
+                self.fault(path, f"expected a number below {LIMIT}, found {found(value)}")
                 return 1
             return value
         if isinstance(value, str):
@@ -319,7 +370,7 @@ class Reader:
                 self.fault(path, str(error))
                 return 1
             for name in sorted(expression.names - scope):
-                self.fault(path, unknown(f"name in {value!r},", name, sorted(scope)))
+                self.fault(path, unknown("name", name, sorted(scope), f" in {value!r}"))
             return 1 if expression.names - scope else expression
         if isinstance(value, list) and value and staged:
             return PerStage(
@@ -332,8 +383,35 @@ class Reader:
                     for i, entry in enumerate(value)
                 )
             )
-        self.fault(path, f"expected a number or arithmetic, found {_shown(value)}")
+        self.fault(path, f"expected a number or arithmetic, found {found(value)}")
         return 1
+
+
+def circles(slots: Mapping[str, Recipe]) -> Iterator[list[str]]:
+    """The ways on which a slot's recipe comes back to itself, one for each slot that has any."""
+
+    def kinds(items: Iterable[Item]) -> Iterator[str]:
+        for item in items:
+            yield item.kind
+            for _, inner in item.lists:
+                yield from kinds(inner)
+
+    uses = {
+        name: [k for _, items in slot.lists for k in kinds(items) if k in slots]
+        for name, slot in slots.items()
+    }
+    for start in slots:
+        ways = [[start]]
+        seen = set()
+        while ways:
+            way = ways.pop(0)
+            if way[-1] == start and len(way) > 1:
+                yield way
+                break
+            for name in uses[way[-1]]:
+                if name not in seen:
+                    seen.add(name)
+                    ways.append([*way, name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +447,12 @@ def _free(value: Value) -> frozenset[str]:
     return frozenset()
 
 
+def _staged(value: list[Any]) -> bool:
+    """Whether a list can be one number for each stage, rather than layers."""
+    flat = [part for entry in value for part in (entry if isinstance(entry, list) else [entry])]
+    return bool(flat) and all(isinstance(part, (int, float, str)) for part in flat)
+
+
 def _texts(data: Any, skip: str) -> Iterator[frozenset[str]]:
     """The names used by every text in `data`, but for the top-level definition of `skip` itself."""
     entries = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list) else ()
@@ -382,8 +466,3 @@ def _texts(data: Any, skip: str) -> Iterator[frozenset[str]]:
                 continue
         else:
             yield from _texts(value, "")
-
-
-def _shown(value: Any) -> str:
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, get_args, get_type_hints
 
-from resnet_factory.fault import ConfigError, Fault, unknown
+from resnet_factory.fault import ConfigError, Fault, all_of, found, unknown
 from resnet_factory.generators import GENERATORS
-from resnet_factory.layers import VOCABULARY
+from resnet_factory.layers import VOCABULARY, Activation
 from resnet_factory.nodes import Init
-from resnet_factory.recipe import Reader, Recipe, Role
+from resnet_factory.recipe import Reader, Recipe, Role, circles
 
 MAX_BLOCKS = 10_000
 MAX_CHANNELS = 2**20
@@ -46,12 +48,18 @@ ROLES: dict[str, Role] = {
 }
 SLOT = Role(("layers",), INSIDE | {"out", "change", "channels"}, single=True)
 
+ACTIVATIONS = tuple(word for word, (layer, _) in VOCABULARY.items() if layer is Activation)
+"""What `act` may say by a layer's own name."""
+
 PER_STAGE: dict[str, int] = {
     "depths": 1, "widths": 1, "strides": 1, "dilations": 1, "groups": 1, "base_width": 1,
 }  # fmt: skip
 """Fields that take one value for all stages or one per stage, and the least value each allows."""
 WHOLE: dict[str, tuple[int, int]] = {"in_channels": (1, 3), "num_classes": (0, 1000), "image_size": (1, 224)}
 """Fields that take one whole number: the least allowed and the default."""
+SETTINGS = ("zero_init_residual", "output_stride", "first_dilation", "generator", "init", "features")
+KEYS = (*WHOLE, *PER_STAGE, *SETTINGS, *ROLES, *SLOTS)
+"""Everything a model may say."""
 DEFAULTS: dict[str, Any] = {"strides": 1, "dilations": 1, "groups": 1, "base_width": 64}
 
 Find = Callable[[str, str], Any]
@@ -109,11 +117,13 @@ def read(
     find: Find | None = None,
     path: str = "model",
     locate: Callable[[Fault], Fault] = lambda fault: fault,
+    inherited: Callable[[str], bool] = lambda path: False,
 ) -> ModelConfig:
     """A typed config from plain data (what a composed `model` subtree holds).
 
     `titles` names the recipes for reports, `find` looks recipes up that are given by name, `path`
-    is where the data stands in the whole config.
+    is where the data stands in the whole config. `inherited` says whether a key comes from a shipped
+    file: one that nothing reads any more, its reader replaced, is no mistake.
 
     Raises:
         ConfigError: with every fault found.
@@ -121,19 +131,23 @@ def read(
     faults: list[Fault] = []
     titles = dict(titles or {})
     if not isinstance(data, Mapping):
-        raise ConfigError([locate(Fault(path, f"expected a model (a mapping), found {data!r}"))])
+        raise ConfigError([locate(Fault(path, f"expected a model (a mapping), found {found(data)}"))])
     resolved = _resolve(data, titles, find, path, faults)
     if resolved.get("features") is None:
         resolved.pop("features", None)
-    settings = ("zero_init_residual", "output_stride", "first_dilation", "generator", "init", "features")
-    known = (*WHOLE, *PER_STAGE, *settings, *ROLES, *SLOTS)
     for key in resolved:
-        if key not in known:
-            faults.append(Fault(f"{path}.{key}", unknown("key", str(key), known)))
+        if key not in KEYS:
+            faults.append(Fault(f"{path}.{key}", unknown("key", str(key), KEYS)))
     generated = _generated(resolved, path, faults)
-    for key in ("depths", "widths", *ROLES):
-        if key not in resolved and key != "transition" and key not in generated:
-            faults.append(Fault(path, f"{key!r} is missing"))
+    needed = [key for key in ("depths", "widths", *ROLES) if key != "transition"]
+    if resolved.get("generator") is not None:
+        needed = [key for key in needed if key not in PER_STAGE]
+    missing = [key for key in needed if key not in resolved and key not in generated]
+    if len(missing) == 1:
+        faults.append(Fault(f"{path}.{missing[0]}", "missing; a model has to say it"))
+    elif missing:
+        message = f"{all_of(missing)} are missing; 'defaults: [resnet18, _self_]' takes them from resnet18"
+        faults.append(Fault(path, message))
 
     whole = {
         key: _whole(resolved.get(key, default), least, f"{path}.{key}", faults)
@@ -141,7 +155,8 @@ def read(
     }
     zero_init = resolved.get("zero_init_residual", False)
     if not isinstance(zero_init, bool):
-        faults.append(Fault(f"{path}.zero_init_residual", f"expected true or false, found {zero_init!r}"))
+        message = f"expected true or false, found {found(zero_init)}"
+        faults.append(Fault(f"{path}.zero_init_residual", message))
     output_stride = resolved.get("output_stride")
     if output_stride is not None:
         output_stride = _whole(output_stride, 1, f"{path}.output_stride", faults)
@@ -153,12 +168,19 @@ def read(
     before = len(faults)
     scheme = _arguments(Init, resolved.get("init", {}), f"{path}.init", faults)
     init = Init(**scheme) if len(faults) == before else Init()
-    block = resolved.get("block", {})
+    block = resolved.get("block", _STAND_IN["block"])
     lists = {key: resolved.get(key, DEFAULTS.get(key, 1)) for key in PER_STAGE} | {"block": block}
     lists |= generated
     stages = _stages(lists, path, faults)
     per_stage = {
-        key: _per_stage(lists[key], stages, least, f"{path}.{key}", faults)
+        key: _per_stage(
+            lists[key],
+            stages,
+            least,
+            f"{path}.{key}",
+            faults,
+            MAX_BLOCKS if key == "depths" else MAX_CHANNELS,
+        )
         for key, least in PER_STAGE.items()
     }
     if not faults and sum(per_stage["depths"]) > MAX_BLOCKS:
@@ -166,10 +188,14 @@ def read(
         faults.append(Fault(f"{path}.depths", message))
 
     slots = {key: resolved.get(key, {"layers": []}) for key in SLOTS}
-    reader = Reader({k: v for k, v in slots.items() if isinstance(v, Mapping)}, faults)
+    reader = Reader(slots, faults, path, inherited)
     slot_recipes = {
         key: reader.recipe(value, SLOT, f"{path}.{key}", titles.get(key, "")) for key, value in slots.items()
     }
+    faults.extend(
+        Fault(f"{path}.{circle[0]}", f"a recipe that contains itself: {' -> '.join(circle)}")
+        for circle in circles(slot_recipes)
+    )
     recipes = {
         key: reader.recipe(resolved.get(key, {}), ROLES[key], f"{path}.{key}", titles.get(key, ""))
         for key in ("stem", "shortcut", "transition", "head")
@@ -183,6 +209,7 @@ def read(
         if isinstance(block, list)
         else (reader.recipe(block, ROLES["block"], f"{path}.block", titles.get("block", "block")),) * stages
     )
+    faults.extend(fault for fault in reader.unread if not inherited(fault.path))
     if faults:
         raise ConfigError(map(locate, faults))
     return ModelConfig(
@@ -213,6 +240,10 @@ def read(
     )
 
 
+_STAND_IN: dict[str, Any] = {"block": {"out": "width", "body": []}, "shortcut": {"when": "never"}}
+"""Recipes in the place of one that was not found, in which nothing further is wrong."""
+
+
 def _resolve(
     data: Mapping[str, Any], titles: dict[str, str], find: Find | None, path: str, faults: list[Fault]
 ) -> dict[str, Any]:
@@ -225,9 +256,9 @@ def _resolve(
         if recipe is None and key in SLOTS and value in VOCABULARY:
             recipe = {"layer": value}
         if recipe is None:
-            known = [*(find(key, "") if find else ()), *(VOCABULARY if key == "act" else ())]
-            faults.append(Fault(where, unknown(f"{key} recipe", value, known)))
-            return {} if key == "init" else {"layers": []} if key != "block" else {"out": "width", "body": []}
+            known = [*(find(key, "") if find else ()), *(ACTIVATIONS if key == "act" else ())]
+            faults.append(Fault(where, unknown(key, value, known)))
+            return {} if key == "init" else _STAND_IN.get(key, {"layers": []})
         titles[title] = value
         return recipe
 
@@ -251,7 +282,7 @@ def _generated(data: Mapping[str, Any], path: str, faults: list[Fault]) -> dict[
         return {}
     spec, path = data["generator"], f"{path}.generator"
     if not isinstance(spec, Mapping) or len(spec) != 1:
-        faults.append(Fault(path, f"expected one generator, as 'cifar: {{depth: 20}}', found {spec!r}"))
+        faults.append(Fault(path, f"expected one generator, as 'cifar: {{depth: 20}}', found {found(spec)}"))
         return {}
     name, given = next(iter(spec.items()))
     if name not in GENERATORS:
@@ -279,7 +310,7 @@ def _arguments(made: type[Any], given: Any, path: str, faults: list[Fault]) -> d
     hints = get_type_hints(made)
     table = {entry.name: (hints[entry.name], entry.default is MISSING) for entry in fields(made)}
     if not isinstance(given, Mapping):
-        faults.append(Fault(path, f"expected {', '.join(table)}, found {given!r}"))
+        faults.append(Fault(path, f"expected {', '.join(table)}, found {found(given)}"))
         return {}
     for key, value in given.items():
         if key not in table:
@@ -292,9 +323,9 @@ def _arguments(made: type[Any], given: Any, path: str, faults: list[Fault]) -> d
                 faults.append(Fault(f"{path}.{key}", unknown("choice", str(value), words)))
         elif isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else int):
             name = "a number" if wanted is float else "a whole number"
-            faults.append(Fault(f"{path}.{key}", f"expected {name}, found {value!r}"))
+            faults.append(Fault(f"{path}.{key}", f"expected {name}, found {found(value)}"))
         elif not abs(value) < MAX_CHANNELS:
-            faults.append(Fault(f"{path}.{key}", f"{value} is beyond the limit of {MAX_CHANNELS}"))
+            faults.append(Fault(f"{path}.{key}", f"{found(value)} is beyond the limit of {MAX_CHANNELS}"))
     faults.extend(
         Fault(path, f"{key!r} is missing")
         for key, (_, needed) in table.items()
@@ -303,15 +334,16 @@ def _arguments(made: type[Any], given: Any, path: str, faults: list[Fault]) -> d
     return dict(given)
 
 
-def _whole(value: Any, least: int, path: str, faults: list[Fault]) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        faults.append(Fault(path, f"expected a whole number, found {value!r}"))
-    elif value < least:
-        faults.append(Fault(path, f"{value} is less than {least}"))
-    elif value > MAX_CHANNELS:
-        faults.append(Fault(path, f"{value} is more than the limit of {MAX_CHANNELS}"))
-    else:
+def _whole(value: Any, least: int, path: str, faults: list[Fault], most: int = MAX_CHANNELS) -> int:
+    if type(value) is int and least <= value <= most:
         return value
+    hint = ""
+    if isinstance(value, (str, float)) and re.fullmatch(r"\d{1,7}(\.0)?", str(value)):
+        hint = f"; did you mean {int(float(value))}?"
+    elif isinstance(value, str) and re.fullmatch(r"\d{1,7}([-, ]+\d{1,7})+", value):
+        hint = f"; did you mean [{', '.join(re.findall(r'[0-9]+', value))}]?"
+    message = f"expected a whole number from {least} to {most}, found {found(value)}{hint}"
+    faults.append(Fault(path, message))
     return least
 
 
@@ -320,30 +352,33 @@ def _features(value: Any, path: str, faults: list[Fault]) -> tuple[str, ...] | N
         value = [value]
     if value is None or (isinstance(value, list) and value and all(isinstance(v, str) for v in value)):
         return None if value is None else tuple(value)
-    faults.append(Fault(path, f"expected names of maps, as [layer3, layer4] or stages, found {value!r}"))
+    faults.append(Fault(path, f"expected names of maps, as [layer3, layer4] or stages, found {found(value)}"))
     return None
 
 
 def _stages(lists: Mapping[str, Any], path: str, faults: list[Fault]) -> int:
+    """How many stages there are: as many as most lists have entries."""
     lengths = {key: len(value) for key, value in lists.items() if isinstance(value, list)}
-    stages = lengths.get("depths", max(lengths.values(), default=1))
-    decides = (
-        "depths" if "depths" in lengths else max(lengths, key=lambda key: lengths[key], default="depths")
-    )
+    empty = [key for key, length in lengths.items() if length == 0]
+    for key in empty:
+        faults.append(Fault(f"{path}.{key}", "an empty list; a network has at least one stage"))
+        del lengths[key]
+    votes = Counter(lengths.values())
+    # Where as many say one thing as another, the depths are what people change.
+    stages = max(votes, key=lambda length: (votes[length], length != lengths.get("depths")), default=1)
     for key, length in lengths.items():
-        if length != stages:
-            faults.append(
-                Fault(
-                    f"{path}.{key}",
-                    f"{length} entries, but {decides!r} has {stages}; give one value, or one for each stage",
-                )
-            )
-    if stages == 0:
-        faults.append(Fault(f"{path}.{decides}", "an empty list; a network has at least one stage"))
+        if length != stages and not empty:
+            others = [other for other, entries in lengths.items() if entries == stages]
+            has = "has" if len(others) == 1 else "have"
+            message = f"{length} entries, but {all_of(others)} {has} {stages}"
+            message += "; give one value, or one for each stage"
+            faults.append(Fault(f"{path}.{key}", message))
     return stages
 
 
-def _per_stage(value: Any, stages: int, least: int, path: str, faults: list[Fault]) -> tuple[int, ...]:
+def _per_stage(
+    value: Any, stages: int, least: int, path: str, faults: list[Fault], most: int
+) -> tuple[int, ...]:
     if isinstance(value, list):
-        return tuple(_whole(v, least, f"{path}.{i}", faults) for i, v in enumerate(value))
-    return (_whole(value, least, path, faults),) * stages
+        return tuple(_whole(v, least, f"{path}.{i}", faults, most) for i, v in enumerate(value))
+    return (_whole(value, least, path, faults, most),) * stages

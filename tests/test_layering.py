@@ -16,7 +16,7 @@ TORCH = {
     "builder.py", "initialisation.py", "modules.py", "summary.py",
     "weights.py", "checkpoint.py", "fitting.py", "download.py",
 }  # fmt: skip
-HYDRA = {"composer.py", "cli.py"}
+HYDRA = {"cli.py", "composer.py", "library.py", "overrides.py"}
 
 
 def imports(file: Path) -> set[str]:

@@ -1,0 +1,98 @@
+"""Where each key of one composed configuration was written: a line of a file, or an override."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from resnet_factory import overrides
+from resnet_factory.fault import Fault, unknown
+from resnet_factory.library import Base, Library, conf_dir
+from resnet_factory.overrides import Overrides
+from resnet_factory.source import load, position
+
+
+class Origin:
+    """Locates the faults of one composed configuration."""
+
+    def __init__(self, library: Library, base: Base, given: Overrides, data: Mapping[str, Any]) -> None:
+        self.library = library
+        self.base = base
+        self.given = given
+        self.data = data
+
+    def locate(self, fault: Fault) -> Fault:
+        """The same fault, with where its key was written."""
+        return fault if fault.where else replace(fault, where=self._written(fault.path.split("."))[0])
+
+    def inherited(self, path: str) -> bool:
+        """Whether a key was last written in a shipped file."""
+        return self._written(path.split("."))[1]
+
+    def _written(self, keys: list[str]) -> tuple[str, bool]:
+        """Where a key was last written, and whether that is a shipped file."""
+        if (named := self._by_name(keys)) is not None:
+            return named, False
+        for override in reversed(self.given.values):
+            written = override.key_or_group.split(".")
+            if keys[: len(written)] == written:
+                return overrides.where(override), False
+        for override in self.given.choices:
+            moved = override.package.split(".") if override.package else None
+            if moved == keys or (override.is_delete() and override.key_or_group.split("/") == keys):
+                return overrides.where(override), False
+        best, where, shipped = -1, "", False
+        for package, file in self.base.files:
+            inside = package.split(".") if package else []
+            if keys[: len(inside)] != inside:
+                continue
+            depth, mark = position(file, keys[len(inside) :])
+            if len(inside) + depth >= best:
+                best, where = len(inside) + depth, mark
+                shipped = file.is_relative_to(conf_dir())
+        if best < len(keys):  # no file spells it: an override made it on the way to a key below
+            for override in self.given.values:
+                if override.key_or_group.split(".")[: len(keys)] == keys:
+                    return overrides.where(override), False
+        return where, shipped
+
+    def _by_name(self, keys: list[str]) -> str | None:
+        """Of a key inside a recipe that a value calls by name, as `block: [basic, mine]` does: its file."""
+        value: Any = self.data
+        for i, key in enumerate(keys):
+            if isinstance(value, str) and i > 1:
+                file = self.library.file(f"model/{keys[1]}/{value}")
+                return position(file, keys[i:])[1] if file else None
+            if isinstance(value, dict):
+                value = value.get(key)
+            elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+                value = value[int(key)]
+            else:
+                return None
+        return None
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """The top-level keys that the command's own files declare."""
+        keys = {"model"}
+        for package, file in self.base.files:
+            if not package and file.is_relative_to(conf_dir()):
+                keys |= set(load(file) or {}) - {"defaults", "hydra"}
+        return sorted(keys)
+
+    def stray(self, key: str) -> str:
+        """What to say of a top-level key that nothing reads."""
+        elsewhere = [f"model.{key}"] if key in self.data.get("model", {}) else []
+        elsewhere = [f"model/{key}"] if f"model/{key}" in self.base.choices else elsewhere
+        message = unknown("key", key, self.keys)
+        return f"{message}; did you mean {elsewhere[0]!r}?" if elsewhere else message
+
+
+def paths(data: Any, above: str = "") -> Iterator[str]:
+    """Every dotted key of plain data."""
+    for key, value in data.items() if isinstance(data, Mapping) else ():
+        path = f"{above}.{key}" if above else str(key)
+        yield path
+        yield from paths(value, path)

@@ -1,0 +1,312 @@
+"""What a person types after the command: read in Hydra's grammar, checked, and applied to plain data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from resnet_factory import schema
+from resnet_factory.fault import ConfigError, Fault, found, suggest, unknown
+from resnet_factory.library import Library, interpolation_fault, merged
+
+MAX_LENGTH = 4000
+"""Characters of one override; longer ones belong in a file."""
+MAX_JOBS = 10_000
+"""Jobs of one multirun, each of which composes its own configuration."""
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """The readable overrides of one command, and what is wrong with the others."""
+
+    choices: tuple[Override, ...]
+    """Those that choose a file of a config group."""
+    values: tuple[Override, ...]
+    """Those that change a value."""
+    faults: tuple[Fault, ...]
+    unchosen: tuple[str, ...] = ()
+    """The config groups of which no file could be chosen, as dotted keys."""
+
+
+def where(override: Override | str) -> str:
+    """How a fault says which override it is about."""
+    text = override if isinstance(override, str) else str(override.input_line)
+    return f"command line '{text if len(text) <= 120 else text[:117] + '...'}'"
+
+
+def read(words: Sequence[str], library: Library) -> Overrides:
+    """Read the overrides of one run."""
+    choices: list[Override] = []
+    values: list[Override] = []
+    faults: list[Fault] = []
+    unchosen = []
+    for override in _parsed(words, library, faults):
+        if override.is_sweep_override():
+            faults.append(Fault("", _several(override), where(override)))
+        elif (message := _misplaced(override, library)) is not None:
+            faults.append(Fault("", message, where(override)))
+        elif library.group_exists(override.key_or_group) and not isinstance(override.value(), dict):
+            if (message := _bad_choice(override, library)) is not None:
+                faults.append(Fault("", message, where(override)))
+                unchosen.append(override.key_or_group.replace("/", "."))
+            else:
+                choices.append(override)
+        else:
+            values.append(override)
+    return Overrides(tuple(choices), tuple(values), tuple(faults), tuple(unchosen))
+
+
+def jobs(words: Sequence[str], library: Library) -> list[list[str]]:
+    """The overrides of each job of a multirun, in the order Hydra runs them.
+
+    Raises:
+        ConfigError: an override cannot be read, or there are too many jobs.
+    """
+    faults: list[Fault] = []
+    several = []
+    count = 1
+    for override in _parsed(words, library, faults):
+        if not override.is_sweep_override():
+            several.append([str(override.input_line)])
+        elif not override.is_discrete_sweep():
+            faults.append(Fault("", "an interval has no list of values; name them", where(override)))
+        else:
+            key = override.get_key_element()
+            values = list(islice(override.sweep_string_iterator(), MAX_JOBS + 1))
+            if not values:
+                faults.append(Fault("", f"no {key} matches", where(override)))
+            several.append([f"{key}={value}" for value in values])
+            count *= len(values)
+    if count > MAX_JOBS:
+        faults.append(Fault("", f"more than {MAX_JOBS} jobs in one multirun", "command line '-m'"))
+    if faults:
+        raise ConfigError(faults)
+    return [list(job) for job in product(*several)]
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words about our configuration, and those about Hydra's own."""
+    hydra = [word for word in words if re.match(r"[+~]*hydra(/|\.(?!searchpath)|=)", word)]
+    return [word for word in words if word not in hydra], hydra
+
+
+def forced(words: Sequence[str], library: Library, bases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The same overrides for Hydra's own composing, which is stricter about what they may replace.
+
+    `bases` are the data that the jobs start from.
+    """
+    result = []
+    for override in _parsed(words, library, []):
+        word, key = str(override.input_line), override.key_or_group
+        if not (override.is_delete() or override.package or library.group_exists(key)):
+            old = [_value(base, key.split(".")) for base in bases]
+            if any(isinstance(value, dict) for value in old) and "=[" in word:
+                # A list takes a mapping's place (`model.block=[basic, bottleneck]`) only by way of nothing.
+                result.append(f"{key}=null")
+                word = f"++{word.lstrip('+')}"
+            elif None in old:
+                word = f"++{word.lstrip('+')}"
+        result.append(word)
+    return result
+
+
+def _value(data: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        if isinstance(data, list) and key.isdecimal() and int(key) < len(data):
+            data = data[int(key)]
+        elif isinstance(data, Mapping):
+            data = data.get(key)
+        else:
+            return None
+    return data
+
+
+def apply(override: Override, data: dict[str, Any]) -> Fault | None:
+    """Change `data` as one override says; a key that is new is set, for whoever reads the data to judge."""
+    keys = override.key_or_group.split(".")
+    value = override.value()
+    holder: Any = data
+    for i, key in enumerate(keys):
+        path = ".".join(keys[: i + 1])
+        last = i == len(keys) - 1
+        at: Any = key
+        if isinstance(holder, list):
+            if not (key.isdecimal() and int(key) < len(holder)):
+                what = f"{len(holder)} entries, 0 to {len(holder) - 1}" if holder else "no entries"
+                return Fault(path, f"no entry {key!r}; the list has {what}", where(override))
+            at = int(key)
+        elif not isinstance(holder, dict):
+            message = f"{'.'.join(keys[:i])!r} is {found(holder)}, which holds no keys"
+            return Fault(path, message, where(override))
+        present = isinstance(holder, list) or at in holder
+        if override.is_delete():
+            if not present:
+                return Fault(path, f"nothing to delete{suggest(key, map(str, holder))}", where(override))
+            if last and value is not None and value != holder[at]:
+                message = f"it is {found(holder[at])}, not {found(value)}; '~{path}' deletes it anyway"
+                return Fault(path, message, where(override))
+        if not last:
+            holder = holder[at] if present else holder.setdefault(at, {})
+        elif override.is_delete():
+            del holder[at]
+        elif isinstance(value, dict) and present and isinstance(holder[at], dict):
+            holder[at] = merged(holder[at], value)
+        else:
+            holder[at] = value
+    return None
+
+
+def _parsed(words: Sequence[str], library: Library, faults: list[Fault]) -> Iterator[Override]:
+    parser = OverridesParser.create()
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        try:
+            if len(word) > MAX_LENGTH:
+                raise ValueError
+            if word.endswith("=") and rest and "=" not in rest[0]:
+                message = f"a space after the '='; did you mean '{word}{rest.pop(0)}'?"
+                faults.append(Fault("", message, where(word)))
+                continue
+            override = parser.parse_override(_quoted(word))
+        except (HydraException, ValueError, RecursionError, AttributeError):
+            taken, message = _misread(word, rest, library)
+            del rest[:taken]
+            faults.append(Fault("", message, where(word)))
+            continue
+        override.config_loader = library  # type: ignore[assignment]  # it is asked for a group's options only
+        if (message := next(_unreadable(override.value()), "")) != "":
+            faults.append(Fault(override.key_or_group, message, where(word)))
+        else:
+            yield override
+
+
+def _quoted(word: str) -> str:
+    """A value that holds letters other than ASCII's, in the quotes that Hydra's grammar wants."""
+    key, equals, value = word.partition("=")
+    plain = equals and not value.isascii() and not re.search(r"""["'\[{(]""", value)
+    return f'{key}="{value}"' if plain else word
+
+
+def _unreadable(value: Any) -> Iterator[str]:
+    if isinstance(value, (list, dict)):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _unreadable(entry)
+    elif isinstance(value, str) and "${" in value and (message := interpolation_fault(value)):
+        yield message
+
+
+def _misread(word: str, after: Sequence[str], library: Library) -> tuple[int, str]:
+    """How many further words belong to one that cannot be read, and what is wrong with it."""
+    key, equals, value = word.partition("=")
+    if len(word) > MAX_LENGTH:
+        return 0, f"{len(word)} characters; the limit is {MAX_LENGTH}: put long lists in a YAML file"
+    # Brackets that the shell cut at their spaces: the pieces follow.
+    whole, taken = word, 0
+    while _unbalanced(whole).endswith("opens here") and taken < len(after) and "=" not in after[taken]:
+        whole, taken = f"{whole} {after[taken]}", taken + 1
+    if equals and taken and not _unbalanced(whole):
+        return taken, f"the shell has cut this at its spaces; put it in quotes: '{whole}'"
+    if not equals and after and after[0].startswith("="):
+        taken = 2 if after[0] == "=" and len(after) > 1 else 1
+        return taken, f"spaces around the '='; did you mean '{''.join((word, *after[:taken]))}'?"
+    return 0, next(message for message in _reasons(word, key, value, library) if message)
+
+
+def _reasons(word: str, key: str, value: str, library: Library) -> Iterator[str]:
+    """Why a word cannot be read; the first that is not empty is it."""
+    if "=" in word:
+        yield _unbalanced(value)
+        if index := re.fullmatch(r"([\w.]+)\[(\d+)\]", key):
+            yield f"an entry of a list is '{index[1]}.{index[2]}={value}'"
+        if value.startswith("="):
+            yield f"one '=' is enough: '{key}={value.lstrip('=')}'"
+        if inside := re.fullmatch(r"\((.*)\)", value):
+            yield f"a list stands in square brackets: '{key}=[{inside[1]}]'"
+        if re.search(r"[\[,]\s*\w+:", value):
+            yield "a mapping inside a list needs braces, as [{conv:{kernel:3,to:64}}]"
+    elif pair := re.fullmatch(r"([\w./]+):\s*(\S+)", word):
+        yield f"expected key=value; did you mean '{pair[1]}={pair[2]}'?"
+    elif word in library.options("model"):
+        yield f"expected key=value; did you mean 'model={word}'?"
+    yield "cannot be read; expected key=value, as 'model=resnet18' or 'model.depths=[2,2,2,2]'"
+
+
+def _unbalanced(text: str) -> str:
+    """What is wrong with the brackets and quotes of `text`, if anything."""
+    pairs = {"[": "]", "{": "}", "(": ")"}
+    waiting: list[str] = []
+    quote = ""
+    for character in text:
+        if quote or character in "'\"":
+            quote = "" if character == quote else quote or character
+        elif character in pairs:
+            waiting.append(pairs[character])
+        elif character in pairs.values() and waiting[-1:] != [character]:
+            return f"no bracket opens what {character!r} closes"
+        elif character in pairs.values():
+            waiting.pop()
+    if quote:
+        return f"no second {quote} closes the first; a shell takes quotes for itself"
+    return (
+        f"in quotes a shell leaves brackets alone; no {waiting[-1]!r} closes what opens here"
+        if waiting
+        else ""
+    )
+
+
+def _several(override: Override) -> str:
+    key, _, value = str(override.input_line).partition("=")
+    message = "several values; to run each of them, add -m"
+    if re.fullmatch(r"[\w.,-]+", value) and "." in key:
+        message += f"; for one list, write '{key}=[{value}]'"
+    return message
+
+
+def _misplaced(override: Override, library: Library) -> str | None:
+    """Why an override's key can be none at all."""
+    key = override.key_or_group
+    if not key:
+        return "no key before the '='; expected key=value, without spaces around the '='"
+    if key == "hydra.searchpath":
+        return "a folder of your own YAML is given by --config-dir"
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        return "nothing reads Hydra's own settings here; they count with -m, --cfg and --info"
+    dotted = key.replace("/", ".")
+    if "/" in key and not library.group_exists(key):
+        if dotted.startswith("model.") and dotted.split(".")[1] in schema.KEYS:
+            return f"{key!r} is no config group but a value; did you mean '{dotted}'?"
+        return unknown("config group", key, library.groups())
+    if "/" in key and isinstance(override.value(), dict):
+        return f"a config group takes the name of a file; to change values, write '{dotted}={{…}}'"
+    if override.package is not None and not library.group_exists(key):
+        return unknown("config group", key, library.groups())
+    return None
+
+
+def _bad_choice(override: Override, library: Library) -> str | None:
+    """Why an override of a config group chooses no file of it."""
+    group, value = override.key_or_group, override.value()
+    if override.is_delete():
+        return None
+    if override.is_force_add():
+        return f"a config group is chosen by '{group}=…' or added by '+{group}=…'"
+    if value is None or value == "":
+        message = f"expected a name for {group!r}, found nothing"
+        return message if group == "model" else f"{message}; to leave it out, write '~{group}'"
+    if isinstance(value, list):
+        if group.partition("/")[0] != "model":
+            return next(
+                (library.missing(group, str(v)) for v in value if v not in library.options(group)), None
+            )
+        dotted = group.replace("/", ".")
+        more = f"; for one per stage, write '{dotted}=[…]'" if group == "model/block" else ""
+        return f"expected one name for {group!r}, found {found(value)}{more}"
+    return None if str(value) in library.options(group) else library.missing(group, str(value))
