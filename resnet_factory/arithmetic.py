@@ -125,7 +125,8 @@ def parse(text: str) -> Expression:
         compute = _compile(tree.body, names)
     except (SyntaxError, MemoryError, RecursionError, ValueError, Warning) as error:
         if isinstance(error, ExpressionError):
-            raise ExpressionError(f"{text!r}: {error}") from None
+            message = str(error)
+            raise ExpressionError(message if repr(text) in message else f"{text!r}: {message}") from None
         raise ExpressionError(f"{text!r} is not arithmetic; {_GRAMMAR}") from None
     return Expression(text, frozenset(names), compute)
 

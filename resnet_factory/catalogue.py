@@ -13,15 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from resnet_factory import schema
 from resnet_factory.fault import ConfigError, Fault, suggest
-from resnet_factory.source import load, shown
+from resnet_factory.source import load
 
 
 class Catalogue:
-    """The models in one or more configuration folders, earlier folders first."""
+    """The models in the shipped folder, read as quickly as can be, and in a user's own, composed in full."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = [folder / "model" for folder in folders]
@@ -35,8 +33,9 @@ class Catalogue:
         known = {file.stem for folder in self.folders for file in folder.glob("*.yaml")}
         found = sorted(fnmatch.filter(known, pattern), key=_natural)
         if not found:
-            message = f"no model matches {pattern!r}; {len(known)} are known{suggest(pattern, known)}"
-            raise ConfigError([Fault("", message, "command line")])
+            word = re.sub(r"^model=|[*?]", "", pattern)
+            message = f"no model matches {pattern!r}{suggest(word, known)}; 'resnet-factory list' shows all"
+            raise ConfigError([Fault("", message, f"command line '{pattern}'")])
         return found
 
     def group(self, group: str) -> list[str]:
@@ -49,6 +48,10 @@ class Catalogue:
         Raises:
             ConfigError: the files are faulty.
         """
+        if not (self.folders[0] / f"{name}.yaml").is_file():
+            from resnet_factory.composer import compose_all
+
+            return compose_all("config", [f"model={name}"], self.folders[-1].parent).model
         choices: dict[str, str | None] = {}
         data: dict[str, Any] = {}
         own = list(self._lineage(name, choices))
@@ -83,11 +86,9 @@ class Catalogue:
 
 @cache
 def _parsed(file: Path, _changed: int) -> dict[str, Any]:
-    try:
-        data = load(file)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError([Fault("", " ".join(str(error).split()), shown(file))]) from None
-    return data if isinstance(data, dict) else {}
+    data = load(file)
+    assert isinstance(data, dict), f"{file} is no mapping"
+    return data
 
 
 def _merged(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from resnet_factory.fault import ConfigError, Fault, suggest, unknown
+from resnet_factory.fault import ConfigError, Fault, nearest, unknown
 
 _HYDRA_FLAGS = ("multirun", "cfg", "info", "hydra_help", "shell_completion")
 """Options that Hydra itself answers."""
@@ -82,8 +82,12 @@ def _main(arguments: list[str]) -> int:
     if words and re.fullmatch(r"[\w-]+", words[0]):
         verb = words.pop(0)
         if verb not in VERBS:
-            raise ConfigError([_no_command(verb, options.config_dir)])
+            raise ConfigError([_no_command(verb, words, options.config_dir)])
     asked = [flag for flag in _HYDRA_FLAGS if getattr(options, flag)]
+    late = [word for word in words if word in VERBS and VERBS[verb].composes]
+    if late:
+        message = f"a command comes first: resnet-factory {late[0]} …"
+        raise ConfigError([Fault("", message, f"command line '{late[0]}'")])
     if not VERBS[verb].composes:
         if asked:
             where = f"command line '--{asked[0].replace('_', '-')}'"
@@ -98,12 +102,15 @@ def _main(arguments: list[str]) -> int:
     return VERBS[verb].load()(compose_all(verb, words, options.config_dir))
 
 
-def _no_command(word: str, config_dir: str | None) -> Fault:
+def _no_command(word: str, after: Sequence[str], config_dir: str | None) -> Fault:
     from resnet_factory.composer import choices
 
+    models = choices("model", config_dir)
     message = unknown("command", word, VERBS)
-    if word in choices("model", config_dir):
+    if word in models:
         message += f"; did you mean 'model={word}'?"
+    elif after and after[0] in models:
+        message += f"; did you mean 'model={after[0]}'?"
     return Fault("", message, f"command line '{word}'")
 
 
@@ -127,7 +134,7 @@ def _options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("words", nargs="*")
     options, strange = parser.parse_known_intermixed_args(list(arguments))
     known = [flag for action in parser._actions for flag in action.option_strings]
-    faults = [_no_option(word, known) for word in strange]
+    faults = [_no_option(word, known) for word in strange if word.startswith("-")]
     if options.cfg not in (None, *_CFG):
         faults.append(
             Fault("", unknown("part of the configuration", options.cfg, _CFG), "command line '--cfg'")
@@ -139,10 +146,12 @@ def _options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def _no_option(word: str, known: Sequence[str]) -> Fault:
     key, equals, _ = word.lstrip("-").partition("=")
-    flag = word.partition("=")[0]
-    message = unknown("option", flag, [name for name in known if name.startswith("--")])
-    if not suggest(flag, known):
-        message += f"; what a run reads has no dashes: '{word.lstrip('-') if equals else f'{key}=…'}'"
+    options = [name for name in known if name.startswith("--")]
+    message = f"unknown option '{word.partition('=')[0]}'; known are {', '.join(options)}"
+    if near := nearest(key, [name[2:] for name in options]):
+        message += f"; did you mean '--{near[0]}'?"
+    elif equals:
+        message += f"; did you mean '{word.lstrip('-')}'?"
     return Fault("", message, f"command line '{word}'")
 
 
@@ -156,6 +165,7 @@ class _Parser(argparse.ArgumentParser):
 def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> int:
     """Let Hydra answer its own flags; mistakes are reported our way before it starts."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
 
     from resnet_factory import composer
 
@@ -177,7 +187,8 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
         try:
             status = max(status, VERBS[verb].load()(composer.from_hydra(config, options.config_dir)))
         except ConfigError as error:
-            print(error, file=sys.stderr)
+            words = " ".join(HydraConfig.get().overrides.task)
+            print(f"in the job '{words}':\n{error}" if options.multirun else error, file=sys.stderr)
             status = 2
 
     sys.argv = ["resnet-factory", *flags, *words]

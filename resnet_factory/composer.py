@@ -176,7 +176,7 @@ def _compose(library: Library, config: str, overrides: Sequence[str], left: str 
     except ConfigError as error:
         faults.extend(error.faults)
     # What follows from a group never chosen or a value never found is no mistake of its own.
-    known = [*given.unchosen, *(fault.path for fault in resolver.faults)]
+    known = [*given.unchosen, *resolver.waiting, *(fault.path for fault in resolver.faults)]
     faults = [
         fault
         for fault in faults
@@ -236,6 +236,8 @@ class _Resolver:
         self.left = left
         self.known = known
         self.faults: list[Fault] = []
+        self.waiting: list[str] = []
+        """Keys whose value somebody else fills in later."""
         self.values = 0
 
     def plain(self, node: Any, path: str) -> Any:
@@ -258,6 +260,7 @@ class _Resolver:
         except (OmegaConfBaseException, RecursionError) as error:
             raw = node._get_node(key)._value()  # type: ignore[union-attr]
             if self.left and f"${{{self.left}" in str(raw):
+                self.waiting.append(where)
                 return raw
             self.faults.append(Fault(where, self._explained(error, raw)))
         return None
@@ -265,10 +268,10 @@ class _Resolver:
     def _explained(self, error: Exception, raw: Any) -> str:
         if isinstance(error, RecursionError):
             return f"{found(raw)} refers to itself"
-        reason = str(error).splitlines()[0]
-        missing = re.search(r"key '(.+?)' not found", reason)
-        hint = suggest(missing[1], self.known) if missing else ""
-        return f"{found(raw)} has no value: {reason}{hint}"
+        reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).splitlines()[0])
+        if missing := re.fullmatch(r"Interpolation key '(.+)' not found", reason):
+            return f"{found(raw)}: there is no key {missing[1]!r}{suggest(missing[1], self.known)}"
+        return f"{found(raw)} has no value: {reason.strip(chr(34))}"
 
 
 __all__ = [

@@ -111,7 +111,7 @@ def cost(plan: Plan, image: tuple[int, int, int] | None = None) -> Cost:
         return _cost(plan, shape)
     except _TooSmall as error:
         message = f"{shape[1]}x{shape[2]} is too small: {error}"
-        if (least := _least_size(plan, max(shape[1:]))) is not None:
+        if (least := _least_size(plan, min(shape[1:]))) is not None:
             message += f"; the least that works is {least}x{least}"
         raise ConfigError([Fault("input.size", message)]) from None
 

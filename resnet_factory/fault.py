@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 MAX_SHOWN = 100
 """Faults that one error prints; a list of ten thousand wrong entries is no more help than its first."""
 MAX_LISTED = 400
-"""Characters that a list of known words may fill; a longer one is cut to the words nearest the wrong one."""
+"""Characters that a list of known words may fill, a quarter of it where one of them is surely meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,34 +35,40 @@ class ConfigError(ValueError):
     """Raised for anything a user wrote that cannot be used; prints every fault, one per line."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults = tuple(dict.fromkeys(faults))
+        self.faults = tuple(sorted(dict.fromkeys(faults), key=_place))
         lines = [printable(str(fault)) for fault in self.faults[:MAX_SHOWN]]
         if len(self.faults) > MAX_SHOWN:
             lines.append(f"… and {len(self.faults) - MAX_SHOWN} more")
         super().__init__("\n".join(lines))
 
 
+def _place(fault: Fault) -> tuple[str, int, int]:
+    """What faults are shown by: those of the command line as found, then each file's from top to bottom."""
+    match = re.fullmatch(r"(.*):(\d+):(\d+)", fault.where)
+    return (match[1], int(match[2]), int(match[3])) if match else ("", 0, 0)
+
+
 def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
     """The known words nearest to `word`, best first: near ones only, and only those about as near."""
     plain: dict[str, str] = {}
     for name in known:
-        plain.setdefault(_folded(name), name)
-    wanted = _folded(word)
+        plain.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
+    wanted = unicodedata.normalize("NFKC", word).casefold()
     found = difflib.get_close_matches(wanted, plain, n=most, cutoff=0.6)
     ratios = [difflib.SequenceMatcher(None, name, wanted).ratio() for name in found]
     return [plain[name] for name, ratio in zip(found, ratios, strict=True) if ratio > ratios[0] - 0.05]
-
-
-def _folded(word: str) -> str:
-    """A word without what eyes and keyboards confuse: width, case, O and 0, l and 1."""
-    plain = unicodedata.normalize("NFKC", word).casefold()
-    return plain.translate(str.maketrans("ol", "01"))
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the known words nearest to `word`, or nothing when none is near."""
     near = nearest(word, known)
     return f"; did you mean {one_of(map(repr, near))}?" if near else ""
+
+
+def all_of(words: Iterable[str]) -> str:
+    """`a, b and c`."""
+    names = [str(word) for word in words]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def one_of(words: Iterable[str]) -> str:
@@ -73,11 +80,11 @@ def one_of(words: Iterable[str]) -> str:
 def unknown(what: str, word: str, known: Iterable[str], of: str = "") -> str:
     """`unknown argument 'kernal' of 'conv'; known are kernel, stride, to; did you mean 'kernel'?`."""
     names = list(dict.fromkeys(known))
-    listed = ", ".join(names)
-    if len(listed) > MAX_LISTED:
-        listed = f"{', '.join(difflib.get_close_matches(word, names, n=8, cutoff=0))}, …"
-    message = f"unknown {what} {word!r}{_foreign(word)}{of}"
-    return f"{message}; {f'known are {listed}' if names else 'none is known here'}{suggest(word, names)}"
+    listed, meant = ", ".join(names), suggest(word, names)
+    if len(listed) > (MAX_LISTED // 4 if meant else MAX_LISTED):
+        listed = f"{', '.join(difflib.get_close_matches(word, names, n=5, cutoff=0))}, …"
+    message = f"unknown {what} {word!r}{foreign(word)}{of}"
+    return f"{message}; {f'known are {listed}' if names else 'none is known here'}{meant}"
 
 
 def found(value: Any) -> str:
@@ -93,7 +100,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
-def _foreign(word: str) -> str:
-    """Which of a word's characters is not ASCII: a lookalike from another alphabet cannot be seen."""
+def foreign(word: str) -> str:
+    """` (its 'е' is CYRILLIC SMALL LETTER IE)`: a character that only looks like ASCII's, named."""
     odd = next((c for c in word if not c.isascii()), None)
     return f" (its {odd!r} is {unicodedata.name(odd, 'unnamed')})" if odd else ""

@@ -550,7 +550,7 @@ class Dropout(Layer):
 
     def faults(self) -> Iterator[Fault]:
         if not 0 <= self.rate < 1:
-            yield "rate", f"{self.rate} is not in [0, 1)"
+            yield "rate", f"{self.rate:g} is not in [0, 1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -615,7 +615,7 @@ def _at_least(layer: Layer, least: int, *names: str) -> Iterator[Fault]:
     for name in names:
         value = getattr(layer, name)
         if not value >= least:
-            yield name, f"{value} is less than {least}"
+            yield name, f"{value} is less than {least}, the least allowed"
 
 
 def _nearest_multiples(value: int, factor: int) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet_factory.fault import ConfigError, Fault, found, nearest, suggest, unknown
+from resnet_factory.fault import ConfigError, Fault, foreign, found, nearest, suggest, unknown
 from resnet_factory.source import load, position, shown
 
 _HERE = Path(__file__).resolve().parent
@@ -54,11 +55,15 @@ def user_dir(config_dir: str | Path | None) -> Path | None:
     except OSError as error:
         raise ConfigError([Fault("", f"cannot be listed as a folder: {error.strerror}", where)]) from None
     faults = []
-    for file in sorted(folder.rglob("*.yaml")):
-        name = file.relative_to(folder)
-        if (Path(conf_dir()) / name).is_file():
-            message = f"a shipped file is called '{name}' too and would be read instead; rename this one"
-            faults.append(Fault("", message, shown(file)))
+    for shipped in sorted(Path(conf_dir()).rglob("*.yaml")):
+        name = shipped.relative_to(conf_dir())
+        try:
+            if (folder / name).is_file():
+                message = f"a shipped file is called '{name}' too and would be read instead; rename this one"
+                faults.append(Fault("", message, f"{shown(folder / name)}:1:1"))
+        except OSError as error:
+            message = f"'{shown((folder / name).parent)}' cannot be read: {error.strerror}"
+            raise ConfigError([Fault("", message, where)]) from None
     if faults:
         raise ConfigError(faults)
     return folder
@@ -147,7 +152,7 @@ class Library(IConfigRepository):
         strays = (
             path
             for folder in self.folders[1:]
-            for path in sorted(folder.rglob("*"))
+            for path in sorted(islice(folder.rglob("*"), 10_000))
             if name and name in (path.stem, path.name)
         )
         if (stray := next(strays, None)) is not None:
@@ -159,7 +164,8 @@ class Library(IConfigRepository):
             if (path := Path(name)).suffix in (".yaml", ".yml") and path.is_file():
                 folder = path.parent.parent
                 return f"{name!r} is a path; write 'model={path.stem}' and '--config-dir {folder}'"
-            return f"unknown model {name!r}{suggest(name, options)}; 'resnet-factory list' shows every model"
+            meant = f"{foreign(name)}{suggest(name, options)}"
+            return f"unknown model {name!r}{meant}; 'resnet-factory list' shows every model"
         return unknown(group, name, options)
 
     # What Hydra's defaults lists ask of a repository --------------------------------------------
@@ -254,7 +260,10 @@ class Library(IConfigRepository):
                     yield i, f"{key!r} stands after an 'override'; overrides come last"
                 group = group.partition("@")[0]
                 if base and group.startswith("/"):
-                    yield i, f"{key!r} counts from the top; within {base!r} a group is named as 'stem'"
+                    yield (
+                        i,
+                        f"{key!r} is looked for below {base!r}; did you mean {key.replace('/model/', '')!r}?",
+                    )
                     continue
                 group = group[1:] if group.startswith("/") else f"{base}/{group}" if base else group
                 yield from ((i, message) for message in self._choice(words, group, choice, base))
@@ -267,7 +276,8 @@ class Library(IConfigRepository):
                     yield i, f"{entry!r} stands after an 'override'; overrides come last"
                 plain = entry.partition("@")[0]
                 if base and plain.startswith("/"):
-                    yield i, f"{entry!r} counts from the top; did you mean {plain.rpartition('/')[2]!r}?"
+                    name = plain.rpartition("/")[2]
+                    yield i, f"{entry!r} would go below a key of its own; did you mean {name!r}?"
                     continue
                 parent = plain[1:] if plain.startswith("/") else f"{base}/{plain}" if base else plain
                 self._parents[name].append(parent)
@@ -297,7 +307,7 @@ class Library(IConfigRepository):
             return f"{entry!r} is a config group; choose one of it, as '{entry}: {self.options(parent)[0]}'"
         group, _, name = parent.rpartition("/")
         if self.config_exists(entry):
-            return f"unknown {group} {name!r}; names count from {base!r}; did you mean {name!r}?"
+            return f"{entry!r} is looked for below {base!r}; did you mean {name!r}?"
         if nearest(entry, ["_self_"]):
             return f"unknown name {entry!r}; did you mean '_self_'?"
         return (
@@ -320,7 +330,7 @@ class Library(IConfigRepository):
         typed = [o for o in choices if key and o.get_key_element().lstrip("+~") == key]
         where = f"command line '{typed[0].input_line}'" if typed else self._mentioned(text, key)
         if "Could not delete" in text:
-            text = f"nothing to delete: no file chooses {key!r}"
+            text = f"nothing to delete: no file chooses {text.split(chr(39))[1]!r}"
         elif "No match in the defaults list" in text:
             text = f"nothing chooses a {key!r} yet that this could replace"
             text += f"; to add one, write '+{key}=…'" if typed else "; leave out 'override'"
@@ -370,6 +380,9 @@ def _refusals(data: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
         for key, value in data.items():
             if key == "_target_":
                 yield (*keys, key), "'_target_' is refused: nothing a config says runs code"
+            elif "." in key and keys[:1] != ("hydra",):
+                above, _, below = key.partition(".")
+                yield (*keys, key), f"a key with a dot; write it as '{above}: {{{below}: …}}'"
             elif (*keys, key) != ("defaults",):
                 yield from _refusals(value, (*keys, str(key)))
     elif isinstance(data, list):

@@ -40,7 +40,8 @@ class Origin:
             if keys[: len(written)] == written:
                 return overrides.where(override), False
         for override in self.given.choices:
-            if override.is_delete() and override.key_or_group.split("/") == keys:
+            moved = override.package.split(".") if override.package else None
+            if moved == keys or (override.is_delete() and override.key_or_group.split("/") == keys):
                 return overrides.where(override), False
         best, where, shipped = -1, "", False
         for package, file in self.base.files:
@@ -51,6 +52,10 @@ class Origin:
             if len(inside) + depth >= best:
                 best, where = len(inside) + depth, mark
                 shipped = file.is_relative_to(conf_dir())
+        if best < len(keys):  # no file spells it: an override made it on the way to a key below
+            for override in self.given.values:
+                if override.key_or_group.split(".")[: len(keys)] == keys:
+                    return overrides.where(override), False
         return where, shipped
 
     def _by_name(self, keys: list[str]) -> str | None:

@@ -81,11 +81,11 @@ def jobs(words: Sequence[str], library: Library) -> list[list[str]]:
             key = override.get_key_element()
             values = list(islice(override.sweep_string_iterator(), MAX_JOBS + 1))
             if not values:
-                faults.append(Fault("", "matches nothing", where(override)))
+                faults.append(Fault("", f"no {key} matches", where(override)))
             several.append([f"{key}={value}" for value in values])
             count *= len(values)
     if count > MAX_JOBS:
-        faults.append(Fault("", f"more than {MAX_JOBS} jobs in one multirun", "command line"))
+        faults.append(Fault("", f"more than {MAX_JOBS} jobs in one multirun", "command line '-m'"))
     if faults:
         raise ConfigError(faults)
     return [list(job) for job in product(*several)]
@@ -171,7 +171,11 @@ def _parsed(words: Sequence[str], library: Library, faults: list[Fault]) -> Iter
         try:
             if len(word) > MAX_LENGTH:
                 raise ValueError
-            override = parser.parse_override(word)
+            if word.endswith("=") and rest and "=" not in rest[0]:
+                message = f"a space after the '='; did you mean '{word}{rest.pop(0)}'?"
+                faults.append(Fault("", message, where(word)))
+                continue
+            override = parser.parse_override(_quoted(word))
         except (HydraException, ValueError, RecursionError, AttributeError):
             taken, message = _misread(word, rest, library)
             del rest[:taken]
@@ -182,6 +186,13 @@ def _parsed(words: Sequence[str], library: Library, faults: list[Fault]) -> Iter
             faults.append(Fault(override.key_or_group, message, where(word)))
         else:
             yield override
+
+
+def _quoted(word: str) -> str:
+    """A value that holds letters other than ASCII's, in the quotes that Hydra's grammar wants."""
+    key, equals, value = word.partition("=")
+    plain = equals and not value.isascii() and not re.search(r"""["'\[{(]""", value)
+    return f'{key}="{value}"' if plain else word
 
 
 def _unreadable(value: Any) -> Iterator[str]:
@@ -199,41 +210,56 @@ def _misread(word: str, after: Sequence[str], library: Library) -> tuple[int, st
         return 0, f"{len(word)} characters; the limit is {MAX_LENGTH}: put long lists in a YAML file"
     # Brackets that the shell cut at their spaces: the pieces follow.
     whole, taken = word, 0
-    while (missing := _unclosed(whole)) and taken < len(after) and "=" not in after[taken]:
+    while _unbalanced(whole).endswith("opens here") and taken < len(after) and "=" not in after[taken]:
         whole, taken = f"{whole} {after[taken]}", taken + 1
-    if equals and taken and not missing:
+    if equals and taken and not _unbalanced(whole):
         return taken, f"the shell has cut this at its spaces; put it in quotes: '{whole}'"
-    if equals and missing:
-        return 0, f"no {missing!r} closes what opens here; in quotes the shell leaves brackets alone"
-    if equals and (index := re.fullmatch(r"([\w.]+)\[(\d+)\]", key)) is not None:
-        return 0, f"an entry of a list is '{index[1]}.{index[2]}={value}'"
-    if not equals and (pair := re.fullmatch(r"([\w./]+):\s*(\S+)", word)) is not None:
-        return 0, f"expected key=value; did you mean '{pair[1]}={pair[2]}'?"
     if not equals and after and after[0].startswith("="):
-        joined = "".join((word, *after[: 2 if after[0] == "=" else 1]))
-        return min(
-            len(after), 2 if after[0] == "=" else 1
-        ), f"spaces around the '='; did you mean '{joined}'?"
-    if not equals and word in library.options("model"):
-        return 0, f"expected key=value; did you mean 'model={word}'?"
-    if equals and not value.isascii() | (len(value) > 60):
-        return (
-            0,
-            f"the value {found(value)} cannot be read; put quotes inside the quotes: '{key}=\"{value}\"'",
-        )
-    return 0, "cannot be read; expected key=value, as 'model=resnet18' or 'model.depths=[2,2,2,2]'"
+        taken = 2 if after[0] == "=" and len(after) > 1 else 1
+        return taken, f"spaces around the '='; did you mean '{''.join((word, *after[:taken]))}'?"
+    return 0, next(message for message in _reasons(word, key, value, library) if message)
 
 
-def _unclosed(text: str) -> str:
-    """The bracket that is missing at the end of `text`, if any."""
+def _reasons(word: str, key: str, value: str, library: Library) -> Iterator[str]:
+    """Why a word cannot be read; the first that is not empty is it."""
+    if "=" in word:
+        yield _unbalanced(value)
+        if index := re.fullmatch(r"([\w.]+)\[(\d+)\]", key):
+            yield f"an entry of a list is '{index[1]}.{index[2]}={value}'"
+        if value.startswith("="):
+            yield f"one '=' is enough: '{key}={value.lstrip('=')}'"
+        if inside := re.fullmatch(r"\((.*)\)", value):
+            yield f"a list stands in square brackets: '{key}=[{inside[1]}]'"
+        if re.search(r"[\[,]\s*\w+:", value):
+            yield "a mapping inside a list needs braces, as [{conv:{kernel:3,to:64}}]"
+    elif pair := re.fullmatch(r"([\w./]+):\s*(\S+)", word):
+        yield f"expected key=value; did you mean '{pair[1]}={pair[2]}'?"
+    elif word in library.options("model"):
+        yield f"expected key=value; did you mean 'model={word}'?"
+    yield "cannot be read; expected key=value, as 'model=resnet18' or 'model.depths=[2,2,2,2]'"
+
+
+def _unbalanced(text: str) -> str:
+    """What is wrong with the brackets and quotes of `text`, if anything."""
     pairs = {"[": "]", "{": "}", "(": ")"}
     waiting: list[str] = []
+    quote = ""
     for character in text:
-        if character in pairs:
+        if quote or character in "'\"":
+            quote = "" if character == quote else quote or character
+        elif character in pairs:
             waiting.append(pairs[character])
-        elif waiting and character == waiting[-1]:
+        elif character in pairs.values() and waiting[-1:] != [character]:
+            return f"no bracket opens what {character!r} closes"
+        elif character in pairs.values():
             waiting.pop()
-    return waiting[-1] if waiting else ""
+    if quote:
+        return f"no second {quote} closes the first; a shell takes quotes for itself"
+    return (
+        f"in quotes a shell leaves brackets alone; no {waiting[-1]!r} closes what opens here"
+        if waiting
+        else ""
+    )
 
 
 def _several(override: Override) -> str:
@@ -272,8 +298,9 @@ def _bad_choice(override: Override, library: Library) -> str | None:
         return None
     if override.is_force_add():
         return f"a config group is chosen by '{group}=…' or added by '+{group}=…'"
-    if value is None:
-        return f"expected the name of a file of the group; to leave it out, write '~{group}'"
+    if value is None or value == "":
+        message = f"expected a name for {group!r}, found nothing"
+        return message if group == "model" else f"{message}; to leave it out, write '~{group}'"
     if isinstance(value, list):
         if group.partition("/")[0] != "model":
             return next(
@@ -281,5 +308,5 @@ def _bad_choice(override: Override, library: Library) -> str | None:
             )
         dotted = group.replace("/", ".")
         more = f"; for one per stage, write '{dotted}=[…]'" if group == "model/block" else ""
-        return f"expected the name of one file of the group, found {found(value)}{more}"
+        return f"expected one name for {group!r}, found {found(value)}{more}"
     return None if str(value) in library.options(group) else library.missing(group, str(value))

@@ -83,7 +83,8 @@ class _Planner:
         """Note a fault: of a wrong number, how it came about; inside a block, which one."""
         scope = scope or {}
         if isinstance(value, Expression) and (used := sorted(value.names & scope.keys())):
-            message += f"; {value.text!r} with {', '.join(f'{name} = {scope[name]}' for name in used)}"
+            text = "" if repr(value.text) in message else f"{value.text!r} "
+            message += f"; {text}with {', '.join(f'{name} = {scope[name]}' for name in used)}"
         if "stage" in scope:
             message += f"; in stage {scope['stage']}, block {scope['block']}"
         self.faults[Fault(path, message)] = None

@@ -7,7 +7,7 @@ use. A slot is a recipe called by name from another one; the arguments at the ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -111,8 +111,16 @@ class Signature:
 class Reader:
     """Reads recipes of one model; collects every fault instead of stopping at the first."""
 
-    def __init__(self, slots: Mapping[str, Any], faults: list[Fault]) -> None:
+    def __init__(
+        self,
+        slots: Mapping[str, Any],
+        faults: list[Fault],
+        root: str = "model",
+        inherited: Callable[[str], bool] = lambda path: False,
+    ) -> None:
         self.faults = faults
+        self.root = root
+        self.inherited = inherited
         self.unread: list[Fault] = []
         """Numbers that nothing reads: typing errors, or what is left of lists since replaced."""
         self.slots = {name: self._signature(data) for name, data in slots.items()}
@@ -141,14 +149,22 @@ class Reader:
         layer = data.get("layer") if role.single else None
         reserved = {*role.lists, *role.words, *({"layer"} if role.single else ())}
         plain = {key: value for key, value in data.items() if key not in reserved}
-        for key, value in plain.items():
+        before = len(self.faults)
+        for key, value in list(plain.items()):
             if not isinstance(key, str) or not key.isidentifier():
                 self.fault(f"{path}.{key}", f"{key!r} is not a name")
             elif key in {*STRUCTURES, *VOCABULARY, *self.slots} and isinstance(value, (dict, type(None))):
-                self.fault(f"{path}.{key}", f"{key!r} is a layer; layers stand in {one_of(role.lists)}")
-        before = len(self.faults)
+                self.fault(
+                    f"{path}.{key}",
+                    f"{key!r} is a layer; it stands in a list, {one_of(map(repr, role.lists))}",
+                )
+            elif isinstance(value, dict) or (isinstance(value, list) and not _staged(value)):
+                self.fault(f"{path}.{key}", unknown("list of layers", key, role.lists))
+            else:
+                continue
+            del plain[key]
         for key in role.needs:
-            if key not in data and layer is None:
+            if key not in data and layer is None and len(self.faults) == before:
                 self.fault(path, f"{key!r} is missing{suggest(key, map(str, plain))}")
         if layer is not None:
             return self._single(layer, plain, data, role, path, title)
@@ -249,16 +265,26 @@ class Reader:
         if kind in self.slots:
             signature = self.slots[kind]
             allowed = frozenset(rest) if signature.allowed is None else signature.allowed
+            # Of a shipped call and a slot that do not agree, the slot is what a user has changed.
+            shipped = self.inherited(path) and not self.inherited(f"{self.root}.{kind}")
             for key in rest:
                 if key not in allowed:
-                    self.fault(
-                        f"{path}.{key}", unknown("argument", str(key), sorted(allowed), f" of {kind!r}")
-                    )
+                    if shipped:
+                        message = f"shipped recipes give it {key!r}; define that, as '{key}: 0'"
+                        self.fault(f"{self.root}.{kind}", message)
+                    else:
+                        message = unknown("argument", str(key), sorted(allowed), f" of {kind!r}")
+                        self.fault(f"{path}.{key}", message)
             for key in signature.needed:
                 if key not in rest:
-                    self.fault(
-                        path, f"{kind!r} is {signature.layer!r} here and needs {key!r}{suggest(key, rest)}"
-                    )
+                    if shipped:
+                        message = f"{signature.layer!r} needs {key!r}, which shipped recipes do not give it"
+                        self.fault(f"{self.root}.{kind}", message)
+                    else:
+                        message = (
+                            f"{kind!r} is {signature.layer!r} here and needs {key!r}{suggest(key, rest)}"
+                        )
+                        self.fault(path, message)
             values = tuple(
                 (key, self._number(value, scope, f"{path}.{key}", staged=False))
                 for key, value in rest.items()
@@ -294,7 +320,7 @@ class Reader:
         lists = tuple(
             (key, self.items(given[key], inner, f"{path}.{key}")) for key in structure.lists if key in given
         )
-        if structure.lists[0] not in given:
+        if structure.lists[0] not in given and all(key in known for key in given):
             self.fault(path, f"{kind!r} needs {structure.lists[0]!r}{suggest(structure.lists[0], given)}")
         return Item(kind, arguments, name, when, lists, path)
 
@@ -419,6 +445,12 @@ def _free(value: Value) -> frozenset[str]:
         inner = (v for entry in value.values for v in (entry if isinstance(entry, tuple) else (entry,)))
         return frozenset().union(*map(_free, inner))
     return frozenset()
+
+
+def _staged(value: list[Any]) -> bool:
+    """Whether a list can be one number for each stage, rather than layers."""
+    flat = [part for entry in value for part in (entry if isinstance(entry, list) else [entry])]
+    return bool(flat) and all(isinstance(part, (int, float, str)) for part in flat)
 
 
 def _texts(data: Any, skip: str) -> Iterator[frozenset[str]]:

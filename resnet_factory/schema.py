@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, get_args, get_type_hints
 
-from resnet_factory.fault import ConfigError, Fault, found, unknown
+from resnet_factory.fault import ConfigError, Fault, all_of, found, unknown
 from resnet_factory.generators import GENERATORS
 from resnet_factory.layers import VOCABULARY, Activation
 from resnet_factory.nodes import Init
@@ -140,13 +140,13 @@ def read(
             faults.append(Fault(f"{path}.{key}", unknown("key", str(key), KEYS)))
     generated = _generated(resolved, path, faults)
     needed = [key for key in ("depths", "widths", *ROLES) if key != "transition"]
+    if resolved.get("generator") is not None:
+        needed = [key for key in needed if key not in PER_STAGE]
     missing = [key for key in needed if key not in resolved and key not in generated]
     if len(missing) == 1:
         faults.append(Fault(f"{path}.{missing[0]}", "missing; a model has to say it"))
     elif missing:
-        message = (
-            f"{', '.join(missing)} are missing; 'defaults: [resnet18, _self_]' would take them from there"
-        )
+        message = f"{all_of(missing)} are missing; 'defaults: [resnet18, _self_]' takes them from resnet18"
         faults.append(Fault(path, message))
 
     whole = {
@@ -188,7 +188,7 @@ def read(
         faults.append(Fault(f"{path}.depths", message))
 
     slots = {key: resolved.get(key, {"layers": []}) for key in SLOTS}
-    reader = Reader(slots, faults)
+    reader = Reader(slots, faults, path, inherited)
     slot_recipes = {
         key: reader.recipe(value, SLOT, f"{path}.{key}", titles.get(key, "")) for key, value in slots.items()
     }
@@ -240,7 +240,7 @@ def read(
     )
 
 
-_STAND_IN: dict[str, Any] = {"block": {"out": "width", "body": []}, "shortcut": {"when": "never"}, "init": {}}
+_STAND_IN: dict[str, Any] = {"block": {"out": "width", "body": []}, "shortcut": {"when": "never"}}
 """Recipes in the place of one that was not found, in which nothing further is wrong."""
 
 
@@ -258,7 +258,7 @@ def _resolve(
         if recipe is None:
             known = [*(find(key, "") if find else ()), *(ACTIVATIONS if key == "act" else ())]
             faults.append(Fault(where, unknown(key, value, known)))
-            return _STAND_IN.get(key, {"layers": []})
+            return {} if key == "init" else _STAND_IN.get(key, {"layers": []})
         titles[title] = value
         return recipe
 
@@ -368,8 +368,10 @@ def _stages(lists: Mapping[str, Any], path: str, faults: list[Fault]) -> int:
     stages = max(votes, key=lambda length: (votes[length], length != lengths.get("depths")), default=1)
     for key, length in lengths.items():
         if length != stages and not empty:
-            others = " and ".join(other for other, entries in lengths.items() if entries == stages)
-            message = f"{length} entries, but {others} {stages}; give one value, or one for each stage"
+            others = [other for other, entries in lengths.items() if entries == stages]
+            has = "has" if len(others) == 1 else "have"
+            message = f"{length} entries, but {all_of(others)} {has} {stages}"
+            message += "; give one value, or one for each stage"
             faults.append(Fault(f"{path}.{key}", message))
     return stages
 

@@ -124,7 +124,7 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise _unreadable(file, error) from None
     if len(raw) > MAX_BYTES:
-        raise ConfigError([Fault("", f"{len(raw)} bytes; the limit is {MAX_BYTES}", shown(file))])
+        raise _refused(file, None, f"{len(raw)} bytes; the limit is {MAX_BYTES}")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -135,11 +135,11 @@ def _text(file: Path) -> str:
 
 
 def _unreadable(file: Path, error: OSError) -> ConfigError:
-    return ConfigError([Fault("", f"cannot be read: {error.strerror}", shown(file))])
+    return ConfigError([Fault("", f"cannot be read: {error.strerror}", f"{shown(file)}:1:1")])
 
 
 def _refused(file: Path, mark: Any, message: str) -> ConfigError:
-    return ConfigError([Fault("", message, at(file, mark) if mark else shown(file))])
+    return ConfigError([Fault("", message, at(file, mark) if mark else f"{shown(file)}:1:1")])
 
 
 def _measure(file: Path, text: str) -> None:
@@ -187,6 +187,8 @@ def _oddities(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Nod
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 yield key, "a list or mapping as a key; a key is a word"
+            elif key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
+                yield key, f"the key {key.value!r} is no text to YAML; put it in quotes or use another word"
             elif key.value in first:
                 mark = first[key.value].start_mark
                 yield key, f"the key {key.value!r} a second time; it stands at line {mark.line + 1} already"

@@ -77,13 +77,23 @@ def export(composed: Composed) -> int:
 
 
 def list_models(patterns: Sequence[str], config_dir: str | None) -> int:
-    """Print the named models that match a glob pattern."""
+    """Print the named models that match a glob pattern; then what keeps others from being listed."""
     models = catalogue(config_dir)
     names = dict.fromkeys(name for pattern in patterns or ["*"] for name in models.names(pattern))
-    plans = [plan(models.config(name)) for name in names]
-    costs = [cost(p, (p.in_channels, p.image_size, p.image_size)) for p in plans]
-    out = report.console()
-    out.print(report.model_table(zip(plans, costs, strict=True)))
+    rows = []
+    faults: list[Fault] = []
+    for name in names:
+        try:
+            planned = plan(models.config(name))
+            rows.append(
+                (planned, cost(planned, (planned.in_channels, planned.image_size, planned.image_size)))
+            )
+        except ConfigError as error:
+            faults.extend(error.faults)
+    if rows:
+        report.console().print(report.model_table(rows))
+    if faults:
+        raise ConfigError(faults)
     return 0
 
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
+from omegaconf import OmegaConf
 
+import resnet_factory as rf
 from resnet_factory import cli
 
 FAULTS = ROOT / "tests" / "faults"
@@ -116,5 +121,138 @@ def refresh(case: Case, printed: list[str]) -> None:
     case.printed = printed
 
 
-COMPOSED = [case for case in CASES if case.words[:1] == ["describe"] and not re.search(r" -\w", case.command)]
-"""Cases without options: the same words mean the same through the Python API."""
+def call(case: Case) -> tuple[str, list[str], str | None] | None:
+    """The words as name, overrides and folder for `rf.compose`; None where they mean more than it does."""
+    verb, *words = case.words
+    folder = None
+    if "--config-dir" in words[:-1]:
+        at = words.index("--config-dir")
+        folder = words[at + 1]
+        del words[at : at + 2]
+    if verb != "describe" or not words or not words[0].startswith("model=") or folder == "":
+        return None
+    if any(word.startswith(("-", "input")) or word in cli.VERBS for word in words):
+        return None
+    return words[0].removeprefix("model="), words[1:], folder
+
+
+CALLS = [(case, found) for case in CASES if (found := call(case)) is not None]
+
+
+@pytest.mark.parametrize(("case", "arguments"), CALLS, ids=lambda value: getattr(value, "place", ""))
+def test_python_says_the_same(case: Case, arguments: tuple[str, list[str], str | None], here: Path) -> None:
+    case.write()
+    name, overrides, folder = arguments
+    with pytest.raises(rf.ConfigError) as error:
+        rf.plan(rf.compose(name, *overrides, config_dir=folder))
+    assert str(error.value).replace(SHIPPED, "conf").splitlines() == case.printed
+
+
+REAL = [
+    "a model misspelt",
+    "a tab in the indentation",
+    "aliases of aliases of aliases",
+    "a depth of a billion",
+    "a billion branches",
+    "slots of slots of slots",
+    "a file to save that is a folder",
+    "a model with a letter of another alphabet",
+    "a key misspelt in all jobs",
+]
+
+
+@pytest.mark.parametrize("title", REAL)
+def test_process(title: str, here: Path) -> None:
+    """The same from a process of its own, which may not take more than 1.5 GiB."""
+    case = next(case for case in CASES if case.title == title)
+    case.write()
+    before = listing()
+
+    def limit() -> None:
+        if "build" not in case.command:  # torch alone maps more
+            resource.setrlimit(resource.RLIMIT_AS, (3 << 29, 3 << 29))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "resnet_factory.cli", *case.words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, preexec_fn=limit, timeout=120,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr.replace(SHIPPED, "conf").splitlines() == case.printed
+    assert (done.returncode, done.stdout) == (2, "")
+    assert listing() == before
+
+
+def test_the_corpus_is_large() -> None:
+    assert len(CASES) >= 250
+    titles = [case.title for case in CASES]
+    assert len(set(titles)) > len(titles) - 20
+    assert all(case.printed for case in CASES)
+
+
+def test_every_line_has_a_place() -> None:
+    """`file:line:col: …` or `command line '…': …`, as the documentation promises."""
+    form = re.compile(r"[^:]+:\d+:\d+: \S|command line '.*': \S", re.DOTALL)
+    odd = [line for case in CASES for line in case.printed if not form.match(line)]
+    assert not odd
+
+
+def test_a_job_that_fails_leaves_the_others(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = cli.main(["describe", "-m", "model=resnet18,resnet34", "model.groups=1,3"])
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert [line.split()[0] for line in out.splitlines() if " id " in line] == ["resnet18", "resnet34"]
+    said = "command line 'model.groups=3': model.groups: 64 arriving channels are not divisible by 3 groups"
+    lines = err.splitlines()
+    assert lines[0] == "in the job 'model=resnet18 model.groups=3':"
+    assert lines[2] == "in the job 'model=resnet34 model.groups=3':"
+    assert all(line.startswith(said) for line in (lines[1], lines[3]))
+
+
+def test_another_application_reads_with_the_same_faults() -> None:
+    """A `model` subtree under another name, composed by somebody else's Hydra."""
+    config = OmegaConf.create({"backbone": rf.compose("resnet18").to_dict(), "width": 3})
+    config.backbone.widths = "${width}"
+    assert rf.read(config.backbone, "backbone").widths == (3, 3, 3, 3)
+    config.backbone.widths = "${widht}"
+    config.backbone.depths = "???"
+    config.backbone.stem.layers[0].conv.kernel = "${stem}"
+    with pytest.raises(rf.ConfigError) as error:
+        rf.read(config.backbone, "backbone")
+    assert sorted(str(error.value).splitlines()) == [
+        "backbone.depths: '???' stands for a value to be given here; give one",
+        "backbone.stem.layers.0.conv.kernel: '${stem}': there is no key 'stem'",
+        "backbone.widths: '${widht}': there is no key 'widht'",
+    ]
+
+
+@pytest.mark.parametrize("data", [None, 3, "resnet18", [], {}, {"depths": {}}, {3: 4}, {"stem": {None: 1}}])
+def test_any_data_is_read_or_refused(data: Any) -> None:
+    with pytest.raises(rf.ConfigError, match="model"):
+        rf.read(data)
+
+
+@pytest.mark.parametrize("what", ["mine", "mine/model", "mine/model/mine.yaml"])
+def test_what_may_not_be_read(what: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder or file without permission; root may read it all the same, so the answer is played."""
+    case = Case("", "", {"mine/model/mine.yaml": "defaults: [resnet18, _self_]\n"})
+    case.write()
+    denied = here / what
+    for name in ("iterdir", "is_file", "read_bytes", "stat", "is_dir"):
+        real = getattr(Path, name)
+
+        def played(path: Path, *args: Any, real: Any = real, name: str = name, **kwargs: Any) -> Any:
+            inside = denied in path.parents or (path == denied and name in ("iterdir", "read_bytes"))
+            if inside:
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *args, **kwargs)
+
+        monkeypatch.setattr(Path, name, played)
+    with pytest.raises(rf.ConfigError) as error:
+        rf.compose("mine", config_dir="mine")
+    monkeypatch.undo()
+    expected = {
+        "mine": "command line '--config-dir mine': cannot be listed as a folder",
+        "mine/model": "command line '--config-dir mine': 'mine/model/antialias' cannot be read",
+        "mine/model/mine.yaml": "mine/model/mine.yaml:1:1: cannot be read",
+    }
+    assert str(error.value) == f"{expected[what]}: Permission denied"
