@@ -52,11 +52,17 @@ def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
     """The known words nearest to `word`, best first: near ones only, and only those about as near."""
     plain: dict[str, str] = {}
     for name in known:
-        plain.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
-    wanted = unicodedata.normalize("NFKC", word).casefold()
+        plain.setdefault(_folded(name), name)
+    wanted = _folded(word)
     found = difflib.get_close_matches(wanted, plain, n=most, cutoff=0.6)
     ratios = [difflib.SequenceMatcher(None, name, wanted).ratio() for name in found]
     return [plain[name] for name, ratio in zip(found, ratios, strict=True) if ratio > ratios[0] - 0.05]
+
+
+def _folded(word: str) -> str:
+    """A word without what eyes and keyboards confuse: width, case, O and 0, l and 1."""
+    plain = unicodedata.normalize("NFKC", word).casefold()
+    return plain.translate(str.maketrans("ol", "01"))
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
