@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from resnet_factory.layers import Layer
-from resnet_factory.nodes import Block, Chain, Node, Residual, Stage, describe, walk
+from resnet_factory.layers import MAP, Layer
+from resnet_factory.nodes import Block, Branches, Chain, Node, Residual, Stage, describe, walk
 
 ROLES = {
     "bn": "norm",
@@ -14,17 +14,22 @@ ROLES = {
     "maxpool": "shape",
     "avgpool": "shape",
     "flatten": "shape",
+    "blur": "shape",
     "pad": "shape",
+    "border": "shape",
     "identity": "shape",
 }
-"""A layer's family -> how it is coloured; what has weights is `weight`, anything else `other`."""
+"""A layer's family -> how it is coloured; what is counted and has weights is `weight`, the rest `other`."""
 
 WORDS = {
-    "batch_norm": "batch norm",
-    "group_norm": "group norm",
+    "conv2d": "",
+    "standardized_conv": "ws",
+    "scaled_conv": "scaled ws",
+    "channel_conv": "along channels",
+    "filter_response_norm": "response norm",
     "global_pool": "global avg pool",
     "stochastic_depth": "drop path",
-    "zero_pad": "zero pad",
+    "block_dropout": "drop block",
 }
 
 
@@ -41,13 +46,12 @@ def caption(layer: Layer, name: str = "") -> Caption:
     """`3×3, 128, /2` for a convolution; a word and its most telling arguments for anything else."""
     full = describe(layer)
     word = full.split(" ", 1)[0]
-    role = "weight" if layer.counted else ROLES.get(layer.family, "other")
+    weighs = layer.counted and layer.params() > 0
+    role = "weight" if weighs else ROLES.get(layer.family, "other")
     kernel = getattr(layer, "kernel", None)
-    parts = [] if kernel is None else [f"{kernel}×{kernel}"]
-    if word != "conv2d":
-        parts.insert(0, WORDS.get(word, word.replace("_", " ")))
-    text = " ".join(parts)
-    if layer.counted or layer.out_channels != layer.channels:
+    sides = "" if kernel is None else str(kernel) if MAP not in layer.takes else f"{kernel}×{kernel}"
+    text = " ".join(filter(None, (WORDS.get(word, word.replace("_", " ")), sides)))
+    if weighs or layer.out_channels != layer.channels:
         text += f", {layer.out_channels}"
     return Caption(text + _details(layer), role, f"{name}: {full}" if name else full)
 
@@ -61,8 +65,9 @@ def _details(layer: Layer) -> str:
     groups = getattr(layer, "groups", 1)
     if layer.counted and groups != 1:
         details += ", depthwise" if groups == layer.channels else f", {groups} groups"
-    if rate := getattr(layer, "rate", 0):
-        details += f" {rate:.2g}"
+    for argument in ("rate", "by"):
+        if value := getattr(layer, argument, 0):
+            details += f" {value:.2g}"
     return details
 
 
@@ -92,26 +97,33 @@ def shortcut_kind(block: Block) -> str:
     """`identity`, `projection` (a shortcut with weights), `padding` (layers without any) or `none`."""
     if not block.residual:
         return "none"
-    if not block.projects:
+    return shortcut_look(next(_shortcuts(block.node))) if block.projects else "identity"
+
+
+def shortcut_look(shortcut: Chain) -> str:
+    """`identity`, `projection` or `padding`, by what is on a shortcut."""
+    if not shortcut.children:
         return "identity"
-    outermost = next(shortcuts(block.node))
-    return "projection" if has_weights(outermost) else "padding"
+    return "projection" if any(leaf.layer.params() for leaf in walk(shortcut)) else "padding"
 
 
-def shortcuts(node: Node) -> Iterator[Chain]:
+def _shortcuts(node: Node) -> Iterator[Chain]:
     """The shortcut of every residual below `node`, outermost first."""
     match node:
         case Residual(body=body, shortcut=shortcut):
             yield shortcut
-            yield from shortcuts(body)
+            yield from _shortcuts(body)
         case Chain(children=children):
             for _, child in children:
-                yield from shortcuts(child)
+                yield from _shortcuts(child)
+        case Branches(branches=branches):
+            for branch in branches:
+                yield from _shortcuts(branch)
 
 
-def has_weights(node: Node) -> bool:
-    """Whether anything below `node` is learnt."""
-    return any(leaf.layer.params() for leaf in walk(node))
+def first_block(stage: Stage) -> Chain:
+    """What a picture shows of a stage: its transition, where it has one, and its first block."""
+    return Chain(tuple(child for child in stage.node.children if child[0] in ("transition", "0")))
 
 
 def rest(stage: Stage) -> str:

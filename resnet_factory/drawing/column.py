@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from resnet_factory.costing import Cost, Row
-from resnet_factory.drawing.caption import rest, shape_text, shortcut_kind
-from resnet_factory.drawing.flow import Piece, lay
+from resnet_factory.drawing.caption import first_block, rest, shape_text, shortcut_kind
+from resnet_factory.drawing.flow import lay
+from resnet_factory.drawing.piece import Piece
 from resnet_factory.drawing.strip import Slab, Strip, strip
 from resnet_factory.layers import Layer
-from resnet_factory.nodes import Block, Chain, Gate, Node, Residual, join
+from resnet_factory.nodes import Block, Branches, Chain, Gate, Node, Residual, Select, join
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,11 @@ def columns(cost: Cost) -> Iterator[Column]:
     for stage in plan.stages:
         row = rows[stage.name]
         slabs = [_output(blocks[f"{stage.name}.{i}"], block) for i, block in enumerate(stage.blocks)]
+        if stage.transition.children:
+            between = blocks[f"{stage.name}.transition"]
+            slabs.insert(0, Slab(between.shape, "none", f"{between.name}: {shape_text(between.shape)}"))
         heading = f"{row.depth} × {row.kind.replace('_', ' ')}"
-        piece = lay(stage.blocks[0].node, f"{stage.name}.0")
-        yield Column(row, heading, strip(slabs), piece, rest(stage))
+        yield Column(row, heading, strip(slabs), lay(first_block(stage), stage.name), rest(stage))
     if plan.head.children:
         maps = list(_maps(plan.head, layers, cost.sections[-2].shape))
         yield Column(cost.sections[-1], _count(plan.head), strip(maps), lay(plan.head, ""))
@@ -63,7 +66,7 @@ def _maps(node: Node, layers: dict[str, Row], before: tuple[int, ...]) -> Iterat
 
 
 def _main_line(node: Node, prefix: str) -> Iterator[str]:
-    """The layers on the way from in to out: bodies, not shortcuts or gates."""
+    """The layers on the way from in to out: bodies and first branches, not shortcuts or gates."""
     match node:
         case Layer():
             yield prefix
@@ -72,5 +75,7 @@ def _main_line(node: Node, prefix: str) -> Iterator[str]:
                 yield from _main_line(child, join(prefix, name))
         case Residual(body=body):
             yield from _main_line(body, prefix)
-        case Gate():
+        case Branches(branches=branches):
+            yield from _main_line(branches[0], join(prefix, "0"))
+        case Gate() | Select():
             pass

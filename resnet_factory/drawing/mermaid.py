@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from resnet_factory.costing import Cost
-from resnet_factory.drawing.caption import caption, has_weights, rest, shape_text, short
+from resnet_factory.drawing.caption import caption, first_block, rest, shape_text, short, shortcut_look
 from resnet_factory.layers import Layer
-from resnet_factory.nodes import Chain, Gate, Node, Residual, join
+from resnet_factory.nodes import Branches, Chain, Gate, Node, Residual, Select, join
 
 BOXES = {"weight": '["{}"]', "shape": '[/"{}"/]', "norm": '("{}")', "act": '("{}")', "other": '("{}")'}
 """How a layer of each role is framed."""
@@ -24,7 +24,7 @@ def flowchart(cost: Cost) -> str:
     plan = cost.plan
     arrives: tuple[int, ...] = cost.image
     parts: list[tuple[str, Chain, str]] = [("", plan.stem, "")]
-    parts += [(f"{stage.name}.0", stage.blocks[0].node, rest(stage)) for stage in plan.stages]
+    parts += [(stage.name, first_block(stage), rest(stage)) for stage in plan.stages]
     parts += [("", plan.head, "")]
     for i, (row, (prefix, node, note)) in enumerate(zip(cost.sections, parts, strict=True)):
         if not node.children:
@@ -92,15 +92,39 @@ class _Chart:
                     start = self.draw(child, join(prefix, name), start, look)
                 return start
             case Residual(body=body, shortcut=shortcut):
-                aside = "projection" if has_weights(shortcut) else "identity"
+                aside = "projection" if shortcut_look(shortcut) == "projection" else "identity"
                 end = self.draw(body, prefix, start, look)
                 beside = self.draw(shortcut, prefix, start, aside)
                 joint = self.link(end, self.node('(("+"))'))
                 return self.link(beside, joint, aside)
             case Gate(gate=gate):
-                joint = self.node('(("×"))')
-                self.link(start, joint)
-                return self.link(self.draw(gate, prefix, start, look), joint)
+                return self.weigh(gate, prefix, start, "×")
+            case Select(gate=gate, parts=parts):
+                return self.weigh(gate, prefix, start, "×" if parts == 1 else f"× and sum of {parts} parts")
+            case Branches():
+                return self.fan(node, prefix, start)
+        raise AssertionError(node)
+
+    def weigh(self, gate: Chain, prefix: str, start: str, sign: str) -> str:
+        """What comes times what the gate makes of it."""
+        joint = self.node(f'(("{sign}"))')
+        self.link(start, joint)
+        return self.link(self.draw(gate, prefix, start), joint)
+
+    def fan(self, node: Branches, prefix: str, start: str) -> str:
+        """Branches side by side; the first `linked` of them in a cascade."""
+        if node.split:
+            start = self.link(start, self.node(f'[/"split in {len(node.branches)}"/]:::shape'))
+        joint = self.node('[/"concat"/]:::shape')
+        before = ""
+        for i, branch in enumerate(node.branches):
+            entry = start
+            if before and i < node.linked:
+                entry = self.link(start, self.node('(("+"))'))
+                self.link(before, entry)
+            before = self.draw(branch, join(prefix, str(i)), entry)
+            self.link(before, joint)
+        return joint
 
 
 def _quoted(title: str) -> str:
