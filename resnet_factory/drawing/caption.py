@@ -25,7 +25,7 @@ WORDS = {
     "conv2d": "",
     "standardized_conv": "ws",
     "scaled_conv": "scaled ws",
-    "channel_conv": "along channels",
+    "channel_conv": "1-d conv",
     "filter_response_norm": "response norm",
     "global_pool": "global avg pool",
     "stochastic_depth": "drop path",
@@ -51,7 +51,7 @@ def caption(layer: Layer, name: str = "") -> Caption:
     kernel = getattr(layer, "kernel", None)
     sides = "" if kernel is None else str(kernel) if MAP not in layer.takes else f"{kernel}×{kernel}"
     text = " ".join(filter(None, (WORDS.get(word, word.replace("_", " ")), sides)))
-    if weighs or layer.out_channels != layer.channels:
+    if hasattr(layer, "to"):
         text += f", {layer.out_channels}"
     return Caption(text + _details(layer), role, f"{name}: {full}" if name else full)
 
