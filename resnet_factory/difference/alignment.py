@@ -30,6 +30,11 @@ class Entry:
         return self.word in JOINTS
 
     @property
+    def label(self) -> str:
+        """The dotted name; where things meet, also what meets there."""
+        return " ".join(filter(None, (self.name, self.word if self.meets else "")))
+
+    @property
     def width(self) -> tuple[Any, Any]:
         """Channels that arrive and that leave."""
         same = self.values.get("channels")
@@ -124,7 +129,7 @@ def align(before: Sequence[Entry], after: Sequence[Entry]) -> Iterator[Edit]:
             yield Edit(moved, new, follows=previous)
         elif old is None or old != new:
             yield Edit(old, new)
-        previous = new.name
+        previous = new.label
 
 
 def _pairs(before: Sequence[Entry], after: Sequence[Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:

@@ -62,9 +62,9 @@ def _recipes(
     """A recipe exchanged for another is one change; one edited in place is shown edit by edit."""
     if before == after or _all(before) == _all(after):
         return
-    titles = _titles(before), _titles(after)
-    if titles[0] != titles[1]:
-        yield Change(key, *titles)
+    old, new = _titles(before), _titles(after)
+    if old and new and old != new:
+        yield Change(key, old, new)
     else:
         yield from _edits(key, data[0].get(key), data[1].get(key))
 
@@ -75,7 +75,10 @@ def _all(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _titles(recipes: tuple[Recipe | None, ...]) -> str:
-    titles = _all(tuple((recipe.title or "unnamed") if recipe else "none" for recipe in recipes))
+    """What the recipes are called; nothing where one stands in the config without a name."""
+    titles = _all(tuple(recipe.title if recipe else "none" for recipe in recipes))
+    if "" in titles or "block" in titles:  # what the schema calls a block without a name
+        return ""
     return titles[0] if len(titles) == 1 else f"[{', '.join(titles)}]"
 
 

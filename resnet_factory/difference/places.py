@@ -66,7 +66,7 @@ def places(before: Cost, after: Cost) -> tuple[Place, ...]:
         what += _width(side[spots[0]], side[spots[-1]])
         found.append(Place(tuple(spots), sign, False, what, (), _change(costs, spots, [])))
     order = {spot: i for i, spot in enumerate(_merged(list(old), list(new)))}
-    return tuple(sorted(found, key=lambda place: order[place.spots[0]]))
+    return tuple(sorted(found, key=lambda place: (order[place.spots[0]], -len(place.spots))))
 
 
 def _change(

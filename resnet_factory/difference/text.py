@@ -93,9 +93,9 @@ def _line(edits: Sequence[Edit]) -> tuple[str, str, str]:
     old = [edit.before for edit in edits if edit.before]
     new = [edit.after for edit in edits if edit.after]
     if first.before is None:
-        return "+", _name(new[0]), _whole(new)
+        return "+", new[0].label, _whole(new)
     if first.after is None:
-        return "-", _name(old[0]), _whole(old)
+        return "-", old[0].label, _whole(old)
     parts = []
     if first.before.word != first.after.word:
         bare = [entry.width for entry in old] == [entry.width for entry in new]
@@ -107,13 +107,8 @@ def _line(edits: Sequence[Edit]) -> tuple[str, str, str]:
     parts += [f"{' and '.join(names)} {told}" for told, names in deltas.items()]
     if first.follows is not None:
         parts.append(f"now after {first.follows}" if first.follows else "now first")
-    names = dict.fromkeys((_name(first.before), _name(first.after)))
+    names = dict.fromkeys((first.before.label, first.after.label))
     return "~", " -> ".join(names), "; ".join(parts) or "renamed"
-
-
-def _name(entry: Entry) -> str:
-    """The dotted name; where things meet, what meets there."""
-    return " ".join(filter(None, (entry.name, entry.word if entry.meets else "")))
 
 
 def _whole(entries: Sequence[Entry], *, bare: bool = False) -> str:
