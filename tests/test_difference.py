@@ -87,7 +87,7 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("before", "after"), PAIRS, ids="-".join)
+@pytest.mark.parametrize(("before", "after"), PAIRS)
 def test_report(golden: Callable[[str, str], None], before: str, after: str) -> None:
     text = str(rf.diff(config(before), config(after)))
     golden(f"diff_{before}_{after}.txt", f"{text}\n")
@@ -206,7 +206,7 @@ def rebuilt(difference: Difference) -> Counter[tuple[str, str]]:
     return +found
 
 
-@pytest.mark.parametrize(("before", "after"), [*PAIRS, *pairwise(SAMPLE)], ids="-".join)
+@pytest.mark.parametrize(("before", "after"), [*PAIRS, *pairwise(SAMPLE)])
 def test_edits_lead_from_one_to_the_other(before: str, after: str) -> None:
     check(config(before), config(after))
 

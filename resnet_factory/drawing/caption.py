@@ -133,6 +133,6 @@ def rest(stage: Stage) -> str:
         return ""
     kinds = list(dict.fromkeys(shortcut_kind(block) for block in others))
     if kinds == [shortcut_kind(first)] and first.stride == 1:
-        return f"all {len(stage.blocks)} blocks alike"
+        return "both blocks alike" if len(others) == 1 else f"all {len(stage.blocks)} blocks alike"
     what = {"none": "stride 1", "identity": "identity shortcut", "padding": "padded shortcut"}
     return f"then {len(others)} more, {' or '.join(what.get(kind, kind) for kind in kinds)}"
