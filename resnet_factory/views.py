@@ -112,15 +112,13 @@ def _other(composed: Composed) -> Composed:
         ConfigError: with every fault found.
     """
     first, *rest = words = _words(composed)
-    said = [override for override in composed.overrides if not override.startswith("with=")]
+    said = [override for override in composed.overrides if _key(override) != "with"]
+    folder = composed.config_dir
     if not _is_override(first):
-        said = [override for override in said if override.lstrip("+").startswith("input.")]
-        name, folder = _named(first, composed.config_dir)
+        name, folder = _named(first, folder)
         words = [f"model={name}", *rest]
-    elif any(word.startswith("model=") for word in words):
-        said, folder = [override for override in said if override.startswith("input.")], composed.config_dir
-    else:
-        folder = composed.config_dir
+    if any(_key(word) == "model" for word in words):
+        said = [override for override in said if _key(override).startswith("input.")]
     if stray := [word for word in words if not _is_override(word)]:
         raise ConfigError([Fault("with", f"expected an override, as key=value, found {stray[0]!r}; {OTHER}")])
     return compose_all("config", [*said, *words], folder)
@@ -139,11 +137,15 @@ def _words(composed: Composed) -> list[str]:
     return re.findall(WORD.replace(r"\S", r"[^\s,]") if inside else WORD, inside[1] if inside else said)
 
 
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
 def _is_override(word: str) -> bool:
     return "=" in word or word.startswith("~")
 
 
-def _named(word: str, config_dir: str | None) -> tuple[str, str | None]:
+def _named(word: str, config_dir: str | Path | None) -> tuple[str, str | Path | None]:
     """A model's name, and the folder that has it: a file stands in the `model` of some folder."""
     if not word.endswith((".yaml", ".yml")):
         return word, config_dir

@@ -344,15 +344,15 @@ def test_multirun(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch
         (["with=model/stem=dep"], "command line 'with=model/stem=dep': unknown model/stem 'dep'"),
         (["with=model/stm=deep"], "command line 'with=model/stm=deep': unknown config group 'model/stm'"),
         (["with=resnet18 deep"], "expected an override, as key=value, found 'deep'"),
-        (["with=model.act=sliu"], "command line 'with=model.act=sliu': model.act: unknown act recipe 'sliu'"),
+        (["with=model.act=sliu"], "command line 'with=model.act=sliu': model.act: unknown act 'sliu'"),
         (["model=resnet18", "with=model.groups=7"], "64 arriving channels are not divisible by 7 groups"),
         (["with=no/model/x.yaml"], "line 'with=no/model/x.yaml': with: there is no file 'no/model/x.yaml'"),
         (["with=stray.yaml"], "with: 'stray.yaml' does not stand in a folder called 'model', as my_conf/m"),
         (["with=my/model/bad.yaml"], "my/model/bad.yaml:2:1: model.dephts: unknown key 'dephts'"),
-        (["with=resnet18 input.size=-1"], "line 'with=resnet18 input.size=-1': input.size: expected a"),
+        (["with=resnet18 input.size=-1"], "line 'with=resnet18 input.size=-1': input.size: expected p"),
         (["wiht=resnet18"], "command line 'wiht=resnet18': wiht: unknown key 'wiht'; known are"),
         (["model=resnet5d", "with=resnet18"], "command line 'model=resnet5d': unknown model 'resnet5d'"),
-        (["input.size=0", "with=resnet18"], "command line 'input.size=0': input.size: expected a size"),
+        (["input.size=0", "with=resnet18"], "command line 'input.size=0': input.size: expected pixels"),
     ],
 )  # fmt: skip
 def test_mistakes(
