@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from resnet_factory.builder import Backbone, Network, build, create_model
     from resnet_factory.composer import compose, conf_dir, read
     from resnet_factory.costing import Cost, cost
+    from resnet_factory.difference import Difference, diff
+    from resnet_factory.drawing import draw
     from resnet_factory.fault import ConfigError, Fault
     from resnet_factory.nodes import Plan
     from resnet_factory.planner import plan
@@ -24,6 +26,9 @@ _HOME = {
     "Cost": "costing",
     "cost": "costing",
     "create_model": "builder",
+    "diff": "difference",
+    "Difference": "difference",
+    "draw": "drawing",
     "export": "weights",
     "Fault": "fault",
     "load": "weights",
@@ -39,8 +44,9 @@ _HOME = {
 """Public name -> the file it lives in, imported when the name is first used."""
 
 __all__ = [
-    "Backbone", "ConfigError", "Cost", "Fault", "ModelConfig", "Network", "Plan", "Report", "build",
-    "compose", "conf_dir", "cost", "create_model", "export", "load", "load_weights", "plan", "read", "save",
+    "Backbone", "ConfigError", "Cost", "Difference", "Fault", "ModelConfig", "Network", "Plan", "Report",
+    "build", "compose", "conf_dir", "cost", "create_model", "diff", "draw", "export", "load", "load_weights",
+    "plan", "read", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

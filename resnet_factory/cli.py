@@ -26,6 +26,8 @@ class Verb:
     help: str
     composes: bool = True
     """Whether its arguments are overrides of a composed configuration."""
+    verbatim: tuple[str, ...] = ()
+    """Keys whose value holds overrides itself and is taken as it stands, though Hydra would want quotes."""
 
     def load(self) -> Callable[..., int]:
         """Import the function; only now, so that help and completion stay quick."""
@@ -41,6 +43,8 @@ VERBS = {
     ),
     "describe": Verb("verbs:describe", "the same summary from the plan alone, without torch"),
     "export": Verb("verbs:export", "write weights under timm's, torchvision's or pycls's names"),
+    "diff": Verb("views:diff", "what differs between two networks: diff model=A with=B", verbatim=("with",)),
+    "draw": Verb("views:draw", "a picture as SVG or Mermaid: draw [file=NAME.svg]"),
     "list": Verb("verbs:list_models", "the named models: list [PATTERN]", composes=False),
 }
 
@@ -83,6 +87,7 @@ def _main(arguments: list[str]) -> int:
         verb = words.pop(0)
         if verb not in VERBS:
             raise ConfigError([_no_command(verb, words, options.config_dir)])
+    words = [_quoted(word, VERBS[verb].verbatim) for word in words]
     asked = [flag for flag in _HYDRA_FLAGS if getattr(options, flag)]
     late = [word for word in words if word in VERBS and VERBS[verb].composes]
     if late:
@@ -112,6 +117,14 @@ def _no_command(word: str, after: Sequence[str], config_dir: str | None) -> Faul
     elif after and after[0] in models:
         message += f"; did you mean 'model={after[0]}'?"
     return Fault("", message, f"command line '{word}'")
+
+
+def _quoted(word: str, keys: Sequence[str]) -> str:
+    """An override, in the quotes that Hydra wants around an equals sign where its key is one of `keys`."""
+    key, _, value = word.partition("=")
+    if key not in keys or "=" not in value or "'" in value or '"' in value:
+        return word
+    return f"{key}='{value}'"
 
 
 def _options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,10 @@ class Composed:
     locate: Callable[[Fault], Fault]
     given: frozenset[str] = frozenset()
     """The top-level keys that the command line names."""
+    overrides: tuple[str, ...] = ()
+    """What the command line said, one by one: with `config_dir`, enough to compose a variation of it."""
+    config_dir: str | Path | None = None
+    """The folder of the user's own YAML."""
 
 
 def compose(name: str, *overrides: str, config_dir: str | Path | None = None) -> schema.ModelConfig:
@@ -72,7 +76,8 @@ def compose_all(config: str, overrides: Sequence[str], config_dir: str | Path | 
     Raises:
         ConfigError: with every fault found, each located in its file or override.
     """
-    return _compose(Library.of(user_dir(config_dir)), config, overrides)
+    composed = _compose(Library.of(user_dir(config_dir)), config, overrides)
+    return replace(composed, overrides=tuple(overrides), config_dir=config_dir)
 
 
 def check_for_hydra(
@@ -127,7 +132,8 @@ def from_hydra(config: DictConfig, config_dir: str | Path | None = None) -> Comp
         raise ConfigError(map(locate, resolver.faults))
     find = _finder(Library.of(user_dir(config_dir)))
     model = schema.read(data.get("model"), name=name, titles=_titles(choices), find=find, locate=locate)
-    return Composed(data, model, locate, _top(re.split("=", word.lstrip("+~"))[0] for word in task))
+    named = _top(re.split("=", word.lstrip("+~"))[0] for word in task)
+    return Composed(data, model, locate, named, tuple(task), config_dir)
 
 
 def image_size(data: Mapping[str, Any]) -> tuple[int, int]:

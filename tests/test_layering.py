@@ -45,6 +45,8 @@ def test_each_library_enters_in_its_files(file: Path) -> None:
     [
         ["-c", "import resnet_factory as rf; rf.cost(rf.plan(rf.compose('resnet18')))"],
         ["-m", "resnet_factory.cli", "describe", "model=resnet18"],
+        ["-m", "resnet_factory.cli", "diff", "model=resnet18", "with=model.act=silu"],
+        ["-m", "resnet_factory.cli", "draw", "model=resnet18"],
         ["-m", "resnet_factory.cli", "list", "resnet*"],
         ["-m", "resnet_factory.cli", "--help"],
         ["-m", "resnet_factory.cli", "--cfg", "job"],

@@ -1,0 +1,56 @@
+"""What differs between two networks: in their configs, layer by layer, and in what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resnet_factory.costing import Cost, cost
+from resnet_factory.difference.config import Change, changes
+from resnet_factory.difference.places import Place, places
+from resnet_factory.planner import plan
+from resnet_factory.schema import ModelConfig
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two networks side by side; false where nothing differs. As a string: what `diff` prints."""
+
+    before: Cost
+    after: Cost
+    config: tuple[Change, ...]
+    """Keys of the model's config that say something else."""
+    places: tuple[Place, ...]
+    """Layers and blocks that were added, removed or altered, alike ones together."""
+
+    def __bool__(self) -> bool:
+        return bool(self.config or self.places) or _figures(self.before) != _figures(self.after)
+
+    def __str__(self) -> str:
+        from resnet_factory.difference.text import text_of
+
+        return text_of(self)
+
+
+def diff(before: ModelConfig, after: ModelConfig, image: tuple[int, int, int] | None = None) -> Difference:
+    """What turns the network of one config into that of another.
+
+    Both are costed for an image of shape (channels, height, width); each for the size it is meant
+    for unless given.
+
+    Raises:
+        ConfigError: a config cannot be planned, or the image does not fit.
+    """
+    costs = []
+    for config in (before, after):
+        planned = plan(config)
+        costs.append(cost(planned, image or (planned.in_channels, planned.image_size, planned.image_size)))
+    return compare(before, after, *costs)
+
+
+def compare(before: ModelConfig, after: ModelConfig, before_cost: Cost, after_cost: Cost) -> Difference:
+    """The same for networks that are planned and costed already."""
+    return Difference(before_cost, after_cost, changes(before, after), places(before_cost, after_cost))
+
+
+def _figures(cost: Cost) -> tuple[object, ...]:
+    return cost.image, cost.shape, cost.total

@@ -1,0 +1,29 @@
+"""Pictures of a network from its plan: SVG for the eye, Mermaid for Markdown."""
+
+from __future__ import annotations
+
+from resnet_factory.costing import cost
+from resnet_factory.fault import ConfigError, Fault, unknown
+from resnet_factory.nodes import Plan
+
+FORMATS = ("svg", "mermaid")
+
+
+def draw(plan: Plan, image: tuple[int, int, int] | None = None, format: str = "svg") -> str:
+    """A picture of `plan` as text: a self-contained SVG document, or a Mermaid flowchart.
+
+    `image` is (channels, height, width); the size the network is meant for unless given.
+
+    Raises:
+        ConfigError: the image does not fit the network, or no such format is known.
+    """
+    if format not in FORMATS:
+        raise ConfigError([Fault("format", unknown("format", format, FORMATS))])
+    costed = cost(plan, image or (plan.in_channels, plan.image_size, plan.image_size))
+    if format == "mermaid":
+        from resnet_factory.drawing.mermaid import flowchart
+
+        return flowchart(costed)
+    from resnet_factory.drawing.poster import poster
+
+    return poster(costed)
