@@ -149,7 +149,8 @@ class PyclsSE(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.f_ex(self.avg_pool(x))
+        gate: Tensor = self.f_ex(self.avg_pool(x))
+        return x * gate
 
 
 class PyclsBlock(nn.Module):

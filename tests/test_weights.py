@@ -24,7 +24,7 @@ from references import randomise
 from safetensors.torch import load_file, save_file
 from timm.models._manipulate import adapt_input_conv
 from torch import Tensor, nn
-from torchvision.models import get_model
+from torchvision.models._api import get_model
 
 import resnet_factory as rf
 from resnet_factory import checkpoint, writing
