@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from resnet_factory import checkpoint, keymap, schema
@@ -25,13 +22,12 @@ from resnet_factory.modules import module
 from resnet_factory.naming import OURS
 from resnet_factory.nodes import Plan
 from resnet_factory.planner import plan
+from resnet_factory.writing import ALIGNMENT, write
 
 MARK = "resnet_factory."
 """What our keys in a safetensors file's metadata begin with."""
 FORMAT = "1"
 """Version of the metadata written beside the tensors."""
-TORCH_SUFFIXES = (".pth", ".pt", ".bin")
-"""Names of files that torch.save writes; any other is safetensors."""
 LIMITS = 2**20, 2**21
 """A config in a file may have this many characters, and this many entries times blocks."""
 
@@ -71,7 +67,7 @@ def save(network: Network, config: schema.ModelConfig, file: str | Path) -> Path
         f"{MARK}plan_id": network.plan.id,
         f"{MARK}config": json.dumps(config.to_dict(), sort_keys=True),
     }
-    return _write(Path(file), network.state_dict(), metadata)
+    return write(Path(file), network.state_dict(), metadata)
 
 
 def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
@@ -175,13 +171,14 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
         theirs = names.theirs[f"{stem}.weight"]
         tensors[theirs] = tensors[theirs].flip(1)
         done.append(f"input channels of {theirs!r} turned from RGB to BGR")
-    target = _write(Path(file), tensors, {"format": "pt"})
+    target = write(Path(file), tensors, {"format": "pt"})
     return Report(target, len(tensors), keys=entry.name, done=tuple(done))
 
 
 def _assign(network: Network, tensors: Mapping[str, Tensor]) -> None:
     """Make `tensors` themselves the network's, and what no file holds (fixed filters) from the plan."""
-    network.load_state_dict(tensors, strict=True, assign=True)
+    placed = {name: t if t.data_ptr() % ALIGNMENT == 0 else t.clone() for name, t in tensors.items()}
+    network.load_state_dict(placed, strict=True, assign=True)
     if not any(buffer.is_meta for buffer in network.buffers()):
         return
     device = next(iter(tensors.values())).device
@@ -192,38 +189,3 @@ def _assign(network: Network, tensors: Mapping[str, Tensor]) -> None:
                 for key, buffer in fresh.named_buffers(recurse=False):
                     if getattr(inner, key).is_meta:
                         setattr(inner, key, buffer.to(device))
-
-
-def _write(file: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Path:
-    """Write a file whole or not at all: beside its place first, then into it."""
-    target = file.expanduser()
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-    plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    try:
-        part.touch()
-        mode = part.stat().st_mode
-        if target.suffix in TORCH_SUFFIXES:
-            with part.open("wb") as stream:
-                torch.save(plain, stream)
-        else:
-            save_file(plain, part, metadata)
-            _order_metadata(part)
-        part.chmod(mode)  # safetensors makes a file that only its owner may read
-        part.replace(target)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ConfigError([Fault("save", f"'{target}' cannot be written: {error}")]) from None
-    finally:
-        part.unlink(missing_ok=True)
-    return target
-
-
-def _order_metadata(file: Path) -> None:
-    """Put the metadata in order, so that one network gives one file: safetensors shuffles it."""
-    with file.open("r+b") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
-        if len(text) == length:
-            stream.seek(8)
-            stream.write(text)

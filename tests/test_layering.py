@@ -14,7 +14,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "resnet_factory"
 TORCH = {
     "builder.py", "initialisation.py", "modules.py", "summary.py",
-    "weights.py", "checkpoint.py", "fitting.py", "download.py",
+    "weights.py", "writing.py", "checkpoint.py", "fitting.py", "download.py",
 }  # fmt: skip
 HYDRA = {"cli.py", "composer.py", "library.py", "overrides.py"}
 
