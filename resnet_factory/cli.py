@@ -42,6 +42,10 @@ VERBS = {
     "describe": Verb("verbs:describe", "the same summary from the plan alone, without torch"),
     "export": Verb("verbs:export", "write weights under timm's, torchvision's or pycls's names"),
     "list": Verb("verbs:list_models", "the named models: list [PATTERN]", composes=False),
+    "sweep": Verb(
+        "sweep.commands:sweep", "many architectures of a design space: sweep space=…", composes=False
+    ),
+    "report": Verb("sweep.commands:report", "a sweep's results as one HTML page: report DIR", composes=False),
 }
 
 EXAMPLES = """\
@@ -179,7 +183,13 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
         if "COMP_LINE" in os.environ:
             _forget_verb()
     elif not options.hydra_help:
+        typed = words
         words = composer.check_for_hydra(verb, words, options.config_dir, multirun=options.multirun)
+        if options.multirun and not (options.cfg or options.info):
+            from resnet_factory import multirun
+
+            sys.argv = ["resnet-factory", *flags, *words]
+            return multirun.run(verb, typed, options.config_dir)
     status = 0
 
     def job(config: Any) -> None:
