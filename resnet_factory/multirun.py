@@ -121,7 +121,7 @@ def _show(rows: Sequence[Mapping[str, Any]], target: Path) -> None:
 
 
 def run(verb: str, words: Sequence[str], config_dir: str | None) -> int:
-    """Let Hydra's sweeper and launcher do the jobs in `sys.argv`, then gather what they left; 1 if any failed.
+    """Let Hydra do the jobs in `sys.argv`, then gather what they left; 1 if any failed.
 
     `words` are the overrides as they were typed.
 
@@ -132,7 +132,7 @@ def run(verb: str, words: Sequence[str], config_dir: str | None) -> int:
     folder = Path(given[-1]) if given else Path("runs") / time.strftime("multirun-%Y-%m-%d-%H-%M-%S")
     if not given:
         sys.argv.append(f"hydra.sweep.dir={folder}")
-    # An experiment, a sweep file or another sweeper may bring more; then only the jobs know how many they are.
+    # A file or another sweeper may bring more jobs; then only they know how many they are.
     whole = not any(re.match(r"\+?(experiment=|sweep=|hydra\W.*sweeper)", word) for word in words)
     expected = jobs_of(words, config_dir) if whole else None
     trouble = run_hydra(verb, perform)

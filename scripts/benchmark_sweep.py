@@ -18,7 +18,7 @@ import resnet_factory as rf  # noqa: E402
 from resnet_factory.sweep.population import CHUNK, Population, cost_all  # noqa: E402
 
 PYCLS = 13_000
-"""Random architectures a second by pycls's static formulas on one core of the machine the project began on."""
+"""Random architectures a second by pycls's static formulas, measured on one core where the project began."""
 
 
 def population(size: int, seed: int = 0) -> Population:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 
 from resnet_factory.sweep.worker import serve
@@ -26,4 +25,4 @@ def perform(job: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(perform))
+    serve(perform)

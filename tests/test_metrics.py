@@ -50,7 +50,8 @@ def test_a_score_is_the_same_every_time_and_another_with_another_seed(metric: st
 def test_synflow_is_what_the_paper_says_on_a_network_worked_by_hand() -> None:
     """One 1x1 path: R is a product of the weights' absolute values, and each w * dR/dw is R itself."""
     plan = rf.plan(
-        rf.compose("plain20", "model.in_channels=1", "model.depths=[1]", "model.widths=[1]", "model.strides=[1]",
+        rf.compose("plain20", "model.in_channels=1", "model.depths=[1]", "model.widths=[1]",
+                   "model.strides=[1]",
                    "model.num_classes=1", "model.stem.width=1", "model.act=identity")
     )  # fmt: skip
     network = rf.build(plan)
@@ -74,7 +75,7 @@ def test_what_means_nothing_says_why() -> None:
     with pytest.raises(NotApplicable, match="singular"):
         measured(plan_of("model.widths=1", "model.stem.width=1", "model/shortcut=none"), "naswot",
                  Conditions((1, 1), batch=64))  # fmt: skip
-    with pytest.raises(NotApplicable, match="gradient of layer1.0.conv1 is 0"):
+    with pytest.raises(NotApplicable, match=r"the gradient of .* is 0"):
         measured(plan_of("model.zero_init_residual=true"), "gradients", SMALL)
 
 

@@ -1,4 +1,4 @@
-"""Spaces, samplers, constraints and candidates: what is drawn, what is rejected by what, which ids come out."""
+"""Spaces, samplers, constraints, candidates: what is drawn, what is rejected and why, which ids come out."""
 
 from __future__ import annotations
 
@@ -227,7 +227,8 @@ def test_structures_are_composed_once_and_mixed_with_numbers() -> None:
     assert len(found) == 64
     assert len(structures.known) <= 8
     expected = {
-        rf.plan(rf.compose("resnet50", f"model/stem={stem}", f"model.act={act}", f"model.depths={depths}", f"model.widths=[{width},{width},{width},{width}]")).id
+        rf.plan(rf.compose("resnet50", f"model/stem={stem}", f"model.act={act}", f"model.depths={depths}",
+                           f"model.widths={[width] * 4}")).id
         for stem in ("deep", "imagenet")
         for act in ("relu", "silu")
         for depths in ("[1,1,1,1]", "[2,1,1,2]")

@@ -1,4 +1,4 @@
-"""The sweep command from end to end: resumed after kills, refused when changed, reported, winners as files."""
+"""The sweep command from end to end: resumed, refused when changed, reported, winners as files."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_winners_are_models_again(home: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_report_is_one_page_from_whatever_is_there(home: Path) -> None:
-    code, out, err = command(
+    code, _, err = command(
         *TINY, "samples=300", "out=r", "measure=[synflow,naswot]", "measuring.batch=2", "top=3", cwd=home
     )
     assert code == 0, err
@@ -218,14 +218,16 @@ def test_the_report_is_one_page_from_whatever_is_there(home: Path) -> None:
     chance = random.Random(0)
     lines = ["plan,error", *(f"{plan},{chance.random():.4f}" for plan in plans[:-5])]
     (home / "errors.csv").write_text("\n".join(lines))
-    code, out, err = command(
+    code, _, err = command(
         "report", "r", "errors=errors.csv", "by=error", "top=3", "pareto=[[params,error]]", cwd=home
     )
     assert code == 0, err
     page = (home / "r/report.html").read_text()
-    for part in ("Pareto fronts", "Distributions", "Width profiles", "non_decreasing widths", "EDF, n=", "normalised by MACs",
-                 "Where the best by error are", "rank with error", "plain parameter and MAC counts", "random, 0",
-                 "NumPy", "expected least error"):  # fmt: skip
+    for part in (
+        "Pareto fronts", "Distributions", "Width profiles", "non_decreasing widths", "EDF, n=", "NumPy",
+        "normalised by MACs", "Where the best by error are", "rank with error", "random, 0",
+        "plain parameter and MAC counts", "expected least error",
+    ):  # fmt: skip
         assert part in page, part
     assert not re.search(r'(src|href)="(http|//|file)', page), "the page needs nothing else"
     names = {file.stem for file in (home / "r/figures").glob("*.svg")}
@@ -296,8 +298,8 @@ def test_a_sweep_without_measured_metrics_imports_no_torch(home: Path) -> None:
 def test_the_hydra_grammar_sweeps_without_a_space(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
     arguments = [
-        "sweep", "sampler=grid", "samples=null", "model=resnet18,resnet34", "model.depths=[1,1,1,1],[2,2,2,2]",
-        "model.widths.0=range(8,33,8)", "out=g", "report=false",
+        "sweep", "sampler=grid", "samples=null", "model=resnet18,resnet34",
+        "model.depths=[1,1,1,1],[2,2,2,2]", "model.widths.0=range(8,33,8)", "out=g", "report=false",
     ]  # fmt: skip
     assert cli.main(arguments) == 0
     found = rows_of(home / "g", "archs")
