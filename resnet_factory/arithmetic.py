@@ -32,19 +32,31 @@ def divisible(value: Number, divisor: int, floor: float = 0.9) -> int:
     Source: `_make_divisible` of the MobileNet reference code, with its usual floor of 0.9; 0 switches
     the floor off, as squeeze-and-excitation widths in timm do.
     """
-    nearest = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return nearest + divisor if nearest < floor * value else nearest
+    nearest = FUNCTIONS["max"](divisor, math.floor(value + divisor / 2) // divisor * divisor)
+    return nearest + divisor * (nearest < floor * value)  # type: ignore[no-any-return]
+
+
+def _either(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """`plain` for numbers; for the numbers of many architectures at once, what these bring themselves."""
+
+    def function(*values: Any) -> Any:
+        for value in values:
+            if not isinstance(value, (int, float)):
+                return value.functions[name](*values)
+        return plain(*values)
+
+    return function
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "min": min,
-    "max": max,
+    "min": _either("min", min),
+    "max": _either("max", max),
     "abs": abs,
     "round": round,
     "floor": math.floor,
     "ceil": math.ceil,
-    "sqrt": math.sqrt,
-    "log2": math.log2,
+    "sqrt": _either("sqrt", math.sqrt),
+    "log2": _either("log2", math.log2),
     "divisible": divisible,
 }
 _TAKES = {"min": (2, 20), "max": (2, 20), "divisible": (2, 3)}
@@ -93,7 +105,7 @@ class Expression:
             raise ExpressionError(f"{self.text!r} divides by zero") from None
         except (OverflowError, ValueError, TypeError) as error:
             raise ExpressionError(f"{self.text!r} has no value: {error}") from None
-        if isinstance(result, (int, float)) and not abs(result) < LIMIT:
+        if not -LIMIT < result < LIMIT:
             raise ExpressionError(f"{self.text!r} is {found(result)}; the limit is {LIMIT}")
         return result
 

@@ -46,6 +46,10 @@ VERBS = {
     "diff": Verb("views:diff", "what differs between two networks: diff model=A with=B", verbatim=("with",)),
     "draw": Verb("views:draw", "a picture as SVG or Mermaid: draw [file=NAME.svg]"),
     "list": Verb("verbs:list_models", "the named models: list [PATTERN]", composes=False),
+    "sweep": Verb(
+        "sweep.commands:sweep", "many architectures of a design space: sweep space=…", composes=False
+    ),
+    "report": Verb("sweep.commands:report", "a sweep's results as one HTML page: report DIR", composes=False),
 }
 
 EXAMPLES = """\
@@ -192,7 +196,13 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
         if "COMP_LINE" in os.environ:
             _forget_verb()
     elif not options.hydra_help:
+        typed = words
         words = composer.check_for_hydra(verb, words, options.config_dir, multirun=options.multirun)
+        if options.multirun and not (options.cfg or options.info):
+            from resnet_factory import multirun
+
+            sys.argv = ["resnet-factory", *flags, *words]
+            return multirun.run(verb, typed, options.config_dir)
     status = 0
 
     def job(config: Any) -> None:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -39,6 +39,8 @@ class Composed:
     """What the command line said, one by one: with `config_dir`, enough to compose a variation of it."""
     config_dir: str | Path | None = None
     """The folder of the user's own YAML."""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """Config group -> what was chosen."""
 
 
 def compose(name: str, *overrides: str, config_dir: str | Path | None = None) -> schema.ModelConfig:
@@ -133,7 +135,57 @@ def from_hydra(config: DictConfig, config_dir: str | Path | None = None) -> Comp
     find = _finder(Library.of(user_dir(config_dir)))
     model = schema.read(data.get("model"), name=name, titles=_titles(choices), find=find, locate=locate)
     named = _top(re.split("=", word.lstrip("+~"))[0] for word in task)
-    return Composed(data, model, locate, named, tuple(task), config_dir)
+    return Composed(data, model, locate, named, tuple(task), config_dir, choices)
+
+
+class HydraJob(NamedTuple):
+    """One job of a multirun, seen from inside."""
+
+    number: int
+    overrides: list[str]
+    verb: str
+    folder: str
+    """Where the multirun keeps what belongs to all its jobs."""
+    config_dir: str | None
+
+
+def job_of_hydra() -> HydraJob:
+    """The job that Hydra's runner is at, wherever a launcher has put it."""
+    hydra = HydraConfig.get()
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    task, verb = list(hydra.overrides.task), str(hydra.job.config_name)
+    return HydraJob(int(hydra.job.num), task, verb, hydra.sweep.dir, own[0] if own else None)
+
+
+def run_hydra(config: str, task: Callable[[Any], None]) -> int:
+    """Let Hydra's own command line run a task from `sys.argv`; its exit code."""
+    import hydra
+
+    try:
+        hydra.main(config_path=conf_dir(), config_name=config, version_base="1.3")(task)()
+    except SystemExit as stopped:
+        return stopped.code if isinstance(stopped.code, int) else 1
+    return 0
+
+
+def jobs_of(words: Sequence[str], config_dir: str | Path | None = None) -> list[list[str]]:
+    """The overrides of each job that a multirun's words ask for, in the order Hydra runs them.
+
+    Raises:
+        ConfigError: an override cannot be read, or there are too many jobs.
+    """
+    return typed.jobs(typed.split(words)[0], Library.of(user_dir(config_dir)))
+
+
+def take_sweeps(
+    words: Sequence[str], config_dir: str | Path | None = None
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """The overrides with one value; and for those with several `{choice: […]}` or `{uniform: […]}` by key.
+
+    Raises:
+        ConfigError: an override cannot be read.
+    """
+    return typed.sweeps(words, Library.of(user_dir(config_dir)))
 
 
 def image_size(data: Mapping[str, Any]) -> tuple[int, int]:
@@ -193,7 +245,7 @@ def _compose(library: Library, config: str, overrides: Sequence[str], left: str 
         raise ConfigError(map(origin.locate, faults))
     assert model is not None
     named = _top(override.key_or_group for override in (*given.choices, *given.values))
-    return Composed(plain, model, origin.locate, named)
+    return Composed(plain, model, origin.locate, named, choices=base.choices)
 
 
 def _top(keys: Iterable[str]) -> frozenset[str]:

@@ -33,6 +33,10 @@ class Tally(NamedTuple):
         """Both together."""
         return Tally(self.params + other.params, self.macs + other.macs, self.activations + other.activations)
 
+    def times(self, count: int) -> Tally:
+        """The same `count` times over."""
+        return Tally(self.params * count, self.macs * count, self.activations * count)
+
 
 NOTHING = Tally(0, 0, 0)
 
@@ -132,10 +136,15 @@ def _cost(plan: Plan, image: tuple[int, int, int]) -> Cost:
     add("stem", "", 1, tally)
     for stage in plan.stages:
         whole, size, form = meter.measure(stage.transition, size, form)
-        for block in stage.blocks:
-            tally, size, form = meter.measure(block.node, size, form)
-            whole = whole.plus(tally)
-        channels = stage.blocks[-1].out_channels
+        for block, count in stage.runs:
+            tally, after, form = meter.measure(block.node, size, form)
+            if after == size:
+                whole = whole.plus(tally.times(count))
+                continue
+            for _ in range(count):
+                tally, size, form = meter.measure(block.node, size, form)
+                whole = whole.plus(tally)
+        channels = stage.out_channels
         kinds = dict.fromkeys(block.kind for block in stage.blocks)
         add(stage.name, "+".join(kinds), len(stage.blocks), whole)
     tally, size, form = meter.measure(plan.head, size, form)
@@ -209,9 +218,9 @@ class _Meter:
                 result = self.chain(gate, size, form)[0], size, form
             case Branches(branches=branches):
                 results = [self.chain(branch, size, form) for branch in branches]
-                sizes = {after for _, after, _ in results}
-                if len(sizes) > 1:
-                    raise _TooSmall(f"the branches give maps of different sizes: {sorted(sizes)}")
+                sizes = [after for _, after, _ in results]
+                if any(after != sizes[0] for after in sizes):
+                    raise _TooSmall(f"the branches give maps of different sizes: {sorted(set(sizes))}")
                 total = NOTHING
                 for tally, _, _ in results:
                     total = total.plus(tally)

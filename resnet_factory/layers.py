@@ -120,7 +120,7 @@ class Conv(Layer):
         return self.kernel * self.kernel * self.channels // self.groups * self.to + self.bias * self.to
 
     def macs(self, area: int) -> int:
-        return area * self.to * (self.channels // self.groups) * self.kernel * self.kernel
+        return area * self.kernel * self.kernel * self.to * (self.channels // self.groups)
 
     def valid(self) -> bool:
         return (self.to > 0) & (self.kernel > 0) & (self.stride > 0) & (self.padding >= 0) & (

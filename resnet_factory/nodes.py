@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import groupby
 from typing import Literal, NamedTuple
 
 from resnet_factory.layers import VOCABULARY, Layer
@@ -94,6 +95,16 @@ class Stage:
     """Layers before the first block; most networks have none."""
 
     @property
+    def runs(self) -> tuple[tuple[Block, int], ...]:
+        """The blocks, and how often each is repeated in a row."""
+        return tuple((run[0], len(run)) for _, group in groupby(self.blocks, key=id) if (run := tuple(group)))
+
+    @property
+    def out_channels(self) -> int:
+        """Channels that leave."""
+        return self.blocks[-1].out_channels
+
+    @property
     def node(self) -> Chain:
         """The stage as one chain, its blocks named by their index."""
         before = (("transition", self.transition),) if self.transition.children else ()
@@ -152,10 +163,7 @@ class Plan:
     @cached_property
     def id(self) -> str:
         """A short content hash: the same for equal plans, on every machine."""
-        lines = [*text_of(self.root), *(f"-> {feature.name}" for feature in self.features)]
-        if self.init != Init():
-            lines.append(repr(self.init))
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+        return content_hash("\n".join(text_of(self.root)), self)
 
     @cached_property
     def _hash(self) -> int:
@@ -199,31 +207,46 @@ def walk(node: Node, prefix: str = "") -> Iterator[Leaf]:
             yield Leaf(prefix, node)
 
 
-def text_of(node: Node, prefix: str = "", depth: int = 0) -> Iterator[str]:
+def content_hash(text: str, plan: Plan) -> str:
+    """The id of a plan whose layers read `text`; of `plan` only what is not said by layers counts."""
+    lines = [text, *(f"-> {feature.name}" for feature in plan.features)]
+    if plan.init != Init():
+        lines.append(repr(plan.init))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def words(part: Layer | int) -> str:
+    """How a layer or a number reads in a plan's text."""
+    return describe(part) if isinstance(part, Layer) else str(part)
+
+
+def text_of(
+    node: Node, prefix: str = "", depth: int = 0, say: Callable[[Layer | int], str] = words
+) -> Iterator[str]:
     """The plan as lines: a dotted name and a layer each, structure by indentation."""
     indent = "  " * depth
     match node:
         case Chain(children=children):
             for name, child in children:
-                yield from text_of(child, join(prefix, name), depth)
+                yield from text_of(child, join(prefix, name), depth, say)
         case Residual(body=body, shortcut=shortcut):
             yield f"{indent}{prefix}: body"
-            yield from text_of(body, prefix, depth + 1)
+            yield from text_of(body, prefix, depth + 1, say)
             yield f"{indent}{prefix}: + shortcut" + ("" if shortcut.children else " (identity)")
-            yield from text_of(shortcut, prefix, depth + 1)
+            yield from text_of(shortcut, prefix, depth + 1, say)
         case Gate(gate=gate):
             yield f"{indent}{prefix}: x *"
-            yield from text_of(gate, prefix, depth + 1)
+            yield from text_of(gate, prefix, depth + 1, say)
         case Select(gate=gate, parts=parts, groups=groups):
-            yield f"{indent}{prefix}: select {parts} parts, {groups} groups"
-            yield from text_of(gate, prefix, depth + 1)
+            yield f"{indent}{prefix}: select {say(parts)} parts, {say(groups)} groups"
+            yield from text_of(gate, prefix, depth + 1, say)
         case Branches(branches=branches, split=split, linked=linked):
-            how = (" split" if split else "") + (f" linked={linked}" if linked else "")
+            how = (" split" if split else "") + (f" linked={say(linked)}" if linked else "")
             for i, branch in enumerate(branches):
                 yield f"{indent}{prefix}: branch {i}{how}" + ("" if branch.children else " (identity)")
-                yield from text_of(branch, join(prefix, str(i)), depth + 1)
+                yield from text_of(branch, join(prefix, str(i)), depth + 1, say)
         case Layer():
-            yield f"{indent}{prefix}: {describe(node)}"
+            yield f"{indent}{prefix}: {say(node)}"
 
 
 def describe(layer: Layer) -> str:

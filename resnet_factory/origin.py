@@ -78,7 +78,9 @@ class Origin:
         """The top-level keys that the command's own files declare."""
         keys = {"model"}
         for package, file in self.base.files:
-            if not package and file.is_relative_to(conf_dir()):
+            if package and file.is_relative_to(conf_dir()):
+                keys.add(package.split(".")[0])
+            elif not package and file.is_relative_to(conf_dir()):
                 keys |= set(load(file) or {}) - {"defaults", "hydra"}
         return sorted(keys)
 

@@ -9,7 +9,7 @@ from itertools import islice, product
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 
 from resnet_factory import schema
@@ -89,6 +89,35 @@ def jobs(words: Sequence[str], library: Library) -> list[list[str]]:
     if faults:
         raise ConfigError(faults)
     return [list(job) for job in product(*several)]
+
+
+def sweeps(words: Sequence[str], library: Library) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """The overrides with one value; and for those with several `{choice: […]}` or `{uniform: […]}` by key.
+
+    Raises:
+        ConfigError: an override cannot be read.
+    """
+    faults: list[Fault] = []
+    single: list[str] = []
+    several: dict[str, dict[str, Any]] = {}
+    for override in _parsed(words, library, faults):
+        if not override.is_sweep_override():
+            single.append(str(override.input_line))
+        elif override.is_interval_sweep():
+            interval: Any = override.value()
+            several[override.key_or_group] = {"uniform": [interval.start, interval.end]}
+        else:
+            values = [_unquoted(value) for value in override.sweep_iterator()]
+            several[override.key_or_group] = {"choice": values}
+    if faults:
+        raise ConfigError(faults)
+    return single, several
+
+
+def _unquoted(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unquoted(entry) for entry in value]
+    return value.text if isinstance(value, QuotedString) else value
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:

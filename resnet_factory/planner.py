@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from resnet_factory import features
@@ -119,7 +119,7 @@ class _Planner:
                 names.taken.add(f"layer{stage + 1}")
                 planned = self.stage(stage, channels, scope)
                 stages.append(planned)
-                channels = planned.blocks[-1].out_channels
+                channels = planned.out_channels
             head, _ = self.section(config.head, channels, scope, names)
         except _Broken:
             return None
@@ -190,8 +190,6 @@ class _Planner:
                 )
             },
         }
-        repeats = not self.positional(recipe)
-        blocks: list[Block] = []
         stride = self.strides[stage]
         entry = {**scope, **self.position(stage, 0), "in": channels, "stride": stride}
         transition, signal = self.expand(
@@ -204,15 +202,26 @@ class _Planner:
             )
             raise _Broken
         channels, stride = signal.channels, stride // signal.step
+
+        def at(block: int, channels: int) -> Block:
+            here = {"in": channels, "stride": stride if block == 0 else 1}
+            return self.block(recipe, {**scope, **self.position(stage, block), **here})
+
+        bare = Stage(f"layer{stage + 1}", (), Chain(transition))
+        return self.repeat(bare, depth, channels, not self.positional(recipe), at)
+
+    def repeat(
+        self, stage: Stage, depth: int, channels: int, repeats: bool, at: Callable[[int, int], Block]
+    ) -> Stage:
+        """The stage with its blocks; `at` plans one from its place and the channels that arrive."""
+        blocks: list[Block] = []
         for block in range(depth):
-            first = block == 0
             if repeats and block > 1 and blocks[-1].in_channels == channels:
                 blocks.append(blocks[-1])
-                continue
-            here = {"in": channels, "stride": stride if first else 1}
-            blocks.append(self.block(recipe, {**scope, **self.position(stage, block), **here}))
+            else:
+                blocks.append(at(block, channels))
             channels = blocks[-1].out_channels
-        return Stage(f"layer{stage + 1}", tuple(blocks), Chain(transition))
+        return replace(stage, blocks=tuple(blocks))
 
     def position(self, stage: int, block: int) -> Scope:
         """What differs from block to block of one stage."""
@@ -407,6 +416,10 @@ class _Planner:
         step = signal.step * layer.step
         return ((name, layer),), Signal(layer.out_channels, step, layer.gives or signal.form)
 
+    def holds(self, valid: bool) -> bool:
+        """Whether a layer's arguments fit together."""
+        return valid
+
     def cast(self, value: Any, wanted: type, origin: tuple[str, Value], scope: Scope) -> Any:
         if wanted is bool:
             return bool(value)
@@ -436,7 +449,7 @@ class _Planner:
             raise _Broken
         made.complete(arguments)
         layer = made(signal.channels, **arguments, **fixed)
-        if not layer.valid():
+        if not self.holds(layer.valid()):
             for argument, message in layer.faults():
                 where, value = origins.get(argument, (f"{path}.{argument}", None))
                 reader = "" if where.startswith(path) else f"; read by {path}"
@@ -522,7 +535,7 @@ class _Planner:
             children, end = self.expand(items, entry, {**scope, "branch": i}, Namer(indexed=True))
             made.append(Chain(children))
             ends.append(end)
-        if len({(end.step, end.form) for end in ends}) > 1:
+        if any((end.step, end.form) != (ends[0].step, ends[0].form) for end in ends):
             self.fault(item.path, "the branches end at different strides; they cannot stand side by side")
             raise _Broken
         if given["cascade"] and any(end.channels != share for end in ends[: given["count"] - 1]):

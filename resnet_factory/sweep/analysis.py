@@ -1,0 +1,99 @@
+"""What populations are compared by: fronts, distributions of error, ranges where the best are.
+
+Methods: error distributions and their normalised form (Radosavovic et al. 2019, section 3 and equation
+3), the empirical bootstrap of best ranges (Radosavovic et al. 2020, section 3.2).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from resnet_factory.sweep.column import Array
+
+
+def front(first: Array, second: Array) -> Array:
+    """Places of the points that no other beats in both (less is better), by rising `first`.
+
+    Of equal points all are on the front. Points with a NaN are not.
+    """
+    there = np.flatnonzero(~(np.isnan(first.astype(float)) | np.isnan(second.astype(float))))
+    order = there[np.lexsort((second[there], first[there]))]
+    if not order.size:
+        return order
+    a, b = first[order], second[order]
+    best_before = np.concatenate(([np.inf], np.minimum.accumulate(b)[:-1].astype(float)))
+    # A point is on the front if it is lower than all before it, or equal to the one that is.
+    keep = b < best_before
+    same = np.concatenate(([False], (a[1:] == a[:-1]) & (b[1:] == b[:-1])))
+    starts = np.maximum.accumulate(np.where(~same, np.arange(len(order)), 0))
+    return order[keep[starts]]
+
+
+class Steps(NamedTuple):
+    """An empirical distribution: at each of the sorted values, the share of models not above it."""
+
+    values: Array
+    shares: Array
+
+
+def edf(errors: Array, weights: Array | None = None) -> Steps:
+    """F(e) = sum of w_i where e_i <= e; all weights 1/n unless given. The paper counts e_i < e."""
+    order = np.argsort(errors, kind="stable")
+    given = np.full(len(errors), 1 / max(len(errors), 1)) if weights is None else weights
+    return Steps(errors[order], np.cumsum(given[order]))
+
+
+def complexity_weights(complexity: Array, bins: int = 10) -> tuple[Array, int]:
+    """Weights that give each bin of complexity the same share, and how many bins hold nothing.
+
+    Empty bins are left out: their share goes to the others, which the caller should tell.
+    """
+    low, high = complexity.min(), complexity.max()
+    place = np.zeros(len(complexity), int)
+    if high > low:
+        place = np.minimum(((complexity - low) / (high - low) * bins).astype(int), bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    filled = int(np.count_nonzero(counts))
+    return 1 / (counts[place] * filled), bins - filled if high > low else 0
+
+
+class Range(NamedTuple):
+    """Where the best models have a parameter: median and 95 % interval of the bootstrap."""
+
+    low: float
+    median: float
+    high: float
+
+
+def bootstrap(
+    parameter: Array, errors: Array, *, share: float = 0.25, times: int = 10_000, seed: int = 0
+) -> Range:
+    """Draw a share of the models with replacement, keep the best one's parameter; many times over."""
+    random = np.random.default_rng(seed)
+    size = max(1, round(share * len(errors)))
+    rank = np.empty(len(errors), int)
+    order = np.argsort(errors, kind="stable")
+    rank[order] = np.arange(len(errors))
+    best = np.empty(times, int)
+    step = max(1, 4_000_000 // size)
+    for start in range(0, times, step):
+        stop = min(start + step, times)
+        best[start:stop] = rank[random.integers(0, len(errors), (stop - start, size))].min(axis=1)
+    low, median, high = np.quantile(parameter[order[best]], [0.025, 0.5, 0.975])
+    return Range(float(low), float(median), float(high))
+
+
+def random_search(errors: Array, picks: Array) -> Array:
+    """The expected least error of k models picked at random without replacement, for each k of `picks`."""
+    ordered, count = np.sort(errors), len(errors)
+    expected = []
+    for k in picks:
+        # P(the i-th best is the best of k) is C(n - i - 1, k - 1) / C(n, k): a product of ratios.
+        i = np.arange(count - k)
+        ratios = (
+            np.concatenate(([k / count], 1 - (k - 1) / (count - 1 - i))) if count > k else np.array([1.0])
+        )
+        expected.append(float((np.cumprod(ratios) * ordered[: len(ratios)]).sum()))
+    return np.array(expected)

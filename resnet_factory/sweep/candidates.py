@@ -1,0 +1,276 @@
+"""From samples to candidates: related, planned, costed, held against the wanted costs, named by plan id."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from resnet_factory import schema
+from resnet_factory.fault import ConfigError
+from resnet_factory.nodes import Stage
+from resnet_factory.schema import PER_STAGE, ROLES, SLOTS, ModelConfig
+from resnet_factory.sweep import regnet
+from resnet_factory.sweep.column import Array, Column
+from resnet_factory.sweep.dimension import Dimension
+from resnet_factory.sweep.identity import plan_ids
+from resnet_factory.sweep.population import METRICS, Part, Population, parts, takes
+from resnet_factory.sweep.space import Space
+
+UNPLANNABLE = "invalid"
+"""Why a sample was rejected that cannot be planned or costed."""
+
+
+class Candidate(NamedTuple):
+    """One architecture that holds everything asked of it."""
+
+    plan: str
+    """Its plan id."""
+    sample: int
+    """The first sample that gave it."""
+    structure: int
+    """Which structure its numbers belong to."""
+    numbers: str
+    """JSON: what was sampled, by key."""
+    changes: str
+    """JSON: what differs from the structure's model, by key."""
+    params: int
+    macs: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What several architectures share: everything but their numbers."""
+
+    overrides: tuple[str, ...]
+    stages: int
+    model: Mapping[str, Any] | None
+    """Plain data; None: nothing can be composed from the overrides."""
+
+
+@dataclass
+class Structures:
+    """The structures met so far, each composed once and frozen."""
+
+    space: Space
+    compose: Callable[[Sequence[str]], Mapping[str, Any]]
+    """Overrides of the base model -> a model's plain data."""
+    known: list[Structure] = field(default_factory=list)
+
+    def find(self, overrides: tuple[str, ...], stages: int) -> int:
+        """The number of a structure."""
+        for i, structure in enumerate(self.known):
+            if (structure.overrides, structure.stages) == (overrides, stages):
+                return i
+        try:
+            model: Mapping[str, Any] | None = self.compose(overrides) if overrides else self.space.base
+        except ConfigError:
+            model = None
+        if model is not None and self.space.generator is not None:
+            model = resized(model, stages)
+        self.known.append(Structure(overrides, stages, model))
+        return len(self.known) - 1
+
+
+def resized(model: Mapping[str, Any], stages: int) -> Mapping[str, Any]:
+    """The model's plain data with another number of stages, the last one's values repeated."""
+    data = dict(model)
+    for key in (*PER_STAGE, "block"):
+        if isinstance(value := data.get(key), list):
+            data[key] = [value[min(i, len(value) - 1)] for i in range(stages)]
+    data.pop("generator", None)
+    return data | {"depths": [1] * stages, "widths": [8] * stages, "groups": [1] * stages}
+
+
+def survey(
+    space: Space,
+    structures: Structures,
+    samples: Mapping[str, Array],
+    start: int,
+    image: tuple[int, int] | None,
+) -> tuple[list[Candidate], Counter[str]]:
+    """The candidates among one batch of samples, and how many were rejected by what.
+
+    Equal architectures within the batch collapse: the first one stays, the others count as `duplicate`.
+    """
+    rejected: Counter[str] = Counter()
+    size = len(next(iter(samples.values())))
+    numbers = np.arange(start, start + size)
+    stages = np.full(size, space.stages)
+    columns = dict(samples)
+    kept = np.ones(size, bool)
+    if space.generator is not None:
+        made = _generate(columns, space)
+        stages, kept = made.many, made.valid
+        if (count := size - int(np.count_nonzero(kept))) > 0:
+            rejected[UNPLANNABLE] += count
+    for relation in space.relations:
+        good = relation.holds(_shown(columns, space), space.stages)
+        if (count := int(np.count_nonzero(kept & ~good))) > 0:
+            rejected[relation.text] += count
+        kept &= good
+    candidates: list[Candidate] = []
+    for key, members in _groups(space, columns, stages, np.flatnonzero(kept)):
+        structure = structures.find(key, int(stages[members[0]]))
+        model = structures.known[structure].model
+        config = _read(model)
+        if config is None:
+            rejected[UNPLANNABLE] += len(members)
+            continue
+        population = _population(config, space, columns, members, image)
+        for part in parts(population):
+            for i, totals, name in _chosen(part, population, space, rejected):
+                at = members[part.members[i]]
+                candidates.append(
+                    Candidate(
+                        name,
+                        int(numbers[at]),
+                        structure,
+                        _json({d.key: d.shown(samples[d.key][at].item()) for d in space.dimensions}),
+                        _json({k: v[part.members[i]].item() for k, v in population.columns.items()}),
+                        *totals,
+                    )
+                )
+    return _distinct(candidates, rejected), rejected
+
+
+def _distinct(candidates: list[Candidate], rejected: Counter[str]) -> list[Candidate]:
+    first: dict[str, Candidate] = {}
+    for candidate in sorted(candidates, key=lambda candidate: candidate.sample):
+        if first.setdefault(candidate.plan, candidate) is not candidate:
+            rejected["duplicate"] += 1
+    return list(first.values())
+
+
+def _read(model: Mapping[str, Any] | None) -> ModelConfig | None:
+    try:
+        return None if model is None else schema.read(model)
+    except ConfigError:
+        return None
+
+
+def _generate(columns: dict[str, Array], space: Space) -> regnet.Stages:
+    """Put the stages of RegNet's generator in the place of its parameters."""
+    assert space.generator is not None
+    size = len(next(iter(columns.values())))
+    known = {dimension.key: dimension for dimension in space.dimensions}
+    numbers = {}
+    for name in regnet.PARAMETERS:
+        key = regnet.PREFIX + name
+        own = _real(columns.pop(key), known[key]) if key in columns else None
+        numbers[name] = np.full(size, space.generator[name]) if own is None else own
+    made = regnet.generate(numbers, space.generator["rounding"])
+    for name, values in (("depths", made.depths), ("widths", made.widths), ("groups", made.groups)):
+        for stage in range(values.shape[1]):
+            columns[f"{name}.{stage}"] = values[:, stage]
+    if (
+        regnet.PREFIX + "ratio" in known
+        and isinstance(space.base["block"], Mapping)
+        and "ratio" in space.base["block"]
+    ):
+        columns["block.ratio"] = numbers["ratio"]
+    return made
+
+
+def _real(values: Array, dimension: Dimension) -> Array:
+    return np.array(dimension.values)[values] if dimension.kind == "choice" else values
+
+
+def _shown(columns: Mapping[str, Array], space: Space) -> dict[str, Array]:
+    known = {dimension.key: dimension for dimension in space.dimensions}
+    return {
+        key: _real(values, known[key]) if key in known else values
+        for key, values in columns.items()
+        if key not in known or known[key].numeric
+    }
+
+
+def _inside(space: Space, key: str) -> bool:
+    """Whether a dimension is a number in a place that may differ within one population."""
+    dimension = next((d for d in space.dimensions if d.key == key), None)
+    if dimension is not None and not dimension.numeric:
+        return False
+    config = _read(space.base)
+    return config is not None and "/" not in key and takes(config, key)
+
+
+def _groups(
+    space: Space, columns: Mapping[str, Array], stages: Array, members: Array
+) -> Iterator[tuple[tuple[str, ...], Array]]:
+    """Members of one structure each: the overrides that give it."""
+    outside = [d for d in space.dimensions if d.key in columns and not _inside(space, d.key)]
+    codes = np.stack([stages, *(columns[d.key] for d in outside)], axis=1)[members]
+    if not members.size:
+        return
+    rows, where = np.unique(codes, axis=0, return_inverse=True)
+    where = where.reshape(-1)
+    for i, row in enumerate(rows):
+        values = [d.shown(code.item()) for d, code in zip(outside, row[1:], strict=True)]
+        overrides = [override(d.key, value) for d, value in zip(outside, values, strict=True)]
+        yield tuple(overrides), members[where == i]
+
+
+def override(key: str, value: Any) -> str:
+    """A choice as an override of the base model, in Hydra's grammar."""
+    if key == "model" or "/" in key:
+        return f"{key}={value}"
+    if key in (*ROLES, *SLOTS) and isinstance(value, str) and key != "act":
+        return f"model/{key}={value}"
+    return f"++model.{key}={_json(value).replace(chr(34), '')}"
+
+
+def _population(
+    config: ModelConfig,
+    space: Space,
+    columns: Mapping[str, Array],
+    members: Array,
+    image: tuple[int, int] | None,
+) -> Population:
+    stages = len(config.depths)
+    inside = {
+        key: values[members]
+        for key, values in _shown(columns, space).items()
+        if takes(config, key) and (not key.split(".")[-1].isdigit() or int(key.split(".")[-1]) < stages)
+    }
+    size = image or (config.image_size, config.image_size)
+    return Population(config, inside or {"num_classes": np.full(len(members), config.num_classes)}, size)
+
+
+def _chosen(
+    part: Part, population: Population, space: Space, rejected: Counter[str]
+) -> Iterator[tuple[int, tuple[int, ...], str]]:
+    """Those of a part inside every window: their place in it, their costs and their plan id."""
+    size = len(part.members)
+    kept = part.valid.copy()
+    if (count := size - int(np.count_nonzero(kept))) > 0:
+        rejected[UNPLANNABLE] += count
+    if part.cost is None:
+        return
+    sums: dict[str, Any] = dict(zip(METRICS, part.cost.total, strict=True))
+    values = {
+        key: value.values if isinstance(value, Column) else np.full(size, value)
+        for key, value in sums.items()
+    }
+    for key, (low, high) in space.windows.items():
+        good = (values[key] >= low) & (values[key] <= high)
+        if (count := int(np.count_nonzero(kept & ~good))) > 0:
+            rejected[f"{key} below {low:g}"] += int(np.count_nonzero(kept & (values[key] < low)))
+            rejected[f"{key} above {high:g}"] += int(np.count_nonzero(kept & (values[key] > high)))
+        kept &= good
+    chosen = np.flatnonzero(kept)
+    if not chosen.size:
+        return
+    plan = part.cost.plan
+    planned_apart = type(plan.stages[0]) is Stage
+    ids = [plan.id] * len(chosen) if planned_apart else plan_ids(plan, chosen)
+    totals = zip(*(values[key][chosen].tolist() for key in METRICS), strict=True)
+    yield from zip(chosen.tolist(), totals, ids, strict=True)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,80 @@
+"""RegNet's generator for many networks at once; a test holds it equal to `generators.RegNet`.
+
+Source: Radosavovic et al. 2020, equations 2 to 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from resnet_factory.arithmetic import divisible
+from resnet_factory.sweep.column import Array
+
+QUANTUM = 8
+"""Widths are multiples of it."""
+PREFIX = "generator.regnet."
+PARAMETERS = ("initial_width", "slope", "multiplier", "depth", "group_width", "ratio")
+
+
+class Stages(NamedTuple):
+    """Stages of many networks, one row each; columns beyond a network's own stages hold 0."""
+
+    valid: Array
+    """Which parameters the generator takes; the others have one stage, of no meaning."""
+    many: Array
+    """How many stages each has."""
+    depths: Array
+    widths: Array
+    groups: Array
+    """How many groups each stage's convolution has."""
+
+
+def generate(numbers: Mapping[str, Any], rounding: str = "nearest") -> Stages:
+    """Depths, widths and groups from one array per parameter.
+
+    `rounding` makes widths fit whole groups: `nearest` (pycls, timm) or `divisible` (torchvision).
+    """
+    initial, slope, multiplier, depth, group, ratio = (np.asarray(numbers[name]) for name in PARAMETERS)
+    valid = (
+        (initial >= QUANTUM) & (initial % QUANTUM == 0) & (slope >= 0) & (multiplier > 1)
+        & (depth >= 1) & (depth <= 10_000) & (group >= 1) & (ratio > 0)
+    )  # fmt: skip
+    safe = (np.where(valid, values, 2) for values in (initial, slope, multiplier, depth, group, ratio))
+    initial, slope, multiplier, depth, group, ratio = safe
+    blocks = _widths(initial, slope, multiplier, depth)
+    first = np.ones_like(blocks, bool)
+    first[:, 1:] = blocks[:, 1:] != blocks[:, :-1]
+    first &= blocks >= 0
+    stage = np.cumsum(first, axis=1) - 1
+    count = first.sum(axis=1)
+    depths, widths = (np.zeros((len(depth), int(count.max())), np.int64) for _ in range(2))
+    rows, columns = np.nonzero(blocks >= 0)
+    np.add.at(depths, (rows, stage[rows, columns]), 1)
+    widths[rows, stage[rows, columns]] = blocks[rows, columns]
+    widths, groups = _fit(widths, group[:, None], ratio[:, None], rounding)
+    there = depths > 0
+    return Stages(valid, count, depths, np.where(there, widths, 0), np.where(there, groups, 0))
+
+
+def _widths(initial: Array, slope: Array, multiplier: Array, depth: Array) -> Array:
+    """The width of every block, one row per network, -1 behind the last."""
+    block = np.arange(int(depth.max()))
+    wanted = initial[:, None] + slope[:, None] * block
+    step = np.rint(np.log(wanted / initial[:, None]) / np.log(multiplier)[:, None])
+    widths = np.rint(initial[:, None] * multiplier[:, None] ** step / QUANTUM).astype(np.int64) * QUANTUM
+    return np.where(block < depth[:, None], widths, -1)
+
+
+def _fit(widths: Array, group: Array, ratio: Array, rounding: str) -> tuple[Array, Array]:
+    inner = np.maximum(np.floor(widths * ratio).astype(np.int64), 1)
+    own = np.minimum(group, inner)
+    if rounding == "nearest":
+        fits = np.rint(inner / own).astype(np.int64) * own
+    else:
+        pairs, where = np.unique(np.stack([inner, own]).reshape(2, -1), axis=1, return_inverse=True)
+        fitted = np.array([divisible(value, unit) for value, unit in pairs.T.tolist()])
+        fits = fitted[where.reshape(-1)].reshape(inner.shape)
+    return np.floor(fits / ratio).astype(np.int64), fits // own

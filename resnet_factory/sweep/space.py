@@ -1,0 +1,219 @@
+"""Design spaces: what a space's YAML and command line say, read, checked and ready to be sampled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from resnet_factory.arithmetic import Expression, ExpressionError, parse
+from resnet_factory.fault import ConfigError, Fault, unknown
+from resnet_factory.schema import PER_STAGE
+from resnet_factory.sweep import regnet
+from resnet_factory.sweep.column import Array, holds
+from resnet_factory.sweep.dimension import Dimension, read_dimension
+
+RELATIONS = ("non_decreasing", "increasing", "non_increasing", "decreasing")
+WINDOWS = ("params", "macs", "activations")
+"""Costs that a window may be set on."""
+KEYS = ("vary", "relations", "constraints")
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What must hold between the numbers of one architecture."""
+
+    text: str
+    order: str = ""
+    """One of RELATIONS, over the stages of `key`."""
+    key: str = ""
+    expression: Expression | None = None
+
+    def holds(self, columns: Mapping[str, Array], stages: int) -> Array:
+        """For each architecture whether it does."""
+        size = len(next(iter(columns.values())))
+        if self.expression is not None:
+            scope = {scope_name(key): values for key, values in columns.items()}
+            return holds(self.expression.value, {name: scope[name] for name in self.expression.names}, size)
+        good = np.ones(size, bool)
+        for stage in range(1, stages):
+            before, after = columns[f"{self.key}.{stage - 1}"], columns[f"{self.key}.{stage}"]
+            compare = {
+                "non_decreasing": np.greater_equal, "increasing": np.greater,
+                "non_increasing": np.less_equal, "decreasing": np.less,
+            }[self.order]  # fmt: skip
+            good &= compare(after, before)
+        return good
+
+
+@dataclass(frozen=True)
+class Space:
+    """What varies, what must hold, and which costs are wanted."""
+
+    name: str
+    dimensions: tuple[Dimension, ...]
+    relations: tuple[Relation, ...]
+    windows: Mapping[str, tuple[float, float]]
+    generator: Mapping[str, Any] | None
+    """The parameters of the base model's RegNet generator, where some of them vary."""
+    stages: int
+    base_name: str
+    choices: Mapping[str, str]
+    """Which recipe the base has of each group, by name."""
+    base: Mapping[str, Any]
+    """The model that everything else differs from, as plain data."""
+
+    @property
+    def text(self) -> str:
+        """Canonical JSON of all that decides which architectures there are."""
+        dimensions = [[d.key, d.kind, list(d.values), d.low, d.high, d.step] for d in self.dimensions]
+        relations = [relation.text for relation in self.relations]
+        windows = {key: list(window) for key, window in self.windows.items()}
+        parts = [dimensions, relations, windows, self.generator, self.base]
+        return json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+
+    @property
+    def digest(self) -> str:
+        """A short content hash."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:8]
+
+    @property
+    def count(self) -> int | None:
+        """How many combinations there are; None where real numbers vary."""
+        total = 1
+        for dimension in self.dimensions:
+            if dimension.count is None:
+                return None
+            total *= dimension.count
+        return total
+
+
+def scope_name(key: str) -> str:
+    """How a relation's arithmetic calls a number: `widths.0` is widths1, as its layers are in layer1."""
+    head, _, rest = key.removeprefix("model.").partition(".")
+    return (
+        f"{head}{int(rest) + 1}" if rest.isdigit() else f"{head}_{rest.replace('.', '_')}" if rest else head
+    )
+
+
+def read_space(
+    name: str,
+    data: Any,
+    sweeps: Sequence[Dimension],
+    base: Mapping[str, Any],
+    base_name: str = "",
+    choices: Mapping[str, str] | None = None,
+) -> Space:
+    """A space from the `space` subtree of a composed configuration and the command line's own sweeps.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    faults: list[Fault] = []
+    data = data or {}
+    for key in data:
+        if key not in KEYS:
+            faults.append(Fault(f"space.{key}", unknown("key", str(key), KEYS)))
+    stages = max((len(base[key]) for key in PER_STAGE if isinstance(base.get(key), list)), default=1)
+    given = {dimension.key.removeprefix("model."): dimension for dimension in sweeps}
+    dimensions: list[Dimension] = []
+    for key, value in (data.get("vary") or {}).items():
+        if str(key) in given:
+            continue
+        dimension, each = read_dimension(str(key), value, f"space.vary.{key}", faults)
+        if each and key not in PER_STAGE:
+            faults.append(Fault(f"space.vary.{key}.each", f"{key!r} has no value per stage"))
+        dimensions += [dimension.at(f"{key}.{stage}") for stage in range(stages)] if each else [dimension]
+    dimensions += [dimension.at(key) for key, dimension in given.items()]
+    generator = _generator(base, dimensions, faults)
+    relations = _relations(data.get("relations") or [], dimensions, stages, faults)
+    windows = _windows(data.get("constraints") or {}, faults)
+    if not dimensions:
+        faults.append(
+            Fault("space", "nothing varies; choose a space, as in space=anynet, or sweep on the command line")
+        )
+    if faults:
+        raise ConfigError(faults)
+    return Space(
+        name, tuple(dimensions), relations, windows, generator, stages, base_name, choices or {}, base
+    )
+
+
+def _generator(
+    base: Mapping[str, Any], dimensions: Sequence[Dimension], faults: list[Fault]
+) -> dict[str, Any] | None:
+    """The base model's RegNet generator, where its parameters vary."""
+    varied = [d.key.removeprefix(regnet.PREFIX) for d in dimensions if d.key.startswith(regnet.PREFIX)]
+    if not varied:
+        return None
+    own = (base.get("generator") or {}).get("regnet")
+    if own is None:
+        message = "the base model has no RegNet generator; choose one that does, as model=regnetx_002"
+        faults.append(Fault("space.vary", message))
+        return None
+    for key in varied:
+        if key not in regnet.PARAMETERS:
+            path = f"space.vary.{regnet.PREFIX}{key}"
+            faults.append(Fault(path, unknown("number", key, regnet.PARAMETERS)))
+    return {"ratio": 1.0, "rounding": "nearest", **own}
+
+
+def _relations(
+    data: Any, dimensions: Sequence[Dimension], stages: int, faults: list[Fault]
+) -> tuple[Relation, ...]:
+    keys = {dimension.key for dimension in dimensions if dimension.numeric}
+    if any(key.startswith(regnet.PREFIX) for key in keys):
+        keys |= {f"{field}.{stage}" for field in ("depths", "widths", "groups") for stage in range(stages)}
+    names = {scope_name(key) for key in keys}
+    relations = []
+    for i, entry in enumerate(data if isinstance(data, list) else [data]):
+        path = f"space.relations.{i}"
+        if isinstance(entry, Mapping) and len(entry) == 1:
+            (order, key), *_ = entry.items()
+            if order not in RELATIONS:
+                faults.append(Fault(path, unknown("relation", str(order), RELATIONS)))
+            elif f"{key}.0" not in keys:
+                known = sorted({k.split(".")[0] for k in keys if k.endswith(".0")})
+                faults.append(Fault(path, unknown("per-stage key that varies", str(key), known)))
+            relations.append(Relation(f"{order} {key}", str(order), str(key)))
+            continue
+        try:
+            expression = parse(str(entry))
+        except ExpressionError as error:
+            faults.append(Fault(path, str(error)))
+            continue
+        for name in sorted(expression.names - names):
+            faults.append(Fault(path, unknown(f"name in {str(entry)!r},", name, sorted(names))))
+        relations.append(Relation(str(entry), expression=expression))
+    return tuple(relations)
+
+
+def _windows(data: Any, faults: list[Fault]) -> dict[str, tuple[float, float]]:
+    windows = {}
+    if not isinstance(data, Mapping):
+        faults.append(Fault("space.constraints", f"expected cost: [low, high], found {data!r}"))
+        return {}
+    for key, window in data.items():
+        path = f"space.constraints.{key}"
+        if key not in WINDOWS:
+            faults.append(Fault(path, unknown("cost", str(key), WINDOWS)))
+            continue
+        if window is None:
+            continue
+        ends = window if isinstance(window, list) else []
+        if len(ends) != 2 or not all(
+            end is None or (isinstance(end, (int, float)) and not isinstance(end, bool)) for end in ends
+        ):
+            faults.append(
+                Fault(path, f"expected [low, high], null where there is no limit, found {window!r}")
+            )
+            continue
+        low, high = (-np.inf if ends[0] is None else ends[0], np.inf if ends[1] is None else ends[1])
+        if low > high:
+            faults.append(Fault(path, f"{low:g} is more than {high:g}"))
+        windows[str(key)] = (low, high)
+    return windows

@@ -1,0 +1,156 @@
+"""The results of a sweep as columns: every architecture's numbers, costs, metrics and joined errors."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from resnet_factory.fault import ConfigError, Fault, unknown
+from resnet_factory.sweep.analysis import front
+from resnet_factory.sweep.candidates import Candidate
+from resnet_factory.sweep.column import Array
+from resnet_factory.sweep.store import Measured, Store
+
+COSTS = ("params", "macs", "activations")
+MORE_IS_BETTER = ("synflow", "naswot", "zen", "accuracy")
+"""Metrics whose winners have the most; of all others less is better."""
+
+
+@dataclass
+class Results:
+    """Architectures in the order of their samples; every column has one value for each, NaN where unknown."""
+
+    candidates: list[Candidate]
+    numbers: dict[str, Array]
+    """What was sampled; choices by their place in `choices`."""
+    choices: dict[str, list[str]]
+    metrics: dict[str, Array]
+    """Costs first, then what was measured, then what was joined."""
+    states: dict[str, Counter[str]]
+    """Per measured metric, how many ended how."""
+    notes: dict[str, Counter[str]]
+    """Per measured metric, the reasons where there is no value, and the conditions where there is."""
+    spread: dict[str, tuple[Array, Array]]
+    """Per measured metric the middle half of what was seen."""
+    joined: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def better(self, metric: str) -> Array:
+        """A metric turned so that less is better.
+
+        Raises:
+            ConfigError: there is no such metric.
+        """
+        if metric not in self.metrics:
+            raise ConfigError([Fault("by", unknown("metric", metric, self.metrics))])
+        return -self.metrics[metric] if metric in MORE_IS_BETTER else self.metrics[metric]
+
+    def best(self, by: str, top: int) -> Array:
+        """The places of the `top` best by one metric; architectures without it are none of them."""
+        values = self.better(by)
+        order = np.argsort(values, kind="stable")
+        return order[~np.isnan(values[order])][:top]
+
+    def front(self, first: str, second: str) -> Array:
+        """The places of those that no other beats in both metrics."""
+        return front(self.better(first), self.better(second))
+
+    @property
+    def error(self) -> str | None:
+        """The error-like metric that was joined."""
+        return "error" if "error" in self.metrics else None
+
+
+def load(store: Store, errors: str | None = None) -> Results:
+    """Everything a store holds, and a user's own CSV of errors by plan id.
+
+    Raises:
+        ConfigError: one of the files cannot be read.
+    """
+    candidates = list(store.candidates())
+    numbers, choices = _numbers(candidates)
+    metrics: dict[str, Array] = {
+        cost: np.array([getattr(c, cost) for c in candidates], float) for cost in COSTS
+    }
+    place = {candidate.plan: i for i, candidate in enumerate(candidates)}
+    states: dict[str, Counter[str]] = {}
+    notes: dict[str, Counter[str]] = {}
+    spread: dict[str, tuple[Array, Array]] = {}
+    for row in store.measured():
+        at = place.get(row.plan)
+        if at is None:
+            continue
+        if row.metric not in states:
+            states[row.metric], notes[row.metric] = Counter(), Counter()
+            metrics[row.metric] = np.full(len(candidates), math.nan)
+            spread[row.metric] = (np.full(len(candidates), math.nan), np.full(len(candidates), math.nan))
+        states[row.metric][row.state] += 1
+        _note(row, notes[row.metric])
+        if row.value is not None:
+            metrics[row.metric][at] = row.value
+        for column, value in zip(spread[row.metric], (row.low, row.high), strict=True):
+            column[at] = math.nan if value is None else value
+    results = Results(candidates, numbers, choices, metrics, states, notes, spread)
+    if errors is not None:
+        _join(results, Path(errors), place)
+    return results
+
+
+def _note(row: Measured, notes: Counter[str]) -> None:
+    if row.note:
+        notes[row.note.split(" [")[0]] += 1
+
+
+def _numbers(candidates: Sequence[Candidate]) -> tuple[dict[str, Array], dict[str, list[str]]]:
+    rows = [json.loads(candidate.numbers) for candidate in candidates]
+    numbers: dict[str, Array] = {}
+    choices: dict[str, list[str]] = {}
+    for key in rows[0] if rows else ():
+        values = [row.get(key) for row in rows]
+        if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+            numbers[key] = np.array(values, float)
+        else:
+            names = sorted({json.dumps(value) for value in values})
+            numbers[key] = np.array([names.index(json.dumps(value)) for value in values], float)
+            choices[key] = [name.strip('"') for name in names]
+    return numbers, choices
+
+
+def _join(results: Results, file: Path, place: Mapping[str, int]) -> None:
+    """Columns of a CSV with a `plan` column. `accuracy` becomes an error too."""
+    try:
+        with file.open(newline="", encoding="utf-8") as opened:
+            rows = list(csv.DictReader(opened))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError([Fault("errors", f"'{file}' cannot be read: {error}")]) from None
+    if not rows or "plan" not in rows[0]:
+        message = f"'{file}' needs a column called 'plan', and others with numbers, such as 'error'"
+        raise ConfigError([Fault("errors", message)])
+    names = [name for name in rows[0] if name and name != "plan" and _is_number(rows[0][name])]
+    for name in names:
+        column = np.full(len(results), math.nan)
+        for row in rows:
+            if row["plan"] in place and _is_number(row[name]):
+                column[place[row["plan"]]] = float(row[name])
+        results.metrics[name] = column
+        results.joined.append(name)
+        if name == "accuracy" and "error" not in names:
+            whole = 1.0 if np.nanmax(column) <= 1 else 100.0
+            results.metrics["error"] = whole - column
+            results.joined.append("error")
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        return text is not None and math.isfinite(float(text))
+    except ValueError:
+        return False

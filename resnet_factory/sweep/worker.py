@@ -1,0 +1,132 @@
+"""A process of its own for jobs that may raise, hang or die: a line of JSON in, a line of JSON out."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+COMMAND = (sys.executable, "-m", "resnet_factory.sweep.worker")
+START = 300.0
+"""Seconds a process may take until it is ready: importing torch on a busy machine."""
+
+Perform = Callable[[str], str]
+"""A job as JSON -> its result as JSON."""
+
+
+class Outcome(NamedTuple):
+    """How one job ended."""
+
+    key: str
+    state: str
+    """`ok`, `failed`, `timeout` or `died`."""
+    text: str
+    """The result as JSON; or the error."""
+
+
+def perform(job: str) -> str:
+    """Measure one architecture; imports torch."""
+    from resnet_factory.sweep.metrics import measure
+
+    return measure(job)
+
+
+def attempt(key: str, job: str, perform: Perform) -> Outcome:
+    """Perform a job; what it raises is an outcome too."""
+    try:
+        return Outcome(key, "ok", perform(job))
+    except Exception as error:  # noqa: BLE001 - whatever a job raises is its row
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return Outcome(key, "failed", text)
+
+
+def serve(perform: Perform = perform) -> None:
+    """Answer jobs from standard input until it ends; what a job prints goes to standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that leads
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        key, job = json.loads(line)
+        print(json.dumps(attempt(key, job, perform)), file=answers, flush=True)
+
+
+class Worker:
+    """A child process that performs jobs one at a time, started anew after it was lost."""
+
+    def __init__(self, command: Sequence[str] = COMMAND) -> None:
+        self.command = tuple(command)
+        self.child: subprocess.Popen[bytes] | None = None
+        self.pending = b""
+
+    def ask(self, key: str, job: str, limit: float | None) -> Outcome:
+        """Perform a job; one that passes `limit` seconds is ended, and one that dies is told of."""
+        try:
+            child = self._started()
+        except (TimeoutError, EOFError, OSError) as error:
+            return Outcome(key, "died", f"the worker did not start: {error}")
+        assert child.stdin is not None
+        try:
+            child.stdin.write(json.dumps([key, job]).encode() + b"\n")
+            child.stdin.flush()
+            return Outcome(*json.loads(self._line(child, limit)))
+        except TimeoutError:
+            self.close()
+            return Outcome(key, "timeout", f"took more than {limit:g} seconds")
+        except (EOFError, OSError):
+            return Outcome(key, "died", self._end())
+
+    def close(self) -> None:
+        """End the process at once."""
+        if self.child is not None:
+            self.child.kill()
+            self._end()
+
+    def _end(self) -> str:
+        """Collect a process that ended; how it did."""
+        assert self.child is not None
+        code = self.child.wait()
+        for pipe in (self.child.stdin, self.child.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        self.child, self.pending = None, b""
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self.child is not None and self.child.poll() is not None:
+            self._end()
+        if self.child is None:
+            self.child = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+            try:
+                self._line(self.child, START)
+            except (TimeoutError, EOFError):
+                self.child.kill()
+                raise EOFError(self._end()) from None
+        return self.child
+
+    def _line(self, child: subprocess.Popen[bytes], limit: float | None) -> bytes:
+        assert child.stdout is not None
+        until = None if limit is None else time.monotonic() + limit
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(child.stdout, selectors.EVENT_READ)
+            while b"\n" not in self.pending:
+                left = None if until is None else max(until - time.monotonic(), 0)
+                if not waiting.select(left):
+                    raise TimeoutError
+                if not (more := os.read(child.stdout.fileno(), 65_536)):
+                    raise EOFError
+                self.pending += more
+        line, _, self.pending = self.pending.partition(b"\n")
+        return line
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,28 @@
+"""A sweep's worker process for tests: jobs that print, raise, hang or die as their key says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+from resnet_factory.sweep.worker import serve
+
+
+def perform(job: str) -> str:
+    what = json.loads(job)["plan"]
+    if what.startswith("raise"):
+        raise ValueError("as asked")
+    if what.startswith("hang"):
+        time.sleep(600)
+    if what.startswith("die"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what.startswith("exit"):
+        os._exit(7)
+    print("something a library prints")
+    return json.dumps([["score", "ok", len(what), None, None, ""]])
+
+
+if __name__ == "__main__":
+    serve(perform)

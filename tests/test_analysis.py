@@ -1,0 +1,74 @@
+"""Fronts, error distributions and bootstraps on populations whose answers are known."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resnet_factory.sweep import analysis
+
+POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12) | st.just(None)), max_size=40)
+
+
+@given(POINTS)
+def test_front_is_what_brute_force_finds(points: list[tuple[int, int | None]]) -> None:
+    first = np.array([a for a, _ in points], float)
+    second = np.array([np.nan if b is None else b for _, b in points], float)
+
+    def beaten(i: int) -> bool:
+        return any(
+            first[j] <= first[i] and second[j] <= second[i] and (first[j] < first[i] or second[j] < second[i])
+            for j in range(len(points))
+        )
+
+    expected = {i for i in range(len(points)) if not np.isnan(second[i]) and not beaten(i)}
+    found = analysis.front(first, second).tolist()
+    assert set(found) == expected
+    assert len(found) == len(expected)
+    assert first[found].tolist() == sorted(first[found])
+
+
+def test_edf_of_known_errors() -> None:
+    steps = analysis.edf(np.array([4.0, 1.0, 2.0, 2.0]))
+    assert steps.values.tolist() == [1, 2, 2, 4]
+    assert steps.shares.tolist() == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_normalised_edf_gives_every_bin_its_share() -> None:
+    # 90 small models of error 10 and 10 large ones of error 0: plainly 90 % bad, normalised half of them.
+    complexity = np.array([1.0] * 90 + [2.0] * 10)
+    errors = np.array([10.0] * 90 + [0.0] * 10)
+    weights, empty = analysis.complexity_weights(complexity, bins=2)
+    assert empty == 0
+    assert analysis.edf(errors, weights).shares[9] == pytest.approx(0.5)
+    assert weights.sum() == pytest.approx(1)
+    weights, empty = analysis.complexity_weights(complexity, bins=10)
+    assert empty == 8
+    assert weights.sum() == pytest.approx(1)
+    weights, empty = analysis.complexity_weights(np.ones(4))
+    assert weights.tolist() == [0.25] * 4
+    assert empty == 0
+
+
+def test_bootstrap_finds_where_the_best_are() -> None:
+    random = np.random.default_rng(0)
+    parameter = random.uniform(0, 10, 500)
+    errors = (parameter - 7) ** 2
+    found = analysis.bootstrap(parameter, errors, times=1000)
+    assert found.low <= 7 <= found.high
+    assert found.high - found.low < 0.5
+    assert found == analysis.bootstrap(parameter, errors, times=1000)
+    # A quarter of four is one pick: every model is as often the best one.
+    alike = analysis.bootstrap(np.array([1.0, 2, 3, 4]), np.arange(4.0), times=20_000)
+    assert (alike.low, alike.high) == (1, 4)
+
+
+def test_random_search_is_the_mean_over_all_subsets() -> None:
+    errors = np.array([5.0, 1.0, 4.0, 2.5, 9.0])
+    for k in range(1, 6):
+        expected = np.mean([min(subset) for subset in combinations(errors, k)])
+        assert analysis.random_search(errors, np.array([k]))[0] == pytest.approx(expected)
