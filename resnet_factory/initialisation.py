@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import nn
 
 from resnet_factory import layers
-from resnet_factory.nodes import Branches, Chain, Gate, Init, Leaf, Node, Plan, Residual, Select, join, walk
+from resnet_factory.nodes import Init, Plan, walk
 
 
 def initialise(network: nn.Module, plan: Plan) -> None:
@@ -19,7 +18,7 @@ def initialise(network: nn.Module, plan: Plan) -> None:
     Source of the schemes: torchvision's and timm's constructors, named in conf/model/init.
     """
     scheme = plan.init
-    for name, layer in _shortcuts_first(plan.root) if scheme.shortcut == "first" else walk(plan.root):
+    for name, layer in walk(plan.root, shortcuts_first=scheme.shortcut == "first"):
         part = network.get_submodule(name)
         if isinstance(part, nn.Conv2d):
             _draw_conv(part, scheme)
@@ -52,16 +51,3 @@ def _draw_conv(part: nn.Conv2d, scheme: Init) -> None:
             nn.init.normal_(part.weight, 0.0, math.sqrt(2.0 / (fan_out // part.groups)))
     if scheme.bias == "zero" and part.bias is not None:
         nn.init.zeros_(part.bias)
-
-
-def _shortcuts_first(node: Node, prefix: str = "") -> Iterator[Leaf]:
-    """Every layer below `node`, a residual's shortcut before its body."""
-    match node:
-        case Chain(children=children):
-            for name, child in children:
-                yield from _shortcuts_first(child, join(prefix, name))
-        case Residual(body=body, shortcut=shortcut):
-            yield from _shortcuts_first(shortcut, prefix)
-            yield from _shortcuts_first(body, prefix)
-        case Gate() | Select() | Branches() | layers.Layer():
-            yield from walk(node, prefix)

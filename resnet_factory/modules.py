@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import singledispatch
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from resnet_factory import layers
+
+Made = TypeVar("Made", bound=nn.Conv2d)
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -228,9 +230,8 @@ def module(layer: Any) -> nn.Module:
     raise TypeError(f"no torch module is known for {type(layer).__name__}")
 
 
-@module.register
-def _(layer: layers.Conv) -> nn.Module:
-    return nn.Conv2d(
+def _convolution(made: type[Made], layer: layers.Conv) -> Made:
+    return made(
         layer.channels,
         layer.to,
         layer.kernel,
@@ -240,6 +241,11 @@ def _(layer: layers.Conv) -> nn.Module:
         groups=layer.groups,
         bias=layer.bias,
     )
+
+
+@module.register
+def _(layer: layers.Conv) -> nn.Module:
+    return _convolution(nn.Conv2d, layer)
 
 
 @module.register
@@ -254,16 +260,7 @@ def _(layer: layers.ScaledConv) -> nn.Module:
 
 
 def _standardized(layer: layers.Conv, eps: float, scale: float | None) -> nn.Module:
-    made = StandardizedConv(
-        layer.channels,
-        layer.to,
-        layer.kernel,
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=layer.groups,
-        bias=layer.bias,
-    )
+    made = _convolution(StandardizedConv, layer)
     made.eps, made.scale = eps, scale
     if scale is not None:
         made.gain = nn.Parameter(torch.ones(layer.to, 1, 1, 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -189,20 +188,20 @@ def join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix and name else prefix or name
 
 
-def walk(node: Node, prefix: str = "") -> Iterator[Leaf]:
-    """Every layer below `node`: children in order, a residual's body before its shortcut."""
+def walk(node: Node, prefix: str = "", *, shortcuts_first: bool = False) -> Iterator[Leaf]:
+    """Every layer below `node`: children in order, a residual's body before its shortcut or after it."""
     match node:
         case Chain(children=children):
             for name, child in children:
-                yield from walk(child, join(prefix, name))
+                yield from walk(child, join(prefix, name), shortcuts_first=shortcuts_first)
         case Residual(body=body, shortcut=shortcut):
-            yield from walk(body, prefix)
-            yield from walk(shortcut, prefix)
+            for part in (shortcut, body) if shortcuts_first else (body, shortcut):
+                yield from walk(part, prefix, shortcuts_first=shortcuts_first)
         case Gate(gate=gate) | Select(gate=gate):
-            yield from walk(gate, prefix)
+            yield from walk(gate, prefix, shortcuts_first=shortcuts_first)
         case Branches(branches=branches):
             for i, branch in enumerate(branches):
-                yield from walk(branch, join(prefix, str(i)))
+                yield from walk(branch, join(prefix, str(i)), shortcuts_first=shortcuts_first)
         case Layer():
             yield Leaf(prefix, node)
 
