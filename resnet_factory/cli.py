@@ -42,9 +42,9 @@ VERBS = {
         "verbs:build", "compose, plan and build a network, check it and summarise it (the default)"
     ),
     "describe": Verb("verbs:describe", "the same summary from the plan alone, without torch"),
-    "export": Verb("verbs:export", "write weights under timm's, torchvision's or pycls's names"),
     "diff": Verb("views:diff", "what differs between two networks: diff model=A with=B", verbatim=("with",)),
     "draw": Verb("views:draw", "a picture as SVG or Mermaid: draw [file=NAME.svg]"),
+    "export": Verb("verbs:export", "write weights under timm's, torchvision's or pycls's names"),
     "list": Verb("verbs:list_models", "the named models: list [PATTERN]", composes=False),
     "sweep": Verb(
         "sweep.commands:sweep", "many architectures of a design space: sweep space=…", composes=False
