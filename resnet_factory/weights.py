@@ -54,12 +54,22 @@ def save(network: Network, config: schema.ModelConfig, file: str | Path) -> Path
     """Write weights and config to `file` as safetensors, whole or not at all.
 
     Raises:
-        ConfigError: the network was not built from this config, or the file cannot be written.
+        ConfigError: the network is not what this config plans, so that `load` could not rebuild it, or the
+            file cannot be written.
+        TypeError: the network is wrapped.
     """
-    if network.plan != plan(config):
-        raise ConfigError(
-            [Fault("save", f"the network is not the one that {config.name or 'the config'!r} plans")]
+    _refuse_wrapped(network)
+    planned, state = plan(config), network.state_dict()
+    with torch.device("meta"):
+        rebuilt = assemble(planned).state_dict()
+    what = f"what {config.name or 'the config'!r} plans"
+    if network.plan != planned:
+        raise ConfigError([Fault("save", f"the network is not {what}")])
+    if odd := [name for name in {**rebuilt, **state} if _size(rebuilt, name) != _size(state, name)]:
+        message = (
+            f"the network is no longer {what}: see {odd[0]!r}; undo what changed it, or save its state_dict"
         )
+        raise ConfigError([Fault("save", message)])
     metadata = {
         "format": "pt",
         f"{MARK}version": FORMAT,
@@ -67,7 +77,7 @@ def save(network: Network, config: schema.ModelConfig, file: str | Path) -> Path
         f"{MARK}plan_id": network.plan.id,
         f"{MARK}config": json.dumps(config.to_dict(), sort_keys=True),
     }
-    return write(Path(file), network.state_dict(), metadata)
+    return write(Path(file), state, metadata)
 
 
 def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
@@ -75,7 +85,7 @@ def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
 
     `file` is a path, a URL or a hub name. The network is assembled without memory, and its tensors then
     are the file's own pages, read when first touched: keep the file unchanged while the network lives.
-    Nothing in the file is run.
+    Nothing in the file is run. Like a built network, it is in training mode.
 
     Raises:
         ConfigError: the file is damaged, holds no config, or one that this version reads otherwise.
@@ -131,9 +141,9 @@ def load_weights(
 
     Raises:
         ConfigError: the file is damaged, or its tensors do not fit.
+        TypeError: the network is wrapped.
     """
-    if not isinstance(network, Network):
-        raise TypeError("load weights into a network that build or create_model gave, before it is wrapped")
+    _refuse_wrapped(network)
     found = checkpoint.read(fetch(file), entry=entry)
     fitted = fit(network, found, keys)
     if any(tensor.is_meta for tensor in network.state_dict().values()):
@@ -173,6 +183,15 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
         done.append(f"input channels of {theirs!r} turned from RGB to BGR")
     target = write(Path(file), tensors, {"format": "pt"})
     return Report(target, len(tensors), keys=entry.name, done=tuple(done))
+
+
+def _refuse_wrapped(network: Network) -> None:
+    if not isinstance(network, Network):
+        raise TypeError("expected a network as build or create_model gives it; pass what the wrapper holds")
+
+
+def _size(state: Mapping[str, Tensor], name: str) -> torch.Size | None:
+    return state[name].shape if name in state else None
 
 
 def _assign(network: Network, tensors: Mapping[str, Tensor]) -> None:

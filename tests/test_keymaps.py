@@ -58,6 +58,12 @@ def test_every_map_is_tried() -> None:
     assert tried == set(keymap.shipped())
 
 
+@pytest.mark.parametrize("file", sorted(keymap.FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
+def test_first_line_says_what_it_is(file: Path) -> None:
+    assert file.read_text().startswith("# ")
+    assert keymap.read(file).library
+
+
 @pytest.mark.parametrize("name", ["resnet20", "preact_resnet110", "wrn40_4"])
 def test_export_says_why_no_map_fits(name: str) -> None:
     network = assembled(name)

@@ -271,7 +271,7 @@ def test_a_file_of_another_network_of_ours_says_so(whole: tuple[rf.Network, Path
 
 
 def test_only_networks_that_say_their_plan(whole: tuple[rf.Network, Path]) -> None:
-    with pytest.raises(TypeError, match="before it is wrapped"):
+    with pytest.raises(TypeError, match="pass what the wrapper holds"):
         rf.load_weights(nn.DataParallel(tiny()), whole[1])  # type: ignore[arg-type]
 
 
@@ -416,9 +416,24 @@ def test_a_failed_write_leaves_the_old_file(
 
 
 def test_saving_needs_the_networks_own_config(tmp_path: Path) -> None:
-    with pytest.raises(rf.ConfigError, match="not the one that 'resnet34' plans"):
+    with pytest.raises(rf.ConfigError, match="not what 'resnet34' plans"):
         rf.save(rf.create_model("resnet18"), rf.compose("resnet34"), tmp_path / "x.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_changed_network_is_not_saved_as_its_plan(tmp_path: Path) -> None:
+    """What `load` could not rebuild is refused when it is saved, not when it is needed."""
+    config = rf.compose("resnet18", *TINY)
+    network = rf.build(rf.plan(config))
+    synced = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    again = rf.load(rf.save(synced, config, tmp_path / "synced.safetensors"))
+    assert equal(again.state_dict(), synced.state_dict())
+    network.fc = nn.Linear(16, 7)
+    with pytest.raises(rf.ConfigError, match=r"no longer what 'resnet18' plans: see 'fc\.weight'"):
+        rf.save(network, config, tmp_path / "x.safetensors")
+    with pytest.raises(TypeError, match="pass what the wrapper holds"):
+        rf.save(nn.DataParallel(network), config, tmp_path / "x.safetensors")  # type: ignore[arg-type]
+    assert not (tmp_path / "x.safetensors").exists()
 
 
 # From elsewhere ---------------------------------------------------------------------------------
