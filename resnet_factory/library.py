@@ -259,7 +259,7 @@ class Library(IConfigRepository):
                 if overriding and "override" not in words:
                     yield i, f"{key!r} stands after an 'override'; overrides come last"
                 group = group.partition("@")[0]
-                if base and group.startswith("/"):
+                if base.partition("/")[0] == "model" and group.startswith("/"):
                     yield (
                         i,
                         f"{key!r} is looked for below {base!r}; did you mean {key.replace('/model/', '')!r}?",

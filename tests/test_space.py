@@ -241,6 +241,7 @@ def test_structures_are_composed_once_and_mixed_with_numbers() -> None:
     ("data", "message"),
     [
         ({"vary": {"depths": {"rang": [1, 2]}}}, "did you mean 'range'?"),
+        ({"vary": {"dephts": {"range": [1, 2]}}}, "did you mean 'depths'?"),
         ({"vary": {"depths": {"range": [3, 2]}}}, "3 is more than 2"),
         ({"vary": {"widths": {"log": [0, 2]}}}, "above 0"),
         ({"vary": {"widths": {"range": [9, 16], "step": 8}}}, "multiple of 8"),

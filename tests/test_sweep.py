@@ -55,7 +55,8 @@ space:
   vary:
     depths: {range: [1, 2], each: stage}
     widths: {range: [1, 6], each: stage}
-    stem.width: {range: [2, 4]}
+    stem:
+      width: {range: [2, 4]}
   relations: [non_decreasing: widths]
 """
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from resnet_factory import schema
 from resnet_factory.arithmetic import Expression, ExpressionError, parse
 from resnet_factory.fault import ConfigError, Fault, unknown
 from resnet_factory.schema import PER_STAGE
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.column import Array, holds
-from resnet_factory.sweep.dimension import Dimension, read_dimension
+from resnet_factory.sweep.dimension import KINDS, Dimension, read_dimension
 
 RELATIONS = ("non_decreasing", "increasing", "non_increasing", "decreasing")
 WINDOWS = ("params", "macs", "activations")
@@ -121,10 +122,18 @@ def read_space(
     stages = max((len(base[key]) for key in PER_STAGE if isinstance(base.get(key), list)), default=1)
     given = {dimension.key.removeprefix("model."): dimension for dimension in sweeps}
     dimensions: list[Dimension] = []
-    for key, value in (data.get("vary") or {}).items():
-        if str(key) in given:
+    for key, value in _flat(data.get("vary") or {}):
+        if key in given:
             continue
-        dimension, each = read_dimension(str(key), value, f"space.vary.{key}", faults)
+        head, _, rest = key.partition(".")
+        if head not in schema.KEYS:
+            faults.append(Fault(f"space.vary.{head}", unknown("key of a model", head, schema.KEYS)))
+            continue
+        if rest and head in (*PER_STAGE, *schema.WHOLE) and not rest.isdigit():
+            known = (*KINDS, "step", "each")
+            faults.append(Fault(f"space.vary.{key}", unknown("key", rest, known)))
+            continue
+        dimension, each = read_dimension(key, value, f"space.vary.{key}", faults)
         if each and key not in PER_STAGE:
             faults.append(Fault(f"space.vary.{key}.each", f"{key!r} has no value per stage"))
         dimensions += [dimension.at(f"{key}.{stage}") for stage in range(stages)] if each else [dimension]
@@ -141,6 +150,15 @@ def read_space(
     return Space(
         name, tuple(dimensions), relations, windows, generator, stages, base_name, choices or {}, base
     )
+
+
+def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """What varies, by dotted key: a mapping that says no values holds the keys of more."""
+    for key, value in data.items():
+        if isinstance(value, Mapping) and not {*KINDS, "each", "step"} & set(map(str, value)):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def _generator(

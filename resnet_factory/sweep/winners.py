@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from resnet_factory import schema
-from resnet_factory.composer import compose
+from resnet_factory.composer import compose, compose_all
 from resnet_factory.fault import ConfigError
 from resnet_factory.planner import plan
 from resnet_factory.schema import ROLES, SLOTS, ModelConfig
@@ -72,22 +72,18 @@ def _delta(
         if override.startswith("model/")
     )
     try:
-        plain = compose(base)
+        plain = compose_all("config", [f"model={base}"]).choices
         before = compose(base, *(f"model/{group}={choice}" for group, choice in chosen.items()))
     except ConfigError:
         return None
     overrides = [
-        {f"override {group}": choice} for group, choice in chosen.items() if choice != title(plain, group)
+        {f"override {group}": choice}
+        for group, choice in chosen.items()
+        if choice != plain.get(f"model/{group}")
     ]
     old, new = before.to_dict(), wanted.to_dict()
     gone = {key: None for key in old if key not in new}
     return {"defaults": [base, *overrides, "_self_"], **gone, **_difference(old, new)}
-
-
-def title(config: ModelConfig, group: str) -> str:
-    """Which recipe of a group a config has, by name."""
-    recipe = config.blocks[0] if group == "block" else config.slots.get(group) or getattr(config, group)
-    return str(recipe.title)
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

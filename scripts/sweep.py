@@ -1,0 +1,7 @@
+"""The sweep command from a checkout: python scripts/sweep.py space=anynet."""
+
+import sys
+
+from resnet_factory.cli import main
+
+raise SystemExit(main(["sweep", *sys.argv[1:]]))
