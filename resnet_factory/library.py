@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,7 @@ def user_dir(config_dir: str | Path | None) -> Path | None:
     except OSError as error:
         raise ConfigError([Fault("", f"cannot be listed as a folder: {error.strerror}", where)]) from None
     faults = []
-    for shipped in sorted(Path(conf_dir()).rglob("*.yaml")):
-        name = shipped.relative_to(conf_dir())
+    for name in _shipped():
         try:
             if (folder / name).is_file():
                 message = f"a shipped file is called '{name}' too and would be read instead; rename this one"
@@ -67,6 +67,12 @@ def user_dir(config_dir: str | Path | None) -> Path | None:
     if faults:
         raise ConfigError(faults)
     return folder
+
+
+@cache
+def _shipped() -> tuple[Path, ...]:
+    root = Path(conf_dir())
+    return tuple(sorted(file.relative_to(root) for file in root.rglob("*.yaml")))
 
 
 @dataclass(frozen=True)
