@@ -12,18 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 
 from resnet_factory import overrides as typed
 from resnet_factory import schema
-from resnet_factory.fault import ConfigError, Fault, found, suggest, unknown
+from resnet_factory.fault import ConfigError, Fault, found, unknown
 from resnet_factory.library import Library, conf_dir, user_dir
 from resnet_factory.origin import Origin, paths
-
-MAX_VALUES = 100_000
-MAX_DEPTH = 100
-"""Limits of one configuration, its interpolations followed: no chain of them can outgrow memory."""
+from resnet_factory.resolution import Resolver
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ def read(data: Any, path: str = "model") -> schema.ModelConfig:
     Raises:
         ConfigError: with every fault found.
     """
-    resolver = _Resolver()
+    resolver = Resolver()
     plain = resolver.plain(data, path) if OmegaConf.is_config(data) else data
     if resolver.faults:
         raise ConfigError(resolver.faults)
@@ -116,7 +112,7 @@ def from_hydra(config: DictConfig, config_dir: str | Path | None = None) -> Comp
         ConfigError: with every fault found, each located in its file or override.
     """
     hydra = HydraConfig.get()
-    resolver = _Resolver()
+    resolver = Resolver()
     data = resolver.plain(config, "")
     choices = {key: str(value) for key, value in hydra.runtime.choices.items() if value}
     name, task, job = choices.get("model", ""), list(hydra.overrides.task), str(hydra.job.config_name)
@@ -215,7 +211,7 @@ def _compose(library: Library, config: str, overrides: Sequence[str], left: str 
     if not isinstance(data.get("model"), dict):
         fault = Fault("model", f"expected a model (a mapping), found {found(data.get('model'))}")
         raise ConfigError(map(origin.locate, [*faults, fault]))
-    resolver = _Resolver(left, list(paths(data)))
+    resolver = Resolver(left, list(paths(data)))
     plain = resolver.plain(OmegaConf.create(_with_image_size(data)), "")
     if "image_size" not in data["model"]:
         del plain["model"]["image_size"]
@@ -285,51 +281,6 @@ def _input_faults(data: Any) -> list[Fault]:
         message = f"expected pixels from 1 to {2**16}, as 224 or [224, 320], found {found(size)}"
         faults.append(Fault("input.size", message))
     return faults
-
-
-class _Resolver:
-    """Plain data from OmegaConf's, interpolations resolved one by one, so that each fault is seen."""
-
-    def __init__(self, left: str = "", known: Sequence[str] = ()) -> None:
-        self.left = left
-        self.known = known
-        self.faults: list[Fault] = []
-        self.waiting: list[str] = []
-        """Keys whose value somebody else fills in later."""
-        self.values = 0
-
-    def plain(self, node: Any, path: str) -> Any:
-        self.values += 1
-        if self.values > MAX_VALUES or path.count(".") > MAX_DEPTH:
-            message = f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, interpolations followed"
-            raise ConfigError([Fault(".".join(path.split(".")[:4]), message)])
-        if isinstance(node, DictConfig):
-            return {key: self._child(node, key, path) for key in node}
-        if isinstance(node, ListConfig):
-            return [self._child(node, i, path) for i in range(len(node))]
-        return node
-
-    def _child(self, node: DictConfig | ListConfig, key: Any, path: str) -> Any:
-        where = f"{path}.{key}" if path else str(key)
-        try:
-            return self.plain(node[key], where)
-        except MissingMandatoryValue:
-            self.faults.append(Fault(where, "'???' stands for a value to be given here; give one"))
-        except (OmegaConfBaseException, RecursionError) as error:
-            raw = node._get_node(key)._value()  # type: ignore[union-attr]
-            if self.left and f"${{{self.left}" in str(raw):
-                self.waiting.append(where)
-                return raw
-            self.faults.append(Fault(where, self._explained(error, raw)))
-        return None
-
-    def _explained(self, error: Exception, raw: Any) -> str:
-        if isinstance(error, RecursionError):
-            return f"{found(raw)} refers to itself"
-        reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).splitlines()[0])
-        if missing := re.fullmatch(r"Interpolation key '(.+)' not found", reason):
-            return f"{found(raw)}: there is no key {missing[1]!r}{suggest(missing[1], self.known)}"
-        return f"{found(raw)} has no value: {reason.strip(chr(34))}"
 
 
 __all__ = [

@@ -6,11 +6,11 @@ in Hydra's global state is touched, so this works inside somebody else's Hydra a
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet_factory.fault import ConfigError, Fault, foreign, found, nearest, suggest, unknown
+from resnet_factory.fault import ConfigError, Fault, foreign, suggest, unknown
+from resnet_factory.inspection import inspect, package
 from resnet_factory.source import load, position, shown
 
 _HERE = Path(__file__).resolve().parent
@@ -55,8 +56,7 @@ def user_dir(config_dir: str | Path | None) -> Path | None:
     except OSError as error:
         raise ConfigError([Fault("", f"cannot be listed as a folder: {error.strerror}", where)]) from None
     faults = []
-    for shipped in sorted(Path(conf_dir()).rglob("*.yaml")):
-        name = shipped.relative_to(conf_dir())
+    for name in _shipped():
         try:
             if (folder / name).is_file():
                 message = f"a shipped file is called '{name}' too and would be read instead; rename this one"
@@ -67,6 +67,12 @@ def user_dir(config_dir: str | Path | None) -> Path | None:
     if faults:
         raise ConfigError(faults)
     return folder
+
+
+@cache
+def _shipped() -> tuple[Path, ...]:
+    root = Path(conf_dir())
+    return tuple(sorted(file.relative_to(root) for file in root.rglob("*.yaml")))
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,8 @@ class Library(IConfigRepository):
 
     folders: tuple[Path, ...]
     _read: dict[str, tuple[Path, dict[str, Any], ConfigResult]] = field(default_factory=dict)
-    _parents: dict[str, list[str]] = field(default_factory=dict)
+    parents: dict[str, list[str]] = field(default_factory=dict)
+    """Of the user's files read so far: config -> the configs it starts from."""
     _composed: dict[tuple[str, ...], Base] = field(default_factory=dict)
 
     @classmethod
@@ -178,11 +185,11 @@ class Library(IConfigRepository):
                 return None
             own = not file.is_relative_to(self.folders[0])
             data = load(file)
-            if own or not isinstance(data, dict):
-                self._check(file, config_path, data)
+            if own:
+                inspect(self, file, config_path, data)
             defaults = [_default(entry) for entry in data.get("defaults", []) if "hydra/" not in str(entry)]
             content = {key: value for key, value in data.items() if key not in ("defaults", "hydra")}
-            header = {"package": _package(file)}
+            header = {"package": package(file)}
             result = ConfigResult("file", str(file.parent), OmegaConf.create(), header, defaults)
             self._read[config_path] = file, content, result
         return self._read[config_path][2]
@@ -213,116 +220,6 @@ class Library(IConfigRepository):
         """Unused: the folders are fixed."""
         raise NotImplementedError
 
-    # Checks of a user's own file ----------------------------------------------------------------
-
-    def _check(self, file: Path, name: str, data: Any) -> None:
-        faults = []
-
-        def fault(keys: Sequence[str], message: str) -> None:
-            faults.append(Fault(".".join(keys), message, position(file, keys)[1]))
-
-        if data is None:
-            fault([], "an empty file; say what it changes, for example 'defaults: [resnet18, _self_]'")
-        elif not isinstance(data, dict):
-            fault([], f"expected a mapping of keys to values, found {found(data)}")
-        else:
-            for keys, message in _refusals(data, ()):
-                fault(keys, message)
-            if name.startswith("model/"):
-                if "hydra" in data:
-                    fault(["hydra"], "Hydra's own settings do not belong to a model")
-                if _package(file) is not None:
-                    fault([], "a '# @package' line; what stands in this folder goes below its own key")
-            if "defaults" not in data and (
-                typo := difflib.get_close_matches("defaults", map(str, data), 1, 0.8)
-            ):
-                fault(typo, f"unknown key {typo[0]!r}; did you mean 'defaults'?")
-            defaults = data.get("defaults", [])
-            if not isinstance(defaults, list):
-                fault(["defaults"], f"expected a list, as [resnet18, _self_], found {found(defaults)}")
-            else:
-                for i, message in self._entries(defaults, name):
-                    fault(["defaults", str(i)], message)
-        if faults:
-            raise ConfigError(faults)
-
-    def _entries(self, defaults: Sequence[Any], name: str) -> Iterator[tuple[int, str]]:
-        """What is wrong with the entries of a defaults list."""
-        base = name.rpartition("/")[0]
-        self._parents[name] = []
-        overriding = False
-        for i, entry in enumerate(defaults):
-            if isinstance(entry, dict) and len(entry) == 1 and isinstance(next(iter(entry)), str):
-                (key, choice), *_ = entry.items()
-                *words, group = key.split() or [""]
-                overriding |= "override" in words
-                if overriding and "override" not in words:
-                    yield i, f"{key!r} stands after an 'override'; overrides come last"
-                group = group.partition("@")[0]
-                if base.partition("/")[0] == "model" and group.startswith("/"):
-                    yield (
-                        i,
-                        f"{key!r} is looked for below {base!r}; did you mean {key.replace('/model/', '')!r}?",
-                    )
-                    continue
-                group = group[1:] if group.startswith("/") else f"{base}/{group}" if base else group
-                yield from ((i, message) for message in self._choice(words, group, choice, base))
-            elif isinstance(entry, str):
-                if entry == "_self_":
-                    if defaults.index(entry) != i:
-                        yield i, "'_self_' a second time"
-                    continue
-                if overriding:
-                    yield i, f"{entry!r} stands after an 'override'; overrides come last"
-                plain = entry.partition("@")[0]
-                if base and plain.startswith("/"):
-                    name = plain.rpartition("/")[2]
-                    yield i, f"{entry!r} would go below a key of its own; did you mean {name!r}?"
-                    continue
-                parent = plain[1:] if plain.startswith("/") else f"{base}/{plain}" if base else plain
-                self._parents[name].append(parent)
-                if (circle := self._circle(parent, name)) is not None:
-                    yield i, f"a circle: {' -> '.join([name, *circle])}; a file cannot be its own parent"
-                elif not self.config_exists(parent) and "$" not in parent:
-                    yield i, self._no_parent(entry, parent, base)
-            else:
-                yield i, f"expected a name, or 'group: name', found {found(entry)}"
-
-    def _choice(self, words: Sequence[str], group: str, choice: Any, base: str) -> Iterator[str]:
-        if odd := [word for word in words if word not in ("override", "optional")]:
-            yield unknown("word", odd[0], ("override", "optional"))
-        elif not self.group_exists(group):
-            if "optional" not in words and not group.startswith("hydra"):
-                names = [f"{base}/{name}" if base else name for name in self.groups(base)]
-                yield unknown("config group", group, names)
-        elif choice is not None:
-            for name in choice if isinstance(choice, list) else [choice]:
-                if not isinstance(name, str):
-                    yield f"expected the name of a file of the group, found {found(name)}"
-                elif name not in self.options(group) and "$" not in name and "optional" not in words:
-                    yield self.missing(group, name)
-
-    def _no_parent(self, entry: str, parent: str, base: str) -> str:
-        if self.group_exists(parent):
-            return f"{entry!r} is a config group; choose one of it, as '{entry}: {self.options(parent)[0]}'"
-        group, _, name = parent.rpartition("/")
-        if self.config_exists(entry):
-            return f"{entry!r} is looked for below {base!r}; did you mean {name!r}?"
-        if nearest(entry, ["_self_"]):
-            return f"unknown name {entry!r}; did you mean '_self_'?"
-        return (
-            self.missing(group, name) if name else unknown("config", entry, [*self.options(base), "_self_"])
-        )
-
-    def _circle(self, start: str, end: str) -> list[str] | None:
-        """The way from one file through its parents to another, of the files read so far."""
-        if start == end:
-            return [end]
-        for parent in self._parents.get(start, ()):
-            if (way := self._circle(parent, end)) is not None:
-                return [start, *way]
-        return None
-
     def _explained(self, error: Exception, choices: Sequence[Override]) -> Fault:
         """One fault for what Hydra says of defaults lists that do not fit together."""
         text = " ".join(str(error).split())
@@ -348,7 +245,7 @@ class Library(IConfigRepository):
                     return position(file, ["defaults", str(i)])[1]
         named = re.search(r"[Ii]n '?([\w/]+)'?:", text)
         file = self.file(named[1]) if named else None  # type: ignore[assignment]
-        return shown(file) if file else ""
+        return f"{shown(file)}:1:1" if file else "command line"
 
 
 def _default(entry: Any) -> InputDefault:
@@ -366,39 +263,6 @@ def _default(entry: Any) -> InputDefault:
         optional="optional" in words,
         override="override" in words,
     )
-
-
-def _package(file: Path) -> str | None:
-    """What a `# @package NAME` line at a file's top says."""
-    header = re.match(r"(?:\s*#[^\n]*\n)*?\s*#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"))
-    return header[1] if header else None
-
-
-def _refusals(data: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Keys that would run code, and interpolations that cannot be read."""
-    if isinstance(data, Mapping):
-        for key, value in data.items():
-            if key == "_target_":
-                yield (*keys, key), "'_target_' is refused: nothing a config says runs code"
-            elif "." in key and keys[:1] != ("hydra",):
-                above, _, below = key.partition(".")
-                yield (*keys, key), f"a key with a dot; write it as '{above}: {{{below}: …}}'"
-            elif (*keys, key) != ("defaults",):
-                yield from _refusals(value, (*keys, str(key)))
-    elif isinstance(data, list):
-        for i, value in enumerate(data):
-            yield from _refusals(value, (*keys, str(i)))
-    elif isinstance(data, str) and "${" in data and (message := interpolation_fault(data)):
-        yield keys, message
-
-
-def interpolation_fault(text: str) -> str:
-    """What is wrong with the form of an interpolation such as `${model.depths}`; empty where nothing is."""
-    try:
-        OmegaConf.create([text])
-    except OmegaConfBaseException:
-        return f"{found(text)} cannot be read; an interpolation is '${{key}}', and '\\${{' is the plain text"
-    return ""
 
 
 def merged(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from hydra.errors import HydraException
 
 from resnet_factory import schema
 from resnet_factory.fault import ConfigError, Fault, found, suggest, unknown
-from resnet_factory.library import Library, interpolation_fault, merged
+from resnet_factory.inspection import interpolation_fault
+from resnet_factory.library import Library, merged
+from resnet_factory.misread import MAX_LENGTH, misread
 
-MAX_LENGTH = 4000
-"""Characters of one override; longer ones belong in a file."""
 MAX_JOBS = 10_000
 """Jobs of one multirun, each of which composes its own configuration."""
 
@@ -206,7 +206,7 @@ def _parsed(words: Sequence[str], library: Library, faults: list[Fault]) -> Iter
                 continue
             override = parser.parse_override(_quoted(word))
         except (HydraException, ValueError, RecursionError, AttributeError):
-            taken, message = _misread(word, rest, library)
+            taken, message = misread(word, rest, library.options("model"))
             del rest[:taken]
             faults.append(Fault("", message, where(word)))
             continue
@@ -230,65 +230,6 @@ def _unreadable(value: Any) -> Iterator[str]:
             yield from _unreadable(entry)
     elif isinstance(value, str) and "${" in value and (message := interpolation_fault(value)):
         yield message
-
-
-def _misread(word: str, after: Sequence[str], library: Library) -> tuple[int, str]:
-    """How many further words belong to one that cannot be read, and what is wrong with it."""
-    key, equals, value = word.partition("=")
-    if len(word) > MAX_LENGTH:
-        return 0, f"{len(word)} characters; the limit is {MAX_LENGTH}: put long lists in a YAML file"
-    # Brackets that the shell cut at their spaces: the pieces follow.
-    whole, taken = word, 0
-    while _unbalanced(whole).endswith("opens here") and taken < len(after) and "=" not in after[taken]:
-        whole, taken = f"{whole} {after[taken]}", taken + 1
-    if equals and taken and not _unbalanced(whole):
-        return taken, f"the shell has cut this at its spaces; put it in quotes: '{whole}'"
-    if not equals and after and after[0].startswith("="):
-        taken = 2 if after[0] == "=" and len(after) > 1 else 1
-        return taken, f"spaces around the '='; did you mean '{''.join((word, *after[:taken]))}'?"
-    return 0, next(message for message in _reasons(word, key, value, library) if message)
-
-
-def _reasons(word: str, key: str, value: str, library: Library) -> Iterator[str]:
-    """Why a word cannot be read; the first that is not empty is it."""
-    if "=" in word:
-        yield _unbalanced(value)
-        if index := re.fullmatch(r"([\w.]+)\[(\d+)\]", key):
-            yield f"an entry of a list is '{index[1]}.{index[2]}={value}'"
-        if value.startswith("="):
-            yield f"one '=' is enough: '{key}={value.lstrip('=')}'"
-        if inside := re.fullmatch(r"\((.*)\)", value):
-            yield f"a list stands in square brackets: '{key}=[{inside[1]}]'"
-        if re.search(r"[\[,]\s*\w+:", value):
-            yield "a mapping inside a list needs braces, as [{conv:{kernel:3,to:64}}]"
-    elif pair := re.fullmatch(r"([\w./]+):\s*(\S+)", word):
-        yield f"expected key=value; did you mean '{pair[1]}={pair[2]}'?"
-    elif word in library.options("model"):
-        yield f"expected key=value; did you mean 'model={word}'?"
-    yield "cannot be read; expected key=value, as 'model=resnet18' or 'model.depths=[2,2,2,2]'"
-
-
-def _unbalanced(text: str) -> str:
-    """What is wrong with the brackets and quotes of `text`, if anything."""
-    pairs = {"[": "]", "{": "}", "(": ")"}
-    waiting: list[str] = []
-    quote = ""
-    for character in text:
-        if quote or character in "'\"":
-            quote = "" if character == quote else quote or character
-        elif character in pairs:
-            waiting.append(pairs[character])
-        elif character in pairs.values() and waiting[-1:] != [character]:
-            return f"no bracket opens what {character!r} closes"
-        elif character in pairs.values():
-            waiting.pop()
-    if quote:
-        return f"no second {quote} closes the first; a shell takes quotes for itself"
-    return (
-        f"in quotes a shell leaves brackets alone; no {waiting[-1]!r} closes what opens here"
-        if waiting
-        else ""
-    )
 
 
 def _several(override: Override) -> str:

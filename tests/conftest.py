@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import Phase, settings
 from references import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +31,15 @@ def _declare_torchvision_operators() -> torch.library.Library:
 
 _LIBRARY = _declare_torchvision_operators()
 """Kept alive: the schemas go with the object."""
+
+
+# One budget for every run, the same examples each time; `--hypothesis-profile=long` searches on.
+_PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+settings.register_profile(
+    "every_run", max_examples=60, derandomize=True, deadline=None, database=None, phases=_PHASES
+)
+settings.register_profile("long", max_examples=3000, deadline=None, phases=_PHASES)
+settings.load_profile("every_run")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

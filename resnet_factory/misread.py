@@ -1,0 +1,68 @@
+"""Why a word of the command line cannot be read as an override, and what was probably meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+MAX_LENGTH = 4000
+"""Characters of one override; longer ones belong in a file."""
+
+
+def misread(word: str, after: Sequence[str], models: Sequence[str]) -> tuple[int, str]:
+    """How many further words belong to one that cannot be read, and what is wrong with it."""
+    key, equals, value = word.partition("=")
+    if len(word) > MAX_LENGTH:
+        return 0, f"{len(word)} characters; the limit is {MAX_LENGTH}: put long lists in a YAML file"
+    # Brackets that the shell cut at their spaces: the pieces follow.
+    whole, taken = word, 0
+    while _unbalanced(whole).endswith("opens here") and taken < len(after) and "=" not in after[taken]:
+        whole, taken = f"{whole} {after[taken]}", taken + 1
+    if equals and taken and not _unbalanced(whole):
+        return taken, f"the shell has cut this at its spaces; put it in quotes: '{whole}'"
+    if not equals and after and after[0].startswith("="):
+        taken = 2 if after[0] == "=" and len(after) > 1 else 1
+        return taken, f"spaces around the '='; did you mean '{''.join((word, *after[:taken]))}'?"
+    return 0, next(message for message in _reasons(word, key, value, models) if message)
+
+
+def _reasons(word: str, key: str, value: str, models: Sequence[str]) -> Iterator[str]:
+    """Why a word cannot be read; the first that is not empty is it."""
+    if "=" in word:
+        yield _unbalanced(value)
+        if index := re.fullmatch(r"([\w.]+)\[(\d+)\]", key):
+            yield f"an entry of a list is '{index[1]}.{index[2]}={value}'"
+        if value.startswith("="):
+            yield f"one '=' is enough: '{key}={value.lstrip('=')}'"
+        if inside := re.fullmatch(r"\((.*)\)", value):
+            yield f"a list stands in square brackets: '{key}=[{inside[1]}]'"
+        if re.search(r"[\[,]\s*\w+:", value):
+            yield "a mapping inside a list needs braces, as [{conv:{kernel:3,to:64}}]"
+    elif pair := re.fullmatch(r"([\w./]+):\s*(\S+)", word):
+        yield f"expected key=value; did you mean '{pair[1]}={pair[2]}'?"
+    elif word in models:
+        yield f"expected key=value; did you mean 'model={word}'?"
+    yield "cannot be read; expected key=value, as 'model=resnet18' or 'model.depths=[2,2,2,2]'"
+
+
+def _unbalanced(text: str) -> str:
+    """What is wrong with the brackets and quotes of `text`, if anything."""
+    pairs = {"[": "]", "{": "}", "(": ")"}
+    waiting: list[str] = []
+    quote = ""
+    for character in text:
+        if quote or character in "'\"":
+            quote = "" if character == quote else quote or character
+        elif character in pairs:
+            waiting.append(pairs[character])
+        elif character in pairs.values() and waiting[-1:] != [character]:
+            return f"no bracket opens what {character!r} closes"
+        elif character in pairs.values():
+            waiting.pop()
+    if quote:
+        return f"no second {quote} closes the first; a shell takes quotes for itself"
+    return (
+        f"in quotes a shell leaves brackets alone; no {waiting[-1]!r} closes what opens here"
+        if waiting
+        else ""
+    )

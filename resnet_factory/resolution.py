@@ -1,0 +1,70 @@
+"""Interpolations resolved one by one, so that each one that has no value is seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from resnet_factory.fault import ConfigError, Fault, found, suggest
+
+MAX_VALUES = 100_000
+MAX_DEPTH = 100
+"""Limits of one configuration, its interpolations followed: no chain of them can outgrow memory."""
+
+
+class Resolver:
+    """Makes plain data of OmegaConf's and collects what has no value.
+
+    `left` names a resolver whose interpolations are left as they are, for somebody else to fill in;
+    `known` are the keys to suggest.
+    """
+
+    def __init__(self, left: str = "", known: Sequence[str] = ()) -> None:
+        self.left = left
+        self.known = known
+        self.faults: list[Fault] = []
+        self.waiting: list[str] = []
+        """Keys whose value somebody else fills in later."""
+        self.values = 0
+
+    def plain(self, node: Any, path: str) -> Any:
+        """The plain data of a node that stands at `path`.
+
+        Raises:
+            ConfigError: interpolations make it larger than any configuration.
+        """
+        self.values += 1
+        if self.values > MAX_VALUES or path.count(".") > MAX_DEPTH:
+            message = f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, interpolations followed"
+            raise ConfigError([Fault(".".join(path.split(".")[:4]), message)])
+        if isinstance(node, DictConfig):
+            return {key: self._child(node, key, path) for key in node}
+        if isinstance(node, ListConfig):
+            return [self._child(node, i, path) for i in range(len(node))]
+        return node
+
+    def _child(self, node: DictConfig | ListConfig, key: Any, path: str) -> Any:
+        where = f"{path}.{key}" if path else str(key)
+        try:
+            return self.plain(node[key], where)
+        except MissingMandatoryValue:
+            self.faults.append(Fault(where, "'???' stands for a value to be given here; give one"))
+        except (OmegaConfBaseException, RecursionError) as error:
+            raw = node._get_node(key)._value()  # type: ignore[union-attr]
+            if self.left and f"${{{self.left}" in str(raw):
+                self.waiting.append(where)
+                return raw
+            self.faults.append(Fault(where, self._explained(error, raw)))
+        return None
+
+    def _explained(self, error: Exception, raw: Any) -> str:
+        if isinstance(error, RecursionError):
+            return f"{found(raw)} refers to itself"
+        reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).splitlines()[0])
+        if missing := re.fullmatch(r"Interpolation key '(.+)' not found", reason):
+            return f"{found(raw)}: there is no key {missing[1]!r}{suggest(missing[1], self.known)}"
+        return f"{found(raw)} has no value: {reason.strip(chr(34))}"
