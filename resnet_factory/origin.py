@@ -78,9 +78,11 @@ class Origin:
         """The top-level keys that the command's own files declare."""
         keys = {"model"}
         for package, file in self.base.files:
-            if package and file.is_relative_to(conf_dir()):
-                keys.add(package.split(".")[0])
-            elif not package and file.is_relative_to(conf_dir()):
+            if not file.is_relative_to(conf_dir()):
+                continue
+            if package:  # a group brings the key of its own name, not one it was moved to
+                keys |= {package.split(".")[0]} & {file.relative_to(conf_dir()).parts[0]}
+            else:
                 keys |= set(load(file) or {}) - {"defaults", "hydra"}
         return sorted(keys)
 

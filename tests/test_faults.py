@@ -199,13 +199,12 @@ def test_every_line_has_a_place() -> None:
 def test_a_job_that_fails_leaves_the_others(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = cli.main(["describe", "-m", "model=resnet18,resnet34", "model.groups=1,3"])
     out, err = capsys.readouterr()
-    assert code == 2
+    assert code == 1
     assert [line.split()[0] for line in out.splitlines() if " id " in line] == ["resnet18", "resnet34"]
     said = "command line 'model.groups=3': model.groups: 64 arriving channels are not divisible by 3 groups"
     lines = err.splitlines()
-    assert lines[0] == "in the job 'model=resnet18 model.groups=3':"
-    assert lines[2] == "in the job 'model=resnet34 model.groups=3':"
-    assert all(line.startswith(said) for line in (lines[1], lines[3]))
+    assert len(lines) == 2
+    assert all(line.startswith(said) for line in lines)
 
 
 def test_another_application_reads_with_the_same_faults() -> None:
