@@ -179,6 +179,11 @@ class Plan:
         # Hashes of text differ from process to process: a pickled plan must not carry one along.
         return {key: value for key, value in self.__dict__.items() if key != "_hash"}
 
+    def _repr_html_(self) -> str:
+        from resnet_factory.notebook import html_of_plan
+
+        return html_of_plan(self)
+
     def __str__(self) -> str:
         head = f"{self.name or 'plan'} {self.id}: {self.in_channels} channels in"
         return "\n".join([head, *text_of(self.root)])
