@@ -35,10 +35,6 @@ class Tally(NamedTuple):
         """Both together."""
         return Tally(self.params + other.params, self.macs + other.macs, self.activations + other.activations)
 
-    def times(self, count: int) -> Tally:
-        """The same `count` times over."""
-        return Tally(self.params * count, self.macs * count, self.activations * count)
-
 
 NOTHING = Tally(0, 0, 0)
 
@@ -233,15 +229,16 @@ def _cost(plan: Plan, image: tuple[int, int, int]) -> Cost:
     channels, form = out_channels(plan.stem, plan.in_channels), form_after(plan.stem, MAP)
     total, rows = stem, [Row("stem", "", 1, shape(channels, size, form), stem)]
     for stage in plan.stages:
-        tally, size = meter.measure(stage.transition, size)
+        params, macs, activations, size = meter.node(stage.transition, size)
         for block, count in stage.runs:
-            once, after = meter.measure(block.node, size)
-            if after == size:
-                tally = tally.plus(once.times(count))
+            p, m, a, after = meter.node(block.node, size)
+            if after is size or after == size:
+                params, macs, activations = params + p * count, macs + m * count, activations + a * count
                 continue
             for _ in range(count):
-                once, size = meter.measure(block.node, size)
-                tally = tally.plus(once)
+                p, m, a, size = meter.node(block.node, size)
+                params, macs, activations = params + p, macs + m, activations + a
+        tally = Tally(params, macs, activations)
         total = total.plus(tally)
         channels = stage.out_channels
         kinds = dict.fromkeys(block.kind for block in stage.blocks)

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from itertools import groupby
 from typing import Literal, NamedTuple
 
 from resnet_factory.layers import VOCABULARY, Layer
@@ -97,7 +96,13 @@ class Stage:
     @property
     def runs(self) -> tuple[tuple[Block, int], ...]:
         """The blocks, and how often each is repeated in a row."""
-        return tuple((run[0], len(run)) for _, group in groupby(self.blocks, key=id) if (run := tuple(group)))
+        runs: list[tuple[Block, int]] = []
+        for block in self.blocks:
+            if runs and runs[-1][0] is block:
+                runs[-1] = block, runs[-1][1] + 1
+            else:
+                runs.append((block, 1))
+        return tuple(runs)
 
     @property
     def out_channels(self) -> int:
