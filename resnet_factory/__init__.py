@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from resnet_factory.costing import Cost, cost
     from resnet_factory.difference import Difference, diff
     from resnet_factory.drawing import draw
+    from resnet_factory.explanation import Explanation, explain
     from resnet_factory.fault import ConfigError, Fault
     from resnet_factory.nodes import Plan
     from resnet_factory.planner import plan
@@ -30,6 +31,8 @@ _HOME = {
     "Difference": "difference",
     "draw": "drawing",
     "export": "weights",
+    "explain": "explanation",
+    "Explanation": "explanation",
     "Fault": "fault",
     "load": "weights",
     "load_weights": "weights",
@@ -44,9 +47,9 @@ _HOME = {
 """Public name -> the file it lives in, imported when the name is first used."""
 
 __all__ = [
-    "Backbone", "ConfigError", "Cost", "Difference", "Fault", "ModelConfig", "Network", "Plan", "Report",
-    "build", "compose", "conf_dir", "cost", "create_model", "diff", "draw", "export", "load", "load_weights",
-    "plan", "read", "save",
+    "Backbone", "ConfigError", "Cost", "Difference", "Explanation", "Fault", "ModelConfig", "Network", "Plan",
+    "Report", "build", "compose", "conf_dir", "cost", "create_model", "diff", "draw", "explain", "export",
+    "load", "load_weights", "plan", "read", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

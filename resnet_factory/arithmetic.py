@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from resnet_factory.fault import found, unknown
@@ -152,7 +153,7 @@ def _compile(node: ast.expr, names: set[str]) -> Compute:
         case ast.Name(id=name):
             plain = name.removeprefix("_kw_")
             names.add(plain)
-            return lambda scope: scope[plain]
+            return itemgetter(plain)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
             operate, a, b = _BINARY[type(op)], _compile(left, names), _compile(right, names)
             return lambda scope: operate(a(scope), b(scope))

@@ -41,9 +41,10 @@ VERBS = {
     "build": Verb(
         "verbs:build", "compose, plan and build a network, check it and summarise it (the default)"
     ),
-    "describe": Verb("verbs:describe", "the same summary from the plan alone, without torch"),
+    "describe": Verb("verbs:describe", "what a network costs: by stage, block or layer, as text or data"),
     "diff": Verb("views:diff", "what differs between two networks: diff model=A with=B", verbatim=("with",)),
     "draw": Verb("views:draw", "a picture as SVG or Mermaid: draw [file=NAME.svg]"),
+    "explain": Verb("verbs:explain", "the arithmetic of a network spelled out, and what to mind about it"),
     "export": Verb("verbs:export", "write weights under timm's, torchvision's or pycls's names"),
     "list": Verb("verbs:list_models", "the named models: list [PATTERN]", composes=False),
     "sweep": Verb(
@@ -56,6 +57,8 @@ EXAMPLES = """\
   resnet-factory model=resnet50
   resnet-factory model=resnet50 'model.depths=[3,4,23,3]'
   resnet-factory describe model=resnet50 model/stem=deep model/shortcut=avg_down
+  resnet-factory describe model=resnet50 depth=layer sort=-params format=csv
+  resnet-factory explain model=resnet18
   resnet-factory model=mine --config-dir my_conf       # my_conf/model/mine.yaml
   resnet-factory -m model=resnet18,resnet34,resnet50"""
 

@@ -7,18 +7,20 @@ layers output (Radosavovic et al. 2020, section 3.3).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resnet_factory.fault import ConfigError, Fault
 from resnet_factory.layers import FLAT, MAP, Layer
+from resnet_factory.memory import Memory, memory
 from resnet_factory.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select, describe, join
+from resnet_factory.receptive_field import Sight, sight
 
-CONVENTION = (
-    "MACs: one per multiply-add of convolution and linear layers; norm, activation and pooling 0. "
-    "Activations: elements output by convolution and linear layers. One image."
-)
+if TYPE_CHECKING:
+    import pandas
+
 Size = tuple[int, int]
 
 
@@ -32,10 +34,6 @@ class Tally(NamedTuple):
     def plus(self, other: Tally) -> Tally:
         """Both together."""
         return Tally(self.params + other.params, self.macs + other.macs, self.activations + other.activations)
-
-    def times(self, count: int) -> Tally:
-        """The same `count` times over."""
-        return Tally(self.params * count, self.macs * count, self.activations * count)
 
 
 NOTHING = Tally(0, 0, 0)
@@ -53,9 +51,13 @@ class Row(NamedTuple):
     tally: Tally
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cost:
-    """The cost of one plan at one image size. Totals are sums of the rows at any level."""
+    """The cost of one plan at one image size. Totals are sums of the rows at any level.
+
+    Parameters, multiply-adds, activations and shapes are there at once; receptive fields and memory are
+    worked out when first asked for.
+    """
 
     plan: Plan
     image: tuple[int, int, int]
@@ -81,6 +83,107 @@ class Cost:
         return self.total.activations
 
     @property
+    def last_map(self) -> tuple[int, ...]:
+        """What leaves the last stage, (channels, height, width)."""
+        return self.sections[-2].shape
+
+    @cached_property
+    def sight(self) -> Sight:
+        """The receptive fields of the convolution path, at every depth."""
+        return sight(self.plan)
+
+    @property
+    def receptive_field(self) -> int:
+        """Pixels along one axis that a position of the last map sees."""
+        return self.sight.last.size
+
+    @property
+    def stride(self) -> int:
+        """Pixels between what neighbouring positions of the last map see."""
+        return self.sight.last.stride
+
+    @property
+    def padding(self) -> int:
+        """Pixels that the first position of the last map sees before the image begins."""
+        return self.sight.last.before
+
+    def memory(self, batch: int = 1, dtype: str = "float32") -> Memory:
+        """The bytes needed for `batch` images; `memory.py` says what is alive when.
+
+        Raises:
+            ConfigError: an unknown dtype, or no image.
+        """
+        known = self._memories.get((batch, dtype))
+        if known is None:
+            known = self._memories[batch, dtype] = memory(self.plan, self.image, batch, dtype)
+        return known
+
+    @cached_property
+    def _memories(self) -> dict[tuple[int, str], Memory]:
+        return {}
+
+    def rows(self, depth: str = "stage") -> tuple[Row, ...]:
+        """The rows at one depth: network, stage, block or layer."""
+        if depth == "network":
+            blocks = sum(len(stage.blocks) for stage in self.plan.stages)
+            kinds = dict.fromkeys(block.kind for stage in self.plan.stages for block in stage.blocks)
+            return (Row(self.plan.name, "+".join(kinds), blocks, self.shape, self.total),)
+        return {"stage": self.sections, "block": self.blocks, "layer": self.layers}[depth]
+
+    def to_dict(
+        self,
+        depth: str = "stage",
+        columns: Sequence[str] = (),
+        *,
+        sort: str | None = None,
+        batch: int = 1,
+        dtype: str = "float32",
+    ) -> dict[str, list[Any]]:
+        """Column name -> values, one per row at `depth`: `pandas.DataFrame(cost.to_dict("layer"))`.
+
+        `columns` are those of `columns.COLUMNS`, all of them where none are named; `sort` is one of them,
+        falling where written with a minus.
+
+        Raises:
+            ConfigError: an unknown depth, column or dtype.
+        """
+        from resnet_factory.columns import COLUMNS, Selection, entries, values
+
+        chosen = Selection(depth, tuple(columns) or tuple(COLUMNS), sort, batch, dtype)
+        return values(entries(self, chosen), chosen.columns)
+
+    def to_frame(
+        self,
+        depth: str = "stage",
+        columns: Sequence[str] = (),
+        *,
+        sort: str | None = None,
+        batch: int = 1,
+        dtype: str = "float32",
+    ) -> pandas.DataFrame:
+        """What `to_dict` gives, as a pandas frame.
+
+        Raises:
+            ImportError: pandas is not installed; nothing else here needs it.
+            ConfigError: an unknown depth, column or dtype.
+        """
+        import pandas
+
+        return pandas.DataFrame(self.to_dict(depth, columns, sort=sort, batch=batch, dtype=dtype))
+
+    def __repr__(self) -> str:
+        image = "x".join(map(str, self.image))
+        return (
+            f"<Cost of {self.plan.name or 'unnamed'} {self.plan.id} at {image}: {self.params:,} parameters, "
+            f"{self.macs:,} MACs, {self.activations:,} activations>"
+        )
+
+    def _repr_html_(self) -> str:
+        from resnet_factory.notebook import html_of_cost
+
+        return html_of_cost(self)
+
+    @property
     def layers(self) -> tuple[Row, ...]:
         """One row per layer, in state-dict order."""
         return tuple(_layer_rows(self.plan.root, self.image[1:], "", MAP, _Meter()))
@@ -89,14 +192,14 @@ class Cost:
     def blocks(self) -> tuple[Row, ...]:
         """One row per block, stem and head included."""
         meter, rows = _Meter(), [self.sections[0]]
-        _, size, form = meter.chain(self.plan.stem, self.image[1:], MAP)
+        _, size = meter.measure(self.plan.stem, self.image[1:])
         for stage in self.plan.stages:
             if stage.transition.children:
-                tally, size, form = meter.measure(stage.transition, size, form)
-                channels = stage.blocks[0].in_channels
-                rows.append(Row(f"{stage.name}.transition", "", 1, (channels, *size), tally))
+                tally, size = meter.measure(stage.transition, size)
+                shape_out = shape(stage.blocks[0].in_channels, size, MAP)
+                rows.append(Row(f"{stage.name}.transition", "", 1, shape_out, tally))
             for i, block in enumerate(stage.blocks):
-                tally, size, form = meter.measure(block.node, size, form)
+                tally, size = meter.measure(block.node, size)
                 rows.append(Row(f"{stage.name}.{i}", block.kind, 1, (block.out_channels, *size), tally))
         return (*rows, self.sections[-1])
 
@@ -122,35 +225,28 @@ def cost(plan: Plan, image: tuple[int, int, int] | None = None) -> Cost:
 
 def _cost(plan: Plan, image: tuple[int, int, int]) -> Cost:
     meter = _Meter()
-    size, form, channels = image[1:], MAP, plan.in_channels
-    rows: list[Row] = []
-    total = NOTHING
-
-    def add(name: str, kind: str, depth: int, tally: Tally) -> None:
-        nonlocal total
-        total = total.plus(tally)
-        rows.append(Row(name, kind, depth, (channels,) if form == FLAT else (channels, *size), tally))
-
-    tally, size, form = meter.measure(plan.stem, size, form)
-    channels = out_channels(plan.stem, channels)
-    add("stem", "", 1, tally)
+    stem, size = meter.measure(plan.stem, image[1:])
+    channels, form = out_channels(plan.stem, plan.in_channels), form_after(plan.stem, MAP)
+    total, rows = stem, [Row("stem", "", 1, shape(channels, size, form), stem)]
     for stage in plan.stages:
-        whole, size, form = meter.measure(stage.transition, size, form)
+        params, macs, activations, size = meter.node(stage.transition, size)
         for block, count in stage.runs:
-            tally, after, form = meter.measure(block.node, size, form)
-            if after == size:
-                whole = whole.plus(tally.times(count))
+            p, m, a, after = meter.node(block.node, size)
+            if after is size or after == size:
+                params, macs, activations = params + p * count, macs + m * count, activations + a * count
                 continue
             for _ in range(count):
-                tally, size, form = meter.measure(block.node, size, form)
-                whole = whole.plus(tally)
+                p, m, a, size = meter.node(block.node, size)
+                params, macs, activations = params + p, macs + m, activations + a
+        tally = Tally(params, macs, activations)
+        total = total.plus(tally)
         channels = stage.out_channels
         kinds = dict.fromkeys(block.kind for block in stage.blocks)
-        add(stage.name, "+".join(kinds), len(stage.blocks), whole)
-    tally, size, form = meter.measure(plan.head, size, form)
-    channels = out_channels(plan.head, channels)
-    add("head", "", 1, tally)
-    return Cost(plan, image, total, rows[-1].shape, tuple(rows))
+        rows.append(Row(stage.name, "+".join(kinds), len(stage.blocks), shape(channels, size, form), tally))
+    head, size = meter.measure(plan.head, size)
+    channels, form = out_channels(plan.head, channels), form_after(plan.head, form)
+    rows.append(Row("head", "", 1, shape(channels, size, form), head))
+    return Cost(plan, image, total.plus(head), rows[-1].shape, tuple(rows))
 
 
 def _least_size(plan: Plan, above: int) -> int | None:
@@ -183,84 +279,127 @@ def out_channels(node: Node, channels: int) -> int:
             return sum(out_channels(branch, share) for branch in branches)
 
 
+def form_after(node: Node, form: str) -> str:
+    """What leaves `node`, a map or a flat vector, when `form` arrives."""
+    match node:
+        case Layer():
+            return node.gives or form
+        case Chain(children=children):
+            for _, child in children:
+                form = form_after(child, form)
+            return form
+        case Residual(body=body):
+            return form_after(body, form)
+        case Gate() | Select():
+            return form
+        case Branches(branches=branches):
+            return form_after(branches[0], form)
+
+
+def shape(channels: int, size: Size, form: str) -> tuple[int, ...]:
+    """(C,) of a flat vector, (C, H, W) of anything else."""
+    return (channels,) if form == FLAT else (channels, *size)
+
+
 class _TooSmall(Exception):  # noqa: N818 - becomes a Fault
     pass
+
+
+Measured = tuple[int, int, int, Size]
+"""Parameters, multiply-adds and activations of a node, and the size of the map that leaves it."""
 
 
 class _Meter:
     """Measures nodes; a node met again at the same size is not measured again."""
 
     def __init__(self) -> None:
-        self.seen: dict[tuple[int, Size, str], tuple[Tally, Size, str]] = {}
+        self.seen: dict[Size, dict[int, Measured]] = {}
 
-    def measure(self, node: Node, size: Size, form: str) -> tuple[Tally, Size, str]:
-        """The cost of `node` on a map of `size`, the size that leaves, and its form."""
-        key = (id(node), size, form)
-        if (known := self.seen.get(key)) is not None:
-            return known
-        match node:
-            case Layer():
-                result = self.layer(node, size, form)
-            case Chain():
-                result = self.chain(node, size, form)
-            case Residual(body=body, shortcut=shortcut):
-                tally, after, form_after = self.chain(body, size, form)
-                other, beside, _ = self.chain(shortcut, size, form)
-                if after != beside:
-                    raise _TooSmall(
-                        f"the body gives a map of {after[0]}x{after[1]}, "
-                        f"the shortcut one of {beside[0]}x{beside[1]}"
-                    )
-                result = tally.plus(other), after, form_after
-            case Gate(gate=gate):
-                result = self.chain(gate, size, form)[0], size, form
-            case Select(gate=gate):
-                result = self.chain(gate, size, form)[0], size, form
-            case Branches(branches=branches):
-                results = [self.chain(branch, size, form) for branch in branches]
-                sizes = [after for _, after, _ in results]
-                if any(after != sizes[0] for after in sizes):
-                    raise _TooSmall(f"the branches give maps of different sizes: {sorted(set(sizes))}")
-                total = NOTHING
-                for tally, _, _ in results:
-                    total = total.plus(tally)
-                result = total, *results[0][1:]
-        self.seen[key] = result
-        return result
+    def measure(self, node: Node, size: Size) -> tuple[Tally, Size]:
+        """The cost of `node` on a map of `size`, and the size that leaves."""
+        params, macs, activations, size = self.node(node, size)
+        return Tally(params, macs, activations), size
 
-    def layer(self, layer: Layer, size: Size, form: str) -> tuple[Tally, Size, str]:
+    def node(self, node: Node, size: Size) -> Measured:
+        seen = self.seen.setdefault(size, {})
+        if (known := seen.get(id(node))) is None:
+            if isinstance(node, Layer):
+                known = self.layer(node, size)
+            elif isinstance(node, Chain):
+                known = self.chain(node, size)
+            elif isinstance(node, Residual):
+                known = self.residual(node, size)
+            elif isinstance(node, Branches):
+                known = self.branches(node, size)
+            else:
+                known = (*self.chain(node.gate, size)[:3], size)
+            seen[id(node)] = known
+        return known
+
+    def layer(self, layer: Layer, size: Size) -> Measured:
         height, width = size
-        out = layer.size(height), layer.size(width)
-        if out[0] < 1 or out[1] < 1:
+        tall = layer.size(height)
+        wide = tall if width is height else layer.size(width)
+        if tall < 1 or wide < 1:
             raise _TooSmall(f"nothing is left of a {height}x{width} map after {describe(layer)!r}")
-        if layer.counted:
-            area = out[0] * out[1]
-            tally = Tally(layer.params(), layer.macs(area), layer.out_channels * area)
-        else:
-            tally = Tally(layer.params(), 0, 0)
-        return tally, out, layer.gives or form
+        # Identity, not equality: sizes may be those of many architectures at once.
+        after = size if tall is height and wide is width else (tall, wide)
+        if not layer.counted:
+            return layer.params(), 0, 0, after
+        area = tall * wide
+        return layer.params(), layer.macs(area), layer.out_channels * area, after
 
-    def chain(self, node: Chain, size: Size, form: str) -> tuple[Tally, Size, str]:
+    def chain(self, chain: Chain, size: Size) -> Measured:
         params = macs = activations = 0
-        for _, child in node.children:
-            tally, size, form = self.measure(child, size, form)
-            params += tally.params
-            macs += tally.macs
-            activations += tally.activations
-        return Tally(params, macs, activations), size, form
+        seen = self.seen.setdefault(size, {})
+        for _, child in chain.children:
+            known = seen.get(id(child))
+            if known is None:
+                if isinstance(child, Layer):  # what nearly all are: spared the longer way
+                    known = seen[id(child)] = self.layer(child, size)
+                else:
+                    known = self.node(child, size)
+            p, m, a, after = known
+            params += p
+            macs += m
+            activations += a
+            if after is not size:
+                size = after
+                seen = self.seen.setdefault(size, {})
+        return params, macs, activations, size
+
+    def residual(self, residual: Residual, size: Size) -> Measured:
+        params, macs, activations, after = self.chain(residual.body, size)
+        if not residual.shortcut.children:
+            beside = size
+        else:
+            p, m, a, beside = self.chain(residual.shortcut, size)
+            params, macs, activations = params + p, macs + m, activations + a
+        if after != beside:
+            (tall, wide), (other, across) = after, beside
+            raise _TooSmall(f"the body gives a map of {tall}x{wide}, the shortcut one of {other}x{across}")
+        return params, macs, activations, after
+
+    def branches(self, node: Branches, size: Size) -> Measured:
+        measured = [self.chain(branch, size) for branch in node.branches]
+        params, macs, activations, after = measured[0]
+        for p, m, a, other in measured[1:]:
+            params, macs, activations = params + p, macs + m, activations + a
+            if other != after:
+                raise _TooSmall(f"the branches give maps of different sizes: {after} and {other}")
+        return params, macs, activations, after
 
 
 def _layer_rows(node: Node, size: Size, prefix: str, form: str, meter: _Meter) -> Iterator[Row]:
     match node:
         case Layer():
-            tally, after, left = meter.measure(node, size, form)
-            channels = node.out_channels
-            shape = (channels,) if left == FLAT else (channels, *after)
-            yield Row(prefix, describe(node), 1, shape, tally)
+            tally, after = meter.measure(node, size)
+            yield Row(prefix, describe(node), 1, shape(node.out_channels, after, node.gives or form), tally)
         case Chain(children=children):
             for name, child in children:
                 yield from _layer_rows(child, size, join(prefix, name), form, meter)
-                _, size, form = meter.measure(child, size, form)
+                _, size = meter.measure(child, size)
+                form = form_after(child, form)
         case Residual(body=body, shortcut=shortcut):
             yield from _layer_rows(body, size, prefix, form, meter)
             yield from _layer_rows(shortcut, size, prefix, form, meter)

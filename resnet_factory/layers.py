@@ -20,6 +20,9 @@ Fault = tuple[str, str]
 MAP, POINT, FLAT = "map", "point", "flat"
 """What flows between layers: (C, H, W) maps, (C, 1, 1) points, (C,) vectors."""
 
+INPUT, OUTPUT, NEITHER = "input", "output", "neither"
+"""What of a layer its backward pass needs again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -59,8 +62,38 @@ class Layer:
         """Trainable parameters."""
         return 0
 
+    def biases(self) -> int:
+        """Those of its parameters that are added to the output of a convolution or linear layer."""
+        return 0
+
     def macs(self, area: int) -> int:
         """Multiply-adds for an output of `area` positions."""
+        return 0
+
+    @property
+    def reach(self) -> tuple[int, int] | None:
+        """Positions that output i sees before and after position `step * i` of its input; None: all."""
+        return 0, 0
+
+    @property
+    def saves(self) -> str:
+        """What the backward pass needs again: INPUT, OUTPUT or NEITHER (torch's derivatives.yaml)."""
+        return INPUT
+
+    def view(self, training: bool) -> bool:
+        """Whether what leaves is what arrived, with no memory of its own."""
+        return False
+
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        """Bytes made beside the output of a map of this size; kept while training."""
+        return 0
+
+    def workspace(self) -> int:
+        """Elements made beside the output however many images there are; kept while training."""
+        return 0
+
+    def buffers(self, itemsize: int) -> int:
+        """Bytes of saved state that is not trained."""
         return 0
 
     def valid(self) -> bool:
@@ -116,8 +149,15 @@ class Conv(Layer):
     def size(self, side: int) -> int:
         return window(side, self.kernel, self.stride, self.padding, self.dilation)
 
+    @property
+    def reach(self) -> tuple[int, int] | None:
+        return self.padding, self.dilation * (self.kernel - 1) - self.padding
+
     def params(self) -> int:
         return self.kernel * self.kernel * self.channels // self.groups * self.to + self.bias * self.to
+
+    def biases(self) -> int:
+        return self.bias * self.to
 
     def macs(self, area: int) -> int:
         return area * self.kernel * self.kernel * self.to * (self.channels // self.groups)
@@ -147,6 +187,9 @@ class StandardizedConv(Conv):
 
     eps: float = 1e-6
 
+    def workspace(self) -> int:
+        return self.macs(1)
+
 
 @dataclass(frozen=True, slots=True)
 class ScaledConv(Conv):
@@ -158,6 +201,9 @@ class ScaledConv(Conv):
 
     eps: float = 1e-5
     gamma: float = 1.0
+
+    def workspace(self) -> int:
+        return self.macs(1)
 
     def params(self) -> int:
         return self.kernel * self.kernel * self.channels // self.groups * self.to + (1 + self.bias) * self.to
@@ -211,6 +257,15 @@ class BlurPool(Layer):
         border = (self.stride + 1) // 2
         return window(side, 3, self.stride, border) * (side > border)
 
+    @property
+    def reach(self) -> tuple[int, int] | None:
+        border = (self.stride + 1) // 2
+        return border, 2 - border
+
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        both = 2 * ((self.stride + 1) // 2)
+        return self.channels * (height + both) * (width + both) * itemsize  # the map with its border
+
     def macs(self, area: int) -> int:
         return area * self.channels * 9
 
@@ -240,6 +295,9 @@ class Linear(Layer):
 
     def params(self) -> int:
         return self.channels * self.to + self.bias * self.to
+
+    def biases(self) -> int:
+        return self.bias * self.to
 
     def macs(self, area: int) -> int:
         return self.channels * self.to
@@ -280,6 +338,9 @@ class BatchNorm(Norm):
 
     momentum: float = 0.1
 
+    def buffers(self, itemsize: int) -> int:
+        return 2 * self.channels * itemsize + 8  # running mean and variance; batches seen, a 64-bit count
+
     def valid(self) -> bool:
         return (self.eps >= 0) & (self.momentum >= 0) & (self.momentum <= 1)
 
@@ -313,12 +374,22 @@ class GroupNorm(Norm):
 class LayerNorm(Norm):
     """Layer normalisation over the channels of each position (Ba et al. 2016; ConvNeXt's LayerNorm2d)."""
 
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        return self.channels * height * width * itemsize  # the input with its channels last
+
 
 @dataclass(frozen=True, slots=True)
 class EvoNorm(GroupNorm):
     """EvoNorm-S0 (Liu et al. 2020), norm and nonlinearity in one; `act: false` leaves a plain affine."""
 
     act: bool = True
+
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        return ((4 if training else 3) if self.act else 1) * self.channels * height * width * itemsize
 
     def params(self) -> int:
         return (2 + self.act) * self.channels
@@ -329,6 +400,9 @@ class FilterResponseNorm(Norm):
     """Filter response normalisation with its thresholded unit (Singh & Krishnan 2019)."""
 
     act: bool = True
+
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        return (2 if self.act else 1) * self.channels * height * width * itemsize
 
     def params(self) -> int:
         return (2 + self.act) * self.channels
@@ -350,6 +424,10 @@ class Activation(Layer):
 
     family: ClassVar[str] = "act"
     takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+
+    @property
+    def saves(self) -> str:
+        return OUTPUT if self.function in ("relu", "sigmoid", "tanh") else INPUT
 
 
 # Pooling and shape ------------------------------------------------------------------------------
@@ -375,6 +453,10 @@ class Pool(Layer):
     def step(self) -> int:
         return self.stride
 
+    @property
+    def reach(self) -> tuple[int, int] | None:
+        return self.padding, self.kernel - 1 - self.padding
+
     def size(self, side: int) -> int:
         if not self.ceil_mode:
             return window(side, self.kernel, self.stride, self.padding)
@@ -398,6 +480,10 @@ class MaxPool(Pool):
 
     family: ClassVar[str] = "maxpool"
 
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        # Which position each maximum came from, as 64-bit indices.
+        return 8 * self.channels * self.size(height) * self.size(width)
+
 
 @dataclass(frozen=True, slots=True)
 class AvgPool(Pool):
@@ -414,6 +500,17 @@ class AvgPool(Pool):
     def size(self, side: int) -> int:
         return Pool.size(self, side + self.extend)
 
+    @property
+    def saves(self) -> str:
+        return NEITHER if self.extend or self.view(True) else INPUT
+
+    def view(self, training: bool) -> bool:
+        return self.kernel == self.stride == 1
+
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        longer = (height + self.extend) * (width + self.extend)  # the map with its zeros
+        return self.channels * longer * itemsize * (self.extend > 0)
+
 
 @dataclass(frozen=True, slots=True)
 class GlobalPool(Layer):
@@ -426,6 +523,14 @@ class GlobalPool(Layer):
     def size(self, side: int) -> int:
         return side * 0 + 1
 
+    @property
+    def reach(self) -> tuple[int, int] | None:
+        return None
+
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
 
 @dataclass(frozen=True, slots=True)
 class Flatten(Layer):
@@ -435,6 +540,13 @@ class Flatten(Layer):
     numbered: ClassVar[bool] = False
     takes: ClassVar[tuple[str, ...]] = (POINT,)
     gives: ClassVar[str | None] = FLAT
+
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
+    def view(self, training: bool) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,6 +575,10 @@ class ZeroPad(Layer):
     def size(self, side: int) -> int:
         return (side - 1) // self.stride + 1
 
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
     def valid(self) -> bool:
         return (self.stride > 0) & (self.to >= self.channels)
 
@@ -484,6 +600,14 @@ class Border(Layer):
 
     def size(self, side: int) -> int:
         return side + 2 * self.width
+
+    @property
+    def reach(self) -> tuple[int, int] | None:
+        return self.width, -self.width
+
+    @property
+    def saves(self) -> str:
+        return NEITHER
 
     def valid(self) -> bool:
         return self.width >= 0
@@ -512,6 +636,10 @@ class Shift(Scale):
 
     family: ClassVar[str] = "shift"
 
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
 
 @dataclass(frozen=True, slots=True)
 class Multiply(Layer):
@@ -522,6 +650,10 @@ class Multiply(Layer):
     family: ClassVar[str] = "multiply"
     takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
 
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
 
 @dataclass(frozen=True, slots=True)
 class Identity(Layer):
@@ -530,6 +662,13 @@ class Identity(Layer):
     family: ClassVar[str] = "identity"
     numbered: ClassVar[bool] = False
     takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
+    def view(self, training: bool) -> bool:
+        return True
 
 
 # Regularisation ---------------------------------------------------------------------------------
@@ -544,6 +683,16 @@ class Dropout(Layer):
     family: ClassVar[str] = "dropout"
     numbered: ClassVar[bool] = False
     takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
+    def view(self, training: bool) -> bool:
+        return not training or self.rate == 0
+
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        return self.channels * height * width * itemsize  # the mask
 
     def valid(self) -> bool:
         return (self.rate >= 0) & (self.rate < 1)
@@ -566,6 +715,9 @@ class DropPath(Dropout):
     family: ClassVar[str] = "drop_path"
     takes: ClassVar[tuple[str, ...]] = (MAP,)
 
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        return itemsize  # one number per image
+
 
 @dataclass(frozen=True, slots=True)
 class DropBlock(Dropout):
@@ -579,6 +731,9 @@ class DropBlock(Dropout):
 
     family: ClassVar[str] = "drop_block"
     takes: ClassVar[tuple[str, ...]] = (MAP,)
+
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        return height * width * itemsize  # one mask for all channels
 
 
 VOCABULARY: dict[str, tuple[type[Layer], dict[str, Any]]] = {

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from itertools import groupby
 from typing import Literal, NamedTuple
 
 from resnet_factory.layers import VOCABULARY, Layer
@@ -97,7 +96,13 @@ class Stage:
     @property
     def runs(self) -> tuple[tuple[Block, int], ...]:
         """The blocks, and how often each is repeated in a row."""
-        return tuple((run[0], len(run)) for _, group in groupby(self.blocks, key=id) if (run := tuple(group)))
+        runs: list[tuple[Block, int]] = []
+        for block in self.blocks:
+            if runs and runs[-1][0] is block:
+                runs[-1] = block, runs[-1][1] + 1
+            else:
+                runs.append((block, 1))
+        return tuple(runs)
 
     @property
     def out_channels(self) -> int:
@@ -178,6 +183,11 @@ class Plan:
     def __getstate__(self) -> dict[str, object]:
         # Hashes of text differ from process to process: a pickled plan must not carry one along.
         return {key: value for key, value in self.__dict__.items() if key != "_hash"}
+
+    def _repr_html_(self) -> str:
+        from resnet_factory.notebook import html_of_plan
+
+        return html_of_plan(self)
 
     def __str__(self) -> str:
         head = f"{self.name or 'plan'} {self.id}: {self.in_channels} channels in"

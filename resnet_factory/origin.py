@@ -91,7 +91,9 @@ class Origin:
         elsewhere = [f"model.{key}"] if key in self.data.get("model", {}) else []
         elsewhere = [f"model/{key}"] if f"model/{key}" in self.base.choices else elsewhere
         message = unknown("key", key, self.keys)
-        return f"{message}; did you mean {elsewhere[0]!r}?" if elsewhere else message
+        if not elsewhere:
+            return message
+        return f"{message.partition('; did you mean')[0]}; did you mean {elsewhere[0]!r}?"
 
 
 def paths(data: Any, above: str = "") -> Iterator[str]:

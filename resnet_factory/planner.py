@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from resnet_factory import features
-from resnet_factory.arithmetic import Expression, ExpressionError
+from resnet_factory.arithmetic import LIMIT, Expression, ExpressionError
 from resnet_factory.fault import ConfigError, Fault, one_of
-from resnet_factory.layers import MAP, POINT, VOCABULARY, Layer
+from resnet_factory.layers import MAP, POINT, Layer
+from resnet_factory.lines import Line, Scope
 from resnet_factory.nodes import Block, Branches, Chain, Gate, Node, Plan, Residual, Select, Stage
-from resnet_factory.recipe import Item, PerStage, Recipe, Value, arguments_of
+from resnet_factory.recipe import Item, PerStage, Recipe, Value
 from resnet_factory.schema import MAX_CHANNELS, ModelConfig
 
-Scope = dict[str, Any]
-"""Names and their values; `@name` holds where that value was written, and as what."""
 Children = tuple[tuple[str, Node], ...]
 
 MAX_LAYERS = 2000
 """Layers of one stem, block or head, slots counted in full; real ones have fewer than a hundred."""
-POSITIONS = frozenset({"index", "block"})
-"""Names that differ from block to block; a stage that uses neither repeats one planned block."""
+FIELDS = {
+    "width": "widths",
+    "stride": "strides",
+    "dilation": "dilations",
+    "groups": "groups",
+    "base_width": "base_width",
+}
+"""A number of a stage -> the field of the model it comes from."""
 
 
 class Signal(NamedTuple):
@@ -47,13 +52,16 @@ class Namer:
 
     def name(self, family: str, numbered: bool) -> str:
         """The next free name of a family."""
+        counts, taken = self.counts, self.taken
         if self.indexed:
             family, numbered = "", True
+        count = counts.get(family, -1 if self.indexed else 0)
         while True:
-            count = self.counts[family] = self.counts.get(family, -1 if self.indexed else 0) + 1
+            count += 1
             name = f"{family}{count}" if numbered or count > 1 else family
-            if name not in self.taken:
-                self.taken.add(name)
+            if name not in taken:
+                counts[family] = count
+                taken.add(name)
                 return name
 
 
@@ -78,6 +86,8 @@ class _Planner:
         self.strides, self.dilations = config.strides, config.dilations
         self.root = config.stem.path.rpartition(".")[0]
         self.room = MAX_LAYERS
+        self.words = dict(config.shortcut.words)
+        self.fields = {f"@{name}": (f"{self.root}.{field}", None) for name, field in FIELDS.items()}
 
     def fault(self, path: str, message: str, scope: Scope | None = None, value: Any = None) -> None:
         """Note a fault: of a wrong number, how it came about; inside a block, which one."""
@@ -101,15 +111,7 @@ class _Planner:
 
     def network(self) -> Plan | None:
         config = self.config
-        scope: Scope = {
-            "in_channels": config.in_channels,
-            "num_classes": config.num_classes,
-            "zero_init_residual": config.zero_init_residual,
-            "stages": len(config.depths),
-            "always": 1,
-            "never": 0,
-            **{name: int(not slot.empty) for name, slot in config.slots.items()},
-        }
+        scope = config.everywhere
         names = Namer()
         try:
             stem, signal = self.section(config.stem, config.in_channels, scope, names)
@@ -179,22 +181,10 @@ class _Planner:
             "depth": depth,
             "stage": stage + 1,
             "blocks": sum(config.depths),
-            **{
-                f"@{name}": (f"{self.root}.{field}", None)
-                for name, field in (
-                    ("width", "widths"),
-                    ("stride", "strides"),
-                    ("dilation", "dilations"),
-                    ("groups", "groups"),
-                    ("base_width", "base_width"),
-                )
-            },
+            **self.fields,
         }
         stride = self.strides[stage]
-        entry = {**scope, **self.position(stage, 0), "in": channels, "stride": stride}
-        transition, signal = self.expand(
-            config.transition.items("layers"), Signal(channels), entry, Namer(indexed=True)
-        )
+        transition, signal = self.transition(stage, Signal(channels), scope)
         if stride % signal.step:
             self.fault(
                 f"{config.transition.path}.layers",
@@ -208,7 +198,7 @@ class _Planner:
             return self.block(recipe, {**scope, **self.position(stage, block), **here})
 
         bare = Stage(f"layer{stage + 1}", (), Chain(transition))
-        return self.repeat(bare, depth, channels, not self.positional(recipe), at)
+        return self.repeat(bare, depth, channels, config.repeats[stage], at)
 
     def repeat(
         self, stage: Stage, depth: int, channels: int, repeats: bool, at: Callable[[int, int], Block]
@@ -223,6 +213,14 @@ class _Planner:
             channels = blocks[-1].out_channels
         return replace(stage, blocks=tuple(blocks))
 
+    def transition(self, stage: int, signal: Signal, scope: Scope) -> tuple[Children, Signal]:
+        """The layers before a stage's first block."""
+        items = self.config.transition.items("layers")
+        if not items:
+            return (), signal
+        here = {"in": signal.channels, "stride": self.strides[stage]}
+        return self.expand(items, signal, {**scope, **self.position(stage, 0), **here}, Namer(indexed=True))
+
     def position(self, stage: int, block: int) -> Scope:
         """What differs from block to block of one stage."""
         dilations, depths = self.dilations, self.config.depths
@@ -236,11 +234,6 @@ class _Planner:
             "index": sum(depths[:stage]) + block,
             "previous_depth": depths[stage - 1] if stage else 0,
         }
-
-    def positional(self, recipe: Recipe) -> bool:
-        """Whether a block's layers depend on which block of the stage it is."""
-        used = (recipe, self.config.shortcut, *self.config.slots.values())
-        return any(POSITIONS & _names_in(part) for part in used)
 
     def block(self, recipe: Recipe, scope: Scope) -> Block:
         shortcut = self.config.shortcut
@@ -272,8 +265,7 @@ class _Planner:
                 scope,
             )
             raise _Broken
-        words = dict(shortcut.words)
-        here = dict(scope)
+        words, here = self.words, dict(scope)
         self.define(shortcut, here)
         projects = bool(self.value(words.get("when", 1), here, f"{shortcut.path}.when"))
         added = bool(self.value(words.get("add", 1), here, f"{shortcut.path}.add"))
@@ -372,49 +364,51 @@ class _Planner:
         if self.room < 0:
             self.fault(items[0].path, f"more than {MAX_LAYERS} layers, those of its slots counted in full")
             raise _Broken
+        lines = self.config.lines
+        channels, step, form = signal
         for item in items:
-            scope = {**scope, "channels": signal.channels}
-            if item.when != 1 and not self.value(item.when, scope, f"{item.path}.when"):
+            scope["channels"] = channels
+            line = lines.get(item.path, item)
+            if line is None or (item.when != 1 and not self.value(item.when, scope, f"{item.path}.when")):
                 continue
-            more, signal = self.item(item, signal, scope, names)
-            children.extend(more)
-        return tuple(children), signal
-
-    def item(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
-        slot = self.config.slots.get(item.kind)
-        if slot is not None and slot.layer is None:
-            inner = dict(scope)
-            own = {name: self.value(v, scope, f"{item.path}.{name}") for name, v in item.arguments}
-            origins = {name: self.trace(v, f"{item.path}.{name}", scope) for name, v in item.arguments}
-            for name, value in slot.names:
-                where = f"{slot.path}.{name}"
-                origin = origins.get(name) or self.trace(value, where, inner)
-                inner[name] = own[name] if name in own else self.value(value, inner, where)
-                inner[f"@{name}"] = origin
-            return self.expand(slot.items("layers"), signal, inner, names)
-        if item.lists:
-            return self.structure(item, signal, scope, names)
-        arguments: dict[str, Any] = {}
-        kind, places = item.kind, [(item.arguments, item.path)]
-        if slot is not None:
-            assert slot.layer is not None
-            kind = slot.layer
-            places.insert(0, (slot.names, slot.path))
-        table = arguments_of(kind)
-        origins = {}
-        for values, path in places:
-            for name, value in values:
-                where = f"{path}.{name}"
-                origins[name] = self.trace(value, where, scope)
-                if table[name].words:
-                    arguments[name] = value
+            if isinstance(line, Line):
+                layer = self.layer(line, form, scope, item.path)
+                if item.name is None:
+                    name = names.name(layer.family, layer.numbered)
                 else:
-                    computed = self.value(value, scope, where)
-                    arguments[name] = self.cast(computed, table[name].type, origins[name], scope)
-        layer = self.layer(kind, arguments, signal, item.path, origins, scope)
-        name = self.take(item, names, layer.family, layer.numbered)
-        step = signal.step * layer.step
-        return ((name, layer),), Signal(layer.out_channels, step, layer.gives or signal.form)
+                    name = self.take(item, names, "", False)
+                children.append((name, layer))
+                channels, step, form = layer.out_channels, step * layer.step, layer.gives or form
+            else:
+                unroll = self.structure if item.lists else self.slot
+                more, (channels, step, form) = unroll(item, Signal(channels, step, form), scope, names)
+                children.extend(more)
+        return tuple(children), Signal(channels, step, form)
+
+    def slot(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
+        """What stands in a slot that is a list of layers."""
+        slot, inner = self.config.slots[item.kind], dict(scope)
+        own = {name: self.value(v, scope, f"{item.path}.{name}") for name, v in item.arguments}
+        origins = {name: self.trace(v, f"{item.path}.{name}", scope) for name, v in item.arguments}
+        for name, value in slot.names:
+            where = f"{slot.path}.{name}"
+            origin = origins.get(name) or self.trace(value, where, inner)
+            inner[name] = own[name] if name in own else self.value(value, inner, where)
+            inner[f"@{name}"] = origin
+        return self.expand(slot.items("layers"), signal, inner, names)
+
+    def layer(self, line: Line, form: str, scope: Scope, path: str) -> Layer:
+        """The layer a line stands for; equal ones are one object, which need not be costed twice."""
+        if form not in line.made.takes:
+            self.refuse(line, form, scope, path)
+        try:
+            depends = line.read(scope)
+        except (LookupError, ArithmeticError, TypeError, ValueError):
+            return self.make(line, (), scope, path)  # where that is noted
+        layer = line.known.get(depends)
+        if layer is None:
+            layer = line.known[depends] = self.make(line, depends, scope, path)
+        return layer
 
     def holds(self, valid: bool) -> bool:
         """Whether a layer's arguments fit together."""
@@ -427,33 +421,38 @@ class _Planner:
             return self.whole(value, origin[0], scope, origin[1]) * 1
         return float(value)
 
-    def layer(
-        self,
-        kind: str,
-        arguments: dict[str, Any],
-        signal: Signal,
-        path: str,
-        origins: Mapping[str, tuple[str, Value]],
-        scope: Scope,
-    ) -> Layer:
-        made, fixed = VOCABULARY[kind]
-        if signal.form not in made.takes:
-            how = {"map": "a map", "point": "a 1x1 map", "flat": "a flat vector"}
-            self.fault(
-                path,
-                f"{kind!r} takes {one_of(how[form] for form in made.takes)}, but {how[signal.form]} arrives"
-                + ("; put global_pool and flatten before it" if signal.form == MAP else "")
-                + ("; put flatten before it" if signal.form == POINT else ""),
-                scope,
-            )
-            raise _Broken
-        made.complete(arguments)
-        layer = made(signal.channels, **arguments, **fixed)
+    def refuse(self, line: Line, form: str, scope: Scope, path: str) -> NoReturn:
+        """Note that a layer cannot take what arrives."""
+        how = {"map": "a map", "point": "a 1x1 map", "flat": "a flat vector"}
+        self.fault(
+            path,
+            f"{line.kind!r} takes {one_of(how[form] for form in line.made.takes)}, but {how[form]} arrives"
+            + ("; put global_pool and flatten before it" if form == MAP else "")
+            + ("; put flatten before it" if form == POINT else ""),
+            scope,
+        )
+        raise _Broken
+
+    def make(self, line: Line, depends: Any, scope: Scope, path: str) -> Layer:
+        """A layer, checked; `depends` is what its line's `read` gave."""
+        arguments = dict(line.given)
+        for position, (name, value, wanted) in enumerate(line.computed, 1):
+            number = depends[position] if line.direct and depends else None
+            if number is None or not -LIMIT < number < LIMIT:
+                number = self.value(value, scope, line.written[name][1])
+            if type(number) is not wanted:
+                origin = self.trace(*line.written[name], scope)
+                number = self.cast(number, wanted, origin, scope)
+            arguments[name] = number
+        line.made.complete(arguments)
+        layer = line.made(scope["channels"], **arguments)
         if not self.holds(layer.valid()):
             for argument, message in layer.faults():
-                where, value = origins.get(argument, (f"{path}.{argument}", None))
+                where, written = f"{path}.{argument}", None
+                if argument in line.written:
+                    where, written = self.trace(*line.written[argument], scope)
                 reader = "" if where.startswith(path) else f"; read by {path}"
-                self.fault(where, f"{message}{reader}", scope, value)
+                self.fault(where, f"{message}{reader}", scope, written)
             raise _Broken
         if layer.out_channels > MAX_CHANNELS:
             self.fault(path, f"{layer.out_channels} channels; the limit is {MAX_CHANNELS}", scope)
@@ -551,25 +550,3 @@ def pre_channels(pre: Children, arrives: int) -> int:
     """Channels after a block's `pre` list."""
     last = pre[-1][1] if pre else None
     return last.out_channels if isinstance(last, Layer) else arrives
-
-
-def _names_in(part: Recipe | Item | Value | None) -> frozenset[str]:
-    return frozenset().union(*_free(part))
-
-
-def _free(part: Any) -> Iterator[frozenset[str]]:
-    match part:
-        case Expression():
-            yield part.names
-        case PerStage(values=values):
-            if any(isinstance(value, tuple) for value in values):
-                yield POSITIONS
-            for value in values:
-                yield from _free(value)
-        case Recipe() | Item():
-            yield from _free((part.when,) if isinstance(part, Item) else part.words)
-            yield from _free(part.names if isinstance(part, Recipe) else part.arguments)
-            yield from _free(part.lists)
-        case tuple():
-            for entry in part:
-                yield from _free(entry)

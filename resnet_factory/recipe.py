@@ -75,7 +75,10 @@ class Recipe:
 
     def items(self, name: str) -> tuple[Item, ...]:
         """The list called `name`."""
-        return dict(self.lists).get(name, ())
+        for key, items in self.lists:
+            if key == name:
+                return items
+        return ()
 
     @property
     def empty(self) -> bool:

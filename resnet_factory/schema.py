@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 from resnet_factory.fault import ConfigError, Fault, all_of, found, unknown
 from resnet_factory.generators import GENERATORS
 from resnet_factory.layers import VOCABULARY, Activation
+from resnet_factory.lines import Line, Scope, positional, ready
 from resnet_factory.nodes import Init
 from resnet_factory.recipe import Reader, Recipe, Role, circles
 
@@ -101,6 +102,31 @@ class ModelConfig:
     """Where the data stood in the whole configuration."""
     locate: Callable[[Fault], Fault] = field(default=lambda fault: fault, compare=False, repr=False)
     """Says where a fault was written; configs that come from no file leave it as it is."""
+    everywhere: Scope = field(init=False, compare=False, repr=False)
+    """The numbers that recipes may use in the whole network; 1 for a slot with something in it, else 0."""
+    lines: Mapping[str, Line | None] = field(init=False, compare=False, repr=False)
+    """Every item of the recipes that is one layer, made ready, by its path; None where its slot is empty."""
+    repeats: tuple[bool, ...] = field(init=False, compare=False, repr=False)
+    """By stage, whether its blocks are alike from the second on."""
+
+    def __post_init__(self) -> None:
+        everywhere = {
+            "in_channels": self.in_channels,
+            "num_classes": self.num_classes,
+            "zero_init_residual": self.zero_init_residual,
+            "stages": len(self.depths),
+            "always": 1,
+            "never": 0,
+            **{name: int(not slot.empty) for name, slot in self.slots.items()},
+        }
+        slots = tuple(self.slots.values())
+        recipes = (self.stem, *self.blocks, self.shortcut, self.transition, self.head, *slots)
+        alike = not positional([self.shortcut, *slots])
+        repeats = tuple(alike and not positional([block]) for block in self.blocks)
+        # The fields are frozen for everybody else.
+        object.__setattr__(self, "everywhere", everywhere)
+        object.__setattr__(self, "lines", ready(recipes, self.slots, everywhere))
+        object.__setattr__(self, "repeats", repeats)
 
     def to_dict(self) -> dict[str, Any]:
         """The plain data this was read from, names resolved: `read` gives an equal config back."""

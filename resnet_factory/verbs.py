@@ -7,17 +7,41 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from resnet_factory import report
+from resnet_factory import explanation, report
 from resnet_factory.catalogue import catalogue
+from resnet_factory.columns import Selection
 from resnet_factory.composer import Composed, image_size
 from resnet_factory.costing import Cost, cost
-from resnet_factory.fault import ConfigError, Fault
+from resnet_factory.fault import ConfigError, Fault, unknown
 from resnet_factory.planner import plan
 
 
 def describe(composed: Composed) -> int:
-    """Print the network's tables from its plan."""
-    report.show(_cost(composed), report.console())
+    """Print what the network costs, at a depth and in a format of the user's choice."""
+    data, columns = composed.data, composed.data["columns"]
+    columns = [] if columns is None else columns if isinstance(columns, list) else [columns]
+    selection = Selection(data["depth"], tuple(columns), data["sort"], data["batch"], data["dtype"])
+    faults = []
+    if data["format"] not in report.FORMATS:
+        faults.append(Fault("format", unknown("format", str(data["format"]), report.FORMATS)))
+    try:
+        selection = selection.checked()
+    except ConfigError as error:
+        faults += error.faults
+    if faults:
+        raise ConfigError(map(composed.locate, faults))
+    report.show(_cost(composed), report.console(), selection, data["format"])
+    return 0
+
+
+def explain(composed: Composed) -> int:
+    """Spell out the network's arithmetic, and what to mind about it."""
+    form = composed.data["format"]
+    if form not in explanation.FORMATS:
+        message = unknown("format", str(form), explanation.FORMATS)
+        raise ConfigError([composed.locate(Fault("format", message))])
+    costed = _cost(composed)
+    explanation.show(explanation.explain(costed.plan, costed.image), report.console(), form)
     return 0
 
 

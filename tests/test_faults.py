@@ -136,6 +136,8 @@ def call(case: Case) -> tuple[str, list[str], str | None] | None:
     return words[0].removeprefix("model="), words[1:], folder
 
 
+OWN = ("batch, columns, depth, dtype, format, input, model, sort", "input, model")
+"""The keys that describe reads, and those of them that it has in common with `rf.compose`."""
 CALLS = [(case, found) for case in CASES if (found := call(case)) is not None]
 
 
@@ -145,7 +147,8 @@ def test_python_says_the_same(case: Case, arguments: tuple[str, list[str], str |
     name, overrides, folder = arguments
     with pytest.raises(rf.ConfigError) as error:
         rf.plan(rf.compose(name, *overrides, config_dir=folder))
-    assert str(error.value).replace(SHIPPED, "conf").splitlines() == case.printed
+    said = str(error.value).replace(SHIPPED, "conf").splitlines()
+    assert said == [line.replace(*OWN) for line in case.printed]
 
 
 REAL = [

@@ -16,8 +16,9 @@ import numpy as np
 from resnet_factory import schema
 from resnet_factory.costing import Cost, cost
 from resnet_factory.fault import ConfigError, Fault
+from resnet_factory.lines import Scope
 from resnet_factory.nodes import Block, Stage
-from resnet_factory.planner import Scope, _Broken, _Planner
+from resnet_factory.planner import _Broken, _Planner
 from resnet_factory.planner import plan as plan_one
 from resnet_factory.recipe import PerStage, Recipe
 from resnet_factory.schema import MAX_BLOCKS, MAX_CHANNELS, PER_STAGE, WHOLE, ModelConfig
@@ -105,8 +106,6 @@ def parts(population: Population, chunk: int = CHUNK) -> Iterator[Part]:
     waiting: dict[tuple[bool, ...], list[Array]] = {(): [np.flatnonzero(_in_range(population))]}
     if (outside := np.flatnonzero(~_in_range(population))).size:
         yield Part(outside, np.zeros(outside.size, bool), None)
-    finder = _Planner(population.config)
-    positional = tuple(finder.positional(recipe) for recipe in population.config.blocks)
     while waiting:
         # The answers given so far lead the way: members that agreed stay together, in full chunks.
         key = max(waiting, key=lambda key: sum(map(len, waiting[key])))
@@ -120,7 +119,7 @@ def parts(population: Population, chunk: int = CHUNK) -> Iterator[Part]:
             yield from (_alone(population, member) for member in members)
             continue
         try:
-            yield _together(population, members, positional)
+            yield _together(population, members)
         except Split as split:
             for answer in (True, False):
                 mask = split.mask if answer else ~split.mask
@@ -139,11 +138,11 @@ def _alone(population: Population, member: int) -> Part:
         return Part(at, np.zeros(1, bool), None)
 
 
-def _together(population: Population, members: Array, positional: tuple[bool, ...]) -> Part:
+def _together(population: Population, members: Array) -> Part:
     if population.config.features is not None:
         raise Unfit("a backbone is cut from its whole network")
     columns = {key: Column.of(values[members]) for key, values in population.columns.items()}
-    planner = _Together(substitute(population.config, columns), members.size, positional)
+    planner = _Together(substitute(population.config, columns), members.size)
     with np.errstate(all="ignore"):
         plan = planner.network()
         if plan is None or planner.faults:
@@ -183,18 +182,11 @@ class Repeated(Stage):
 class _Together(_Planner):
     """The planner over columns: invalid members are noted and carried along."""
 
-    def __init__(self, config: ModelConfig, size: int, positional: tuple[bool, ...]) -> None:
+    def __init__(self, config: ModelConfig, size: int) -> None:
         super().__init__(config)
-        self.unlike = positional
-        """For each stage, whether its blocks depend on where they stand."""
         self.valid = np.ones(size, bool)
         self.applies: Any = True
         """Which members have the block that is being planned."""
-
-    def positional(self, recipe: Recipe) -> bool:
-        return next(
-            unlike for own, unlike in zip(self.config.blocks, self.unlike, strict=True) if own is recipe
-        )
 
     def repeat(
         self, stage: Stage, depth: Any, channels: Any, repeats: bool, at: Callable[[int, Any], Block]

@@ -1,0 +1,145 @@
+"""Lines made ready: what an item of a recipe says, as far as it is known before any block is planned.
+
+A layer of a recipe stands in dozens of blocks and says the same in each but for a handful of numbers.
+What is the same is found once, when the recipes are read, and layers that come out equal are one object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from resnet_factory.arithmetic import Expression, ExpressionError
+from resnet_factory.layers import VOCABULARY, Layer
+from resnet_factory.recipe import Item, PerStage, Recipe, Value, arguments_of
+
+Scope = dict[str, Any]
+"""Names and their values; `@name` holds where that value was written, and as what."""
+
+POSITIONS = frozenset({"index", "block"})
+"""Names that differ from block to block; a stage that uses neither repeats one planned block."""
+
+
+class Line(NamedTuple):
+    """An item that is one layer."""
+
+    kind: str
+    made: type[Layer]
+    given: dict[str, Any]
+    """The arguments that are the same in every block."""
+    computed: tuple[tuple[str, Value, type], ...]
+    """Name, arithmetic and type of those that depend on the block."""
+    written: dict[str, tuple[Value, str]]
+    """Every argument as it is written, and the path it is written at."""
+    read: Callable[[Scope], Any]
+    """From a block's scope, what the layer depends on: the channels that arrive, then the numbers of
+    `computed`, unchecked. Raises what arithmetic raises."""
+    direct: bool
+    """Whether `read` gives the numbers themselves, not only what they depend on."""
+    known: dict[Any, Layer]
+    """The layers made so far, by what `read` gave; shared by the lines that say the same."""
+
+
+def ready(
+    recipes: Iterable[Recipe], slots: Mapping[str, Recipe], everywhere: Scope
+) -> dict[str, Line | None]:
+    """Every item that is one layer, by its path; None for one whose slot is empty.
+
+    `everywhere` holds the numbers that are the same in the whole network.
+    """
+    recipes = tuple(recipes)
+    own = {name for recipe in recipes for name, _ in recipe.names}
+    constant = {
+        name: value for name, value in everywhere.items() if name not in own and isinstance(value, int)
+    }
+    known: dict[tuple[Any, ...], dict[Any, Layer]] = {}
+    lines: dict[str, Line | None] = {}
+    for item in _items(items for recipe in recipes for _, items in recipe.lists):
+        slot = slots.get(item.kind)
+        if item.path in lines or item.lists:
+            continue
+        if slot is None or slot.layer is not None:
+            lines[item.path] = _line(item, slot, constant, known)
+        elif slot.empty:
+            lines[item.path] = None
+    return lines
+
+
+def positional(recipes: Iterable[Recipe]) -> bool:
+    """Whether anything in the recipes depends on which block of its stage it stands in."""
+    return any(not POSITIONS.isdisjoint(names) for recipe in recipes for names in _free(recipe))
+
+
+def _items(lists: Iterable[tuple[Item, ...]]) -> Iterator[Item]:
+    for items in lists:
+        for item in items:
+            yield item
+            yield from _items(inner for _, inner in item.lists)
+
+
+def _line(
+    item: Item, slot: Recipe | None, constant: Scope, known: dict[tuple[Any, ...], dict[Any, Layer]]
+) -> Line:
+    kind = item.kind if slot is None else str(slot.layer)
+    written = {name: (value, f"{slot.path}.{name}") for name, value in slot.names} if slot is not None else {}
+    written |= {name: (value, f"{item.path}.{name}") for name, value in item.arguments}
+    made, fixed = VOCABULARY[kind]
+    table = arguments_of(kind)
+    given, computed = dict(fixed), []
+    for name, (value, _) in written.items():
+        argument = table[name]
+        number = value if argument.words else _number(value, constant, argument.type)
+        if number is None:
+            computed.append((name, value, argument.type))
+        else:
+            given[name] = number
+    says = (kind, *given.items(), *computed)
+    read = _reader([value for _, value, _ in computed])
+    direct = all(isinstance(value, Expression) for _, value, _ in computed)
+    return Line(kind, made, given, tuple(computed), written, read, direct, known.setdefault(says, {}))
+
+
+def _reader(values: Sequence[Value]) -> Callable[[Scope], Any]:
+    """Reads the channels that arrive and `values` from a scope."""
+    expressions = [value for value in values if isinstance(value, Expression)]
+    if len(expressions) < len(values):
+        # A list with an entry per stage or block depends on where it stands in the network, too.
+        return itemgetter("channels", "stage", "block", *sorted({n for e in expressions for n in e.names}))
+    if all(expression.names == {expression.text} for expression in expressions):
+        return itemgetter("channels", *(expression.text for expression in expressions))
+    computes = [expression.compute for expression in expressions]
+    return lambda scope: (scope["channels"], *[compute(scope) for compute in computes])
+
+
+def _number(value: Value, constant: Scope, wanted: type) -> Any:
+    """The number, where it is the same everywhere and is one that `wanted` holds; else None."""
+    if isinstance(value, Expression):
+        if not value.names <= constant.keys():
+            return None
+    elif not isinstance(value, (int, float)):
+        return None
+    try:
+        number = value.value(constant) if isinstance(value, Expression) else value
+    except ExpressionError:
+        return None  # the planner says so where the line is used, if it is
+    return None if wanted is int and number != int(number) else wanted(number)
+
+
+def _free(part: Any) -> Iterator[frozenset[str]]:
+    """The names that arithmetic in a recipe or item uses."""
+    match part:
+        case Expression():
+            yield part.names
+        case PerStage(values=values):
+            if any(isinstance(value, tuple) for value in values):
+                yield POSITIONS
+            for value in values:
+                yield from _free(value)
+        case Recipe() | Item():
+            yield from _free((part.when,) if isinstance(part, Item) else part.words)
+            yield from _free(part.names if isinstance(part, Recipe) else part.arguments)
+            yield from _free(part.lists)
+        case tuple():
+            for entry in part:
+                yield from _free(entry)

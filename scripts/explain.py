@@ -1,0 +1,7 @@
+"""The explain command from a checkout: python scripts/explain.py model=resnet50."""
+
+import sys
+
+from resnet_factory.cli import main
+
+raise SystemExit(main(["explain", *sys.argv[1:]]))
