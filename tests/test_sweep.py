@@ -44,6 +44,14 @@ def rows_of(folder: Path, table: str) -> list[tuple[Any, ...]]:
         return db.execute(f"SELECT * FROM {table}").fetchall()
 
 
+def count_of(folder: Path) -> int:
+    """How many measurements there are so far."""
+    try:
+        return len(rows_of(folder, "metrics"))
+    except sqlite3.OperationalError:
+        return 0
+
+
 SPACE = """\
 # @package _global_
 # a space for tests
@@ -78,18 +86,25 @@ def test_killed_at_any_moment_the_same_command_goes_on(home: Path) -> None:
     assert code == 0, err
     expected = {table: rows_of(home / "whole", table) for table in ("archs", "metrics", "batches")}
     assert len(expected["archs"]) == len(expected["metrics"]) == 1344
-    chance, kills = random.Random(0), 0
-    for _ in range(200):
+    chance, kills, done = random.Random(0), 0, 0
+    while True:
         process = start(*MEASURED, "out=killed", cwd=home)
-        try:
-            process.communicate(timeout=chance.uniform(0.5, 9))
-        except subprocess.TimeoutExpired:
+        if chance.random() < 0.3:
+            time.sleep(chance.uniform(0, 2))  # while it starts, freezes, costs
+        else:
+            until = done + chance.randint(1, 400)
+            while process.poll() is None and count_of(home / "killed") < until:
+                time.sleep(0.02)
+            time.sleep(chance.uniform(0, 0.05))
+        if process.poll() is None and kills < 40:
             process.send_signal(signal.SIGKILL)
-            process.communicate()
             kills += 1
-            continue
-        assert process.returncode == 0
-        break
+        process.communicate()
+        before, done = done, count_of(home / "killed")
+        assert done >= before
+        if process.returncode != -signal.SIGKILL:
+            assert process.returncode == 0
+            break
     assert kills >= 2
     for table, rows in expected.items():
         assert rows_of(home / "killed", table) == rows
