@@ -58,6 +58,7 @@ def test_every_model_against_itself_is_nothing() -> None:
 def test_the_same_said_differently_is_nothing() -> None:
     said = "model.depths=[2,2,2,2]", "model.groups=[1,1,1,1]", "model.base_width=[64,64,64,64]"
     assert not rf.diff(config("resnet18"), config("resnet18", *said))
+    assert not rf.diff(config("resnet18"), rf.read(config("resnet18").to_dict(), path="backbone"))
 
 
 def test_another_image_alone_costs_but_changes_no_layer() -> None:
@@ -135,6 +136,11 @@ def test_report(golden: Callable[[str, str], None], before: str, after: str) -> 
             "  layer1.0, layer2.0, layer3.0, layer4.0  (-2,776,576 parameters, -359,661,568 MACs)",
             "    - downsample.0  conv2d 64/256/512/1024 -> 256/512/1024/2048 stride=1/2",
             "    - downsample.1  batch_norm 256/512/1024/2048",
+        ]),
+        (["model/init=regnet"], "config", [
+            "  init.conv    he -> fan_out_per_group",
+            "  init.linear  torch -> normal",
+            "  init.bias    torch -> zero",
         ]),
         (["model.num_classes=10"], "layers", [
             "  head  (-2,028,510 parameters, -2,027,520 MACs)",

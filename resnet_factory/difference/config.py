@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 from resnet_factory.recipe import Recipe
 from resnet_factory.schema import PER_STAGE, ModelConfig
 
-NOT_SAID = {"text", "name", "locate"}
+NOT_SAID = {"text", "name", "path", "locate"}
 """Fields of a config that are no choice of architecture."""
 
 
@@ -44,6 +44,8 @@ def changes(before: ModelConfig, after: ModelConfig) -> tuple[Change, ...]:
             found += _recipes("block", *pair, data)
         elif any(isinstance(value, Recipe) for value in pair):
             found += _recipes(entry.name, (pair[0],), (pair[1],), data)
+        elif is_dataclass(pair[0]) and is_dataclass(pair[1]):
+            found += _edits(entry.name, *(asdict(value) for value in pair))
         elif pair[0] != pair[1]:
             said = [_shown(_brief(value, entry.name)) for value in pair]
             if said[0] == said[1] and entry.name == "depths":  # the same depth for more or fewer stages
