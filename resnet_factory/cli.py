@@ -196,6 +196,7 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
     if options.resolve:
         flags.append("--resolve")
     if options.shell_completion:
+        _check_completion(words)
         if "COMP_LINE" in os.environ:
             _forget_verb()
     elif not options.hydra_help:
@@ -220,6 +221,19 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
     sys.argv = ["resnet-factory", *flags, *words]
     hydra.main(config_path=composer.conf_dir(), config_name=verb, version_base="1.3")(job)()
     return status
+
+
+def _check_completion(words: Sequence[str]) -> None:
+    actions, shells = ("install", "uninstall", "query"), ("bash", "fish", "zsh")
+    for word in words or [""]:
+        action, _, shell = word.partition("=")
+        message = ""
+        if action not in actions:
+            message = unknown("action", action, actions)
+        elif shell not in shells:
+            message = unknown("shell", shell, shells)
+        if message:
+            raise ConfigError([Fault("", f"{message}; as '-sc install=bash'", "command line '-sc'")])
 
 
 def _forget_verb() -> None:

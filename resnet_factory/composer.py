@@ -213,6 +213,8 @@ def _compose(library: Library, config: str, overrides: Sequence[str], left: str 
         raise ConfigError(map(origin.locate, [*faults, fault]))
     resolver = Resolver(left, list(paths(data)))
     plain = resolver.plain(OmegaConf.create(_with_image_size(data)), "")
+    if resolver.full:
+        raise ConfigError(map(origin.locate, [*faults, *resolver.faults]))
     if "image_size" not in data["model"]:
         del plain["model"]["image_size"]
     faults.extend(Fault(str(key), origin.stray(str(key))) for key in plain if key not in origin.keys)

@@ -27,7 +27,7 @@ def inspect(library: Library, file: Path, name: str, data: Any) -> None:
     faults = []
 
     def fault(keys: Sequence[str], message: str) -> None:
-        faults.append(Fault(".".join(keys), message, position(file, keys)[1]))
+        faults.append(Fault(".".join(keys), message, position(file, keys)))
 
     if data is None:
         fault([], "an empty file; say what it changes, for example 'defaults: [resnet18, _self_]'")

@@ -242,7 +242,7 @@ class Library(IConfigRepository):
             for i, entry in enumerate(result.defaults_list or ()):
                 ours = not file.is_relative_to(self.folders[0])
                 if ours and isinstance(entry, GroupDefault) and f"/{key}".endswith(f"/{entry.group}"):
-                    return position(file, ["defaults", str(i)])[1]
+                    return position(file, ["defaults", str(i)])
         named = re.search(r"[Ii]n '?([\w/]+)'?:", text)
         file = self.file(named[1]) if named else None  # type: ignore[assignment]
         return f"{shown(file)}:1:1" if file else "command line"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from resnet_factory import overrides
 from resnet_factory.fault import Fault, unknown
 from resnet_factory.library import Base, Library, conf_dir
 from resnet_factory.overrides import Overrides
-from resnet_factory.source import load, position
+from resnet_factory.source import at, load, position, shown, spelled, tree
 
 
 class Origin:
@@ -43,20 +44,26 @@ class Origin:
             moved = override.package.split(".") if override.package else None
             if moved == keys or (override.is_delete() and override.key_or_group.split("/") == keys):
                 return overrides.where(override), False
-        best, where, shipped = -1, "", False
-        for package, file in self.base.files:
-            inside = package.split(".") if package else []
-            if keys[: len(inside)] != inside:
-                continue
-            depth, mark = position(file, keys[len(inside) :])
-            if len(inside) + depth >= best:
-                best, where = len(inside) + depth, mark
-                shipped = file.is_relative_to(conf_dir())
+        best, found, mark = -1, None, None
+        for inside, file, node in self.trees:
+            if keys[: len(inside)] == inside:
+                depth, here = spelled(node, keys[len(inside) :])
+                if len(inside) + depth >= best:
+                    best, found, mark = len(inside) + depth, file, here
         if best < len(keys):  # no file spells it: an override made it on the way to a key below
             for override in self.given.values:
                 if override.key_or_group.split(".")[: len(keys)] == keys:
                     return overrides.where(override), False
-        return where, shipped
+        if found is None:
+            return "", False
+        return at(found, mark) if mark else f"{shown(found)}:1:1", found.is_relative_to(conf_dir())
+
+    @cached_property
+    def trees(self) -> list[tuple[list[str], Path, Any]]:
+        """Where each file's data goes, the file, and its nodes; later ones win."""
+        return [
+            (package.split(".") if package else [], file, tree(file)) for package, file in self.base.files
+        ]
 
     def _by_name(self, keys: list[str]) -> str | None:
         """Of a key inside a recipe that a value calls by name, as `block: [basic, mine]` does: its file."""
@@ -64,7 +71,7 @@ class Origin:
         for i, key in enumerate(keys):
             if isinstance(value, str) and i > 1:
                 file = self.library.file(f"model/{keys[1]}/{value}")
-                return position(file, keys[i:])[1] if file else None
+                return position(file, keys[i:]) if file else None
             if isinstance(value, dict):
                 value = value.get(key)
             elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):

@@ -17,6 +17,7 @@ from resnet_factory.fault import ConfigError, Fault, found, suggest, unknown
 from resnet_factory.inspection import interpolation_fault
 from resnet_factory.library import Library, merged
 from resnet_factory.misread import MAX_LENGTH, misread
+from resnet_factory.source import MAX_DEPTH
 
 MAX_JOBS = 10_000
 """Jobs of one multirun, each of which composes its own configuration."""
@@ -224,10 +225,12 @@ def _quoted(word: str) -> str:
     return f'{key}="{value}"' if plain else word
 
 
-def _unreadable(value: Any) -> Iterator[str]:
-    if isinstance(value, (list, dict)):
+def _unreadable(value: Any, depth: int = 1) -> Iterator[str]:
+    if depth > MAX_DEPTH:
+        yield f"more than {MAX_DEPTH} levels of nesting"
+    elif isinstance(value, (list, dict)):
         for entry in value.values() if isinstance(value, dict) else value:
-            yield from _unreadable(entry)
+            yield from _unreadable(entry, depth + 1)
     elif isinstance(value, str) and "${" in value and (message := interpolation_fault(value)):
         yield message
 

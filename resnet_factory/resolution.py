@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from resnet_factory.fault import ConfigError, Fault, found, suggest
+from resnet_factory.fault import Fault, found, suggest
 
-MAX_VALUES = 100_000
+MAX_VALUES = 10_000
 MAX_DEPTH = 100
 """Limits of one configuration, its interpolations followed: no chain of them can outgrow memory."""
 
@@ -30,17 +30,18 @@ class Resolver:
         self.waiting: list[str] = []
         """Keys whose value somebody else fills in later."""
         self.values = 0
+        self.full = False
+        """Whether there was more than any configuration holds: what is left was not looked at."""
 
     def plain(self, node: Any, path: str) -> Any:
-        """The plain data of a node that stands at `path`.
-
-        Raises:
-            ConfigError: interpolations make it larger than any configuration.
-        """
+        """The plain data of a node that stands at `path`."""
         self.values += 1
         if self.values > MAX_VALUES or path.count(".") > MAX_DEPTH:
-            message = f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, interpolations followed"
-            raise ConfigError([Fault(".".join(path.split(".")[:4]), message)])
+            if not self.full:
+                self.full = True
+                message = f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, interpolations followed"
+                self.faults.append(Fault(".".join(path.split(".")[:2]), message))
+            return None
         if isinstance(node, DictConfig):
             return {key: self._child(node, key, path) for key in node}
         if isinstance(node, ListConfig):
@@ -49,6 +50,8 @@ class Resolver:
 
     def _child(self, node: DictConfig | ListConfig, key: Any, path: str) -> Any:
         where = f"{path}.{key}" if path else str(key)
+        if self.full:
+            return None
         try:
             return self.plain(node[key], where)
         except MissingMandatoryValue:

@@ -13,7 +13,7 @@ import yaml
 from resnet_factory.fault import ConfigError, Fault, found
 
 MAX_BYTES = 100_000
-MAX_VALUES = 10_000
+MAX_VALUES = 5_000
 MAX_DEPTH = 40
 """Limits of one file, checked while it is parsed: aliases of aliases cannot grow past any memory."""
 
@@ -47,10 +47,9 @@ def load(file: Path) -> Any:
     Raises:
         ConfigError: it cannot be read; the fault says where and why.
     """
-    stamp = _stamp(file)
     loader = _Loader("")
     try:
-        node = _tree(file, stamp)
+        node = tree(file)
         return None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:  # a merge key ('<<') of something that is no mapping
         raise _refused(file, error.problem_mark, str(error.problem)) from None
@@ -66,12 +65,17 @@ def shown(file: Path) -> str:
         return str(file)
 
 
-def position(file: Path, keys: Sequence[str]) -> tuple[int, str]:
-    """How many of `keys` the file spells out, and `file:line:col` of the last one it does."""
+def position(file: Path, keys: Sequence[str]) -> str:
+    """`file:line:col` of the deepest of `keys` that the file spells out."""
     try:
-        node = _tree(file, _stamp(file))
+        mark = spelled(tree(file), keys)[1]
     except ConfigError:
-        return 0, shown(file)
+        mark = None
+    return at(file, mark) if mark else f"{shown(file)}:1:1"
+
+
+def spelled(node: yaml.Node | None, keys: Sequence[str]) -> tuple[int, Any]:
+    """How many of `keys` a file spells out, and the mark of the last one it does."""
     depth, mark = 0, node.start_mark if node is not None else None
     for key in keys:
         if isinstance(node, yaml.MappingNode):
@@ -87,7 +91,16 @@ def position(file: Path, keys: Sequence[str]) -> tuple[int, str]:
         else:
             break
         depth += 1
-    return depth, at(file, mark) if mark else f"{shown(file)}:1:1"
+    return depth, mark
+
+
+def tree(file: Path) -> yaml.Node | None:
+    """The nodes of a YAML file, with their positions.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    return _tree(file, _stamp(file))
 
 
 def at(file: Path, mark: Any) -> str:
