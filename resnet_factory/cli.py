@@ -45,6 +45,7 @@ VERBS = {
     "diff": Verb("views:diff", "what differs between two networks: diff model=A with=B", verbatim=("with",)),
     "draw": Verb("views:draw", "a picture as SVG or Mermaid: draw [file=NAME.svg]"),
     "export": Verb("verbs:export", "write weights under timm's, torchvision's or pycls's names"),
+    "study": Verb("study.command:study", "train networks side by side and report: why shortcuts"),
     "list": Verb("verbs:list_models", "the named models: list [PATTERN]", composes=False),
     "sweep": Verb(
         "sweep.commands:sweep", "many architectures of a design space: sweep space=…", composes=False
