@@ -46,6 +46,7 @@ VERBS = {
     "draw": Verb("views:draw", "a picture as SVG or Mermaid: draw [file=NAME.svg]"),
     "explain": Verb("verbs:explain", "the arithmetic of a network spelled out, and what to mind about it"),
     "export": Verb("verbs:export", "write weights under timm's, torchvision's or pycls's names"),
+    "study": Verb("study.command:study", "train networks side by side and report: why shortcuts"),
     "list": Verb("verbs:list_models", "the named models: list [PATTERN]", composes=False),
     "sweep": Verb(
         "sweep.commands:sweep", "many architectures of a design space: sweep space=…", composes=False

@@ -1,0 +1,131 @@
+"""The study command: train what is missing, then tell."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table as RichTable
+
+from resnet_factory import report as reports
+from resnet_factory.composer import Composed, compose_all
+from resnet_factory.fault import ConfigError, Fault
+from resnet_factory.study.driver import conduct, kept, speaks
+from resnet_factory.study.interrupts import leaving
+from resnet_factory.study.jobs import jobs
+from resnet_factory.study.outcome import FAILED
+from resnet_factory.study.progress import Bars, Silence
+from resnet_factory.study.readiness import ready
+from resnet_factory.study.report import Sheet, main_sheet, report, write
+from resnet_factory.study.settings import Settings
+from resnet_factory.study.summary import best, findings, ranked, series
+
+
+def study(composed: Composed) -> int:
+    """Train the study's networks, print what came out, and write its report.
+
+    Exit code 1 where a network could not be trained, 130 after Ctrl-C.
+
+    Raises:
+        ConfigError: with every fault in what the user wrote.
+    """
+    composed = _chosen(composed)
+    settings = ready(composed)
+    _refuse_unread(settings, composed)
+    todo = jobs(settings, composed)
+    folder = Path(settings.out).expanduser()
+    _refuse_unwritable(folder, composed)
+
+    runs, out = folder / "runs", reports.console()
+    found = kept(todo, runs, fresh=not settings.resume)
+    left = [job for job in todo if job.name not in found]
+    workers = _workers(settings, composed) if left else 0
+    with leaving() as stop:
+        if not speaks():
+            conduct(left, runs, Silence(), stop, workers)
+            return 0
+        before = f", {len(found)} of them trained before" if found else ""
+        out.print(f"{settings.title}: {len(todo)} trainings{before}, in {folder}", style="bold", markup=False)
+        with Bars(out, len(left)) as bars:
+            found |= conduct(left, runs, bars, stop, workers)
+        asked = stop()
+    outcomes = [found[job.name] for job in todo if job.name in found]
+    rows = best(outcomes)
+    out.print()
+    out.print(_table(main_sheet(rows if series(rows) else ranked(rows))))
+    out.print()
+    for line in findings(rows):
+        out.print(line, markup=False, soft_wrap=True)
+    said = report(settings, outcomes, len(todo), _command())
+    for file in write(said, outcomes, folder):
+        out.print(f"report: {file}", markup=False, soft_wrap=True)
+    if asked:
+        out.print(f"interrupted; {said.complete or 'all was done'} The same command goes on from here.")
+        return 130
+    return 1 if any(found.state == FAILED for found in outcomes) else 0
+
+
+def _workers(settings: Settings, composed: Composed) -> int:
+    """How many processes to train in; the device is looked for here."""
+    from resnet_factory.study.world import room
+
+    machine = settings.machine
+    try:
+        space = room(machine.device, machine.threads)
+    except RuntimeError as error:
+        message = f"{machine.device!r} does not work here: {' '.join(str(error).split())}"
+        raise ConfigError([composed.locate(Fault("machine.device", message))]) from None
+    return space if machine.jobs is None else machine.jobs
+
+
+def _chosen(composed: Composed) -> Composed:
+    """Somebody who names models compares them; the degradation study keeps its own."""
+    given = {override.lstrip("+~").partition("=")[0] for override in composed.overrides}
+    if "models" in given and "study" not in given:
+        return compose_all("study", ["study=compare", *composed.overrides], composed.folder)
+    return composed
+
+
+def _refuse_unread(settings: Settings, composed: Composed) -> None:
+    """Changes of `model` change nothing where `models` says what to train."""
+    if not settings.entries:
+        return
+    faults = [
+        Fault(
+            "",
+            "'models' is set, so this is not read; put it in overrides=[…], or name the network in models=[…]"
+            ", or take study=single",
+            f"command line '{override}'",
+        )
+        for override in composed.overrides
+        if override.lstrip("+~").startswith(("model.", "model/", "model=", "input."))
+    ]
+    if faults:
+        raise ConfigError(faults)
+
+
+def _refuse_unwritable(folder: Path, composed: Composed) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            [composed.locate(Fault("out", f"'{folder}' cannot be written: {error.strerror}"))]
+        ) from None
+
+
+def _table(sheet: Sheet) -> RichTable:
+    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    for i, column in enumerate(sheet.columns):
+        table.add_column(column, justify="left" if i < sheet.words else "right")
+    for row in sheet.rows:
+        table.add_row(*row)
+    return table
+
+
+def _command(arguments: Sequence[str] | None = None) -> str:
+    return shlex.join(["resnet-factory", *(sys.argv[1:] if arguments is None else arguments)])

@@ -1,0 +1,84 @@
+"""Trained error as a figure of merit: a picklable function from a config to errors over several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnet_factory import schema
+from resnet_factory.composer import compose_all
+from resnet_factory.study import outcome
+from resnet_factory.study.jobs import Job, job
+from resnet_factory.study.outcome import Outcome
+from resnet_factory.study.readiness import ready
+from resnet_factory.study.settings import Data, Machine, Train
+from resnet_factory.study.summary import Row, best
+
+if TYPE_CHECKING:
+    from resnet_factory.study.worker import Bench
+
+
+@dataclass(frozen=True)
+class TrainedError:
+    """Trains a network from each seed, in this process, and says how well it did.
+
+    Holds plain data only, so it pickles and can be sent to other processes and machines. Calling it
+    imports torch; making it does not.
+
+    >>> metric = TrainedError.compose("train.epochs=5", "seeds=[0,1,2]")
+    >>> row = metric(rf.compose("resnet20"))
+    >>> row.test_loss.mean, row.test_loss.deviation, row.test_error.values
+    """
+
+    data: Data
+    train: Train
+    machine: Machine
+    rates: tuple[float, ...]
+    seeds: tuple[int, ...]
+    folder: str | None = None
+    """Where results are kept and taken up again; None keeps nothing."""
+
+    @classmethod
+    def compose(
+        cls, *overrides: str, config_dir: str | Path | None = None, folder: str | None = None
+    ) -> TrainedError:
+        """The metric of a study's data, recipe, rates and seeds; `study=compare` unless overrides say so.
+
+        Raises:
+            ConfigError: with every fault in the overrides, or naming what is not installed.
+        """
+        composed = compose_all("study", ["study=compare", *overrides], config_dir)
+        settings = ready(composed)
+        return cls(settings.data, settings.train, settings.machine, settings.rates, settings.seeds, folder)
+
+    def __call__(self, config: schema.ModelConfig | Mapping[str, Any]) -> Row:
+        """The network at its best learning rate, one run for each seed.
+
+        `config` is a ModelConfig or its `to_dict()`; its input channels and classes become the data's. A
+        run that diverges or fails is among `row.runs` with its reason; `row.test_error` is None where none
+        came to its end.
+
+        Raises:
+            ConfigError: the network cannot take this data's images.
+        """
+        from resnet_factory.study.worker import Bench
+        from resnet_factory.study.world import joined
+
+        read = config if isinstance(config, schema.ModelConfig) else schema.read(config)
+        jobs = [
+            job(read, self.data, self.train, self.machine, rate=rate, seed=seed, label=read.name or "network")
+            for rate in self.rates
+            for seed in self.seeds
+        ]
+        with joined(self.machine.device) as world:
+            bench = Bench(world)
+            return best([self._outcome(bench, each) for each in jobs])[0]
+
+    def _outcome(self, bench: Bench, each: Job) -> Outcome:
+        if self.folder is None:
+            return bench.attempt(each)
+        place = Path(self.folder) / each.name
+        before = outcome.read(place)
+        return before if before is not None and before.finished else bench.attempt(each, place)

@@ -1,0 +1,85 @@
+"""Whether a study can begin: its settings read, its packages installed, its folders there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from resnet_factory.composer import Composed, choices
+from resnet_factory.fault import ConfigError, Fault, unknown
+from resnet_factory.study.settings import Data, Settings, Table, read
+
+NEEDS = {
+    "digits": {"sklearn": "scikit-learn"},
+    "cifar10": {"torchvision": "torchvision"},
+    "cifar100": {"torchvision": "torchvision"},
+    "folder": {"torchvision": "torchvision"},
+}
+"""Source -> what reads it: import name and package."""
+ARCHIVES = {
+    "cifar10": ("cifar-10-batches-py", "cifar-10-python.tar.gz"),
+    "cifar100": ("cifar-100-python", "cifar-100-python.tar.gz"),
+}
+"""Source -> the folder that its archive holds, and the archive."""
+DRAWS = {"matplotlib": "matplotlib", "jinja2": "jinja2"}
+
+
+def ready(composed: Composed) -> Settings:
+    """A composed study's settings, with what only the machine knows filled in. Imports no torch.
+
+    Raises:
+        ConfigError: with every fault in the settings, or naming what is missing on this machine.
+    """
+    try:
+        settings = read(composed.data)
+        known = choices("model", composed.folder)
+        if odd := [name for name in settings.per_model if name not in known]:
+            raise ConfigError([Fault(f"per_model.{name}", unknown("model", name, known)) for name in odd])
+        _require(settings.data)
+        return replace(settings, data=_found(settings.data))
+    except ConfigError as error:
+        raise ConfigError(map(composed.locate, error.faults)) from None
+
+
+def _require(data: Data) -> None:
+    missing = [name for module, name in (NEEDS[data.source] | DRAWS).items() if find_spec(module) is None]
+    if missing:
+        message = f"this study needs {' and '.join(missing)}: pip install 'resnet-factory[study]'"
+        raise ConfigError([Fault("data.source", message)])
+
+
+def _found(data: Data) -> Data:
+    """The same data, its folder looked at and its classes counted."""
+    if isinstance(data, Table):
+        return _table_found(data)
+    root = Path(data.folder).expanduser()
+    faults = [
+        Fault(
+            "data.folder", f"no folder '{root / part}'; expected FOLDER/train/CLASS/* and FOLDER/val/CLASS/*"
+        )
+        for part in ("train", "val")
+        if not (root / part).is_dir()
+    ]
+    if faults:
+        raise ConfigError(faults)
+    train, test = (sorted(f.name for f in (root / part).iterdir() if f.is_dir()) for part in ("train", "val"))
+    if train != test:
+        odd = ", ".join(sorted(set(train) ^ set(test))[:5])
+        raise ConfigError([Fault("data.folder", f"train and val in '{root}' have different classes: {odd}")])
+    if data.classes not in (None, len(train)):
+        raise ConfigError(
+            [Fault("data.classes", f"'{root / 'train'}' has {len(train)} classes, not {data.classes}")]
+        )
+    return replace(data, classes=len(train))
+
+
+def _table_found(data: Table) -> Table:
+    inside = ARCHIVES.get(data.source)
+    if inside is None:
+        return data
+    root = Path(data.folder or "").expanduser()
+    if not (root / inside[0]).is_dir():
+        message = f"no '{root / inside[0]}'; unpack {inside[1]} into the folder, or give data.folder="
+        raise ConfigError([Fault("data.folder", message)])
+    return data

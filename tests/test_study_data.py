@@ -1,0 +1,184 @@
+"""Real data in its real on-disk format, tiny and made up: CIFAR-10, CIFAR-100, folders of images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from study_rooms import ALONE, HERE, make_cifar, make_folder, small, source
+
+from resnet_factory import cli
+from resnet_factory.study import outcome
+from resnet_factory.study.loading import load
+from resnet_factory.study.outcome import Outcome
+from resnet_factory.study.settings import Folder, Table, Train
+from resnet_factory.study.training import train
+
+CIFAR = Table(
+    source="cifar10", channels=3, classes=10, size=32, center="pixel", scale=False, pad=4, flip=True
+)
+
+
+def outcomes(out: Path) -> list[Outcome]:
+    found = [outcome.read(folder) for folder in sorted((out / "runs").iterdir())]
+    return [each for each in found if each is not None]
+
+
+@pytest.mark.parametrize(("hundred", "classes"), [(False, 10), (True, 100)], ids=["cifar10", "cifar100"])
+def test_the_papers_recipe_end_to_end(
+    hundred: bool,
+    classes: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """study=cifar10_degradation from the command line on a made-up folder: two depths, a few iterations."""
+    make_cifar(tmp_path / "data", monkeypatch, hundred=hundred)
+    deep = 20 if hundred else 110
+    status = cli.main(
+        [
+            "study", "study=cifar10_degradation", f"data=cifar{classes}", f"data.folder={tmp_path / 'data'}",
+            f"models={{plain: [plain8, plain{deep}], residual: [resnet8, resnet{deep}]}}", "seeds=[0]",
+            "train.iterations=4", "train.batch=8", "machine.jobs=0", "machine.device=cpu",
+            f"out={tmp_path / 'out'}",
+        ]
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert status == 0, said
+    found = outcomes(tmp_path / "out")
+    assert {(each.label, each.depth, each.state) for each in found} == {
+        (f"{kind}{depth}", depth, "done") for kind in ("plain", "resnet") for depth in (8, deep)
+    }
+    assert len({each.params for each in found if each.depth == deep}) == 1
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert f"plain{deep} and resnet{deep} have the same" in report
+    assert "weight_decay 0.0001" in report
+    assert "warmup 400" in report
+    assert "| resnet110 | CIFAR-10 | table 6, best of five; 6.61 ± 0.16 | 6.43 |" in report
+
+
+def test_cifar_images_are_the_files_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes in the file's order: five files of 3072-byte rows, red before green before blue."""
+    make_cifar(tmp_path, monkeypatch)
+    data = replace(CIFAR, folder=str(tmp_path))
+    here = source(data)
+    assert here.count == 5 * 8
+    images, labels = here.sample(3)
+    raw, _ = here.sets[True]  # type: ignore[attr-defined]
+    assert raw[3, 0].flatten()[:32].tolist() == [75] * 32
+    assert labels.tolist() == [0, 1, 2]
+    assert torch.allclose(images, (raw[:3].float() - raw.float().mean(0)) / 255)
+
+
+def test_cifar_crops_are_padded_with_the_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_cifar(tmp_path, monkeypatch)
+    here = source(replace(CIFAR, folder=str(tmp_path)))
+    images, _ = next(here.training(0, 32, 0, 0))
+    assert images.shape == (32, 3, 32, 32)
+    assert (images == 0).any()
+
+
+def test_broken_cifar_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """torchvision's checksum speaks, and the reason is a row of the table."""
+    make_cifar(tmp_path / "data", monkeypatch)
+    (tmp_path / "data" / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"not a pickle")
+    status = cli.main(
+        [
+            "study", "data=cifar10", f"data.folder={tmp_path / 'data'}", "models=[resnet8]", "seeds=[0]",
+            "train.batch=8", "machine.jobs=0", f"out={tmp_path / 'out'}",
+        ]
+    )  # fmt: skip
+    assert status == 1
+    assert "Dataset not found or corrupted" in capsys.readouterr().out
+
+
+def folder(root: Path) -> Folder:
+    return Folder(source="folder", folder=str(root), channels=3, classes=2, size=16, resize=20)
+
+
+@pytest.mark.parametrize("loaders", [0, 2])
+def test_folders_of_images_end_to_end(
+    loaders: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_folder(tmp_path / "data")
+    status = cli.main(
+        [
+            "study", "data=folder", f"data.folder={tmp_path / 'data'}", "data.size=16", "data.resize=20",
+            "models=[resnet8]", "seeds=[0]", "train.epochs=2", "train.batch=4", "machine.jobs=0",
+            f"machine.loaders={loaders}", f"out={tmp_path / 'out'}",
+        ]
+    )  # fmt: skip
+    assert status == 0, capsys.readouterr().out
+    (found,) = outcomes(tmp_path / "out")
+    assert found.state == "done"
+    assert found.iterations == 2 * 3
+    assert "classes 2" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
+def test_folders_are_augmented_alike_by_any_process(tmp_path: Path) -> None:
+    """An image's crop depends on seed, epoch and image: not on who loads it, nor on where reading began."""
+    make_folder(tmp_path)
+    alone, helped = (load(folder(tmp_path), ALONE, loaders) for loaders in (0, 2))
+    before = torch.get_rng_state()
+    batches = list(alone.training(0, 4, 1, 0))
+    for one, other in zip(batches, helped.training(0, 4, 1, 0), strict=True):
+        assert torch.equal(one[0], other[0])
+    assert torch.equal(next(helped.training(0, 4, 1, 2))[0], batches[2][0])
+    assert not torch.equal(next(alone.training(0, 4, 2, 0))[0], batches[0][0])
+    assert before.shape == torch.get_rng_state().shape
+
+
+def test_folders_resume_to_the_same_bits(tmp_path: Path) -> None:
+    make_folder(tmp_path / "data")
+    data = folder(tmp_path / "data")
+    job = small(data=data, train=Train(epochs=3, batch=4))
+    whole = train(job, ALONE, load(data, ALONE, 0))
+    asked = iter([False, False, False, True])
+    train(job, ALONE, load(data, ALONE, 0), tmp_path / "run", stop=lambda: next(asked))
+    found = train(job, ALONE, load(data, ALONE, 0), tmp_path / "run")
+    assert replace(found, seconds=0.0) == replace(whole, seconds=0.0)
+
+
+def test_grey_folders(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    grey = replace(folder(tmp_path), channels=1, mean=(0.5,), std=(0.25,))
+    assert (
+        train(small(data=grey, train=Train(epochs=1, batch=4), machine=HERE), ALONE, source(grey)).state
+        == "done"
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data=cifar10", "no 'data/cifar-10-batches-py'; unpack cifar-10-python.tar.gz into the folder"),
+        ("data=cifar100", "no 'data/cifar-100-python'"),
+        ("data=folder", "no folder 'data/train'; expected FOLDER/train/CLASS/*"),
+        (
+            "data=cifar1",
+            "unknown data 'cifar1'; known are cifar10, cifar100, digits, folder; did you mean 'cifar10'?",
+        ),
+    ],
+)
+def test_missing_data_is_said(
+    override: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["study", override]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "nothing is written before something can be done"
+
+
+def test_unlike_classes_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_folder(tmp_path)
+    (tmp_path / "val" / "fox").mkdir()
+    assert cli.main(["study", "data=folder", f"data.folder={tmp_path}"]) == 2
+    assert "have different classes: fox" in capsys.readouterr().err
