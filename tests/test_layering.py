@@ -13,15 +13,10 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "resnet_factory"
 TORCH = {
-<<<<<<< HEAD
     "builder.py", "initialisation.py", "modules.py", "summary.py",
     "weights.py", "writing.py", "checkpoint.py", "fitting.py", "download.py",
     "sweep/metrics.py",
-=======
-    "builder.py", "modules.py", "summary.py",
-    "weights.py", "checkpoint.py", "fitting.py", "download.py",
     *(f"study/{name}.py" for name in ("loading", "probes", "snapshot", "training", "worker", "world")),
->>>>>>> 87f9da3 (Test training: resumed anywhere it ends in the same bits, twins, schedules, probes)
 }  # fmt: skip
 HYDRA = {"cli.py", "composer.py", "library.py", "overrides.py"}
 
@@ -42,12 +37,8 @@ def imports(file: Path) -> set[str]:
 )
 def test_each_library_enters_in_its_files(file: Path) -> None:
     found = imports(file)
-<<<<<<< HEAD
-    name = str(file.relative_to(PACKAGE))
+    name = file.relative_to(PACKAGE).as_posix()
     if name not in TORCH:
-=======
-    if file.relative_to(PACKAGE).as_posix() not in TORCH:
->>>>>>> 87f9da3 (Test training: resumed anywhere it ends in the same bits, twins, schedules, probes)
         assert not found & {"torch", "torchinfo", "safetensors", "torchvision"}
     if name not in HYDRA:
         assert "hydra" not in found
@@ -66,7 +57,10 @@ def test_each_library_enters_in_its_files(file: Path) -> None:
         ["-m", "resnet_factory.cli", "--cfg", "job"],
         ["-m", "resnet_factory.cli", "-sc", "query=bash"],
         ["-m", "resnet_factory.cli", "study", "--cfg", "job"],
-        ["-c", "from resnet_factory.study.metric import TrainedError; TrainedError.compose('train.epochs=1')"],
+        [
+            "-c",
+            "from resnet_factory.study.metric import TrainedError; TrainedError.compose('train.epochs=1')",
+        ],
     ],
     ids=lambda command: " ".join(command)[:40],
 )
