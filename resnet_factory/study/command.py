@@ -84,7 +84,7 @@ def _chosen(composed: Composed) -> Composed:
     """Somebody who names models compares them; the degradation study keeps its own."""
     given = {override.lstrip("+~").partition("=")[0] for override in composed.overrides}
     if "models" in given and "study" not in given:
-        return compose_all("study", ["study=compare", *composed.overrides], composed.folder)
+        return compose_all("study", ["study=compare", *composed.overrides], composed.config_dir)
     return composed
 
 

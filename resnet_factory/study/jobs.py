@@ -103,7 +103,7 @@ def _composed(settings: Settings, composed: Composed) -> list[tuple[Entry, schem
     for entry in settings.entries:
         overrides = (*settings.overrides, *entry.overrides)
         try:
-            config = compose(entry.name, *overrides, config_dir=composed.folder)
+            config = compose(entry.name, *overrides, config_dir=composed.config_dir)
             job(config, settings.data, settings.train, settings.machine, rate=1, seed=0, label="")
             found.append((entry, config))
         except ConfigError as error:

@@ -33,7 +33,7 @@ def ready(composed: Composed) -> Settings:
     """
     try:
         settings = read(composed.data)
-        known = choices("model", composed.folder)
+        known = choices("model", composed.config_dir)
         if odd := [name for name in settings.per_model if name not in known]:
             raise ConfigError([Fault(f"per_model.{name}", unknown("model", name, known)) for name in odd])
         _require(settings.data)
