@@ -252,7 +252,7 @@ def naswot(network: Network, conditions: Conditions) -> Score:
     sign, value = torch.linalg.slogdet(kernel)
     if sign <= 0 or not math.isfinite(value):
         raise NotApplicable("the kernel is singular: some images are answered alike by every rectifier")
-    return Score(float(value), note=f"batch {conditions.batch} of noise, {len(names)} of the activations")
+    return Score(float(value), note=f"batch {conditions.batch} of noise [{len(names)} activations]")
 
 
 def zen(network: Network, conditions: Conditions) -> Score:
