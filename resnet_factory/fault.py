@@ -51,7 +51,7 @@ def _place(fault: Fault) -> tuple[str, int, int]:
 def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
     """The known words nearest to `word`, best first: near ones only, and only those about as near."""
     plain: dict[str, str] = {}
-    for name in known:
+    for name in map(str, known):
         plain.setdefault(_folded(name), name)
     wanted = _folded(word)
     found = difflib.get_close_matches(wanted, plain, n=most, cutoff=0.6)
@@ -85,7 +85,7 @@ def one_of(words: Iterable[str]) -> str:
 
 def unknown(what: str, word: str, known: Iterable[str], of: str = "") -> str:
     """`unknown argument 'kernal' of 'conv'; known are kernel, stride, to; did you mean 'kernel'?`."""
-    names = list(dict.fromkeys(known))
+    names = list(dict.fromkeys(map(str, known)))
     listed, meant = ", ".join(names), suggest(word, names)
     if len(listed) > (MAX_LISTED // 4 if meant else MAX_LISTED):
         listed = f"{', '.join(difflib.get_close_matches(word, names, n=5, cutoff=0))}, …"

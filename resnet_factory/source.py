@@ -18,7 +18,7 @@ MAX_DEPTH = 40
 """Limits of one file, checked while it is parsed: aliases of aliases cannot grow past any memory."""
 
 _TAG = "tag:yaml.org,2002:"
-_TAGS = frozenset(_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge"))
+_TAGS = frozenset(_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq"))
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -190,8 +190,8 @@ def _oddities(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Nod
     seen.add(id(node))
     if node.tag not in _TAGS:
         yield node, f"the tag {node.tag.replace(_TAG, '!!')!r}; values here are text, numbers, true and false"
-    elif isinstance(node, yaml.ScalarNode) and (number := _number(node)) != node.value:
-        yield node, f"YAML reads {found(node.value)} as {number}; write what is meant"
+    elif isinstance(node, yaml.ScalarNode) and (message := _misleading(node)):
+        yield node, message
     if isinstance(node, yaml.SequenceNode):
         for entry in node.value:
             yield from _oddities(entry, seen)
@@ -210,14 +210,18 @@ def _oddities(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Nod
             yield from _oddities(value, seen)
 
 
-def _number(node: yaml.ScalarNode) -> str:
-    """What a number that is not written as people write one stands for: 010, 1:30, 0x, 5000 digits."""
-    if node.tag != f"{_TAG}int" or re.fullmatch(r"[-+]?(0|[1-9][0-9_]{,99}|0x[0-9a-fA-F]{1,99})", node.value):
-        return str(node.value)
+def _misleading(node: yaml.ScalarNode) -> str:
+    """What is wrong with how a value is written: `010` is 8 to YAML, `1:30` is 90, `!!int x` nothing."""
     try:
-        return str(yaml.constructor.SafeConstructor().construct_object(node))
-    except ValueError:
-        return "no number"
+        value = yaml.constructor.SafeConstructor().construct_object(node)
+    except (ValueError, LookupError):
+        long = f"a number of {len(node.value)} characters"
+        return (
+            long if len(node.value) > 100 else f"{found(node.value)} is no {node.tag.replace(_TAG, '!!')!r}"
+        )
+    if type(value) is int and not re.fullmatch(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+)", node.value):
+        return f"YAML reads {found(node.value)} as {value}; write what is meant"
+    return ""
 
 
 _REASONS = (

@@ -116,13 +116,14 @@ def spoiled(draw: st.DrawFn, data: dict[str, Any]) -> dict[str, Any]:
             holder = holder[key]
         match draw(st.sampled_from(["change", "change", "take", "add"])):
             case "change":
-                holder[keys[-1]] = draw(JUNK)
+                holder[keys[-1]] = copy.deepcopy(draw(JUNK))
             case "take":
                 del holder[keys[-1]]
             case "add" if isinstance(holder, dict):
-                holder[draw(JUNK.filter(lambda value: not isinstance(value, (list, dict))))] = draw(JUNK)
+                key = draw(JUNK.filter(lambda value: not isinstance(value, (list, dict))))
+                holder[key] = copy.deepcopy(draw(JUNK))
             case _:
-                holder.insert(draw(st.integers(0, len(holder))), draw(JUNK))
+                holder.insert(draw(st.integers(0, len(holder))), copy.deepcopy(draw(JUNK)))
         if not any(places(data)):
             break
     return data

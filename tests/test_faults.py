@@ -41,7 +41,7 @@ class Case:
     @property
     def words(self) -> list[str]:
         """The command's words, as a shell would pass them."""
-        words = shlex.split(re.sub(r"\{(.)(.)\*(\d+)\}", lambda m: (m[1] + m[2]) * int(m[3]), self.command))
+        words = shlex.split(repeated(self.command))
         assert words[0] == "resnet-factory"
         return words[1:]
 
@@ -50,8 +50,14 @@ class Case:
         for name, text in self.files.items():
             file = Path(name)
             file.parent.mkdir(parents=True, exist_ok=True)
-            raw = re.sub(rb"\\x(..)", lambda m: bytes.fromhex(m[1].decode()), text.encode())
+            plain = repeated(text).encode()
+            raw = re.sub(rb"\\x(..)", lambda m: bytes.fromhex(m[1].decode()), plain)
             file.write_bytes(raw.replace(rb"\t", b"\t"))
+
+
+def repeated(text: str) -> str:
+    """`{2,*100}` stands for a hundred times `2,`."""
+    return re.sub(r"\{(..)\*(\d+)\}", lambda m: m[1] * int(m[2]), text)
 
 
 def read(file: Path) -> Iterator[Case]:
