@@ -96,17 +96,14 @@ def unnormalised(cost: Cost, parts: Parts) -> Iterator[str]:
 
 def skipped(cost: Cost, parts: Parts) -> Iterator[str]:
     """Strides larger than their kernel, on the main path."""
-    found = {
-        part.name: part.layer
-        for part in parts
-        if part.place.path == MAIN and isinstance(part.layer, Conv) and part.layer.stride > part.layer.kernel
-    }
-    if found:
-        conv = next(iter(found.values()))
+    found: dict[tuple[int, int], list[str]] = {}
+    for part in parts:
+        if part.place.path == MAIN and isinstance(conv := part.layer, Conv) and conv.stride > conv.kernel:
+            found.setdefault((conv.kernel, conv.stride), []).append(part.name)
+    for (kernel, stride), names in found.items():
         yield (
-            f"A {conv.kernel}x{conv.kernel} convolution that strides by {conv.stride} reads {conv.kernel**2} "
-            f"of {conv.stride**2} positions and drops the rest: {_some(list(found))}. With the stride on the "
-            "3x3 none is dropped."
+            f"A {kernel}x{kernel} convolution that strides by {stride} reads {kernel**2} of {stride**2} "
+            f"positions and drops the rest: {_some(names)}. With the stride on the 3x3 none is dropped."
         )
 
 

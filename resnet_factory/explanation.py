@@ -107,6 +107,8 @@ def show(explanation: Explanation, out: Console, form: str = "text") -> None:
             out.print()
             out.print(Text(title, style="bold yellow" if title == WARNINGS else "bold"))
             grid = Table.grid(padding=(0, 1))
+            grid.add_column()
+            grid.add_column(overflow="fold")
             for line in lines:
                 text = Text(line)
                 text.highlight_regex(EQUATION, style="cyan")

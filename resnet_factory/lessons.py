@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 
 from resnet_factory.columns import bytes_text, shape_text
 from resnet_factory.costing import Cost, Row, Tally
-from resnet_factory.layers import AvgPool, Conv, GlobalPool, Linear, MaxPool, Norm, ZeroPad
+from resnet_factory.layers import AvgPool, Conv, GlobalPool, Layer, Linear, MaxPool, Norm, ZeroPad
 from resnet_factory.nodes import Block, describe
 from resnet_factory.spelling import (
     chain,
@@ -43,7 +43,8 @@ def stem(cost: Cost, parts: Parts) -> Iterator[str]:
                 f"{part.name}: {many(layer.to, 'filter')} of {layer.kernel}x{layer.kernel} over "
                 f"{many(layer.channels, 'channel')}, stride {layer.stride}. "
                 f"Map: {sides(layer, part.arrives)}, so {shape}. "
-                f"Weights: {weights(layer)}. Multiply-adds: {multiply_adds(layer, part.leaves)}."
+                f"{_owns(layer).capitalize()}: {weights(layer)}. "
+                f"Multiply-adds: {multiply_adds(layer, part.leaves)}."
             )
         elif part.arrives != part.leaves:
             yield f"{part.name}: {_in_words(part)}. Map: {sides(layer, part.arrives)}, so {shape}."
@@ -74,7 +75,7 @@ def filters(cost: Cost, parts: Parts) -> Iterator[str]:
             yield (
                 f"{part.name}: a {conv.kernel}x{conv.kernel} filter reads {read}"
                 f"{many(conv.channels, 'channel')}: {filter_weights(conv)} weights, {remark}. "
-                f"{many(conv.to, 'filter')} make {many(conv.to, 'channel')}: {weights(conv)} weights, "
+                f"{many(conv.to, 'filter')} make {many(conv.to, 'channel')}: {weights(conv)} {_owns(conv)}, "
                 f"kept as {conv.to}x{deep}x{conv.kernel}x{conv.kernel}."
             )
 
@@ -162,7 +163,8 @@ def _in_words(part: Part) -> str:
     match part.layer:
         case Conv(kernel=kernel, stride=stride):
             strides = f"stride {stride} and " if stride > 1 else ""
-            return f"a {kernel}x{kernel} convolution with {strides}{weights(part.layer)} weights"
+            own = f"{weights(part.layer)} {_owns(part.layer)}"
+            return f"a {kernel}x{kernel} convolution with {strides}{own}"
         case MaxPool(kernel=kernel, stride=stride):
             return f"the maximum of {kernel}x{kernel}, stride {stride}"
         case AvgPool(kernel=kernel, stride=stride):
@@ -175,6 +177,10 @@ def _in_words(part: Part) -> str:
             return f"a norm of {number(part.layer.params())} parameters"
         case layer:
             return describe(layer)
+
+
+def _owns(layer: Layer) -> str:
+    return "weights" if layer.params() == layer.macs(1) else "parameters"
 
 
 def depth(cost: Cost, parts: Parts) -> Iterator[str]:

@@ -98,7 +98,7 @@ def put_terms(terms: Iterable[tuple[str, str]], out: Console, style: str = "") -
     """Print terms and what is said of them, side by side."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
-    grid.add_column()
+    grid.add_column(overflow="fold")
     for term, text in terms:
         grid.add_row(Text(term), Text(text), style=style)
     put(grid, out, min(out.width, WIDEST))
