@@ -1,0 +1,7 @@
+"""The study command from a checkout: python scripts/study.py model=resnet50."""
+
+import sys
+
+from resnet_factory.cli import main
+
+raise SystemExit(main(["study", *sys.argv[1:]]))
