@@ -1,4 +1,4 @@
-"""The study command from a checkout: python scripts/study.py model=resnet50."""
+"""The study command from a checkout: python scripts/study.py."""
 
 import sys
 
