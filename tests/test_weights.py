@@ -450,6 +450,12 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pa
         def __init__(self, *given: Any) -> None:
             super().__init__(*given, directory=str(folder))
 
+        def end_headers(self) -> None:
+            # What the hub says of a file besides its length.
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("ETag", '"0123456789abcdef"')
+            super().end_headers()
+
         def log_message(self, format: str, *given: Any) -> None:
             pass
 
@@ -491,6 +497,31 @@ def test_what_cannot_be_fetched_says_so(served: tuple[Path, str]) -> None:
         rf.load_weights(tiny(), "http://127.0.0.1:1/")
     with pytest.raises(rf.ConfigError, match="no hub name"):
         rf.load_weights(tiny(), "hf-hub:just_a_name")
+
+
+def test_hub_names_are_fetched(served: tuple[Path, str], tmp_path: Path) -> None:
+    """Against a server that answers as the hub does; the second time without it."""
+    folder, address = served
+    place = folder / "someone" / "tiny" / "resolve" / "main"
+    place.mkdir(parents=True)
+    save_file(tiny().state_dict(), place / "model.safetensors")
+    settings = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hub"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "resnet_factory.cli", "model=resnet18", *TINY]
+
+    def run(name: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, f"weights='{name}'"], env={**os.environ, **settings, **more},
+            capture_output=True, text=True, check=False, cwd=tmp_path,
+        )  # fmt: skip
+
+    for more in ({}, {"HF_HUB_OFFLINE": "1"}):
+        done = run("hf-hub:someone/tiny", **more)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert "loaded: " in done.stdout
+    done = run("hf-hub:someone/other", HF_HUB_OFFLINE="1")
+    assert done.returncode == 2
+    assert "'hf-hub:someone/other' cannot be fetched" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # Networks as Python objects ---------------------------------------------------------------------
