@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -29,12 +29,23 @@ class Verb:
     verbatim: tuple[str, ...] = ()
     """Keys whose value holds overrides itself and is taken as it stands, though Hydra would want quotes."""
 
+    figures: str = ""
+    """What gives a job's row of a multirun its further columns, where it has any."""
+
     def load(self) -> Callable[..., int]:
         """Import the function; only now, so that help and completion stay quick."""
-        module, function = self.place.split(":")
-        loaded = getattr(import_module(f"resnet_factory.{module}"), function)
-        assert callable(loaded)
-        return loaded  # type: ignore[no-any-return]
+        return _imported(self.place)
+
+    def load_figures(self) -> Callable[..., Mapping[str, float]] | None:
+        """Import what tells a job's figures."""
+        return _imported(self.figures) if self.figures else None
+
+
+def _imported(place: str) -> Callable[..., Any]:
+    module, function = place.split(":")
+    loaded = getattr(import_module(f"resnet_factory.{module}"), function)
+    assert callable(loaded)
+    return loaded  # type: ignore[no-any-return]
 
 
 VERBS = {
@@ -46,7 +57,12 @@ VERBS = {
     "draw": Verb("views:draw", "a picture as SVG or Mermaid: draw [file=NAME.svg]"),
     "explain": Verb("verbs:explain", "the arithmetic of a network spelled out, and what to mind about it"),
     "export": Verb("verbs:export", "write weights under timm's, torchvision's or pycls's names"),
-    "study": Verb("study.command:study", "train networks side by side and report: why shortcuts"),
+    "study": Verb(
+        "study.command:study",
+        "train networks side by side and report: why shortcuts",
+        verbatim=("overrides",),
+        figures="study.command:figures",
+    ),  # fmt: skip
     "list": Verb("verbs:list_models", "the named models: list [PATTERN]", composes=False),
     "sweep": Verb(
         "sweep.commands:sweep", "many architectures of a design space: sweep space=…", composes=False

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from resnet_factory.composer import from_hydra, image_size, job_of_hydra, jobs_of, run_hydra
@@ -46,8 +47,11 @@ def perform(config: Any) -> None:
         }
         from resnet_factory.cli import VERBS
 
-        status = VERBS[job.verb].load()(composed)
+        verb = VERBS[job.verb]
+        status = verb.load()(composed)
         row |= {"state": "ok"} if status == 0 else {"state": "failed", "error": f"exit code {status}"}
+        if (figures := verb.load_figures()) is not None:
+            row |= figures(composed)
     except ConfigError as error:
         print(error, file=sys.stderr)
         row |= {"state": "failed", "error": "; ".join(fault.message for fault in error.faults)}
@@ -93,7 +97,7 @@ def conclude(folder: Path, expected: Sequence[Sequence[str]] | None) -> int:
     target, part = folder / RESULTS, folder / f".{RESULTS}.part"
     folder.mkdir(parents=True, exist_ok=True)
     with part.open("w", newline="", encoding="utf-8") as opened:
-        table = csv.DictWriter(opened, COLUMNS)
+        table = csv.DictWriter(opened, (*COLUMNS, *_more(ordered)), restval="")
         table.writeheader()
         table.writerows(ordered)
     os.replace(part, target)
@@ -104,18 +108,29 @@ def conclude(folder: Path, expected: Sequence[Sequence[str]] | None) -> int:
     return int(any(row["state"] != "ok" for row in ordered))
 
 
+def _more(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns that the command itself has filled."""
+    return list(dict.fromkeys(key for row in rows for key in row if key not in COLUMNS))
+
+
 def _show(rows: Sequence[Mapping[str, Any]], target: Path) -> None:
     out = console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     failed = [row for row in rows if row["state"] != "ok"]
     for name in ("job", "overrides", "plan", "params", "MACs", "activations", "seconds"):
         table.add_column(name, justify="left" if name in ("overrides", "plan") else "right")
+    more = _more(rows)
+    for name in more:
+        table.add_column(name.replace("_", " "), justify="right")
     table.add_column("state")
     for row in rows:
         numbers = [f"{row[key]:,}" if row[key] != "" else "" for key in ("params", "macs", "activations")]
         state = row["state"] if row["state"] == "ok" else f"{row['state']}: {row['error']}"
         seconds = f"{row['seconds']:.2f}" if row["seconds"] != "" else ""
-        table.add_row(str(row["job"]), row["overrides"], row["plan"], *numbers, seconds, state)
+        figures = [f"{row[key]:.4g}" if row.get(key, "") != "" else "" for key in more]
+        table.add_row(
+            str(row["job"]), escape(row["overrides"]), row["plan"], *numbers, seconds, *figures, state
+        )
     out.print(table)
     out.print(f"{len(rows)} jobs, {len(failed)} failed: {target}", markup=False)
 

@@ -1,7 +1,8 @@
-"""The study command from a checkout: python scripts/study.py."""
+"""The study command from a checkout: python scripts/study.py study=degradation."""
 
 import sys
 
 from resnet_factory.cli import main
 
-raise SystemExit(main(["study", *sys.argv[1:]]))
+if __name__ == "__main__":  # the processes that train import this file too
+    raise SystemExit(main(["study", *sys.argv[1:]]))

@@ -11,10 +11,12 @@ from rich.table import Table as RichTable
 
 from resnet_factory import report as reports
 from resnet_factory.composer import Composed, compose_all
+from resnet_factory.costing import cost
 from resnet_factory.fault import ConfigError, Fault
+from resnet_factory.planner import plan
 from resnet_factory.study.driver import conduct, kept, speaks
 from resnet_factory.study.interrupts import leaving
-from resnet_factory.study.jobs import jobs
+from resnet_factory.study.jobs import image, jobs
 from resnet_factory.study.outcome import FAILED
 from resnet_factory.study.progress import Bars, Silence
 from resnet_factory.study.readiness import ready
@@ -47,7 +49,8 @@ def study(composed: Composed) -> int:
             conduct(left, runs, Silence(), stop, workers)
             return 0
         before = f", {len(found)} of them trained before" if found else ""
-        out.print(f"{settings.title}: {len(todo)} trainings{before}, in {folder}", style="bold", markup=False)
+        many = f"{len(todo)} training{'s' if len(todo) > 1 else ''}"
+        out.print(f"{settings.title}: {many}{before}, in {folder}", style="bold", markup=False)
         with Bars(out, len(left)) as bars:
             found |= conduct(left, runs, bars, stop, workers)
         asked = stop()
@@ -67,6 +70,23 @@ def study(composed: Composed) -> int:
     return 1 if any(found.state == FAILED for found in outcomes) else 0
 
 
+def figures(composed: Composed) -> dict[str, float | str]:
+    """What a multirun's table says of a study of one network: what was trained, and its errors over seeds."""
+    composed = _chosen(composed)
+    settings = ready(composed)
+    todo = jobs(settings, composed)
+    rows = best(list(kept(todo, Path(settings.out).expanduser() / "runs", fresh=False).values()))
+    if len(rows) != 1:
+        return {}
+    costed = cost(plan(todo[0].config), image(settings.data))
+    said: dict[str, float | str] = {"plan": todo[0].plan_id}
+    said |= {"params": costed.params, "macs": costed.macs, "activations": costed.activations}
+    for name in ("train_error", "test_error", "test_loss"):
+        if (spread := getattr(rows[0], name)) is not None:
+            said |= {name: spread.mean, f"{name}_deviation": spread.deviation}
+    return said
+
+
 def _workers(settings: Settings, composed: Composed) -> int:
     """How many processes to train in; the device is looked for here."""
     from resnet_factory.study.world import room
@@ -82,8 +102,7 @@ def _workers(settings: Settings, composed: Composed) -> int:
 
 def _chosen(composed: Composed) -> Composed:
     """Somebody who names models compares them; the degradation study keeps its own."""
-    given = {override.lstrip("+~").partition("=")[0] for override in composed.overrides}
-    if "models" in given and "study" not in given:
+    if "models" in composed.given and "study" not in composed.given:
         return compose_all("study", ["study=compare", *composed.overrides], composed.config_dir)
     return composed
 

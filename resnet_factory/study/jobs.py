@@ -15,9 +15,10 @@ from resnet_factory.composer import Composed, compose
 from resnet_factory.costing import cost
 from resnet_factory.fault import ConfigError, Fault
 from resnet_factory.layers import Conv, Layer, Linear, Norm
-from resnet_factory.nodes import Chain, Gate, Leaf, Node, Plan, Residual, join
+from resnet_factory.nodes import Branches, Chain, Gate, Leaf, Node, Plan, Residual, Select, join
 from resnet_factory.planner import plan
 from resnet_factory.study.settings import Data, Entry, Machine, Settings, Train
+from resnet_factory.survey import widths
 
 FORMAT = 1
 """Goes into a job's id: raise it when the same job would train to something else."""
@@ -134,7 +135,7 @@ def job(
     """
     config = fitted(config, data)
     planned = plan(config)
-    costed = cost(planned, (data.channels, data.size, data.size))
+    costed = cost(planned, image(data))
     return Job(
         label=label, series=series, model=config.to_dict(), plan_id=planned.id, depth=depth(planned),
         params=costed.params, macs=costed.macs, data=data, train=train, rate=rate, seed=seed, machine=machine,
@@ -151,9 +152,14 @@ def fitted(config: schema.ModelConfig, data: Data) -> schema.ModelConfig:
     return schema.read(config.to_dict() | said, name=config.name, locate=config.locate)
 
 
+def image(data: Data) -> tuple[int, int, int]:
+    """(channels, height, width) of one image."""
+    return data.channels, data.size, data.size
+
+
 def depth(planned: Plan) -> int:
-    """Weighted layers on the main path, the number in a ResNet's name; shortcuts and gates are left out."""
-    return len(weighted(planned))
+    """Layers with weights on the main path, the number in a ResNet's name; branches side by side are one."""
+    return len(widths(planned.root, planned.in_channels))
 
 
 def weighted(planned: Plan) -> tuple[Leaf, ...]:
@@ -190,7 +196,10 @@ def _main_path(node: Node, prefix: str = "") -> Iterator[Leaf]:
                 yield from _main_path(child, join(prefix, name))
         case Residual(body=body):
             yield from _main_path(body, prefix)
-        case Gate():
+        case Branches(branches=branches):
+            for i, branch in enumerate(branches):
+                yield from _main_path(branch, join(prefix, str(i)))
+        case Gate() | Select():
             return
         case Layer():
             yield Leaf(prefix, node)

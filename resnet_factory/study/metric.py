@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_factory import schema
 from resnet_factory.composer import compose_all
+from resnet_factory.fault import ConfigError, Fault
 from resnet_factory.study import outcome
 from resnet_factory.study.jobs import Job, job
 from resnet_factory.study.outcome import Outcome
 from resnet_factory.study.readiness import ready
-from resnet_factory.study.settings import Data, Machine, Train
+from resnet_factory.study.settings import Data, Machine, Train, fill, read_data
 from resnet_factory.study.summary import Row, best
 
 if TYPE_CHECKING:
@@ -52,6 +53,35 @@ class TrainedError:
         composed = compose_all("study", ["study=compare", *overrides], config_dir)
         settings = ready(composed)
         return cls(settings.data, settings.train, settings.machine, settings.rates, settings.seeds, folder)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TrainedError:
+        """The metric that `to_dict` gave; the data may have been JSON in between.
+
+        Raises:
+            ConfigError: these are not its data.
+        """
+        faults: list[Fault] = []
+        made = cls(
+            read_data(data["data"], faults),
+            fill(Train, data["train"], "train", faults),
+            fill(Machine, data["machine"], "machine", faults),
+            tuple(data["rates"]),
+            tuple(data["seeds"]),
+            data["folder"],
+        )
+        if faults:
+            raise ConfigError(faults)
+        return made
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, fit for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        train = self.train
+        length = f"{train.iterations} iterations" if train.iterations else f"{train.epochs} epochs"
+        return f"{self.data.source}, {length} of batches of {train.batch}, {len(self.seeds)} seeds"
 
     def __call__(self, config: schema.ModelConfig | Mapping[str, Any]) -> Row:
         """The network at its best learning rate, one run for each seed.

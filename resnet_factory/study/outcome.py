@@ -73,6 +73,8 @@ class Outcome:
     seconds: float = 0.0
     place: str = ""
     """The kind of machine, and the versions of what computed."""
+    date: str = ""
+    """The day it ended."""
 
     @property
     def finished(self) -> bool:

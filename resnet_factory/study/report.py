@@ -6,7 +6,6 @@ import base64
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -135,7 +134,7 @@ def _broken_sheet(outcomes: Sequence[Outcome]) -> Sheet:
 def _facts(settings: Settings, outcomes: Sequence[Outcome], command: str) -> list[tuple[str, str]]:
     facts = [
         ("command", command),
-        ("date", datetime.now(UTC).strftime("%Y-%m-%d")),
+        ("date", ", ".join(sorted({found.date for found in outcomes if found.date}))),
         ("data", _said(settings.data)),
         ("training", _said(settings.train)),
         ("learning rates", _plain(settings.rates)),

@@ -155,7 +155,7 @@ def read(data: Mapping[str, Any]) -> Settings:
         title=_value(data["title"], str, "title", {}, faults),
         notes=_value(data["notes"], tuple[str, ...], "notes", {}, faults),
         entries=entries,
-        overrides=_value(data["overrides"], tuple[str, ...], "overrides", {}, faults),
+        overrides=_overrides(data["overrides"], faults),
         seeds=_several(data["seeds"], tuple[int, ...], "seeds", {"least": 0}, faults),
         rates=_several(data["rates"], tuple[float, ...], "rates", {"least": 0}, faults),
         train=train,
@@ -226,6 +226,20 @@ def _entries(models: Any, faults: list[Fault]) -> tuple[Entry, ...]:
             faults.append(Fault(entry.path, f"{entry.text!r} is there twice"))
         seen.add(entry.text)
     return tuple(entries)
+
+
+def _overrides(data: Any, faults: list[Fault]) -> tuple[str, ...]:
+    """A list of overrides, or several in one text, as a command line has them."""
+    if not isinstance(data, str):
+        return _value(data, tuple[str, ...], "overrides", {}, faults)  # type: ignore[no-any-return]
+    if data.startswith("["):
+        message = "an equals sign inside a list wants quotes: overrides=['a=1','b=2'], or overrides='a=1 b=2'"
+        faults.append(Fault("overrides", message))
+    try:
+        return tuple(shlex.split(data))
+    except ValueError:
+        faults.append(Fault("overrides", f"expected overrides, as model.act=silu, found {data!r}"))
+        return ()
 
 
 def _lengths(train: Train, path: str, faults: list[Fault]) -> None:

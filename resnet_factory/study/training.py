@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,8 @@ def train(
             training.run(folder, tell, stop)
         except Diverged as reason:
             training.outcome.state, training.outcome.reason = outcome.DIVERGED, str(reason)
+        if training.outcome.finished:
+            training.outcome.date = datetime.now(UTC).date().isoformat()
         if folder is not None and world.first and training.outcome.finished:
             folder.mkdir(parents=True, exist_ok=True)
             if training.outcome.state == outcome.DONE:

@@ -18,8 +18,9 @@ from resnet_factory.sweep.samplers import SAMPLERS, size_of
 from resnet_factory.sweep.space import Space, read_space
 from resnet_factory.sweep.store import Store
 
-METRICS = ("latency", "memory", "synflow", "naswot", "zen", "gradients")
-"""What can be measured on a built network."""
+TRAINED = ("error", "loss", "train_error")
+METRICS = ("latency", "memory", "synflow", "naswot", "zen", "gradients", *TRAINED)
+"""What can be measured on a built network, and on a trained one."""
 REPORT_KEYS = ("pareto", "by", "top", "errors")
 
 
@@ -129,10 +130,20 @@ def _options(composed: Composed, space: Space) -> Options:
     for key in ("batch", "repeats", "seeds", "threads"):
         number: Any = measuring.get(key)
         check(_is_int(number) and number > 0, f"measuring.{key}", "a whole number above 0", number)
-    known = ("batch", "repeats", "seeds", "threads", "device", "dtype", "channels_last", "limit")
+    known = ("batch", "repeats", "seeds", "threads", "device", "dtype", "channels_last", "limit", "study")
     for key in measuring:
         if key not in known:
             faults.append(Fault(f"measuring.{key}", unknown("key", str(key), known)))
+    study = measuring.pop("study", None)
+    if not isinstance(study, list) or not all(isinstance(word, str) for word in study):
+        faults.append(Fault("measuring.study", f"expected overrides of a study, found {study!r}"))
+    elif set(metrics) & set(TRAINED):
+        from resnet_factory.study.metric import TrainedError
+
+        try:  # settled now, so that every architecture is trained alike, wherever
+            measuring["study"] = TrainedError.compose(*study, config_dir=composed.config_dir).to_dict()
+        except ConfigError as error:
+            faults.extend(Fault("measuring.study", str(fault)) for fault in error.faults)
     limit = measuring.pop("limit", None)
     check(
         limit is None or (isinstance(limit, (int, float)) and limit > 0), "measuring.limit", "seconds", limit
