@@ -34,7 +34,7 @@ def changes(before: ModelConfig, after: ModelConfig) -> tuple[Change, ...]:
     found: list[Change] = []
     data = before.to_dict(), after.to_dict()
     for entry in fields(ModelConfig):
-        if entry.name in NOT_SAID:
+        if entry.name in NOT_SAID or not entry.init:  # what is derived from the rest says nothing new
             continue
         pair = getattr(before, entry.name), getattr(after, entry.name)
         if entry.name == "slots":
