@@ -62,7 +62,7 @@ VERBS = {
         "train networks side by side and report: why shortcuts",
         verbatim=("overrides",),
         figures="study.command:figures",
-    ),  # fmt: skip
+    ),
     "list": Verb("verbs:list_models", "the named models: list [PATTERN]", composes=False),
     "sweep": Verb(
         "sweep.commands:sweep", "many architectures of a design space: sweep space=…", composes=False

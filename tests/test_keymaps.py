@@ -113,7 +113,7 @@ def test_a_map_of_ones_own(tmp_path: Path) -> None:
         ("stem: [a]\n", "expected lines as"),
         ("stem: {a: 3}\n", "expected names"),
         ("block: 's{stge}'\n", "known are stage and block"),
-        ("stem: {a: b\n", "expected"),
+        ("stem: {a: b\n", "not YAML"),
     ],
 )
 def test_a_faulty_map_is_located(text: str, message: str, tmp_path: Path) -> None:
