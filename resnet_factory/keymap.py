@@ -22,8 +22,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from resnet_factory.arithmetic import ExpressionError, parse
 from resnet_factory.fault import ConfigError, Fault, unknown
 from resnet_factory.nodes import Plan, walk
@@ -193,11 +191,7 @@ def read(file: Path) -> KeyMap:
     Raises:
         ConfigError: with every fault found.
     """
-    where = shown(file)
-    try:
-        data = load(file)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError([Fault("keys", " ".join(str(error).split()), where)]) from None
+    where, data = shown(file), load(file)
     faults: list[Fault] = []
     known = ("library", "fits", "input", "stem", "block", "body", "head")
     if not isinstance(data, dict):

@@ -123,6 +123,11 @@ def test_a_faulty_map_is_located(text: str, message: str, tmp_path: Path) -> Non
         keymap.find(str(file))
 
 
+def test_a_map_that_is_not_there() -> None:
+    with pytest.raises(rf.ConfigError, match=r"none\.yaml"):
+        keymap.find("none.yaml")
+
+
 def equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
     return list(ours) == list(theirs) and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
