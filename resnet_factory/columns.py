@@ -148,11 +148,12 @@ class Selection(NamedTuple):
         """
         faults = []
         if self.depth not in DEPTHS:
-            faults.append(Fault("depth", unknown("depth", str(self.depth), DEPTHS)))
+            faults.append(Fault("depth", unknown("depth", self.depth, DEPTHS)))
         for i, name in enumerate(self.columns):
             if not isinstance(name, str) or name not in COLUMNS:
-                faults.append(Fault(f"columns.{i}", unknown("column", str(name), COLUMNS)))
-        if self.sort is not None and (by := str(self.sort).removeprefix("-")) not in COLUMNS:
+                faults.append(Fault(f"columns.{i}", unknown("column", name, COLUMNS)))
+        by = self.sort.removeprefix("-") if isinstance(self.sort, str) else self.sort
+        if by is not None and (not isinstance(by, str) or by not in COLUMNS):
             faults.append(Fault("sort", unknown("column", by, COLUMNS)))
         faults += memory_faults(self.batch, self.dtype)
         if faults:

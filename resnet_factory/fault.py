@@ -83,9 +83,11 @@ def one_of(words: Iterable[str]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def unknown(what: str, word: str, known: Iterable[str], of: str = "") -> str:
+def unknown(what: str, word: Any, known: Iterable[str], of: str = "") -> str:
     """`unknown argument 'kernal' of 'conv'; known are kernel, stride, to; did you mean 'kernel'?`."""
     names = list(dict.fromkeys(map(str, known)))
+    if not isinstance(word, str):
+        return f"expected a {what} by name, found {found(word)}; known are {', '.join(names)}"
     listed, meant = ", ".join(names), suggest(word, names)
     if len(listed) > (MAX_LISTED // 4 if meant else MAX_LISTED):
         listed = f"{', '.join(difflib.get_close_matches(word, names, n=5, cutoff=0))}, …"

@@ -103,5 +103,5 @@ def memory_faults(batch: Any, dtype: Any) -> list[Fault]:
         message = f"expected a number of images, 1 to {MAX_BATCH}, found {batch!r}"
         faults.append(Fault("batch", message))
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        faults.append(Fault("dtype", unknown("dtype", str(dtype), DTYPES)))
+        faults.append(Fault("dtype", unknown("dtype", dtype, DTYPES)))
     return faults

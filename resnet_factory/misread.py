@@ -32,6 +32,8 @@ def _reasons(word: str, key: str, value: str, models: Sequence[str]) -> Iterator
         yield _unbalanced(value)
         if index := re.fullmatch(r"([\w.]+)\[(\d+)\]", key):
             yield f"an entry of a list is '{index[1]}.{index[2]}={value}'"
+        if "=" in value.lstrip("="):
+            yield "a value with an '=' in it stands in quotes of its own, as 'resnet20 model.act=silu'"
         if value.startswith("="):
             yield f"one '=' is enough: '{key}={value.lstrip('=')}'"
         if inside := re.fullmatch(r"\((.*)\)", value):

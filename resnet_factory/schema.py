@@ -188,7 +188,7 @@ def read(
         output_stride = _whole(output_stride, 1, f"{path}.output_stride", faults)
     first_dilation = resolved.get("first_dilation", "previous")
     if first_dilation not in ("previous", "new"):
-        message = unknown("choice", str(first_dilation), ("previous", "new"))
+        message = unknown("choice", first_dilation, ("previous", "new"))
         faults.append(Fault(f"{path}.first_dilation", message))
     features = _features(resolved.get("features"), f"{path}.features", faults)
     before = len(faults)
@@ -346,7 +346,7 @@ def _arguments(made: type[Any], given: Any, path: str, faults: list[Fault]) -> d
         words = get_args(wanted)
         if words:
             if value not in words:
-                faults.append(Fault(f"{path}.{key}", unknown("choice", str(value), words)))
+                faults.append(Fault(f"{path}.{key}", unknown("choice", value, words)))
         elif isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else int):
             name = "a number" if wanted is float else "a whole number"
             faults.append(Fault(f"{path}.{key}", f"expected {name}, found {found(value)}"))

@@ -23,7 +23,7 @@ def describe(composed: Composed) -> int:
     selection = Selection(data["depth"], tuple(columns), data["sort"], data["batch"], data["dtype"])
     faults = []
     if data["format"] not in report.FORMATS:
-        faults.append(Fault("format", unknown("format", str(data["format"]), report.FORMATS)))
+        faults.append(Fault("format", unknown("format", data["format"], report.FORMATS)))
     try:
         selection = selection.checked()
     except ConfigError as error:
@@ -38,7 +38,7 @@ def explain(composed: Composed) -> int:
     """Spell out the network's arithmetic, and what to mind about it."""
     form = composed.data["format"]
     if form not in explanation.FORMATS:
-        message = unknown("format", str(form), explanation.FORMATS)
+        message = unknown("format", form, explanation.FORMATS)
         raise ConfigError([composed.locate(Fault("format", message))])
     costed = _cost(composed)
     explanation.show(explanation.explain(costed.plan, costed.image), report.console(), form)
@@ -82,7 +82,9 @@ def export(composed: Composed) -> int:
     if options["to"] is None and options["keys"] is None:
         missing.append("to")
     if missing:
-        raise ConfigError(Fault(key, f"is missing; export needs {key}=…", "command line") for key in missing)
+        raise ConfigError(
+            Fault(key, f"is missing; export needs {key}=…", "command line 'export'") for key in missing
+        )
     from resnet_factory import weights
 
     _refuse_folder(Path(options["file"]), composed, "file")

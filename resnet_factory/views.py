@@ -34,7 +34,7 @@ def draw(composed: Composed) -> int:
     if file is not None and not isinstance(file, str):
         faults.append(Fault("file", f"expected a file name, found {file!r}"))
     if form is not None and form not in FORMATS:
-        faults.append(Fault("format", unknown("format", str(form), FORMATS)))
+        faults.append(Fault("format", unknown("format", form, FORMATS)))
     if isinstance(file, str) and form is None:
         ending = Path(file).suffix.lower()
         if ending not in ENDINGS:
@@ -89,6 +89,8 @@ def diff(composed: Composed) -> int:
     from resnet_factory.difference import compare
     from resnet_factory.difference.text import report as told
 
+    if composed.data["with"] is None:
+        raise ConfigError([Fault("with", f"is missing; {OTHER}", "command line 'diff'")])
     before = _cost(composed)
     try:
         other = _other(composed)
@@ -129,8 +131,6 @@ def _words(composed: Composed) -> list[str]:
     said = composed.data["with"]
     if isinstance(said, list) and said and all(isinstance(word, str) for word in said):
         return said
-    if said is None:
-        raise ConfigError([Fault("with", f"is missing; {OTHER}", "command line")])
     if not isinstance(said, str) or not said.strip():
         raise ConfigError([Fault("with", f"expected another network, found {said!r}; {OTHER}")])
     inside = re.fullmatch(r"\s*\[(.*)\]\s*", said, re.DOTALL)

@@ -63,7 +63,7 @@ def models(draw: st.DrawFn) -> dict[str, Any]:
         "num_classes": draw(st.integers(0, 20)),
         "zero_init_residual": draw(st.booleans()),
         "output_stride": draw(st.sampled_from([None, None, 8, 16, 32])),
-        "depths": draw(st.lists(st.integers(1, 3), min_size=stages, max_size=stages)),
+        "depths": draw(st.lists(st.integers(1, 2), min_size=stages, max_size=stages)),
         "widths": widths,
         "strides": per_stage(st.integers(1, 2)),
         "dilations": per_stage(st.integers(1, 2)),

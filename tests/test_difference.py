@@ -341,7 +341,7 @@ def test_multirun(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "command line: with: is missing; with=resnet50d names a network"),
+        ([], "command line 'diff': with: is missing; with=resnet50d names a network"),
         (["with="], "command line 'with=': with: expected another network, found ''"),
         (["with=7"], "command line 'with=7': with: expected another network, found 7"),
         (["with=[]"], "with: expected another network, found []"),

@@ -135,7 +135,13 @@ def call(case: Case) -> tuple[str, list[str], str | None] | None:
         at = words.index("--config-dir")
         folder = words[at + 1]
         del words[at : at + 2]
-    if verb != "describe" or not words or not words[0].startswith("model=") or folder == "":
+    if (
+        case.place.startswith("verbs")
+        or verb != "describe"
+        or not words
+        or not words[0].startswith("model=")
+        or folder == ""
+    ):
         return None
     if any(word.startswith(("-", "input")) or word in cli.VERBS for word in words):
         return None

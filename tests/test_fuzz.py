@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import JUNK, images, models, spoiled
 from torch.utils.flop_counter import FlopCounterMode
@@ -26,6 +26,8 @@ SHIPPED = rf.compose("resnet50", "model/attention=se", "model/drop_path=linear")
 BOTTLENECK = Path(rf.conf_dir(), "model/block/bottleneck.yaml").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+@settings(max_examples=settings().max_examples // 2)  # building takes longest
 @given(models(), images())
 def test_a_right_config_is_what_its_plan_says(data: dict[str, Any], size: tuple[int, int]) -> None:
     """Shapes, parameters and multiply-adds from the plan are the built module's."""

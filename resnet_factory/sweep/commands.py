@@ -54,7 +54,7 @@ def report(arguments: Sequence[str], _config_dir: str | None) -> int:
     folders = [argument for argument in arguments if "=" not in argument]
     if len(folders) != 1:
         message = f"expected one folder, found {len(folders)}: report DIR"
-        raise ConfigError([Fault("", message, "command line")])
+        raise ConfigError([Fault("", message, "command line 'report'")])
     given = [argument for argument in arguments if "=" in argument]
     for argument in given:
         key = argument.split("=")[0]

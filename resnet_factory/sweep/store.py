@@ -60,7 +60,7 @@ class Store:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._lock = _locked(folder)
             elif not self.file.is_file():
-                raise ConfigError([Fault("", f"'{folder}' holds no sweep: no {FILE} there")])
+                raise ConfigError([Fault("", f"holds no sweep: no {FILE} there", f"command line '{folder}'")])
             self.connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
             if write:
                 self.connection.execute("PRAGMA journal_mode=WAL")
