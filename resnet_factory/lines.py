@@ -7,6 +7,7 @@ What is the same is found once, when the recipes are read, and layers that come 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -15,8 +16,12 @@ from resnet_factory.layers import VOCABULARY, Layer
 from resnet_factory.recipe import Item, PerStage, Recipe, Value, arguments_of
 
 Scope = dict[str, Any]
-"""Names and their values; `@name` holds where that value was written, and as what."""
+"""Names and their values; `@` holds what was written of them, innermost recipe first."""
+Written = dict[str, tuple[Value, str]]
+"""Names, their values as they are written, and the paths they are written at."""
 
+MAX_KEPT = 1024
+"""Layers kept for other networks, of one line."""
 POSITIONS = frozenset({"index", "block"})
 """Names that differ from block to block; a stage that uses neither repeats one planned block."""
 
@@ -30,15 +35,23 @@ class Line(NamedTuple):
     """The arguments that are the same in every block."""
     computed: tuple[tuple[str, Value, type], ...]
     """Name, arithmetic and type of those that depend on the block."""
-    written: dict[str, tuple[Value, str]]
-    """Every argument as it is written, and the path it is written at."""
+    written: Written
+    """Every argument."""
     read: Callable[[Scope], Any]
     """From a block's scope, what the layer depends on: the channels that arrive, then the numbers of
     `computed`, unchecked. Raises what arithmetic raises."""
     direct: bool
     """Whether `read` gives the numbers themselves, not only what they depend on."""
     known: dict[Any, Layer]
-    """The layers made so far, by what `read` gave; shared by the lines that say the same."""
+    """The layers made so far, in any network, by what `read` gave; one for the lines that say the same."""
+
+    def keep(self, depends: Any, layer: Layer) -> None:
+        """Let other networks have a layer too, if it depends on plain numbers."""
+        numbers = depends if isinstance(depends, tuple) else (depends,)
+        if self.direct and all(isinstance(number, (int, float)) for number in numbers):
+            if len(self.known) >= MAX_KEPT:
+                self.known.clear()
+            self.known[depends] = layer
 
 
 def ready(
@@ -53,17 +66,21 @@ def ready(
     constant = {
         name: value for name, value in everywhere.items() if name not in own and isinstance(value, int)
     }
-    known: dict[tuple[Any, ...], dict[Any, Layer]] = {}
     lines: dict[str, Line | None] = {}
     for item in _items(items for recipe in recipes for _, items in recipe.lists):
         slot = slots.get(item.kind)
         if item.path in lines or item.lists:
             continue
         if slot is None or slot.layer is not None:
-            lines[item.path] = _line(item, slot, constant, known)
+            lines[item.path] = _line(item, slot, constant)
         elif slot.empty:
             lines[item.path] = None
     return lines
+
+
+def spelled(recipe: Recipe) -> Written:
+    """The numbers a recipe defines."""
+    return {name: (value, f"{recipe.path}.{name}") for name, value in recipe.names}
 
 
 def positional(recipes: Iterable[Recipe]) -> bool:
@@ -78,11 +95,9 @@ def _items(lists: Iterable[tuple[Item, ...]]) -> Iterator[Item]:
             yield from _items(inner for _, inner in item.lists)
 
 
-def _line(
-    item: Item, slot: Recipe | None, constant: Scope, known: dict[tuple[Any, ...], dict[Any, Layer]]
-) -> Line:
+def _line(item: Item, slot: Recipe | None, constant: Scope) -> Line:
     kind = item.kind if slot is None else str(slot.layer)
-    written = {name: (value, f"{slot.path}.{name}") for name, value in slot.names} if slot is not None else {}
+    written: Written = dict(spelled(slot)) if slot is not None else {}
     written |= {name: (value, f"{item.path}.{name}") for name, value in item.arguments}
     made, fixed = VOCABULARY[kind]
     table = arguments_of(kind)
@@ -97,7 +112,14 @@ def _line(
     says = (kind, *given.items(), *computed)
     read = _reader([value for _, value, _ in computed])
     direct = all(isinstance(value, Expression) for _, value, _ in computed)
-    return Line(kind, made, given, tuple(computed), written, read, direct, known.setdefault(says, {}))
+    known = _known(says) if direct else {}
+    return Line(kind, made, given, tuple(computed), written, read, direct, known)
+
+
+@lru_cache(maxsize=512)
+def _known(says: tuple[Any, ...]) -> dict[Any, Layer]:
+    """The layers made from lines of one wording. Layers are values: what networks share them cannot show."""
+    return {}
 
 
 def _reader(values: Sequence[Value]) -> Callable[[Scope], Any]:

@@ -178,7 +178,10 @@ class Plan:
         return self._hash
 
     def __repr__(self) -> str:
-        return f"<Plan {self.name or 'unnamed'} {self.id}>"
+        kinds = "+".join(dict.fromkeys(block.kind for stage in self.stages for block in stage.blocks))
+        depths = "-".join(str(len(stage.blocks)) for stage in self.stages)
+        blocks = f"{depths} blocks of {kinds}" if depths else "no blocks"
+        return f"<Plan {self.name or 'unnamed'} {self.id}: {blocks}>"
 
     def __getstate__(self) -> dict[str, object]:
         # Hashes of text differ from process to process: a pickled plan must not carry one along.

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, NoReturn
 
 from resnet_factory import features
-from resnet_factory.arithmetic import LIMIT, Expression, ExpressionError
+from resnet_factory.arithmetic import LIMIT, Expression, ExpressionError, parse
 from resnet_factory.fault import ConfigError, Fault, one_of
 from resnet_factory.layers import MAP, POINT, Layer
-from resnet_factory.lines import Line, Scope
+from resnet_factory.lines import Line, Scope, Written
 from resnet_factory.nodes import Block, Branches, Chain, Gate, Node, Plan, Residual, Select, Stage
 from resnet_factory.recipe import Item, PerStage, Recipe, Value
 from resnet_factory.schema import MAX_CHANNELS, ModelConfig
@@ -27,6 +27,7 @@ FIELDS = {
     "base_width": "base_width",
 }
 """A number of a stage -> the field of the model it comes from."""
+OUT = parse("out")
 
 
 class Signal(NamedTuple):
@@ -87,7 +88,8 @@ class _Planner:
         self.root = config.stem.path.rpartition(".")[0]
         self.room = MAX_LAYERS
         self.words = dict(config.shortcut.words)
-        self.fields = {f"@{name}": (f"{self.root}.{field}", None) for name, field in FIELDS.items()}
+        self.layers: dict[tuple[int, Any], Layer] = {}
+        """Those made here, by their line and what it read."""
 
     def fault(self, path: str, message: str, scope: Scope | None = None, value: Any = None) -> None:
         """Note a fault: of a wrong number, how it came about; inside a block, which one."""
@@ -101,12 +103,19 @@ class _Planner:
 
     def trace(self, value: Value, path: str, scope: Scope) -> tuple[str, Value]:
         """Where a value was written: a bare name is as wrong as what it stands for."""
+        above: tuple[Written, ...] = scope.get("@", ())
+        while isinstance(value, Expression):
+            name = value.text
+            depth = next((depth for depth, written in enumerate(above) if name in written), None)
+            if depth is None:
+                field = FIELDS.get(name) if "stage" in scope else None
+                return (f"{self.root}.{field}", 1) if field else (path, value)
+            value, path = above[depth][name]
+            # A name that stands in its own definition means the one outside.
+            above = above[depth + (isinstance(value, Expression) and value.text == name) :]
         if isinstance(value, PerStage) and len(value.values) >= scope.get("stage", 0) > 0:
             stage = scope["stage"] - 1
             return f"{path}.{stage}", value.values[stage]
-        if isinstance(value, Expression) and f"@{value.text}" in scope:
-            origin: tuple[str, Value] = scope[f"@{value.text}"]
-            return origin
         return path, value
 
     def network(self) -> Plan | None:
@@ -181,7 +190,6 @@ class _Planner:
             "depth": depth,
             "stage": stage + 1,
             "blocks": sum(config.depths),
-            **self.fields,
         }
         stride = self.strides[stage]
         transition, signal = self.transition(stage, Signal(channels), scope)
@@ -239,7 +247,7 @@ class _Planner:
         shortcut = self.config.shortcut
         self.room = MAX_LAYERS
         self.define(recipe, scope)
-        where, value = scope["@out"]
+        where, value = self.trace(OUT, f"{recipe.path}.out", scope)
         out = self.whole(scope["out"], where, scope, value)
         if not 0 < out <= MAX_CHANNELS:
             self.fault(where, f"{out} channels; allowed are 1 to {MAX_CHANNELS}", scope, value)
@@ -265,8 +273,10 @@ class _Planner:
                 scope,
             )
             raise _Broken
-        words, here = self.words, dict(scope)
-        self.define(shortcut, here)
+        words, here = self.words, scope
+        if shortcut.names:
+            here = dict(scope)
+            self.define(shortcut, here)
         projects = bool(self.value(words.get("when", 1), here, f"{shortcut.path}.when"))
         added = bool(self.value(words.get("add", 1), here, f"{shortcut.path}.add"))
         node = pre + body
@@ -310,11 +320,10 @@ class _Planner:
 
     def define(self, recipe: Recipe, scope: Scope) -> None:
         """Compute a recipe's own numbers into `scope`."""
-        for name, value in recipe.names:
-            where = f"{recipe.path}.{name}"
-            origin = self.trace(value, where, scope)
-            scope[name] = self.value(value, scope, where)
-            scope[f"@{name}"] = origin
+        written = self.config.written[recipe.path]
+        for name, (value, path) in written.items():
+            scope[name] = self.value(value, scope, path)
+        scope["@"] = (written, *scope.get("@", ()))
 
     def value(self, value: Value, scope: Scope, path: str) -> Any:
         if isinstance(value, PerStage):
@@ -388,13 +397,12 @@ class _Planner:
     def slot(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
         """What stands in a slot that is a list of layers."""
         slot, inner = self.config.slots[item.kind], dict(scope)
-        own = {name: self.value(v, scope, f"{item.path}.{name}") for name, v in item.arguments}
-        origins = {name: self.trace(v, f"{item.path}.{name}", scope) for name, v in item.arguments}
-        for name, value in slot.names:
-            where = f"{slot.path}.{name}"
-            origin = origins.get(name) or self.trace(value, where, inner)
-            inner[name] = own[name] if name in own else self.value(value, inner, where)
-            inner[f"@{name}"] = origin
+        given = {name: (value, f"{item.path}.{name}") for name, value in item.arguments}
+        own = {name: self.value(value, scope, path) for name, (value, path) in given.items()}
+        written = self.config.written[slot.path]
+        for name, (value, path) in written.items():
+            inner[name] = own[name] if name in own else self.value(value, inner, path)
+        inner["@"] = (written | given, *scope.get("@", ()))
         return self.expand(slot.items("layers"), signal, inner, names)
 
     def layer(self, line: Line, form: str, scope: Scope, path: str) -> Layer:
@@ -405,9 +413,15 @@ class _Planner:
             depends = line.read(scope)
         except (LookupError, ArithmeticError, TypeError, ValueError):
             return self.make(line, (), scope, path)  # where that is noted
-        layer = line.known.get(depends)
+        return line.known.get(depends) or self.new(line, depends, scope, path)
+
+    def new(self, line: Line, depends: Any, scope: Scope, path: str) -> Layer:
+        """A layer that no network has had yet; `depends` is what its line's `read` gave."""
+        key = id(line), depends
+        layer = self.layers.get(key)
         if layer is None:
-            layer = line.known[depends] = self.make(line, depends, scope, path)
+            layer = self.layers[key] = self.make(line, depends, scope, path)
+            line.keep(depends, layer)
         return layer
 
     def holds(self, valid: bool) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 from resnet_factory.fault import ConfigError, Fault, all_of, found, unknown
 from resnet_factory.generators import GENERATORS
 from resnet_factory.layers import VOCABULARY, Activation
-from resnet_factory.lines import Line, Scope, positional, ready
+from resnet_factory.lines import Line, Scope, Written, positional, ready, spelled
 from resnet_factory.nodes import Init
 from resnet_factory.recipe import Reader, Recipe, Role, circles
 
@@ -106,6 +106,8 @@ class ModelConfig:
     """The numbers that recipes may use in the whole network; 1 for a slot with something in it, else 0."""
     lines: Mapping[str, Line | None] = field(init=False, compare=False, repr=False)
     """Every item of the recipes that is one layer, made ready, by its path; None where its slot is empty."""
+    written: Mapping[str, Written] = field(init=False, compare=False, repr=False)
+    """The numbers that recipes define, by the recipe's path."""
     repeats: tuple[bool, ...] = field(init=False, compare=False, repr=False)
     """By stage, whether its blocks are alike from the second on."""
 
@@ -126,6 +128,7 @@ class ModelConfig:
         # The fields are frozen for everybody else.
         object.__setattr__(self, "everywhere", everywhere)
         object.__setattr__(self, "lines", ready(recipes, self.slots, everywhere))
+        object.__setattr__(self, "written", {recipe.path: spelled(recipe) for recipe in recipes})
         object.__setattr__(self, "repeats", repeats)
 
     def to_dict(self) -> dict[str, Any]:

@@ -125,6 +125,7 @@ def test_reprs_are_one_line_and_html_holds_the_numbers() -> None:
         f"<Cost of resnet50 {cost.plan.id} at 3x224x224: 25,557,032 parameters, 4,089,184,256 MACs, "
         "11,114,984 activations>"
     )
+    assert repr(cost.plan) == f"<Plan resnet50 {cost.plan.id}: 3-4-6-3 blocks of bottleneck>"
     page = cost._repr_html_()
     assert page.startswith("<table>")
     assert "4,089,184,256" in page
