@@ -16,7 +16,8 @@ TORCH = {
     "builder.py", "initialisation.py", "modules.py", "summary.py",
     "weights.py", "writing.py", "checkpoint.py", "fitting.py", "download.py",
     "sweep/metrics.py",
-    *(f"study/{name}.py" for name in ("loading", "probes", "snapshot", "training", "worker", "world")),
+    "study/loading.py", "study/optimisation.py", "study/probes.py", "study/snapshot.py", "study/training.py",
+    "study/worker.py", "study/world.py",
 }  # fmt: skip
 HYDRA = {"cli.py", "composer.py", "library.py", "overrides.py"}
 

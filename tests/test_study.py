@@ -21,11 +21,12 @@ import resnet_factory as rf
 from resnet_factory import cli
 from resnet_factory.composer import choices, compose_all
 from resnet_factory.fault import ConfigError
-from resnet_factory.study import outcome, settings, summary
+from resnet_factory.study import outcome, summary
 from resnet_factory.study.figures import DARK, LIGHT, THEMES, colours, pictures
 from resnet_factory.study.jobs import jobs
 from resnet_factory.study.metric import TrainedError
 from resnet_factory.study.outcome import DIVERGED, DONE, Epoch, Outcome, Probe, Score
+from resnet_factory.study.reading import read
 from resnet_factory.study.report import report, write
 from resnet_factory.study.settings import Table
 
@@ -111,11 +112,11 @@ def test_deeper_plain_networks_train_worse_and_shortcuts_cure_it(
 @pytest.mark.parametrize("name", choices("study"))
 def test_every_shipped_study_reads(name: str) -> None:
     composed = compose_all("study", [f"study={name}"])
-    read = settings.read(composed.data)
-    assert read.name == name
-    assert read.title
-    made_jobs = jobs(read, composed) if isinstance(read.data, Table) else []
-    assert len(made_jobs) == max(len(read.entries), 1) * len(read.rates) * len(read.seeds)
+    chosen = read(composed.data)
+    assert chosen.name == name
+    assert chosen.title
+    made_jobs = jobs(chosen, composed) if isinstance(chosen.data, Table) else []
+    assert len(made_jobs) == max(len(chosen.entries), 1) * len(chosen.rates) * len(chosen.seeds)
     assert len({job.name for job in made_jobs}) == len(made_jobs)
 
 
@@ -124,7 +125,7 @@ def test_twins_have_the_same_parameters(name: str) -> None:
     composed = compose_all("study", [f"study={name}"])
     params: dict[int, set[int]] = {}
     series: dict[int, set[str]] = {}
-    for job in jobs(settings.read(composed.data), composed):
+    for job in jobs(read(composed.data), composed):
         params.setdefault(job.depth, set()).add(job.params)
         series.setdefault(job.depth, set()).add(job.series)
     assert all(len(counts) == 1 for counts in params.values())
@@ -133,15 +134,15 @@ def test_twins_have_the_same_parameters(name: str) -> None:
 
 def test_the_papers_recipe() -> None:
     """He et al. 2015, section 4.2."""
-    read = settings.read(compose_all("study", ["study=cifar10_degradation"]).data)
-    train, data = read.train, read.data
+    chosen = read(compose_all("study", ["study=cifar10_degradation"]).data)
+    train, data = chosen.train, chosen.data
     assert (train.iterations, train.batch, train.momentum, train.weight_decay) == (64_000, 128, 0.9, 1e-4)
     assert (train.schedule, [share * 64_000 for share in train.milestones]) == ("steps", [32_000, 48_000])
-    assert read.rates == (0.1,)
-    assert {name: own.warmup for name, own in read.per_model.items()} == {"plain110": 400, "resnet110": 400}
+    assert chosen.rates == (0.1,)
+    assert {name: own.warmup for name, own in chosen.per_model.items()} == {"plain110": 400, "resnet110": 400}
     assert isinstance(data, Table)
     assert (data.pad, data.flip, data.center, data.scale) == (4, True, "pixel", False)
-    assert {row.model: row.error for row in read.paper if row.data == "CIFAR-10"} == {
+    assert {row.model: row.error for row in chosen.paper if row.data == "CIFAR-10"} == {
         "resnet20": 8.75, "resnet32": 7.51, "resnet44": 7.17, "resnet56": 6.97, "resnet110": 6.43,
     }  # fmt: skip
 
@@ -407,16 +408,16 @@ def test_overlapping_seeds_are_told() -> None:
 
 
 def test_report_text(golden: Callable[[str, str], None], tmp_path: Path) -> None:
-    read = settings.read(compose_all("study", ["study=degradation"]).data)
-    said = report(read, STUDIED, 8, "resnet-factory study")
+    chosen = read(compose_all("study", ["study=degradation"]).data)
+    said = report(chosen, STUDIED, 8, "resnet-factory study")
     fixed = [(name, fact) for name, fact in said.facts if name != "versions"]
     write(replace(said, facts=tuple(fixed)), STUDIED, tmp_path)
     golden("study_report.md", (tmp_path / "report.md").read_text(encoding="utf-8"))
 
 
 def test_report_is_self_contained_and_escaped(tmp_path: Path) -> None:
-    read = replace(settings.read(compose_all("study", []).data), title="<b>bold</b> & more")
-    html, markdown = write(report(read, STUDIED, 9, "resnet-factory study"), STUDIED, tmp_path)
+    chosen = replace(read(compose_all("study", []).data), title="<b>bold</b> & more")
+    html, markdown = write(report(chosen, STUDIED, 9, "resnet-factory study"), STUDIED, tmp_path)
     page = html.read_text(encoding="utf-8")
     assert "&lt;b&gt;bold&lt;/b&gt; &amp; more" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)

@@ -24,6 +24,7 @@ from resnet_factory.study.probes import look
 from resnet_factory.study.settings import Machine, Table, Train
 from resnet_factory.study.training import Training, train
 from resnet_factory.study.worker import Bench
+from resnet_factory.study.world import World
 
 VARIED = Table(source="digits", channels=1, classes=10, size=8, pad=2, flip=True)
 
@@ -137,6 +138,11 @@ def test_what_cannot_be_trained_is_an_outcome(job: Job, reason: str) -> None:
     found = Bench(ALONE).attempt(job)
     assert found.state == outcome.FAILED
     assert reason in found.reason
+
+
+def test_a_batch_must_divide_among_processes() -> None:
+    with pytest.raises(ValueError, match="a batch of 63 does not divide among 2 processes"):
+        Training(with_train(small(), batch=63), World(torch.device("cpu"), 0, 2), source())
 
 
 def test_twins_start_from_the_same_weights() -> None:

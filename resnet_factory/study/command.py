@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from resnet_factory import report as reports
@@ -24,6 +23,10 @@ from resnet_factory.study.report import Sheet, main_sheet, report, write
 from resnet_factory.study.settings import Settings
 from resnet_factory.study.summary import best, findings, ranked, series
 
+WIDE = 110
+"""Columns of a terminal that the whole table fits in."""
+DISPENSABLE = ("MACs", "train loss")
+
 
 def study(composed: Composed) -> int:
     """Train the study's networks, print what came out, and write its report.
@@ -33,7 +36,7 @@ def study(composed: Composed) -> int:
     Raises:
         ConfigError: with every fault in what the user wrote.
     """
-    composed = _chosen(composed)
+    command, composed = _typed(composed), _chosen(composed)
     settings = ready(composed)
     _refuse_unread(settings, composed)
     todo = jobs(settings, composed)
@@ -57,11 +60,11 @@ def study(composed: Composed) -> int:
     outcomes = [found[job.name] for job in todo if job.name in found]
     rows = best(outcomes)
     out.print()
-    out.print(_table(main_sheet(rows if series(rows) else ranked(rows))))
+    out.print(_table(main_sheet(rows if series(rows) else ranked(rows)), out.width))
     out.print()
     for line in findings(rows):
         out.print(line, markup=False, soft_wrap=True)
-    said = report(settings, outcomes, len(todo), _command())
+    said = report(settings, outcomes, len(todo), command)
     for file in write(said, outcomes, folder):
         out.print(f"report: {file}", markup=False, soft_wrap=True)
     if asked:
@@ -130,21 +133,25 @@ def _refuse_unwritable(folder: Path, composed: Composed) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(
             [composed.locate(Fault("out", f"'{folder}' cannot be written: {error.strerror}"))]
         ) from None
 
 
-def _table(sheet: Sheet) -> RichTable:
+def _table(sheet: Sheet, width: int) -> RichTable:
+    """The sheet for a terminal; a narrow one does without what the report has anyway."""
+    shown = [i for i, name in enumerate(sheet.columns) if width >= WIDE or name not in DISPENSABLE]
     table = RichTable(box=None, pad_edge=False, header_style="bold")
-    for i, column in enumerate(sheet.columns):
-        table.add_column(column, justify="left" if i < sheet.words else "right")
+    for i in shown:
+        table.add_column(sheet.columns[i], justify="left" if i < sheet.words else "right")
     for row in sheet.rows:
-        table.add_row(*row)
+        table.add_row(*(escape(row[i]) for i in shown))
     return table
 
 
-def _command(arguments: Sequence[str] | None = None) -> str:
-    return shlex.join(["resnet-factory", *(sys.argv[1:] if arguments is None else arguments)])
+def _typed(composed: Composed) -> str:
+    """The command line that says the same."""
+    own = ["--config-dir", str(composed.config_dir)] if composed.config_dir else []
+    return shlex.join(["resnet-factory", "study", *composed.overrides, *own])

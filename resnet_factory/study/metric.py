@@ -14,7 +14,8 @@ from resnet_factory.study import outcome
 from resnet_factory.study.jobs import Job, job
 from resnet_factory.study.outcome import Outcome
 from resnet_factory.study.readiness import ready
-from resnet_factory.study.settings import Data, Machine, Train, fill, read_data
+from resnet_factory.study.reading import fill, read_data
+from resnet_factory.study.settings import Data, Machine, Train
 from resnet_factory.study.summary import Row, best
 
 if TYPE_CHECKING:

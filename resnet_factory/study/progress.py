@@ -20,7 +20,7 @@ class Bars:
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
             console=out, transient=True, disable=not out.is_terminal,
         )  # fmt: skip
-        self.whole = self.progress.add_task("jobs", total=jobs)
+        self.whole = self.progress.add_task("all", total=jobs)
         self.bars: dict[str, TaskID] = {}
 
     def __enter__(self) -> Bars:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from resnet_factory.composer import Composed, choices
 from resnet_factory.fault import ConfigError, Fault, unknown
-from resnet_factory.study.settings import Data, Settings, Table, read
+from resnet_factory.study.reading import read
+from resnet_factory.study.settings import Data, Settings, Table
 
 NEEDS = {
     "digits": {"sklearn": "scikit-learn"},

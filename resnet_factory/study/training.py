@@ -16,14 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
 
 from resnet_factory.builder import build
 from resnet_factory.planner import plan
 from resnet_factory.study import outcome, snapshot
 from resnet_factory.study.jobs import Job
 from resnet_factory.study.loading import Batch, Source
+from resnet_factory.study.optimisation import make_optimizer, make_schedules
 from resnet_factory.study.outcome import Epoch, Outcome, Score
 from resnet_factory.study.probes import look
 from resnet_factory.study.randomness import key
@@ -63,8 +62,8 @@ class Training:
         self.wrapped = world.wrap(self.network, sync_batch_norm=machine.sync_batch_norm)
         if machine.compile:
             self.wrapped.compile()
-        self.optimizer = _optimizer(job, self.network)
-        self.schedules = _schedules(job, self.optimizer, self.total)
+        self.optimizer = make_optimizer(job, self.network)
+        self.schedules = make_schedules(job, self.optimizer, self.total)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=machine.precision == "float16")
         self.running = torch.zeros(3, dtype=torch.float64, device=_doubles(world.device))
         """Of the epoch so far: loss times images, wrong answers, images."""
@@ -271,29 +270,6 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _optimizer(job: Job, network: nn.Module) -> Optimizer:
-    train = job.train
-    if train.optimizer == "adamw":
-        betas = (train.momentum, 0.999)
-        return AdamW(network.parameters(), lr=job.rate, betas=betas, weight_decay=train.weight_decay)
-    return SGD(network.parameters(), lr=job.rate, momentum=train.momentum, weight_decay=train.weight_decay)
-
-
-def _schedules(job: Job, optimizer: Optimizer, total: int) -> list[LRScheduler]:
-    """What moves the learning rate, one step an iteration; each multiplies what the others say."""
-    train = job.train
-    schedules: list[LRScheduler] = []
-    if train.schedule == "one_cycle":
-        schedules.append(OneCycleLR(optimizer, job.rate, total_steps=total, cycle_momentum=False))
-    elif train.schedule == "cosine":
-        schedules.append(CosineAnnealingLR(optimizer, total))
-    elif train.schedule == "steps":
-        schedules.append(MultiStepLR(optimizer, [round(share * total) for share in train.milestones], 0.1))
-    if train.warmup:
-        schedules.append(ConstantLR(optimizer, 0.1, train.warmup))
-    return schedules
 
 
 def _doubles(device: torch.device) -> torch.device:
