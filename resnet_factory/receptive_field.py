@@ -15,8 +15,11 @@ from collections.abc import Iterator
 from functools import reduce
 from typing import NamedTuple
 
+from resnet_factory.arithmetic import FUNCTIONS
 from resnet_factory.layers import Layer
 from resnet_factory.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select, join
+
+larger = FUNCTIONS["max"]
 
 
 class ReceptiveField(NamedTuple):
@@ -37,7 +40,7 @@ class ReceptiveField(NamedTuple):
         """What is seen where two paths of one stride meet; a path that sees everything is left out."""
         if other is None:
             return self
-        return ReceptiveField(self.stride, max(self.before, other.before), max(self.after, other.after))
+        return ReceptiveField(self.stride, larger(self.before, other.before), larger(self.after, other.after))
 
 
 Seen = ReceptiveField | None
@@ -75,6 +78,33 @@ def sight(plan: Plan) -> Sight:
         last = seen or last
     sections["head"] = blocks["head"] = seen
     return Sight(last, sections, blocks, layers)
+
+
+def last_field(plan: Plan) -> ReceptiveField:
+    """What `sight` gives for the last map, going through equal blocks once; of many architectures at once.
+
+    A block that follows its like adds as much at either end as that one did.
+    """
+    unread: dict[str, Seen] = {}
+    seen = _through(plan.stem, ReceptiveField(), "", unread)
+    last = seen or ReceptiveField()
+    for stage in plan.stages:
+        seen = _through(stage.transition, seen, "", unread)
+        for block, times in stage.runs:
+            once = _through(block.node, seen, "", unread)
+            if once is None or seen is None:
+                seen = once
+            else:
+                seen = ReceptiveField(
+                    once.stride,
+                    seen.before + (once.before - seen.before) * times,
+                    seen.after + (once.after - seen.after) * times,
+                )
+        last = seen or last
+    for name, child in plan.head.children:
+        seen = _through(child, seen, name, unread)
+        last = seen or last
+    return last
 
 
 def _through(node: Node, seen: Seen, prefix: str, layers: dict[str, Seen]) -> Seen:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from resnet_factory.layers import INPUT, NEITHER, OUTPUT, Layer
-from resnet_factory.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select, join
+from resnet_factory.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select, Stage, join
 
 
 @dataclass(slots=True, eq=False)
@@ -116,14 +116,7 @@ class Rehearsal:
         for stage in plan.stages:
             entry = value
             entry.store.holders += 1
-            parts = [("transition", stage.transition)] if stage.transition.children else []
-            parts += [(str(i), block.node) for i, block in enumerate(stage.blocks)]
-            for part, node in parts:
-                name = join(stage.name, part)
-                self.rows = [("stage", stage.name), ("block", name)]
-                after = self.chain(node, value, name)
-                self.drop(value.store)
-                value = after
+            value = self.stage(stage, value)
             self.drop(entry.store)
             self.collect(stage.name, value)
         value = self.section(plan.head, value, "head")
@@ -132,9 +125,29 @@ class Rehearsal:
         self.drop(value.store)
         return self.outputs
 
+    def stage(self, stage: Stage, value: Value) -> Value:
+        """A stage: takes the value over from its caller."""
+        if stage.transition.children:
+            value = self.block(stage, "transition", stage.transition, value)
+        for i, block in enumerate(stage.blocks):
+            value = self.block(stage, str(i), block.node, value)
+        return value
+
+    def block(self, stage: Stage, part: str, chain: Chain, value: Value) -> Value:
+        """One part of a stage: takes the value over from its caller."""
+        name = join(stage.name, part)
+        self.enter(stage.name, name)
+        after = self.chain(chain, value, name)
+        self.drop(value.store)
+        return after
+
+    def enter(self, stage: str, block: str) -> None:
+        """Say which rows of the report the next steps belong to."""
+        self.rows = [("stage", stage), ("block", block)]
+
     def section(self, chain: Chain, value: Value, name: str) -> Value:
         """The stem or the head: takes the value over from its caller."""
-        self.rows = [("stage", name), ("block", name)]
+        self.enter(name, name)
         for child, node in chain.children:
             after = self.run(node, value, child)
             self.drop(value.store)
@@ -161,10 +174,7 @@ class Rehearsal:
         """One node."""
         match node:
             case Layer():
-                self.rows.append(("layer", name))
-                after = self.layer(node, value, name)
-                self.rows.pop()
-                return after
+                return self.layer(node, value, name)
             case Chain():
                 return self.chain(node, value, name)
             case Residual(body=body, shortcut=shortcut):
@@ -178,9 +188,16 @@ class Rehearsal:
 
     def layer(self, layer: Layer, value: Value, name: str) -> Value:
         """A layer: its output beside its input."""
+        outer = self.rows
+        self.rows = [*outer, ("layer", name)] if outer else outer
+        after = self.output(layer, value, name)
+        self.rows = outer
+        return after
+
+    def output(self, layer: Layer, value: Value, name: str) -> Value:
+        """What a layer makes."""
         weights = layer.params() * self.itemsize
-        for row in self.rows:
-            self.weights[row] = self.weights.get(row, 0) + weights + layer.buffers(self.itemsize)
+        self.weigh(weights + layer.buffers(self.itemsize))
         size = (layer.size(value.size[0]), layer.size(value.size[1]))
         learns = value.learns or weights > 0
         if layer.view(self.training):
@@ -198,6 +215,11 @@ class Rehearsal:
             self.steps.append(Step(name, (value,), (after,), self.keep(*needed, aside), weights))
         self.drop(aside)
         return after
+
+    def weigh(self, weights: int) -> None:
+        """Note a layer's parameters and buffers."""
+        for row in self.rows:
+            self.weights[row] = self.weights.get(row, 0) + weights
 
     def add(self, terms: tuple[Value, Value], name: str) -> Value:
         """A sum; takes its terms over."""
@@ -268,7 +290,11 @@ class Rehearsal:
         gradients: dict[Value, Store] = {}
         for output in outputs:
             self.accumulate(gradients, output, self.make(output.store.bytes))
-        for step in reversed(self.steps):
+        self.back(gradients, 0, len(self.steps))
+
+    def back(self, gradients: dict[Value, Store], begin: int, end: int) -> None:
+        """Go back through the steps from `begin` up to `end`."""
+        for step in reversed(self.steps[begin:end]):
             arrived = [gradients.pop(made) for made in step.makes if made in gradients]
             if not arrived:
                 continue  # nothing that is returned depends on it

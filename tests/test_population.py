@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,10 @@ from hypothesis import strategies as st
 import resnet_factory as rf
 from resnet_factory import schema
 from resnet_factory.arithmetic import ExpressionError, parse
+from resnet_factory.memory import DTYPES
 from resnet_factory.sweep import population as rooms
 from resnet_factory.sweep.column import Column, Split, Unfit
-from resnet_factory.sweep.population import Population, cost_all
+from resnet_factory.sweep.population import FURTHER, Population, cost_all
 
 MODELS = {
     "resnet50": (),
@@ -113,14 +116,20 @@ def populations(draw: st.DrawFn) -> Population:
     return Population(config, columns, (side, side + draw(st.integers(0, 3))))
 
 
-def one_by_one(population: Population, member: int) -> tuple[bool, int, int, int]:
+def one_by_one(population: Population, member: int, further: Sequence[str] = ()) -> tuple[int, ...]:
     """What planning and costing one member says."""
     try:
         planned = rf.plan(population.member(member))
         found = rf.cost(planned, (planned.in_channels, *population.image))
     except rf.ConfigError:
-        return False, 0, 0, 0
-    return True, found.params, found.macs, found.activations
+        return (False,) + (0,) * (3 + len(further))
+    memory = found.memory(population.batch, population.dtype)
+    more = {
+        "receptive_field": found.receptive_field,
+        "inference_memory": memory.weights + memory.inference,
+        "training_memory": memory.weights + memory.training,
+    }
+    return True, found.params, found.macs, found.activations, *(more[name] for name in further)
 
 
 @given(populations())
@@ -128,8 +137,20 @@ def one_by_one(population: Population, member: int) -> tuple[bool, int, int, int
 def test_a_population_costs_what_its_members_cost(population: Population) -> None:
     together = cost_all(population, chunk=13)
     for member in range(len(population)):
-        found = (bool(together.valid[member]), *(int(column[member]) for column in together[1:]))
+        found = (bool(together.valid[member]), *(int(column[member]) for column in together[1:4]))
         assert found == one_by_one(population, member), population.data(member)
+
+
+@given(populations(), st.integers(1, 65), st.sampled_from(list(DTYPES)))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_population_needs_what_its_members_need(population: Population, batch: int, dtype: str) -> None:
+    """Memory and receptive fields: a rehearsal that unrolls nothing against one that does."""
+    population = replace(population, batch=batch, dtype=dtype)
+    together = cost_all(population, chunk=13, further=FURTHER)
+    for member in range(len(population)):
+        columns = (*together[1:4], *together.further.values())
+        found = (bool(together.valid[member]), *(int(column[member]) for column in columns))
+        assert found == one_by_one(population, member, FURTHER), population.data(member)
 
 
 def test_members_are_really_costed_together(monkeypatch: pytest.MonkeyPatch) -> None:

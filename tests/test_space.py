@@ -16,7 +16,7 @@ import resnet_factory as rf
 from resnet_factory import schema
 from resnet_factory.generators import RegNet
 from resnet_factory.sweep import regnet
-from resnet_factory.sweep.candidates import Candidate, Structures, survey
+from resnet_factory.sweep.candidates import Candidate, Setting, Structures, survey
 from resnet_factory.sweep.dimension import Dimension, read_dimension
 from resnet_factory.sweep.run import model_of
 from resnet_factory.sweep.samplers import BATCH, draw, size_of
@@ -32,7 +32,7 @@ def candidates(
 ) -> tuple[list[Candidate], Counter[str], Structures]:
     structures = Structures(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
     samples = draw(sampler, space.dimensions, seed, 0, size_of(sampler, space.dimensions, count))
-    found, rejected = survey(space, structures, samples, 0, None)
+    found, rejected = survey(space, structures, samples, 0, Setting())
     return found, rejected, structures
 
 
@@ -61,7 +61,7 @@ def test_every_candidate_is_what_its_plan_id_says() -> None:
         planned = rf.plan(config)
         cost = rf.cost(planned)
         assert planned.id == candidate.plan
-        assert (cost.params, cost.macs, cost.activations) == candidate[5:]
+        assert (cost.params, cost.macs, cost.activations) == candidate[5:8]
         assert 1e5 <= cost.params <= 2e6
         assert cost.macs <= 4e8
         assert list(config.widths) == sorted(config.widths)

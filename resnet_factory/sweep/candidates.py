@@ -18,7 +18,7 @@ from resnet_factory.sweep import regnet
 from resnet_factory.sweep.column import Array, Column
 from resnet_factory.sweep.dimension import Dimension
 from resnet_factory.sweep.identity import plan_ids
-from resnet_factory.sweep.population import METRICS, Part, Population, parts, takes
+from resnet_factory.sweep.population import FURTHER, Part, Population, parts, takes
 from resnet_factory.sweep.space import Space
 
 UNPLANNABLE = "invalid"
@@ -41,6 +41,19 @@ class Candidate(NamedTuple):
     params: int
     macs: int
     activations: int
+    further: str
+    """JSON: the other costs that the space has windows on, by name."""
+
+
+class Setting(NamedTuple):
+    """What an architecture is costed for."""
+
+    image: tuple[int, int] | None = None
+    """None: each model's own image size."""
+    batch: int = 1
+    """Images at a time, for memory."""
+    dtype: str = "float32"
+    """For memory."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,7 @@ def survey(
     structures: Structures,
     samples: Mapping[str, Array],
     start: int,
-    image: tuple[int, int] | None,
+    setting: Setting,
 ) -> tuple[list[Candidate], Counter[str]]:
     """The candidates among one batch of samples, and how many were rejected by what.
 
@@ -115,6 +128,7 @@ def survey(
             rejected[relation.text] += count
         kept &= good
     candidates: list[Candidate] = []
+    further = [metric for metric in FURTHER if metric in space.windows]
     for key, members in _groups(space, columns, stages, np.flatnonzero(kept)):
         structure = structures.find(key, int(stages[members[0]]))
         model = structures.known[structure].model
@@ -122,9 +136,9 @@ def survey(
         if config is None:
             rejected[UNPLANNABLE] += len(members)
             continue
-        population = _population(config, space, columns, members, image)
-        for part in parts(population):
-            for i, totals, name in _chosen(part, population, space, rejected):
+        population = _population(config, space, columns, members, setting)
+        for part in parts(population, further=further):
+            for i, costs, name in _chosen(part, population, space, rejected):
                 at = members[part.members[i]]
                 candidates.append(
                     Candidate(
@@ -133,7 +147,10 @@ def survey(
                         structure,
                         _json({d.key: d.shown(samples[d.key][at].item()) for d in space.dimensions}),
                         _json({k: v[part.members[i]].item() for k, v in population.columns.items()}),
-                        *totals,
+                        costs["params"],
+                        costs["macs"],
+                        costs["activations"],
+                        _json({metric: costs[metric] for metric in further}),
                     )
                 )
     return _distinct(candidates, rejected), rejected
@@ -229,7 +246,7 @@ def _population(
     space: Space,
     columns: Mapping[str, Array],
     members: Array,
-    image: tuple[int, int] | None,
+    setting: Setting,
 ) -> Population:
     stages = len(config.depths)
     inside = {
@@ -237,24 +254,24 @@ def _population(
         for key, values in _shown(columns, space).items()
         if takes(config, key) and (not key.split(".")[-1].isdigit() or int(key.split(".")[-1]) < stages)
     }
-    size = image or (config.image_size, config.image_size)
-    return Population(config, inside or {"num_classes": np.full(len(members), config.num_classes)}, size)
+    size = setting.image or (config.image_size, config.image_size)
+    columns = inside or {"num_classes": np.full(len(members), config.num_classes)}
+    return Population(config, columns, size, setting.batch, setting.dtype)
 
 
 def _chosen(
     part: Part, population: Population, space: Space, rejected: Counter[str]
-) -> Iterator[tuple[int, tuple[int, ...], str]]:
+) -> Iterator[tuple[int, dict[str, int], str]]:
     """Those of a part inside every window: their place in it, their costs and their plan id."""
     size = len(part.members)
     kept = part.valid.copy()
     if (count := size - int(np.count_nonzero(kept))) > 0:
         rejected[UNPLANNABLE] += count
-    if part.cost is None:
+    if part.plan is None:
         return
-    sums: dict[str, Any] = dict(zip(METRICS, part.cost.total, strict=True))
     values = {
         key: value.values if isinstance(value, Column) else np.full(size, value)
-        for key, value in sums.items()
+        for key, value in part.costs.items()
     }
     for key, (low, high) in space.windows.items():
         good = (values[key] >= low) & (values[key] <= high)
@@ -265,11 +282,12 @@ def _chosen(
     chosen = np.flatnonzero(kept)
     if not chosen.size:
         return
-    plan = part.cost.plan
+    plan = part.plan
     planned_apart = type(plan.stages[0]) is Stage
     ids = [plan.id] * len(chosen) if planned_apart else plan_ids(plan, chosen)
-    totals = zip(*(values[key][chosen].tolist() for key in METRICS), strict=True)
-    yield from zip(chosen.tolist(), totals, ids, strict=True)
+    rows = zip(*(values[key][chosen].tolist() for key in values), strict=True)
+    costs = [dict(zip(values, row, strict=True)) for row in rows]
+    yield from zip(chosen.tolist(), costs, ids, strict=True)
 
 
 def _json(value: Any) -> str:

@@ -7,19 +7,21 @@ and each part goes its own way, so every part has one structure of layers holdin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from resnet_factory import schema
+from resnet_factory.abridgement import most_memory
 from resnet_factory.costing import Cost, cost
 from resnet_factory.fault import ConfigError, Fault
 from resnet_factory.lines import Scope
-from resnet_factory.nodes import Block, Stage
+from resnet_factory.nodes import Block, Plan, Stage
 from resnet_factory.planner import _Broken, _Planner
 from resnet_factory.planner import plan as plan_one
+from resnet_factory.receptive_field import last_field
 from resnet_factory.recipe import PerStage, Recipe
 from resnet_factory.schema import MAX_BLOCKS, MAX_CHANNELS, PER_STAGE, WHOLE, ModelConfig
 from resnet_factory.sweep.column import Array, Column, Split, Unfit, choose
@@ -29,6 +31,9 @@ CHUNK = 16_384
 FEW = 4
 """So few members are quicker planned one by one."""
 METRICS = ("params", "macs", "activations")
+"""Costs that every architecture gets."""
+FURTHER = ("receptive_field", "inference_memory", "training_memory")
+"""Costs worked out when they are asked for: pixels along one axis, and bytes, weights included."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,10 @@ class Population:
     columns: Mapping[str, Array]
     """Dotted key below the model -> one value per member: `widths.0`, `depths`, `stem.width`, …"""
     image: tuple[int, int] = (224, 224)
+    batch: int = 1
+    """Images at a time, for memory."""
+    dtype: str = "float32"
+    """Of weights and maps, for memory."""
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 1
@@ -70,8 +79,10 @@ class Part(NamedTuple):
     """Their numbers in the population."""
     valid: Array
     """Which of them can be planned and costed."""
-    cost: Cost | None
+    plan: Plan | None
     """Columns where they differ. None: none of them can be planned."""
+    costs: Mapping[str, Any] = {}
+    """By name, columns where they differ."""
 
 
 class Costs(NamedTuple):
@@ -81,25 +92,26 @@ class Costs(NamedTuple):
     params: Array
     macs: Array
     activations: Array
+    further: dict[str, Array]
+    """Those of FURTHER that were asked for."""
 
 
-def cost_all(population: Population, chunk: int = CHUNK) -> Costs:
-    """Parameters, MACs and activations of every member: the integers `cost(plan(…))` gives for each."""
+def cost_all(population: Population, chunk: int = CHUNK, further: Sequence[str] = ()) -> Costs:
+    """The costs of every member: the integers that planning and costing each one gives."""
     size = len(population)
     valid = np.zeros(size, bool)
-    totals = [np.zeros(size, np.int64) for _ in METRICS]
-    for part in parts(population, chunk):
+    totals = {name: np.zeros(size, np.int64) for name in (*METRICS, *further)}
+    for part in parts(population, chunk, further):
         valid[part.members] = part.valid
-        if part.cost is not None:
-            sums: tuple[Any, ...] = part.cost.total
-            for total, found in zip(totals, sums, strict=True):
-                values = found.values if isinstance(found, Column) else found
-                total[part.members] = np.where(part.valid, values, 0)
-    return Costs(valid, *totals)
+        for name, found in part.costs.items():
+            values = found.values if isinstance(found, Column) else found
+            totals[name][part.members] = np.where(part.valid, values, 0)
+    params, macs, activations = (totals.pop(name) for name in METRICS)
+    return Costs(valid, params, macs, activations, totals)
 
 
-def parts(population: Population, chunk: int = CHUNK) -> Iterator[Part]:
-    """The population in parts of one structure each.
+def parts(population: Population, chunk: int = CHUNK, further: Sequence[str] = ()) -> Iterator[Part]:
+    """The population in parts of one structure each, with some costs of FURTHER.
 
     Members whose arrays cannot be computed with exactly are parts of their own, planned one by one.
     """
@@ -116,29 +128,44 @@ def parts(population: Population, chunk: int = CHUNK) -> Iterator[Part]:
         if not members.size:
             continue
         if members.size <= FEW:
-            yield from (_alone(population, member) for member in members)
+            yield from (_alone(population, member, further) for member in members)
             continue
         try:
-            yield _together(population, members)
+            yield _together(population, members, further)
         except Split as split:
             for answer in (True, False):
                 mask = split.mask if answer else ~split.mask
                 waiting.setdefault((*key, answer), []).append(members[mask])
         except Unfit:
-            yield from (_alone(population, member) for member in members)
+            yield from (_alone(population, member, further) for member in members)
 
 
-def _alone(population: Population, member: int) -> Part:
+def _alone(population: Population, member: int, further: Sequence[str]) -> Part:
     at = np.array([member])
     try:
         planned = plan_one(population.member(member))
         found = cost(planned, (planned.in_channels, *population.image))
-        return Part(at, np.array([_countable(found)]), found if _countable(found) else None)
     except ConfigError:
         return Part(at, np.zeros(1, bool), None)
+    costs = _costs(found, population, further)
+    return Part(at, np.ones(1, bool), planned, costs) if costs else Part(at, np.zeros(1, bool), None)
 
 
-def _together(population: Population, members: Array) -> Part:
+def _costs(found: Cost, population: Population, names: Sequence[str]) -> dict[str, Any]:
+    """All costs asked for; none where one is more than 64 bits can count."""
+    plan, image, batch, dtype = found.plan, found.image, population.batch, population.dtype
+    values: dict[str, Any] = dict(zip(METRICS, found.total, strict=True))
+    for name in names:
+        if name == "receptive_field":
+            values[name] = last_field(plan).size
+        else:
+            training = name == "training_memory"
+            values[name] = most_memory(plan, image, batch, dtype, training=training)
+    countable = all(isinstance(value, Column) or value < 2**63 for value in values.values())
+    return values if countable else {}
+
+
+def _together(population: Population, members: Array, further: Sequence[str]) -> Part:
     if population.config.features is not None:
         raise Unfit("a backbone is cut from its whole network")
     columns = {key: Column.of(values[members]) for key, values in population.columns.items()}
@@ -151,16 +178,10 @@ def _together(population: Population, members: Array) -> Part:
             found = cost(plan, (plan.in_channels, *population.image))
         except ConfigError:
             return Part(members, np.zeros(members.size, bool), None)
-    return (
-        Part(members, planner.valid, found)
-        if _countable(found)
-        else Part(members, planner.valid & False, None)
-    )
-
-
-def _countable(found: Cost) -> bool:
-    sums: tuple[Any, ...] = found.total
-    return all(isinstance(total, Column) or total < 2**63 for total in sums)
+        costs = _costs(found, population, further)
+        return (
+            Part(members, planner.valid, plan, costs) if costs else Part(members, planner.valid & False, None)
+        )
 
 
 @dataclass(frozen=True, slots=True)

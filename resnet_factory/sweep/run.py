@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from resnet_factory import __version__
 from resnet_factory.sweep import executors
-from resnet_factory.sweep.candidates import Candidate, Structure, Structures, survey
+from resnet_factory.sweep.candidates import Candidate, Setting, Structure, Structures, survey
 from resnet_factory.sweep.population import place
 from resnet_factory.sweep.samplers import BATCH, draw
 from resnet_factory.sweep.space import Space
@@ -113,12 +113,13 @@ def _advanced(progress: Progress, task: Any, done: int) -> None:
 
 def _survey(space: Space, structures: Structures, options: Options, store: Store, progress: Progress) -> None:
     done = store.batches()
+    setting = Setting(options.image, options.measuring["batch"], options.measuring["dtype"])
     task = progress.add_task("costing", total=options.samples, rate="")
     for start in range(0, options.samples, BATCH):
         stop = min(start + BATCH, options.samples)
         if done.get(start, 0) < stop:
             samples = draw(options.sampler, space.dimensions, options.seed, start, stop)
-            candidates, rejected = survey(space, structures, samples, start, options.image)
+            candidates, rejected = survey(space, structures, samples, start, setting)
             store.add_batch(start, stop, candidates, rejected, structures.known)
         _advanced(progress, task, stop)
 

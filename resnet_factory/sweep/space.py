@@ -17,9 +17,10 @@ from resnet_factory.schema import PER_STAGE
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.column import Array, holds
 from resnet_factory.sweep.dimension import KINDS, Dimension, read_dimension
+from resnet_factory.sweep.population import FURTHER, METRICS
 
 RELATIONS = ("non_decreasing", "increasing", "non_increasing", "decreasing")
-WINDOWS = ("params", "macs", "activations")
+WINDOWS = (*METRICS, *FURTHER)
 """Costs that a window may be set on."""
 KEYS = ("vary", "relations", "constraints")
 

@@ -22,7 +22,8 @@ CREATE TABLE IF NOT EXISTS structures (id INTEGER PRIMARY KEY, overrides TEXT, s
 CREATE TABLE IF NOT EXISTS batches (start INTEGER PRIMARY KEY, stop INTEGER NOT NULL, rejected TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS archs (
     plan TEXT PRIMARY KEY, sample INTEGER NOT NULL, structure INTEGER NOT NULL, numbers TEXT NOT NULL,
-    changes TEXT NOT NULL, params INTEGER NOT NULL, macs INTEGER NOT NULL, activations INTEGER NOT NULL
+    changes TEXT NOT NULL, params INTEGER NOT NULL, macs INTEGER NOT NULL, activations INTEGER NOT NULL,
+    further TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS in_order ON archs (sample);
 CREATE TABLE IF NOT EXISTS metrics (
@@ -141,7 +142,7 @@ class Store:
             )
             # A batch that a shorter run ended in the middle is done again, whole.
             db.execute("DELETE FROM archs WHERE sample >= ? AND sample < ?", (start, stop))
-            db.executemany("INSERT OR IGNORE INTO archs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", candidates)
+            db.executemany("INSERT OR IGNORE INTO archs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", candidates)
             (new,) = db.execute(
                 "SELECT COUNT(*) FROM archs WHERE sample >= ? AND sample < ?", (start, stop)
             ).fetchone()
@@ -250,8 +251,11 @@ class Store:
         names = {i: " ".join(s.overrides) for i, s in enumerate(self.structures())}
         first = next(self.candidates(), None)
         keys = list(json.loads(first.numbers)) if first else []
+        further = list(json.loads(first.further)) if first else []
         extra = [column for metric in metrics for column in (metric, f"{metric} state", f"{metric} note")]
-        table.writerow(["plan", "sample", "overrides", *keys, "params", "macs", "activations", *extra])
+        table.writerow(
+            ["plan", "sample", "overrides", *keys, "params", "macs", "activations", *further, *extra]
+        )
         for row in self.candidates():
             numbers = json.loads(row.numbers)
             found = measured.get(row.plan, {})
@@ -260,7 +264,7 @@ class Store:
                 one = found.get(metric)
                 cells += [one.value, one.state, one.note] if one else ["", "", ""]
             values = [numbers.get(key) for key in keys]
-            costs = [row.params, row.macs, row.activations]
+            costs = [row.params, row.macs, row.activations, *json.loads(row.further).values()]
             table.writerow([row.plan, row.sample, names[row.structure], *values, *costs, *cells])
 
 

@@ -81,6 +81,8 @@ def load(store: Store, errors: str | None = None) -> Results:
     metrics: dict[str, Array] = {
         cost: np.array([getattr(c, cost) for c in candidates], float) for cost in COSTS
     }
+    for cost in json.loads(candidates[0].further) if candidates else ():
+        metrics[cost] = np.array([json.loads(c.further)[cost] for c in candidates], float)
     place = {candidate.plan: i for i, candidate in enumerate(candidates)}
     states: dict[str, Counter[str]] = {}
     notes: dict[str, Counter[str]] = {}
