@@ -1,4 +1,4 @@
-"""The most memory that passes need, from a rehearsal that goes through equal blocks once; of many networks too.
+"""The most memory of a pass, by a rehearsal that goes through equal blocks once; for many networks too.
 
 A block that follows its like finds memory as that one found it, but for what the blocks between left
 behind: each leaves the same. So the worst moment is in the first or the last of them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -28,7 +29,8 @@ class Verb:
     """Whether its arguments are overrides of a composed configuration."""
     verbatim: tuple[str, ...] = ()
     """Keys whose value holds overrides itself and is taken as it stands, though Hydra would want quotes."""
-
+    sweeps: bool = False
+    """Whether it goes through several values itself; what Hydra is asked is about the others."""
     figures: str = ""
     """What gives a job's row of a multirun its further columns, where it has any."""
 
@@ -65,7 +67,10 @@ VERBS = {
     ),
     "list": Verb("verbs:list_models", "the named models: list [PATTERN]", composes=False),
     "sweep": Verb(
-        "sweep.commands:sweep", "many architectures of a design space: sweep space=…", composes=False
+        "sweep.commands:sweep",
+        "many architectures of a design space: sweep space=…",
+        composes=False,
+        sweeps=True,
     ),
     "report": Verb("sweep.commands:report", "a sweep's results as one HTML page: report DIR", composes=False),
 }
@@ -118,7 +123,14 @@ def _main(arguments: list[str]) -> int:
         message = f"a command comes first: resnet-factory {late[0]} …"
         raise ConfigError([Fault("", message, f"command line '{late[0]}'")])
     if not VERBS[verb].composes:
+        if asked and VERBS[verb].sweeps and not options.multirun:
+            from resnet_factory.composer import take_sweeps
+
+            return _hand_to_hydra(verb, take_sweeps(words, options.config_dir)[0], options)
         if asked:
+            if VERBS[verb].sweeps:
+                message = f"'{verb}' goes through several values itself; leave it out"
+                raise ConfigError([Fault("", message, "command line '--multirun'")])
             where = f"command line '--{asked[0].replace('_', '-')}'"
             raise ConfigError(
                 [Fault("", f"'{verb}' composes no configuration and has no such option", where)]
@@ -235,6 +247,8 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
             print(f"in the job '{words}':\n{error}" if options.multirun else error, file=sys.stderr)
             status = 2
 
+    # Hydra prints through loggers: a reader that goes away (`| head`) would be a traceback for every line.
+    logging.raiseExceptions = False
     sys.argv = ["resnet-factory", *flags, *words]
     hydra.main(config_path=composer.conf_dir(), config_name=verb, version_base="1.3")(job)()
     return status

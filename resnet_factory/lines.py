@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from resnet_factory.arithmetic import Expression, ExpressionError
 from resnet_factory.layers import VOCABULARY, Layer
-from resnet_factory.recipe import Item, PerStage, Recipe, Value, arguments_of
+from resnet_factory.recipe import Item, Recipe, Value, arguments_of
 
 Scope = dict[str, Any]
 """Names and their values; `@` holds what was written of them, innermost recipe first."""
@@ -22,6 +22,11 @@ Written = dict[str, tuple[Value, str]]
 
 MAX_KEPT = 1024
 """Layers kept for other networks, of one line."""
+OWN = frozenset({
+    "width", "groups", "base_width", "depth", "dilation", "entry_dilation", "first_block", "block", "index",
+    "previous_depth",
+})  # fmt: skip
+"""What else the planner may tell one block and not another."""
 POSITIONS = frozenset({"index", "block"})
 """Names that differ from block to block; a stage that uses neither repeats one planned block."""
 
@@ -85,7 +90,14 @@ def spelled(recipe: Recipe) -> Written:
 
 def positional(recipes: Iterable[Recipe]) -> bool:
     """Whether anything in the recipes depends on which block of its stage it stands in."""
-    return any(not POSITIONS.isdisjoint(names) for recipe in recipes for names in _free(recipe))
+    return any(not POSITIONS.isdisjoint(recipe.reads) for recipe in recipes)
+
+
+def dependence(recipes: Iterable[Recipe]) -> Callable[[Scope], Any]:
+    """What of a block's scope the block depends on, where it is planned from these recipes."""
+    return itemgetter(
+        "stage", "in", "stride", *sorted(OWN & set().union(*(recipe.reads for recipe in recipes)))
+    )
 
 
 def _items(lists: Iterable[tuple[Item, ...]]) -> Iterator[Item]:
@@ -146,22 +158,3 @@ def _number(value: Value, constant: Scope, wanted: type) -> Any:
     except ExpressionError:
         return None  # the planner says so where the line is used, if it is
     return None if wanted is int and number != int(number) else wanted(number)
-
-
-def _free(part: Any) -> Iterator[frozenset[str]]:
-    """The names that arithmetic in a recipe or item uses."""
-    match part:
-        case Expression():
-            yield part.names
-        case PerStage(values=values):
-            if any(isinstance(value, tuple) for value in values):
-                yield POSITIONS
-            for value in values:
-                yield from _free(value)
-        case Recipe() | Item():
-            yield from _free((part.when,) if isinstance(part, Item) else part.words)
-            yield from _free(part.names if isinstance(part, Recipe) else part.arguments)
-            yield from _free(part.lists)
-        case tuple():
-            for entry in part:
-                yield from _free(entry)

@@ -244,6 +244,14 @@ class _Planner:
         }
 
     def block(self, recipe: Recipe, scope: Scope) -> Block:
+        """One block; the same as before where it depends on the same."""
+        key = self.config.depends[scope["stage"] - 1](scope)
+        known = self.config.planned.get(key)
+        if known is None:
+            known = self.config.planned[key] = self.new_block(recipe, scope)
+        return known
+
+    def new_block(self, recipe: Recipe, scope: Scope) -> Block:
         shortcut = self.config.shortcut
         self.room = MAX_LAYERS
         self.define(recipe, scope)

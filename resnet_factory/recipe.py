@@ -72,6 +72,11 @@ class Recipe:
     words: tuple[tuple[str, Value], ...] = ()
     title: str = field(default="", compare=False)
     path: str = field(default="", compare=False)
+    reads: frozenset[str] = field(init=False, compare=False, repr=False)
+    """The names that its arithmetic uses, its own among them; `block` where a list has an entry per block."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reads", frozenset().union(*_reads((self.words, self.names, self.lists))))
 
     def items(self, name: str) -> tuple[Item, ...]:
         """The list called `name`."""
@@ -219,7 +224,7 @@ class Reader:
                 ordered[key] = 1
                 return
             waiting.append(key)
-            for other in sorted(_free(values[key])):
+            for other in sorted(frozenset().union(*_reads(values[key]))):
                 # A name that stands in its own definition means the one in the scope outside.
                 if other in values and not (other == key and other in role.scope):
                     place(other)
@@ -441,13 +446,20 @@ def arguments_of(kind: str) -> dict[str, Argument]:
     return table
 
 
-def _free(value: Value) -> frozenset[str]:
-    if isinstance(value, Expression):
-        return value.names
-    if isinstance(value, PerStage):
-        inner = (v for entry in value.values for v in (entry if isinstance(entry, tuple) else (entry,)))
-        return frozenset().union(*map(_free, inner))
-    return frozenset()
+def _reads(part: Any) -> Iterator[frozenset[str]]:
+    """The names that arithmetic in a value, an item or a list uses."""
+    match part:
+        case Expression():
+            yield part.names
+        case PerStage(values=values):
+            if any(isinstance(value, tuple) for value in values):
+                yield frozenset({"block"})
+            yield from _reads(values)
+        case Item():
+            yield from _reads((part.when, part.arguments, part.lists))
+        case tuple():
+            for entry in part:
+                yield from _reads(entry)
 
 
 def _staged(value: list[Any]) -> bool:

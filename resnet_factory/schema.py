@@ -6,14 +6,15 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, get_args, get_type_hints
 
 from resnet_factory.fault import ConfigError, Fault, all_of, found, unknown
 from resnet_factory.generators import GENERATORS
 from resnet_factory.layers import VOCABULARY, Activation
-from resnet_factory.lines import Line, Scope, Written, positional, ready, spelled
-from resnet_factory.nodes import Init
+from resnet_factory.lines import Line, Scope, Written, dependence, positional, ready, spelled
+from resnet_factory.nodes import Block, Init
 from resnet_factory.recipe import Reader, Recipe, Role, circles
 
 MAX_BLOCKS = 10_000
@@ -110,6 +111,10 @@ class ModelConfig:
     """The numbers that recipes define, by the recipe's path."""
     repeats: tuple[bool, ...] = field(init=False, compare=False, repr=False)
     """By stage, whether its blocks are alike from the second on."""
+    depends: tuple[Callable[[Scope], Any], ...] = field(init=False, compare=False, repr=False)
+    """By stage, what of its scope a block depends on."""
+    planned: dict[Any, Block] = field(init=False, compare=False, repr=False)
+    """The blocks planned so far, by what they depend on."""
 
     def __post_init__(self) -> None:
         everywhere = {
@@ -130,6 +135,20 @@ class ModelConfig:
         object.__setattr__(self, "lines", ready(recipes, self.slots, everywhere))
         object.__setattr__(self, "written", {recipe.path: spelled(recipe) for recipe in recipes})
         object.__setattr__(self, "repeats", repeats)
+        depends = tuple(dependence((block, self.shortcut, *slots)) for block in self.blocks)
+        object.__setattr__(self, "depends", depends)
+        object.__setattr__(self, "planned", {})
+
+    def resized(self, sizes: Mapping[str, tuple[int, ...]]) -> ModelConfig:
+        """The same recipes with other numbers per stage, by field; what was derived from the recipes stays.
+
+        Its `text` stays as well, so it is no longer what `to_dict` gives.
+        """
+        other = copy(self)
+        for name, values in sizes.items():
+            object.__setattr__(other, name, values)
+        object.__setattr__(other, "planned", {})
+        return other
 
     def to_dict(self) -> dict[str, Any]:
         """The plain data this was read from, names resolved: `read` gives an equal config back."""

@@ -20,6 +20,9 @@ from resnet_factory.sweep.population import CHUNK, Population, cost_all  # noqa:
 PYCLS = 13_000
 """Random architectures a second by pycls's static formulas, measured on one core where the project began."""
 
+ROUNDS = 3
+"""The best one counts: what else the machine does only ever slows it down."""
+
 
 def population(size: int, seed: int = 0) -> Population:
     """Random four-stage bottleneck networks: every stage its own depth and width."""
@@ -37,9 +40,12 @@ def main() -> int:
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     whole = population(size)
     cost_all(whole.take(np.arange(CHUNK)))  # warm up
-    start = time.perf_counter()
-    together = cost_all(whole)
-    vectorised = rate(size, time.perf_counter() - start)
+    rounds = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        together = cost_all(whole)
+        rounds.append(rate(size, time.perf_counter() - start))
+    vectorised = max(rounds)
 
     few = min(size, 300)
     start = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,9 @@ def _declare_torchvision_operators() -> torch.library.Library:
 _LIBRARY = _declare_torchvision_operators()
 """Kept alive: the schemas go with the object."""
 
+
+# A shell's background jobs ignore Ctrl-C, and so would the commands that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # One budget for every run, the same examples each time; `--hypothesis-profile=long` searches on.
 _PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)

@@ -96,7 +96,7 @@ def test_wrong_choices_are_all_said_at_once(capsys: pytest.CaptureFixture[str]) 
         [
             ("batch=0", "expected a number of images, 1 to 1048576, found 0"),
             ("columns=[parms,3]", "did you mean 'params'?"),
-            ("columns=[parms,3]", "unknown column '3'"),
+            ("columns=[parms,3]", "expected a column by name, found 3"),
             ("depth=blok", "known are network, stage, block, layer; did you mean 'block'?"),
             ("dtype=int8", "known are float64, float32, bfloat16, float16"),
             ("format=cvs", "did you mean 'csv'?"),

@@ -1,7 +1,7 @@
-"""README's commands, run as written: what a newcomer copies prints what README shows.
+"""The commands of README and docs, run as written: what a newcomer copies prints what the page shows.
 
 A `console` block is commands after `$ ` and what they print; a `yaml` block whose first line names a
-file is that file; a `python` block runs. `pytest --refresh-golden` rewrites the outputs in README.
+file is that file; a `python` block runs. `pytest --refresh-golden` rewrites the outputs. What has seconds or dates in it stands in plain blocks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-PAGES = [ROOT / "README.md"]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(console|yaml|python)\n(.*?)^```$", re.M | re.S)
 
 
@@ -31,7 +31,7 @@ def shell(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     work = tmp_path / "work"
     work.mkdir()
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    return work, {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    return work, {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "110"}
 
 
 @pytest.mark.slow

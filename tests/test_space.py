@@ -55,7 +55,7 @@ def test_every_candidate_is_what_its_plan_id_says() -> None:
     found, rejected, structures = candidates(space, 12000)
     assert len(found) > 20
     assert sum(rejected.values()) + len(found) == 12000
-    assert {"invalid", "non_decreasing widths", "params below 100000"} <= set(rejected)
+    assert {"invalid", "non_decreasing widths", "params below 100,000"} <= set(rejected)
     for candidate in found[::3]:
         config = schema.read(model_of(candidate, structures.known[candidate.structure]))
         planned = rf.plan(config)
@@ -99,15 +99,38 @@ def test_what_is_rejected_is_rejected_for_its_reason() -> None:
             continue
         cost = rf.cost(planned)
         if cost.params < 1e5:
-            expected["params below 100000"] += 1
+            expected["params below 100,000"] += 1
         elif cost.params > 2e6:
-            expected["params above 2e+06"] += 1
+            expected["params above 2,000,000"] += 1
         elif cost.macs > 4e8:
-            expected["macs above 4e+08"] += 1
+            expected["macs above 400,000,000"] += 1
         elif planned.id in seen:
             expected["duplicate"] += 1
         seen.add(planned.id)
     assert {key: count for key, count in rejected.items() if count} == dict(expected)
+
+
+def test_windows_on_memory_and_receptive_field() -> None:
+    windows = {"training_memory": [None, 5e7], "receptive_field": [200, 300], "inference_memory": [0, None]}
+    space = space_of({"vary": FOUR["vary"], "constraints": windows})
+    setting = Setting((96, 128), batch=32, dtype="bfloat16")
+    structures = Structures(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
+    found, rejected = survey(space, structures, draw("random", space.dimensions, 0, 0, 8000), 0, setting)
+    assert len(found) > 20
+    reasons = {"training_memory above 50,000,000", "receptive_field below 200", "receptive_field above 300"}
+    assert reasons <= {reason for reason, count in rejected.items() if count}
+    assert not any("inf" in reason for reason in rejected)
+    for candidate in found[::5]:
+        config = schema.read(model_of(candidate, structures.known[candidate.structure]))
+        cost = rf.cost(rf.plan(config), (3, 96, 128))
+        memory = cost.memory(32, "bfloat16")
+        assert json.loads(candidate.further) == {
+            "receptive_field": cost.receptive_field,
+            "inference_memory": memory.weights + memory.inference,
+            "training_memory": memory.weights + memory.training,
+        }
+        assert memory.weights + memory.training <= 5e7
+        assert 200 <= cost.receptive_field <= 300
 
 
 def test_equal_architectures_collapse() -> None:

@@ -19,7 +19,7 @@ from resnet_factory.sweep.column import Array, Column
 from resnet_factory.sweep.dimension import Dimension
 from resnet_factory.sweep.identity import plan_ids
 from resnet_factory.sweep.population import FURTHER, Part, Population, parts, takes
-from resnet_factory.sweep.space import Space
+from resnet_factory.sweep.space import Space, limit_of
 
 UNPLANNABLE = "invalid"
 """Why a sample was rejected that cannot be planned or costed."""
@@ -275,9 +275,12 @@ def _chosen(
     }
     for key, (low, high) in space.windows.items():
         good = (values[key] >= low) & (values[key] <= high)
-        if (count := int(np.count_nonzero(kept & ~good))) > 0:
-            rejected[f"{key} below {low:g}"] += int(np.count_nonzero(kept & (values[key] < low)))
-            rejected[f"{key} above {high:g}"] += int(np.count_nonzero(kept & (values[key] > high)))
+        if not good[kept].all():
+            for side, limit, beyond in (
+                ("below", low, values[key] < low), ("above", high, values[key] > high)
+            ):  # fmt: skip
+                if (count := int(np.count_nonzero(kept & beyond))) > 0:
+                    rejected[f"{key} {side} {limit_of(limit)}"] += count
         kept &= good
     chosen = np.flatnonzero(kept)
     if not chosen.size:

@@ -30,7 +30,8 @@ MANY = 2_000
 UNITS = {
     "params": "parameters", "macs": "MACs", "activations": "activations", "latency": "latency (ms)",
     "memory": "peak memory (bytes)", "synflow": "log synflow", "naswot": "NASWOT", "zen": "Zen score",
-    "gradients": "gradient spread (decades)",
+    "gradients": "gradient spread (decades)", "receptive_field": "receptive field (pixels)",
+    "inference_memory": "inference memory (bytes)", "training_memory": "training memory (bytes)",
 }  # fmt: skip
 
 

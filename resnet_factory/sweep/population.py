@@ -26,7 +26,7 @@ from resnet_factory.recipe import PerStage, Recipe
 from resnet_factory.schema import MAX_BLOCKS, MAX_CHANNELS, PER_STAGE, WHOLE, ModelConfig
 from resnet_factory.sweep.column import Array, Column, Split, Unfit, choose
 
-CHUNK = 16_384
+CHUNK = 32_768
 """Members at a time: their columns stay in the processor's cache."""
 FEW = 4
 """So few members are quicker planned one by one."""
@@ -115,8 +115,9 @@ def parts(population: Population, chunk: int = CHUNK, further: Sequence[str] = (
 
     Members whose arrays cannot be computed with exactly are parts of their own, planned one by one.
     """
-    waiting: dict[tuple[bool, ...], list[Array]] = {(): [np.flatnonzero(_in_range(population))]}
-    if (outside := np.flatnonzero(~_in_range(population))).size:
+    inside = _in_range(population)
+    waiting: dict[tuple[bool, ...], list[Array]] = {(): [np.flatnonzero(inside)]}
+    if (outside := np.flatnonzero(~inside)).size:
         yield Part(outside, np.zeros(outside.size, bool), None)
     while waiting:
         # The answers given so far lead the way: members that agreed stay together, in full chunks.
@@ -277,6 +278,7 @@ def substitute(config: ModelConfig, numbers: Mapping[str, Any]) -> ModelConfig:
         "stem": config.stem, "head": config.head, "shortcut": config.shortcut, "block": config.blocks,
         "transition": config.transition, **config.slots,
     }  # fmt: skip
+    own = dict(recipes)
     for key, number in numbers.items():
         head, *rest = key.split(".")
         if head in WHOLE:
@@ -290,6 +292,8 @@ def substitute(config: ModelConfig, numbers: Mapping[str, Any]) -> ModelConfig:
             recipes[head] = tuple(_renumbered(block, rest, number) for block in recipes[head])
         else:
             recipes[head] = _renumbered(recipes[head], rest, number)
+    if changes.keys() <= PER_STAGE.keys() and all(recipes[key] is own[key] for key in own):
+        return config.resized(changes)
     slots = {name: recipes[name] for name in config.slots}
     return replace(
         config, stem=recipes["stem"], head=recipes["head"], shortcut=recipes["shortcut"],

@@ -16,6 +16,8 @@ from rich.table import Table
 from resnet_factory.fault import ConfigError, Fault, unknown
 from resnet_factory.sweep import page as html
 from resnet_factory.sweep.column import Array
+from resnet_factory.sweep.population import FURTHER
+from resnet_factory.sweep.space import limit_of
 from resnet_factory.sweep.store import Store
 from resnet_factory.sweep.table import COSTS, MORE_IS_BETTER, Results, load
 from resnet_factory.sweep.winners import write_winners
@@ -138,7 +140,7 @@ def _rows(store: Store, results: Results, chosen: Array, metrics: Sequence[str])
     for i, depths, widths in _profiles(store, results, chosen):
         values = [results.metrics[metric][i].item() for metric in metrics]
         shown: list[object] = [
-            int(v) if metric in COSTS else v for metric, v in zip(metrics, values, strict=True)
+            int(v) if metric in (*COSTS, *FURTHER) else v for metric, v in zip(metrics, values, strict=True)
         ]
         yield [f"`{base}_{results.candidates[i].plan}`", _dashed(depths), _dashed(widths), *shown]
 
@@ -293,7 +295,10 @@ def _asked(run: Mapping[str, str]) -> str:
         )
     parts = [html.table(["varies", "", "values"], rows)]
     asked = [[f"`{text}`"] for text in json.loads(run["relations"])]
-    asked += [[f"`{low:g} <= {key} <= {high:g}`"] for key, (low, high) in json.loads(run["windows"]).items()]
+    for key, (low, high) in json.loads(run["windows"]).items():
+        least = f"{limit_of(low)} <= " if low > -np.inf else ""
+        most = f" <= {limit_of(high)}" if high < np.inf else ""
+        asked.append([f"`{least}{key}{most}`"])
     if asked:
         parts.append(html.table(["must hold"], asked))
     if generator := json.loads(run["generator"]):

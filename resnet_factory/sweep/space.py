@@ -211,6 +211,11 @@ def _relations(
     return tuple(relations)
 
 
+def limit_of(limit: float) -> str:
+    """One end of a window, for a person."""
+    return f"{limit:,.0f}" if limit == round(limit) else f"{limit:g}"
+
+
 def _windows(data: Any, faults: list[Fault]) -> dict[str, tuple[float, float]]:
     windows = {}
     if not isinstance(data, Mapping):
