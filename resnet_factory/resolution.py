@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from resnet_factory.fault import Fault, found, suggest
 
 MAX_VALUES = 10_000
 MAX_DEPTH = 100
+MAX_TEXT = 1_000_000
 """Limits of one configuration, its interpolations followed: no chain of them can outgrow memory."""
+REFERENCE = re.compile(r"\$\{(\.*)([\w.-]+)\}")
 
 
 class Resolver:
@@ -35,7 +37,11 @@ class Resolver:
 
     def plain(self, node: Any, path: str) -> Any:
         """The plain data of a node that stands at `path`."""
+        if not self.values and isinstance(node, (DictConfig, ListConfig)):
+            self._measure(OmegaConf.to_container(node, resolve=False))
         self.values += 1
+        if self.full:
+            return None
         if self.values > MAX_VALUES or path.count(".") > MAX_DEPTH:
             if not self.full:
                 self.full = True
@@ -47,6 +53,38 @@ class Resolver:
         if isinstance(node, ListConfig):
             return [self._child(node, i, path) for i in range(len(node))]
         return node
+
+    def _measure(self, root: Any) -> None:
+        """Note a text that its interpolations make too long: two of them in each of forty lines are a trillion."""
+        lengths: dict[tuple[str, ...], int] = {}
+
+        def length(path: tuple[str, ...]) -> int:
+            if path in lengths:
+                return lengths[path]
+            lengths[path] = 0  # of one that refers to itself, which OmegaConf says when it comes there
+            value = root
+            for key in path:
+                value = _entry(value, key)
+            if isinstance(value, (Mapping, list)):
+                keys = value if isinstance(value, Mapping) else range(len(value))
+                lengths[path] = sum(length((*path, str(key))) for key in keys)
+            elif isinstance(value, str):
+                total = len(value)
+                for dots, name in REFERENCE.findall(value):
+                    above = path[: len(path) - len(dots)] if dots else ()
+                    total += length((*above, *name.split(".")))
+                lengths[path] = total
+                if total > MAX_TEXT and not self.full and not REFERENCE.fullmatch(value):
+                    self.full = True
+                    message = f"its interpolations make a text of more than {MAX_TEXT:,} characters"
+                    self.faults.append(Fault(".".join(path), message))
+            return lengths[path]
+
+        try:
+            length(())
+        except RecursionError:
+            self.full = True
+            self.faults.append(Fault("", "interpolations refer to each other too many times in a row"))
 
     def _child(self, node: DictConfig | ListConfig, key: Any, path: str) -> Any:
         where = f"{path}.{key}" if path else str(key)
@@ -71,3 +109,12 @@ class Resolver:
         if missing := re.fullmatch(r"Interpolation key '(.+)' not found", reason):
             return f"{found(raw)}: there is no key {missing[1]!r}{suggest(missing[1], self.known)}"
         return f"{found(raw)} has no value: {reason.strip(chr(34))}"
+
+
+def _entry(value: Any, key: str) -> Any:
+    """What stands at `key` of raw data; nothing where there is no such key."""
+    if isinstance(value, Mapping):
+        return next((entry for name, entry in value.items() if str(name) == key), None)
+    if isinstance(value, list) and key.isdigit() and int(key) < len(value):
+        return value[int(key)]
+    return None

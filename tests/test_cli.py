@@ -139,7 +139,9 @@ def test_mistakes_exit_with_2_and_no_traceback(tmp_path: Path) -> None:
     assert not done.stdout
 
 
-@pytest.mark.parametrize("words", ["list", "sweep space=anynet model.groups=1,2 --cfg job", "--info defaults"])
+@pytest.mark.parametrize(
+    "words", ["list", "sweep space=anynet model.groups=1,2 --cfg job", "--info defaults"]
+)
 def test_output_to_a_closed_pipe_ends_quietly(words: str, tmp_path: Path) -> None:
     done = subprocess.run(
         f"{sys.executable} -m resnet_factory.cli {words} | head -2",

@@ -1,7 +1,8 @@
 """The commands of README and docs, run as written: what a newcomer copies prints what the page shows.
 
 A `console` block is commands after `$ ` and what they print; a `yaml` block whose first line names a
-file is that file; a `python` block runs. `pytest --refresh-golden` rewrites the outputs. What has seconds or dates in it stands in plain blocks.
+file is that file; a `python` block runs. `pytest --refresh-golden` rewrites the outputs. What has
+seconds or dates in it stands in plain blocks.
 """
 
 from __future__ import annotations
