@@ -55,7 +55,7 @@ class Resolver:
         return node
 
     def _measure(self, root: Any) -> None:
-        """Note a text that its interpolations make too long: two of them in each of forty lines are a trillion."""
+        """Note a text that its interpolations make too long: twice the line before, forty times over."""
         lengths: dict[tuple[str, ...], int] = {}
 
         def length(path: tuple[str, ...]) -> int:

@@ -41,12 +41,11 @@ def study(composed: Composed) -> int:
     _refuse_unread(settings, composed)
     todo = jobs(settings, composed)
     folder = Path(settings.out).expanduser()
-    _refuse_unwritable(folder, composed)
-
     runs, out = folder / "runs", reports.console()
     found = kept(todo, runs, fresh=not settings.resume)
     left = [job for job in todo if job.name not in found]
     workers = _workers(settings, composed) if left else 0
+    _refuse_unwritable(folder, composed)
     with leaving() as stop:
         if not speaks():
             conduct(left, runs, Silence(), stop, workers)

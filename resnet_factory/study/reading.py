@@ -89,7 +89,7 @@ def _entries(models: Any, faults: list[Fault]) -> tuple[Entry, ...]:
     lines = (
         {f".{name}": names for name, names in models.items()} if isinstance(models, Mapping) else {"": models}
     )
-    entries = []
+    entries, before = [], len(faults)
     for line, names in lines.items():
         for i, text in enumerate(_value(names, tuple[str, ...], f"models{line}", {}, faults)):
             path = f"models{line}.{i}"
@@ -99,7 +99,7 @@ def _entries(models: Any, faults: list[Fault]) -> tuple[Entry, ...]:
                 faults.append(Fault(path, f"expected a name, then overrides, found {text!r}"))
                 continue
             entries.append(Entry(name=name, overrides=tuple(overrides), series=line[1:], path=path))
-    if not entries:
+    if not entries and len(faults) == before:
         faults.append(Fault("models", "no model to train; null stands for the one that model= names"))
     seen: set[str] = set()
     for entry in entries:
@@ -139,8 +139,9 @@ def _mapping(data: Any, path: str, faults: list[Fault]) -> Mapping[str, Any]:
 
 
 def _several(data: Any, kind: Any, path: str, limits: Mapping[str, Any], faults: list[Fault]) -> Any:
+    before = len(faults)
     values = _value(data, kind, path, limits, faults)
-    if not values:
+    if not values and len(faults) == before:
         faults.append(Fault(path, "an empty list; one value at least"))
     for i, value in enumerate(values):
         if value in values[:i]:
