@@ -3,67 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, NoReturn
+from dataclasses import replace
 
 from resnet_factory import features
-from resnet_factory.arithmetic import LIMIT, Expression, ExpressionError, parse
-from resnet_factory.fault import ConfigError, Fault, one_of
-from resnet_factory.layers import MAP, POINT, Layer
-from resnet_factory.lines import Line, Scope, Written
-from resnet_factory.nodes import Block, Branches, Chain, Gate, Node, Plan, Residual, Select, Stage
-from resnet_factory.recipe import Item, PerStage, Recipe, Value
+from resnet_factory.arithmetic import parse
+from resnet_factory.fault import ConfigError, Fault
+from resnet_factory.layers import Layer
+from resnet_factory.lines import Scope
+from resnet_factory.nodes import Block, Chain, Plan, Residual, Stage
+from resnet_factory.recipe import Recipe
 from resnet_factory.schema import MAX_CHANNELS, ModelConfig
+from resnet_factory.unrolling import MAX_LAYERS, Broken, Children, Namer, Signal, Unroller
 
-Children = tuple[tuple[str, Node], ...]
-
-MAX_LAYERS = 2000
-"""Layers of one stem, block or head, slots counted in full; real ones have fewer than a hundred."""
-FIELDS = {
-    "width": "widths",
-    "stride": "strides",
-    "dilation": "dilations",
-    "groups": "groups",
-    "base_width": "base_width",
-}
-"""A number of a stage -> the field of the model it comes from."""
 OUT = parse("out")
-
-
-class Signal(NamedTuple):
-    """What flows between two layers."""
-
-    channels: int
-    step: int = 1
-    """By how much the map is smaller than where this list began."""
-    form: str = MAP
-
-
-class _Broken(Exception):  # noqa: N818 - a jump out of one list, not an error anybody sees
-    """The rest of this list cannot be planned; its fault is noted."""
-
-
-@dataclass(slots=True)
-class Namer:
-    """Gives the children of one module their names: by family (conv1, bn1, …) or by index."""
-
-    indexed: bool = False
-    counts: dict[str, int] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
-
-    def name(self, family: str, numbered: bool) -> str:
-        """The next free name of a family."""
-        counts, taken = self.counts, self.taken
-        if self.indexed:
-            family, numbered = "", True
-        count = counts.get(family, -1 if self.indexed else 0)
-        while True:
-            count += 1
-            name = f"{family}{count}" if numbered or count > 1 else family
-            if name not in taken:
-                counts[family] = count
-                taken.add(name)
-                return name
 
 
 def plan(config: ModelConfig) -> Plan:
@@ -72,7 +24,7 @@ def plan(config: ModelConfig) -> Plan:
     Raises:
         ConfigError: the recipes do not fit together; every fault found, located where possible.
     """
-    planner = _Planner(config)
+    planner = Planner(config)
     result = planner.network()
     if planner.faults:
         raise ConfigError(map(config.locate, planner.faults))
@@ -80,45 +32,16 @@ def plan(config: ModelConfig) -> Plan:
     return result
 
 
-class _Planner:
+class Planner(Unroller):
+    """Puts stem, stages and head together."""
+
     def __init__(self, config: ModelConfig) -> None:
-        self.config = config
-        self.faults: dict[Fault, None] = {}
+        super().__init__(config)
         self.strides, self.dilations = config.strides, config.dilations
-        self.root = config.stem.path.rpartition(".")[0]
-        self.room = MAX_LAYERS
         self.words = dict(config.shortcut.words)
-        self.layers: dict[tuple[int, Any], Layer] = {}
-        """Those made here, by their line and what it read."""
-
-    def fault(self, path: str, message: str, scope: Scope | None = None, value: Any = None) -> None:
-        """Note a fault: of a wrong number, how it came about; inside a block, which one."""
-        scope = scope or {}
-        if isinstance(value, Expression) and (used := sorted(value.names & scope.keys())):
-            text = "" if repr(value.text) in message else f"{value.text!r} "
-            message += f"; {text}with {', '.join(f'{name} = {scope[name]}' for name in used)}"
-        if "stage" in scope:
-            message += f"; in stage {scope['stage']}, block {scope['block']}"
-        self.faults[Fault(path, message)] = None
-
-    def trace(self, value: Value, path: str, scope: Scope) -> tuple[str, Value]:
-        """Where a value was written: a bare name is as wrong as what it stands for."""
-        above: tuple[Written, ...] = scope.get("@", ())
-        while isinstance(value, Expression):
-            name = value.text
-            depth = next((depth for depth, written in enumerate(above) if name in written), None)
-            if depth is None:
-                field = FIELDS.get(name) if "stage" in scope else None
-                return (f"{self.root}.{field}", 1) if field else (path, value)
-            value, path = above[depth][name]
-            # A name that stands in its own definition means the one outside.
-            above = above[depth + (isinstance(value, Expression) and value.text == name) :]
-        if isinstance(value, PerStage) and len(value.values) >= scope.get("stage", 0) > 0:
-            stage = scope["stage"] - 1
-            return f"{path}.{stage}", value.values[stage]
-        return path, value
 
     def network(self) -> Plan | None:
+        """The whole network; None where a fault ended it early."""
         config = self.config
         scope = config.everywhere
         names = Namer()
@@ -132,7 +55,7 @@ class _Planner:
                 stages.append(planned)
                 channels = planned.out_channels
             head, _ = self.section(config.head, channels, scope, names)
-        except _Broken:
+        except Broken:
             return None
         whole = Plan(
             config.in_channels,
@@ -168,7 +91,7 @@ class _Planner:
                 f"{self.root}.output_stride",
                 f"the network shrinks the map by {shrunk} before its strides can become dilation",
             )
-            raise _Broken
+            raise Broken
         self.strides, self.dilations = tuple(strides), tuple(dilations)
 
     def section(self, recipe: Recipe, channels: int, scope: Scope, names: Namer) -> tuple[Children, Signal]:
@@ -179,6 +102,7 @@ class _Planner:
         return self.expand(recipe.items("layers"), Signal(channels), inner, names)
 
     def stage(self, stage: int, channels: int, outer: Scope) -> Stage:
+        """One stage, counted from 0; `channels` arrive."""
         config = self.config
         recipe = config.blocks[stage]
         depth = config.depths[stage]
@@ -198,7 +122,7 @@ class _Planner:
                 f"{config.transition.path}.layers",
                 f"the transition shrinks the map by {signal.step}, but the stage's stride is {stride}",
             )
-            raise _Broken
+            raise Broken
         channels, stride = signal.channels, stride // signal.step
 
         def at(block: int, channels: int) -> Block:
@@ -252,6 +176,7 @@ class _Planner:
         return known
 
     def new_block(self, recipe: Recipe, scope: Scope) -> Block:
+        """One block: body and shortcut planned from what `scope` holds, and held against each other."""
         shortcut = self.config.shortcut
         self.room = MAX_LAYERS
         self.define(recipe, scope)
@@ -259,7 +184,7 @@ class _Planner:
         out = self.whole(scope["out"], where, scope, value)
         if not 0 < out <= MAX_CHANNELS:
             self.fault(where, f"{out} channels; allowed are 1 to {MAX_CHANNELS}", scope, value)
-            raise _Broken
+            raise Broken
         arrives, stride = scope["in"], scope["stride"]
         scope["out"] = out
         scope["change"] = int(stride != 1 or arrives != out)
@@ -272,7 +197,7 @@ class _Planner:
                 f"the body ends in {signal.channels} channels, but 'out' is {out}; end it in 'to: out'",
                 scope,
             )
-            raise _Broken
+            raise Broken
         if signal.step != stride:
             self.fault(
                 f"{recipe.path}.body",
@@ -280,7 +205,7 @@ class _Planner:
                 "; give one layer 'stride: stride'",
                 scope,
             )
-            raise _Broken
+            raise Broken
         words, here = self.words, scope
         if shortcut.names:
             here = dict(scope)
@@ -299,12 +224,13 @@ class _Planner:
         post, signal = self.expand(recipe.items("post"), Signal(out), scope, names)
         if signal != Signal(out):
             self.fault(f"{recipe.path}.post", "'post' changes the channels or the size of the map", scope)
-            raise _Broken
+            raise Broken
         return Block(
             Chain(node + post), recipe.title or "block", arrives, out, stride, added, added and projects
         )
 
     def shortcut(self, recipe: Recipe, projects: bool, entry: Signal, out: int, scope: Scope) -> Chain:
+        """The shortcut's layers: those of a projection, or none."""
         layers: Children = ()
         signal = entry
         if projects:
@@ -323,249 +249,8 @@ class _Planner:
                 + f", but the body of stage {scope['stage']} block {scope['block']} gives {out} channels"
                 f" at stride {stride}; they cannot be added",
             )
-            raise _Broken
+            raise Broken
         return Chain((("downsample", Chain(layers)),) if layers else ())
-
-    def define(self, recipe: Recipe, scope: Scope) -> None:
-        """Compute a recipe's own numbers into `scope`."""
-        written = self.config.written[recipe.path]
-        for name, (value, path) in written.items():
-            scope[name] = self.value(value, scope, path)
-        scope["@"] = (written, *scope.get("@", ()))
-
-    def value(self, value: Value, scope: Scope, path: str) -> Any:
-        if isinstance(value, PerStage):
-            value = self.per_stage(value, scope, path)
-        if not isinstance(value, Expression):
-            return value
-        try:
-            return value.value(scope)
-        except KeyError as missing:
-            self.fault(path, f"{missing} has no value here: it is known inside blocks only")
-        except ExpressionError as error:
-            self.fault(path, str(error), scope, value)
-        raise _Broken
-
-    def per_stage(self, value: PerStage, scope: Scope, path: str) -> Value:
-        if len(value.values) != scope["stages"]:
-            self.fault(path, f"{len(value.values)} entries, but there are {scope['stages']} stages")
-            raise _Broken
-        picked = value.values[scope["stage"] - 1]
-        if isinstance(picked, tuple):
-            if len(picked) != scope["depth"]:
-                self.fault(
-                    f"{path}.{scope['stage'] - 1}",
-                    f"{len(picked)} entries, but the stage has {scope['depth']} blocks",
-                )
-                raise _Broken
-            picked = picked[scope["block"]]
-        assert not isinstance(picked, PerStage)
-        return picked  # type: ignore[no-any-return]
-
-    def whole(self, value: Any, path: str, scope: Scope, written: Any = None) -> int:
-        if isinstance(value, float):
-            if not value.is_integer():
-                message = f"{value:g} is not a whole number; use round(), floor(), ceil() or //"
-                self.fault(path, message, scope, written)
-                raise _Broken
-            return int(value)
-        assert isinstance(value, int)
-        return value
-
-    def expand(
-        self, items: tuple[Item, ...], signal: Signal, scope: Scope, names: Namer
-    ) -> tuple[Children, Signal]:
-        """A list of items as named nodes, and what leaves the last of them."""
-        children: list[tuple[str, Node]] = []
-        self.room -= len(items)
-        if self.room < 0:
-            self.fault(items[0].path, f"more than {MAX_LAYERS} layers, those of its slots counted in full")
-            raise _Broken
-        lines = self.config.lines
-        channels, step, form = signal
-        for item in items:
-            scope["channels"] = channels
-            line = lines.get(item.path, item)
-            if line is None or (item.when != 1 and not self.value(item.when, scope, f"{item.path}.when")):
-                continue
-            if isinstance(line, Line):
-                layer = self.layer(line, form, scope, item.path)
-                if item.name is None:
-                    name = names.name(layer.family, layer.numbered)
-                else:
-                    name = self.take(item, names, "", False)
-                children.append((name, layer))
-                channels, step, form = layer.out_channels, step * layer.step, layer.gives or form
-            else:
-                unroll = self.structure if item.lists else self.slot
-                more, (channels, step, form) = unroll(item, Signal(channels, step, form), scope, names)
-                children.extend(more)
-        return tuple(children), Signal(channels, step, form)
-
-    def slot(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
-        """What stands in a slot that is a list of layers."""
-        slot, inner = self.config.slots[item.kind], dict(scope)
-        given = {name: (value, f"{item.path}.{name}") for name, value in item.arguments}
-        own = {name: self.value(value, scope, path) for name, (value, path) in given.items()}
-        written = self.config.written[slot.path]
-        for name, (value, path) in written.items():
-            inner[name] = own[name] if name in own else self.value(value, inner, path)
-        inner["@"] = (written | given, *scope.get("@", ()))
-        return self.expand(slot.items("layers"), signal, inner, names)
-
-    def layer(self, line: Line, form: str, scope: Scope, path: str) -> Layer:
-        """The layer a line stands for; equal ones are one object, which need not be costed twice."""
-        if form not in line.made.takes:
-            self.refuse(line, form, scope, path)
-        try:
-            depends = line.read(scope)
-        except (LookupError, ArithmeticError, TypeError, ValueError):
-            return self.make(line, (), scope, path)  # where that is noted
-        return line.known.get(depends) or self.new(line, depends, scope, path)
-
-    def new(self, line: Line, depends: Any, scope: Scope, path: str) -> Layer:
-        """A layer that no network has had yet; `depends` is what its line's `read` gave."""
-        key = id(line), depends
-        layer = self.layers.get(key)
-        if layer is None:
-            layer = self.layers[key] = self.make(line, depends, scope, path)
-            line.keep(depends, layer)
-        return layer
-
-    def holds(self, valid: bool) -> bool:
-        """Whether a layer's arguments fit together."""
-        return valid
-
-    def cast(self, value: Any, wanted: type, origin: tuple[str, Value], scope: Scope) -> Any:
-        if wanted is bool:
-            return bool(value)
-        if wanted is int:
-            return self.whole(value, origin[0], scope, origin[1]) * 1
-        return float(value)
-
-    def refuse(self, line: Line, form: str, scope: Scope, path: str) -> NoReturn:
-        """Note that a layer cannot take what arrives."""
-        how = {"map": "a map", "point": "a 1x1 map", "flat": "a flat vector"}
-        self.fault(
-            path,
-            f"{line.kind!r} takes {one_of(how[form] for form in line.made.takes)}, but {how[form]} arrives"
-            + ("; put global_pool and flatten before it" if form == MAP else "")
-            + ("; put flatten before it" if form == POINT else ""),
-            scope,
-        )
-        raise _Broken
-
-    def make(self, line: Line, depends: Any, scope: Scope, path: str) -> Layer:
-        """A layer, checked; `depends` is what its line's `read` gave."""
-        arguments = dict(line.given)
-        for position, (name, value, wanted) in enumerate(line.computed, 1):
-            number = depends[position] if line.direct and depends else None
-            if number is None or not -LIMIT < number < LIMIT:
-                number = self.value(value, scope, line.written[name][1])
-            if type(number) is not wanted:
-                origin = self.trace(*line.written[name], scope)
-                number = self.cast(number, wanted, origin, scope)
-            arguments[name] = number
-        line.made.complete(arguments)
-        layer = line.made(scope["channels"], **arguments)
-        if not self.holds(layer.valid()):
-            for argument, message in layer.faults():
-                where, written = f"{path}.{argument}", None
-                if argument in line.written:
-                    where, written = self.trace(*line.written[argument], scope)
-                reader = "" if where.startswith(path) else f"; read by {path}"
-                self.fault(where, f"{message}{reader}", scope, written)
-            raise _Broken
-        if layer.out_channels > MAX_CHANNELS:
-            self.fault(path, f"{layer.out_channels} channels; the limit is {MAX_CHANNELS}", scope)
-            raise _Broken
-        return layer
-
-    def take(self, item: Item, names: Namer, family: str, numbered: bool) -> str:
-        if item.name is None:
-            return names.name(family, numbered)
-        if item.name in names.taken:
-            self.fault(f"{item.path}.name", f"the name {item.name!r} is already taken here")
-            raise _Broken
-        if names.indexed:
-            names.name("", True)
-        names.taken.add(item.name)
-        return item.name
-
-    def structure(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
-        lists = dict(item.lists)
-        given = {
-            name: self.whole(self.value(value, scope, f"{item.path}.{name}"), f"{item.path}.{name}", scope)
-            for name, value in item.arguments
-        }
-        if item.kind == "branches":
-            return self.branches(item, given, signal, scope, names)
-        name = "" if item.name is None else self.take(item, names, "", False)
-        inner = names if item.name is None else Namer(indexed=True)
-        if item.kind == "residual":
-            inner = names if item.name is None else Namer()
-            body, after = self.expand(lists["body"], signal, scope, inner)
-            shortcut, other = self.expand(lists.get("shortcut", ()), signal, scope, inner)
-            if after != other:
-                self.fault(
-                    item.path,
-                    f"the body gives {after.channels} channels at stride {after.step}, the shortcut "
-                    f"{other.channels} at stride {other.step}; they cannot be added",
-                )
-                raise _Broken
-            node: Node = Residual(Chain(body), Chain(shortcut))
-            return ((name, Chain((("", node),)) if name else node),), after
-        parts = given.get("parts", 1)
-        if parts < 1 or signal.channels % parts:
-            self.fault(f"{item.path}.parts", f"{signal.channels} channels cannot be split into {parts} parts")
-            raise _Broken
-        summed = Signal(signal.channels // parts, signal.step, signal.form)
-        children, after = self.expand(lists["layers"], summed, scope, inner)
-        if item.kind == "chain":
-            return (((name, Chain(children)),) if name else children), after
-        if after.channels != signal.channels or after.form not in (signal.form, POINT):
-            self.fault(
-                item.path,
-                f"a gate multiplies what arrives: {signal.channels} channels, "
-                f"but its layers end in {after.channels}",
-            )
-            raise _Broken
-        if item.kind == "select":
-            return ((name, Select(Chain(children), parts, given["groups"])),), summed
-        return ((name, Gate(Chain(children))),), signal
-
-    def branches(
-        self, item: Item, given: dict[str, int], signal: Signal, scope: Scope, names: Namer
-    ) -> tuple[Children, Signal]:
-        lists = dict(item.lists)
-        if given["count"] > MAX_LAYERS:
-            self.fault(f"{item.path}.count", f"{given['count']} branches; the limit is {MAX_LAYERS}", scope)
-            raise _Broken
-        plans = [lists["each"]] * given["count"] + ([lists["last"]] if "last" in lists else [])
-        share = signal.channels
-        if given["split"] and plans:
-            share //= len(plans)
-        if not plans or (given["split"] and signal.channels % len(plans)):
-            message = f"{signal.channels} channels cannot be split over {len(plans)} branches"
-            self.fault(f"{item.path}.count", message if plans else "0 branches; at least 1 is needed")
-            raise _Broken
-        made: list[Chain] = []
-        ends: list[Signal] = []
-        for i, items in enumerate(plans):
-            entry = Signal(share, signal.step, signal.form)
-            children, end = self.expand(items, entry, {**scope, "branch": i}, Namer(indexed=True))
-            made.append(Chain(children))
-            ends.append(end)
-        if any((end.step, end.form) != (ends[0].step, ends[0].form) for end in ends):
-            self.fault(item.path, "the branches end at different strides; they cannot stand side by side")
-            raise _Broken
-        if given["cascade"] and any(end.channels != share for end in ends[: given["count"] - 1]):
-            self.fault(item.path, f"a cascade adds each branch to the next; all must keep {share} channels")
-            raise _Broken
-        name = self.take(item, names, "branches", True)
-        linked = given["count"] if given["cascade"] else 0
-        node = Branches(tuple(made), bool(given["split"]), linked)
-        return ((name, node),), Signal(sum(end.channels for end in ends), ends[0].step, ends[0].form)
 
 
 def pre_channels(pre: Children, arrives: int) -> int:

@@ -19,12 +19,13 @@ from resnet_factory.costing import Cost, cost
 from resnet_factory.fault import ConfigError, Fault
 from resnet_factory.lines import Scope
 from resnet_factory.nodes import Block, Plan, Stage
-from resnet_factory.planner import _Broken, _Planner
+from resnet_factory.planner import Planner
 from resnet_factory.planner import plan as plan_one
 from resnet_factory.receptive_field import last_field
 from resnet_factory.recipe import PerStage, Recipe
 from resnet_factory.schema import MAX_BLOCKS, MAX_CHANNELS, PER_STAGE, WHOLE, ModelConfig
 from resnet_factory.sweep.column import Array, Column, Split, Unfit, choose
+from resnet_factory.unrolling import Broken
 
 CHUNK = 32_768
 """Members at a time: their columns stay in the processor's cache."""
@@ -201,7 +202,7 @@ class Repeated(Stage):
         return self.leaves
 
 
-class _Together(_Planner):
+class _Together(Planner):
     """The planner over columns: invalid members are noted and carried along."""
 
     def __init__(self, config: ModelConfig, size: int) -> None:
@@ -224,7 +225,7 @@ class _Together(_Planner):
             self.applies = depth > block
             try:
                 blocks.append(at(block, channels))
-            except _Broken:
+            except Broken:
                 if isinstance(self.applies, Column):
                     raise Split(self.applies.values) from None
                 raise
@@ -243,7 +244,7 @@ class _Together(_Planner):
             valid = self.valid.any()
         if not valid:
             self.fault("", "a layer's arguments do not fit together")
-            raise _Broken
+            raise Broken
         return True
 
     def fault(self, path: str, message: str, scope: Scope | None = None, value: Any = None) -> None:
@@ -257,7 +258,7 @@ class _Together(_Planner):
             return value.whole()
         except ValueError:
             self.fault(path, "")
-            raise _Broken from None
+            raise Broken from None
 
     def cast(self, value: Any, wanted: type, origin: tuple[str, Any], scope: Scope) -> Any:
         if not isinstance(value, Column):

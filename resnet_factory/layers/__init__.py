@@ -1,0 +1,99 @@
+"""The vocabulary: every layer a recipe may name, with its arithmetic and nothing of torch.
+
+One class per operation. A class's fields are the arguments a recipe may give it (`channels`, what
+arrives, is filled in by the planner). Formulas use plain arithmetic only, so that one line serves an
+int and a NumPy array of a million architectures alike.
+
+Conventions: a size is the side of a square map, one call per axis; `macs` counts one per
+multiply-add of convolution and linear layers, without biases; norm, activation and pooling count 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resnet_factory.layers.activation import Activation, ActivationName
+from resnet_factory.layers.convolution import ChannelConv, Conv, Linear, ScaledConv, StandardizedConv
+from resnet_factory.layers.layer import FLAT, INPUT, MAP, NEITHER, OUTPUT, POINT, Fault, Layer, window
+from resnet_factory.layers.normalisation import (
+    BatchNorm,
+    EvoNorm,
+    FilterResponseNorm,
+    GroupNorm,
+    LayerNorm,
+    Norm,
+)
+from resnet_factory.layers.pooling import AvgPool, BlurPool, GlobalPool, MaxPool, Pool
+from resnet_factory.layers.regularisation import DropBlock, Dropout, DropPath
+from resnet_factory.layers.scaling import Multiply, Scale, Shift
+from resnet_factory.layers.shape import Border, Flatten, Identity, ZeroPad
+
+__all__ = [
+    "FLAT",
+    "INPUT",
+    "MAP",
+    "NEITHER",
+    "OUTPUT",
+    "POINT",
+    "VOCABULARY",
+    "Activation",
+    "ActivationName",
+    "AvgPool",
+    "BatchNorm",
+    "BlurPool",
+    "Border",
+    "ChannelConv",
+    "Conv",
+    "DropBlock",
+    "DropPath",
+    "Dropout",
+    "EvoNorm",
+    "Fault",
+    "FilterResponseNorm",
+    "Flatten",
+    "GlobalPool",
+    "GroupNorm",
+    "Identity",
+    "Layer",
+    "LayerNorm",
+    "Linear",
+    "MaxPool",
+    "Multiply",
+    "Norm",
+    "Pool",
+    "Scale",
+    "ScaledConv",
+    "Shift",
+    "StandardizedConv",
+    "ZeroPad",
+    "window"
+]  # fmt: skip
+
+VOCABULARY: dict[str, tuple[type[Layer], dict[str, Any]]] = {
+    "conv2d": (Conv, {}),
+    "standardized_conv": (StandardizedConv, {}),
+    "scaled_conv": (ScaledConv, {}),
+    "channel_conv": (ChannelConv, {}),
+    "linear": (Linear, {}),
+    "batch_norm": (BatchNorm, {}),
+    "group_norm": (GroupNorm, {}),
+    "layer_norm": (LayerNorm, {}),
+    "evo_norm": (EvoNorm, {}),
+    "filter_response_norm": (FilterResponseNorm, {}),
+    "max_pool": (MaxPool, {}),
+    "avg_pool": (AvgPool, {}),
+    "blur_pool": (BlurPool, {}),
+    "global_pool": (GlobalPool, {}),
+    "flatten": (Flatten, {}),
+    "zero_pad": (ZeroPad, {}),
+    "border": (Border, {}),
+    "scale": (Scale, {}),
+    "shift": (Shift, {}),
+    "multiply": (Multiply, {}),
+    "identity": (Identity, {}),
+    "dropout": (Dropout, {}),
+    "stochastic_depth": (DropPath, {}),
+    "block_dropout": (DropBlock, {}),
+    **{name: (Activation, {"function": name}) for name in ActivationName.__args__},  # type: ignore[attr-defined]
+}
+"""The word a recipe uses -> the class and the arguments the word itself fixes."""

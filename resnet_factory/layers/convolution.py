@@ -1,0 +1,175 @@
+"""Convolution and linear layers: all that has weights to multiply with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from resnet_factory.layers.layer import FLAT, POINT, Fault, Layer, at_least, window
+
+
+@dataclass(frozen=True, slots=True)
+class Conv(Layer):
+    """Convolution. `padding` defaults to dilation * (kernel - 1) // 2: stride 1 keeps the size.
+
+    `init` multiplies the initial weights; 0 starts a residual branch at zero (Fixup, Zhang et al. 2019).
+    """
+
+    to: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    groups: int = 1
+    bias: bool = False
+    init: float = 1.0
+
+    family: ClassVar[str] = "conv"
+    counted: ClassVar[bool] = True
+
+    @classmethod
+    def complete(cls, arguments: dict[str, Any]) -> None:
+        if arguments.get("padding") is None:
+            kernel, dilation = arguments.get("kernel", 1), arguments.get("dilation", 1)
+            arguments["padding"] = dilation * (kernel - 1) // 2
+
+    @property
+    def out_channels(self) -> int:
+        return self.to
+
+    @property
+    def step(self) -> int:
+        return self.stride
+
+    def size(self, side: int) -> int:
+        return window(side, self.kernel, self.stride, self.padding, self.dilation)
+
+    @property
+    def reach(self) -> tuple[int, int] | None:
+        return self.padding, self.dilation * (self.kernel - 1) - self.padding
+
+    def params(self) -> int:
+        return self.kernel * self.kernel * self.channels // self.groups * self.to + self.bias * self.to
+
+    def biases(self) -> int:
+        return self.bias * self.to
+
+    def macs(self, area: int) -> int:
+        return area * self.kernel * self.kernel * self.to * (self.channels // self.groups)
+
+    def valid(self) -> bool:
+        return (self.to > 0) & (self.kernel > 0) & (self.stride > 0) & (self.padding >= 0) & (
+            self.dilation > 0
+        ) & (self.groups > 0) and (self.channels % self.groups == 0) & (self.to % self.groups == 0)
+
+    def faults(self) -> Iterator[Fault]:
+        yield from at_least(self, 1, "to", "kernel", "stride", "dilation", "groups")
+        yield from at_least(self, 0, "padding")
+        if self.groups > 0:
+            for channels, which in ((self.channels, "arriving"), (self.to, "leaving")):
+                if channels % self.groups:
+                    yield (
+                        "groups",
+                        f"{channels} {which} channels are not divisible by {self.groups} groups"
+                        f"; nearest that work: {_nearest_multiples(channels, self.groups)} channels"
+                        f", or {_nearest_divisors(channels, self.groups)} groups",
+                    )
+
+
+@dataclass(frozen=True, slots=True)
+class StandardizedConv(Conv):
+    """Convolution whose weight is standardised per output channel (Qiao et al. 2019; timm StdConv2d)."""
+
+    eps: float = 1e-6
+
+    def workspace(self) -> int:
+        return self.macs(1)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledConv(Conv):
+    """Scaled weight standardisation with a gain (Brock et al. 2021a; timm ScaledStdConv2d).
+
+    The standardised weight is multiplied by gamma / sqrt(fan-in) and by a trained gain per channel,
+    which starts at `init`.
+    """
+
+    eps: float = 1e-5
+    gamma: float = 1.0
+
+    def workspace(self) -> int:
+        return self.macs(1)
+
+    def params(self) -> int:
+        return self.kernel * self.kernel * self.channels // self.groups * self.to + (1 + self.bias) * self.to
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelConv(Layer):
+    """One-dimensional convolution along the channels of a 1x1 map (ECA, Wang et al. 2019): k weights."""
+
+    kernel: int
+
+    family: ClassVar[str] = "conv"
+    takes: ClassVar[tuple[str, ...]] = (POINT,)
+    counted: ClassVar[bool] = True
+
+    def params(self) -> int:
+        return self.kernel
+
+    def macs(self, area: int) -> int:
+        return area * self.channels * self.kernel
+
+    def valid(self) -> bool:
+        return (self.kernel > 0) & (self.kernel % 2 == 1)
+
+    def faults(self) -> Iterator[Fault]:
+        yield from at_least(self, 1, "kernel")
+        if self.kernel % 2 == 0:
+            yield "kernel", f"{self.kernel} is even; {self.kernel - 1} or {self.kernel + 1} would do"
+
+
+@dataclass(frozen=True, slots=True)
+class Linear(Layer):
+    """Fully connected layer."""
+
+    to: int
+    bias: bool = True
+    init: float = 1.0
+
+    family: ClassVar[str] = "fc"
+    numbered: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = (FLAT,)
+    counted: ClassVar[bool] = True
+
+    @property
+    def out_channels(self) -> int:
+        return self.to
+
+    def params(self) -> int:
+        return self.channels * self.to + self.bias * self.to
+
+    def biases(self) -> int:
+        return self.bias * self.to
+
+    def macs(self, area: int) -> int:
+        return self.channels * self.to
+
+    def valid(self) -> bool:
+        return self.to > 0
+
+    def faults(self) -> Iterator[Fault]:
+        yield from at_least(self, 1, "to")
+
+
+def _nearest_multiples(value: int, factor: int) -> str:
+    below = value // factor * factor
+    return " or ".join(str(near) for near in (below, below + factor) if near)
+
+
+def _nearest_divisors(value: int, wanted: int) -> str:
+    divisors = [d for d in range(1, min(value, 4096) + 1) if value % d == 0]
+    below = max((d for d in divisors if d <= wanted), default=1)
+    above = min((d for d in divisors if d > wanted), default=below)
+    return " or ".join(dict.fromkeys((str(below), str(above))))

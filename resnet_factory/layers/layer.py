@@ -1,0 +1,112 @@
+"""What every layer of a recipe is, and what layers' formulas share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+Fault = tuple[str, str]
+"""An argument's name and what is wrong with it."""
+
+
+MAP, POINT, FLAT = "map", "point", "flat"
+"""What flows between layers: (C, H, W) maps, (C, 1, 1) points, (C,) vectors."""
+
+
+INPUT, OUTPUT, NEITHER = "input", "output", "neither"
+"""What of a layer its backward pass needs again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One operation. Its input has `channels` channels."""
+
+    channels: int
+
+    family: ClassVar[str] = "layer"
+    """What an unnamed one is called: `conv` gives conv1, conv2, …"""
+    numbered: ClassVar[bool] = True
+    """Whether the first of a family carries a number (conv1) or not (maxpool)."""
+    takes: ClassVar[tuple[str, ...]] = (MAP, POINT)
+    gives: ClassVar[str | None] = None
+    """What leaves, where that differs from what arrives."""
+    counted: ClassVar[bool] = False
+    """Whether its output elements are counted as activations (convolution and linear layers)."""
+
+    @classmethod
+    def complete(cls, arguments: dict[str, Any]) -> None:
+        """Fill in the defaults that follow from other arguments."""
+
+    @property
+    def out_channels(self) -> int:
+        """Channels that leave."""
+        return self.channels
+
+    @property
+    def step(self) -> int:
+        """By how much the map shrinks: the stride."""
+        return 1
+
+    def size(self, side: int) -> int:
+        """The side of the map that leaves, from the side that arrives."""
+        return side
+
+    def params(self) -> int:
+        """Trainable parameters."""
+        return 0
+
+    def biases(self) -> int:
+        """Those of its parameters that are added to the output of a convolution or linear layer."""
+        return 0
+
+    def macs(self, area: int) -> int:
+        """Multiply-adds for an output of `area` positions."""
+        return 0
+
+    @property
+    def reach(self) -> tuple[int, int] | None:
+        """Positions that output i sees before and after position `step * i` of its input; None: all."""
+        return 0, 0
+
+    @property
+    def saves(self) -> str:
+        """What the backward pass needs again: INPUT, OUTPUT or NEITHER (torch's derivatives.yaml)."""
+        return INPUT
+
+    def view(self, training: bool) -> bool:
+        """Whether what leaves is what arrived, with no memory of its own."""
+        return False
+
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        """Bytes made beside the output of a map of this size; kept while training."""
+        return 0
+
+    def workspace(self) -> int:
+        """Elements made beside the output however many images there are; kept while training."""
+        return 0
+
+    def buffers(self, itemsize: int) -> int:
+        """Bytes of saved state that is not trained."""
+        return 0
+
+    def valid(self) -> bool:
+        """Whether the arguments fit together; `faults` says why not."""
+        return True
+
+    def faults(self) -> Iterator[Fault]:
+        """What is wrong with the arguments, one by one."""
+        return iter(())
+
+
+def window(side: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
+    """Positions of a sliding window: floor((side + 2p - d(k-1) - 1) / s) + 1 (torch.nn.Conv2d)."""
+    return (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def at_least(layer: Layer, least: int, *names: str) -> Iterator[Fault]:
+    """A fault for each of the named arguments that is less than `least`."""
+    for name in names:
+        value = getattr(layer, name)
+        if not value >= least:
+            yield name, f"{value} is less than {least}, the least allowed"

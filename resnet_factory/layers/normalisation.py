@@ -1,0 +1,106 @@
+"""Norms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from resnet_factory.layers.convolution import _nearest_divisors
+from resnet_factory.layers.layer import NEITHER, Fault, Layer, at_least
+
+
+@dataclass(frozen=True, slots=True)
+class Norm(Layer):
+    """What every normalisation shares: a weight and a bias per channel, and the names bn1, bn2 and so on."""
+
+    eps: float = 1e-5
+    zero_init: bool = False
+    """Start with weight 0, so that a residual branch begins as the identity (Goyal et al. 2017)."""
+
+    family: ClassVar[str] = "bn"
+
+    def params(self) -> int:
+        return 2 * self.channels
+
+    def valid(self) -> bool:
+        return self.eps >= 0
+
+    def faults(self) -> Iterator[Fault]:
+        yield from at_least(self, 0, "eps")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNorm(Norm):
+    """Batch normalisation (Ioffe & Szegedy 2015). `momentum` as torch counts it: the share of the new."""
+
+    momentum: float = 0.1
+
+    def buffers(self, itemsize: int) -> int:
+        return 2 * self.channels * itemsize + 8  # running mean and variance; batches seen, a 64-bit count
+
+    def valid(self) -> bool:
+        return (self.eps >= 0) & (self.momentum >= 0) & (self.momentum <= 1)
+
+    def faults(self) -> Iterator[Fault]:
+        yield from at_least(self, 0, "eps")
+        if not 0 <= self.momentum <= 1:
+            yield "momentum", f"{self.momentum} is not between 0 and 1"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNorm(Norm):
+    """Group normalisation (Wu & He 2018), over `groups` groups of channels."""
+
+    groups: int = 32
+
+    def valid(self) -> bool:
+        return (self.eps >= 0) & (self.groups > 0) and self.channels % self.groups == 0
+
+    def faults(self) -> Iterator[Fault]:
+        yield from at_least(self, 0, "eps")
+        yield from at_least(self, 1, "groups")
+        if self.groups > 0 and self.channels % self.groups:
+            yield (
+                "groups",
+                f"{self.channels} channels are not divisible by {self.groups} groups"
+                f"; {_nearest_divisors(self.channels, self.groups)} groups would do",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm(Norm):
+    """Layer normalisation over the channels of each position (Ba et al. 2016; ConvNeXt's LayerNorm2d)."""
+
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        return self.channels * height * width * itemsize  # the input with its channels last
+
+
+@dataclass(frozen=True, slots=True)
+class EvoNorm(GroupNorm):
+    """EvoNorm-S0 (Liu et al. 2020), norm and nonlinearity in one; `act: false` leaves a plain affine."""
+
+    act: bool = True
+
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        return ((4 if training else 3) if self.act else 1) * self.channels * height * width * itemsize
+
+    def params(self) -> int:
+        return (2 + self.act) * self.channels
+
+
+@dataclass(frozen=True, slots=True)
+class FilterResponseNorm(Norm):
+    """Filter response normalisation with its thresholded unit (Singh & Krishnan 2019)."""
+
+    act: bool = True
+
+    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+        return (2 if self.act else 1) * self.channels * height * width * itemsize
+
+    def params(self) -> int:
+        return (2 + self.act) * self.channels

@@ -1,0 +1,47 @@
+"""Layers that multiply by, or add, a number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from resnet_factory.layers.layer import FLAT, MAP, NEITHER, POINT, Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Scale(Layer):
+    """A trained factor: one per channel (LayerScale, Touvron et al. 2021) or one alone (SkipInit, ReZero)."""
+
+    init: float = 0.0
+    per: Literal["channel", "layer"] = "channel"
+
+    family: ClassVar[str] = "scale"
+    takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+
+    def params(self) -> int:
+        return self.channels if self.per == "channel" else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shift(Scale):
+    """A trained offset: per channel, or one alone as around Fixup's convolutions (Zhang et al. 2019)."""
+
+    family: ClassVar[str] = "shift"
+
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
+
+@dataclass(frozen=True, slots=True)
+class Multiply(Layer):
+    """A fixed factor."""
+
+    by: float
+
+    family: ClassVar[str] = "multiply"
+    takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+
+    @property
+    def saves(self) -> str:
+        return NEITHER

@@ -1,0 +1,109 @@
+"""Layers that change the shape of what flows, and multiply nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from resnet_factory.layers.layer import FLAT, MAP, NEITHER, POINT, Fault, Layer, at_least
+
+
+@dataclass(frozen=True, slots=True)
+class Flatten(Layer):
+    """(C, 1, 1) -> (C,)."""
+
+    family: ClassVar[str] = "flatten"
+    numbered: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = (POINT,)
+    gives: ClassVar[str | None] = FLAT
+
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
+    def view(self, training: bool) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroPad(Layer):
+    """Option A of He et al. 2015: no parameters; every `stride`-th position, new channels are zero.
+
+    `where` puts the zeros behind the old channels (fb.resnet.torch) or half before and half behind
+    (the widely used CIFAR reimplementation).
+    """
+
+    to: int
+    stride: int = 1
+    where: Literal["end", "center"] = "end"
+
+    family: ClassVar[str] = "pad"
+    numbered: ClassVar[bool] = False
+
+    @property
+    def out_channels(self) -> int:
+        return self.to
+
+    @property
+    def step(self) -> int:
+        return self.stride
+
+    def size(self, side: int) -> int:
+        return (side - 1) // self.stride + 1
+
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
+    def valid(self) -> bool:
+        return (self.stride > 0) & (self.to >= self.channels)
+
+    def faults(self) -> Iterator[Fault]:
+        yield from at_least(self, 1, "stride")
+        if self.to < self.channels:
+            yield "to", f"{self.to} is fewer than the {self.channels} channels that arrive; zeros only add"
+
+
+@dataclass(frozen=True, slots=True)
+class Border(Layer):
+    """A border of zeros, `width` wide, around the map."""
+
+    width: int = 1
+
+    family: ClassVar[str] = "border"
+    numbered: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = (MAP,)
+
+    def size(self, side: int) -> int:
+        return side + 2 * self.width
+
+    @property
+    def reach(self) -> tuple[int, int] | None:
+        return self.width, -self.width
+
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
+    def valid(self) -> bool:
+        return self.width >= 0
+
+    def faults(self) -> Iterator[Fault]:
+        yield from at_least(self, 0, "width")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity(Layer):
+    """Nothing; keeps a place (and an index) in a list."""
+
+    family: ClassVar[str] = "identity"
+    numbered: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
+    def view(self, training: bool) -> bool:
+        return True
