@@ -31,9 +31,11 @@ def small_image(cost: Cost, parts: Parts) -> Iterator[str]:
     first = cost.sight.sections["stem"]
     if min(cost.image[1:]) <= SMALL_IMAGE and first is not None and first.stride >= 4:
         left = size_text(_map(cost.sections[0].shape))
+        normed = any(isinstance(part.layer, Norm) for part in parts if part.place.section == "stem")
+        other = "cifar" if normed else "cifar_preact"
         yield (
             f"The stem leaves {left} of {size_text(cost.image[1:])} before the first block. Networks for "
-            "images this small begin with one 3x3 convolution at full size: model/stem=cifar."
+            f"images this small begin with one 3x3 convolution at full size: model/stem={other}."
         )
 
 
@@ -101,9 +103,10 @@ def skipped(cost: Cost, parts: Parts) -> Iterator[str]:
         if part.place.path == MAIN and isinstance(conv := part.layer, Conv) and conv.stride > conv.kernel:
             found.setdefault((conv.kernel, conv.stride), []).append(part.name)
     for (kernel, stride), names in found.items():
+        better = "With the stride on the 3x3" if (kernel, stride) == (1, 2) else f"With a stride of {kernel}"
         yield (
             f"A {kernel}x{kernel} convolution that strides by {stride} reads {kernel**2} of {stride**2} "
-            f"positions and drops the rest: {_some(names)}. With the stride on the 3x3 none is dropped."
+            f"positions and drops the rest: {_some(names)}. {better} none is dropped."
         )
 
 
@@ -141,10 +144,10 @@ def uneven(cost: Cost, parts: Parts) -> Iterator[str]:
     stride = cost.stride
     for side in dict.fromkeys(cost.image[1:]):
         below = side // stride * stride
-        if side != below and below:
+        if side - below > 1 and below:  # one more than a multiple leaves nothing over either
             yield (
-                f"{side} pixels are no multiple of the stride of {stride}: maps are rounded on the way, and "
-                f"features lie off the pixels' grid. {below} and {below + stride} fit."
+                f"{number(side)} pixels are no multiple of the stride of {stride}: maps are rounded on the way "
+                f"and features lie off the pixels' grid. {number(below)} and {number(below + stride)} fit."
             )
 
 

@@ -83,11 +83,10 @@ def filters(cost: Cost, parts: Parts) -> Iterator[str]:
 def stages(cost: Cost, parts: Parts) -> Iterator[str]:
     """The widths on the way through each stage's blocks."""
     rows = {row.name: row for row in cost.sections}
-    dilations: dict[str, int] = {}
+    dilations: dict[str, set[int]] = {}
     for part in parts:
-        if isinstance(part.layer, Conv):
-            section = part.place.section
-            dilations[section] = max(dilations.get(section, 1), part.layer.dilation)
+        if spatial(part) and isinstance(part.layer, Conv) and part.place.path == MAIN:
+            dilations.setdefault(part.place.block, set()).add(part.layer.dilation)
     for stage in cost.plan.stages:
         said, at = [], 0
         for way, run in groupby(stage.blocks, _way):
@@ -96,11 +95,27 @@ def stages(cost: Cost, parts: Parts) -> Iterator[str]:
             at += count
         if len(said) > SHOWN:
             said[2:-1] = ["…"]
-        dilated = f", dilation {dilations[stage.name]}" if dilations.get(stage.name, 1) > 1 else ""
+        dilated = _dilated(stage.name, [dilations.get(f"{stage.name}.{i}", {1}) for i in range(at)])
         shape = shape_text(rows[stage.name].shape)
         yield f"{stage.name}: {many(len(stage.blocks), 'block')}, {shape} out{dilated}: {', '.join(said)}."
     if any(stage.blocks for stage in cost.plan.stages):
-        yield "The arrows are the channels along the main path, after each layer with weights."
+        yield (
+            "The arrows are the channels along the main path, after each layer with weights; "
+            "what repeats is said once."
+        )
+
+
+def _dilated(stage: str, blocks: Sequence[set[int]]) -> str:
+    """The dilations of a stage's blocks, where there are any."""
+    if all(found == {1} for found in blocks):
+        return ""
+    said, at = [], 0
+    for found, run in groupby(blocks):
+        count = len(list(run))
+        numbers = " and ".join(map(str, sorted(found)))
+        said.append(numbers if count == len(blocks) else f"{numbers} in {_range(stage, at, at + count - 1)}")
+        at += count
+    return f", dilation {', '.join(said)}"
 
 
 def _range(stage: str, first: int, last: int) -> str:
@@ -119,15 +134,19 @@ def shortcuts(cost: Cost, parts: Parts) -> Iterator[str]:
     blocks = {
         f"{stage.name}.{i}": block for stage in cost.plan.stages for i, block in enumerate(stage.blocks)
     }
-    kept = sum(block.residual and not block.projects for block in blocks.values())
+    alike = [block for block in blocks.values() if block.residual and _keeps_shape(block)]
+    kept = sum(not block.projects for block in alike)
     alone = sum(not block.residual for block in blocks.values())
     if alone == len(blocks):
         if blocks:
             yield f"None of {many(alone, 'block')} adds what it was given to what it made: a plain network."
         return
+    then = "x is added as it is, for nothing" if kept == len(alike) else "all of these project even so"
+    if 0 < kept < len(alike):
+        then = f"in {number(kept)} of these x is added as it is, for nothing; the others project even so"
     yield (
-        f"A block gives x + F(x), which needs one shape for both. In {number(kept)} of "
-        f"{many(len(blocks), 'block')} they have it, and x is added as it is, for nothing."
+        f"A block gives x + F(x), which needs one shape for both. In {number(len(alike))} of "
+        f"{many(len(blocks), 'block')} they have it, and {then}."
     )
     if alone:
         yield f"{many(alone, 'block')} with another shape out than in, and no shortcut there."
@@ -146,6 +165,10 @@ def shortcuts(cost: Cost, parts: Parts) -> Iterator[str]:
             yield f"In all, {many(len(beside), 'projection')}: {_shares(tally, cost)}."
         else:
             yield f"In all, {many(len(beside), 'shortcut')} of this kind, which learn nothing."
+
+
+def _keeps_shape(block: Block) -> bool:
+    return block.stride == 1 and block.in_channels == block.out_channels
 
 
 def _why(block: Block, layers: Sequence[Part]) -> str:
@@ -212,9 +235,15 @@ def depth(cost: Cost, parts: Parts) -> Iterator[str]:
     )
     if any(part.place.path != MAIN and weighted(part) for part in parts):
         yield "Projections and gates are not counted; branches side by side count once."
+    beside = sum(part.place.path == SHORTCUT and weighted(part) for part in parts)
+    first = cost.sight.sections["stem"]
+    if beside and first is not None and first.stride == 1:  # small images, where wide ResNets live
+        less = f"−{after}" if after else ""
+        more = chain(f"{number(whole)}+{number(beside)}{less}", number(whole + beside - after))
+        yield f"Names of wide ResNets count the {many(beside, 'projection')} too, and not the head: {more}."
     if before > 1:
-        less = chain(f"{whole}−{before - 1}", str(whole - before + 1))
-        yield f"Names count a stem of {before} convolutions as one: {less}."
+        less = chain(f"{number(whole)}−{before - 1}", number(whole - before + 1))
+        yield f"Most names count a stem of {before} convolutions as one: {less}."
 
 
 def inside(cost: Cost, parts: Parts) -> Iterator[str]:
@@ -225,6 +254,8 @@ def inside(cost: Cost, parts: Parts) -> Iterator[str]:
         out = block.out_channels
         if not over or width == out or len(layers) < 2 or not isinstance(conv := over[0].layer, Conv):
             continue
+        if spatial(layers[0]) or spatial(layers[-1]):
+            continue  # nothing leads in or out
         own = [part.layer.macs(1) for part in layers]
         basic = 2 * 9 * out * out
         yield (
@@ -287,10 +318,11 @@ def groups(cost: Cost, parts: Parts) -> Iterator[str]:
     for part in grouped[:1]:
         assert isinstance(part.layer, Conv)
         conv = part.layer
-        read = chain(f"{number(conv.channels)}/{number(conv.groups)}", number(conv.channels // conv.groups))
+        each = many(conv.channels // conv.groups, "channel")
+        read = chain(f"{number(conv.channels)}/{number(conv.groups)}", each)
         whole = conv.kernel * conv.kernel * conv.channels
         yield (
-            f"{part.name} has {number(conv.groups)} groups: a filter reads {read} channels with "
+            f"{part.name} has {number(conv.groups)} groups: a filter reads {read} with "
             f"{filter_weights(conv)} weights; without groups it would have "
             f"{chain(product(conv.kernel, conv.kernel, conv.channels), number(whole))}."
         )
@@ -321,6 +353,12 @@ def _shares(tally: Tally, cost: Cost) -> str:
 
 def head(cost: Cost, parts: Parts) -> Iterator[str]:
     """From the last map to what leaves."""
+    if cost.plan.features:
+        maps = [
+            f"{name}, {many(channels, 'channel')} in steps of {stride}"
+            for name, channels, stride in cost.plan.features
+        ]
+        yield f"A backbone: it returns {many(len(maps), 'map')}. {'; '.join(maps)}."
     for part in parts:
         if part.place.section != "head" or part.place.path != MAIN:
             continue
@@ -366,8 +404,9 @@ def _most(values: list[tuple[str, int]], whole: int) -> list[tuple[str, int]]:
 
 def sight(cost: Cost, parts: Parts) -> Iterator[str]:
     """The receptive field against the image."""
-    seen = [(name, field) for name, field in cost.sight.sections.items() if field is not None]
-    steps = ", ".join(f"{name} {field.size}" for name, field in seen)
+    sections = cost.sight.sections.items()
+    seen = [(name, field) for name, field in sections if name != "head" or cost.plan.head.children]
+    steps = ", ".join(f"{name} {number(field.size)}" for name, field in seen if field is not None)
     yield f"Pixels along one axis that a position sees through the convolutions, after each part: {steps}."
     last = next((part for part in reversed(parts) if spatial(part) and part.place.path == MAIN), None)
     after = cost.sight.layers.get(last.name) if last is not None else None
@@ -381,14 +420,18 @@ def sight(cost: Cost, parts: Parts) -> Iterator[str]:
             f"{last.name} alone adds {adds}: a kernel reaches the further the larger the stride before it, "
             f"here {stride}."
         )
-    side, size = max(cost.image[1:]), cost.receptive_field
-    if size >= 2 * side - 1:
-        corner = chain(f"2·{side}−1", number(2 * side - 1))
+    side, size, field = max(cost.image[1:]), cost.receptive_field, cost.sight.last
+    places = [field.stride * i for i in range(max(cost.last_map[1:]))]
+    whole = [at for at in places if at - field.before <= 0 and at + field.after >= side - 1]
+    if len(whole) == len(places) and size >= 2 * side - 1:
+        corner = chain(f"2·{number(side)}−1", number(2 * side - 1))
         yield f"{number(size)} is no less than {corner}: even a corner of the last map sees the whole image."
-    elif size >= side:
-        yield f"The image has {side}: the middle of the last map sees all of it, its corners do not."
+    elif len(whole) == len(places):
+        yield f"The image has {number(side)}: every position of the last map sees all of it."
+    elif whole:
+        yield f"The image has {number(side)}: the middle of the last map sees all of it, its corners do not."
     else:
-        yield f"The image has {side}: no position of the last map sees all of it."
+        yield f"The image has {number(side)}: no position of the last map sees all of it."
     if any(part.place.path == GATE and part.layer.reach is None for part in parts):
         yield "Besides, gates that pool the whole map let everything weigh a little on everything."
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resnet_factory.costing import Size
-from resnet_factory.layers import Conv, Layer, Linear, Pool
+from resnet_factory.layers import BlurPool, Conv, Layer, Linear, Pool
 
 _TERM = r"[0-9⌊⌈(](?:[0-9,⌊⌋⌈⌉()·+−/]*[0-9⌋⌉)])?"
 EQUATION = rf"{_TERM}(?: = {_TERM})+"
@@ -64,6 +64,9 @@ def _side(layer: Layer, side: int) -> str:
             if plain != layer.size(side):
                 return f"{side} to {layer.size(side)}"
             return chain(f"{open_}({inner})/{stride}{close}+1" if stride > 1 else f"{inner}+1", f"{plain}")
+        case BlurPool(stride=stride):
+            border = (stride + 1) // 2
+            return chain(f"⌊({side}−3+2·{border})/{stride}⌋+1", f"{layer.size(side)}")
         case _:
             return f"{side} to {layer.size(side)}"
 

@@ -110,7 +110,7 @@ def widths(node: Node, channels: int) -> list[int]:
             return found
         case Residual(body=body):
             return widths(body, channels)
-        case Gate():
+        case Gate() | Select():
             return []
-        case Select() | Branches():
+        case Branches():
             return [out_channels(node, channels)]

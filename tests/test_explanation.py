@@ -136,7 +136,7 @@ def test_golden_of_an_odd_one(golden: Golden) -> None:
             ["model/block=bottleneck_v1"],
             "reads 1 of 4 positions and drops the rest: layer2",
         ),
-        ("resnet18", ["model.image_size=225"], "225 pixels are no multiple of the stride of 32"),
+        ("resnet18", ["model.image_size=230"], "230 pixels are no multiple of the stride of 32"),
         ("plain34", [], "34 layers and no shortcut"),
         ("resnet18", ["model/norm=none"], "Nothing normalises the maps"),
         ("resnet50", ["+model.conv.bias=1"], "with a bias before a batch norm"),
@@ -149,6 +149,15 @@ def test_warnings_that_matter(name: str, overrides: list[str], says: str) -> Non
     assert says in warnings
 
 
+@pytest.mark.parametrize("side", [224, 225, 256, 257])
+def test_images_that_nothing_is_left_over_of_get_no_warning(side: int) -> None:
+    assert "multiple of the stride" not in explained("resnet18", f"model.image_size={side}")
+
+
+def test_a_basic_block_of_other_width_is_no_bottleneck() -> None:
+    assert "bottleneck" not in explained("resnet18", "model.widths=[63,60,50,40]", "model.depths=[1,3,1,2]")
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20", "resnet101", "wide_resnet50_2"])
 def test_sound_networks_get_no_warning(name: str) -> None:
     assert "Warnings" not in explained(name)
@@ -157,7 +166,7 @@ def test_sound_networks_get_no_warning(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "says"),
     [
-        ("resnet50d", [], "Names count a stem of 3 convolutions as one: 52−2 = 50"),
+        ("resnet50d", [], "Most names count a stem of 3 convolutions as one: 52−2 = 50"),
         ("resnet34", ["model/shortcut=projection_always"], "its shape stays, and still it projects"),
         ("resnet20", [], "In all, 2 shortcuts of this kind, which learn nothing"),
         ("plain20", [], "None of 9 blocks adds what it was given"),
@@ -166,7 +175,19 @@ def test_sound_networks_get_no_warning(name: str) -> None:
         ("regnetx_040", [], "times as many"),
         ("resnext50_32x4d", [], "In all, 16 grouped convolutions: 1,414,656 parameters (5.7 % of all)"),
         ("seresnet50", [], "the gates of 16 blocks: 2,530,992 parameters (9.0 % of all)"),
-        ("resnet50", ["model.output_stride=8"], "2048x28x28 out, dilation 4"),
+        ("resnet50", ["model.output_stride=8"], "2048x28x28 out, dilation 2 in layer4.0, 4 in layer4.1 and"),
+        ("skresnet50", [], "1+3·(3+4+6+3)+1 = 1+3·16+1 = 50"),
+        ("resnest101e", [], "103−2 = 101"),
+        ("wrn28_10", [], "count the 3 projections too, and not the head: 26+3−1 = 28"),
+        ("resnet56_c", [], "In 25 of 27 blocks they have it, and all of these project even so"),
+        (
+            "resnet50",
+            ["model.features=[layer2,layer3]"],
+            "it returns 2 maps. layer2, 512 channels in steps of 8",
+        ),
+        ("resnet18", ["model.image_size=430"], "430: no position of the last map sees all of it"),
+        ("resnet18", ["model.image_size=224"], "224: the middle of the last map sees all of it"),
+        ("resnet18", ["model.image_size=218"], "435 is no less than 2·218−1 = 435: even a corner"),
         ("resnet18", ["model.num_classes=0"], "1+2·(2+2+2+2) = 1+2·8 = 17"),
         ("pyramidnet110_a48", [], "And 42 blocks more in the same way, to layer3.17"),
     ],
