@@ -146,8 +146,9 @@ def uneven(cost: Cost, parts: Parts) -> Iterator[str]:
         below = side // stride * stride
         if side - below > 1 and below:  # one more than a multiple leaves nothing over either
             yield (
-                f"{number(side)} pixels are no multiple of the stride of {stride}: maps are rounded on the way "
-                f"and features lie off the pixels' grid. {number(below)} and {number(below + stride)} fit."
+                f"{number(side)} pixels are no multiple of the stride of {stride}: maps are rounded on the "
+                "way and features lie off the pixels' grid. "
+                f"{number(below)} and {number(below + stride)} fit."
             )
 
 

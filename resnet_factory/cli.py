@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from resnet_factory.fault import ConfigError, Fault, nearest, unknown
@@ -31,12 +32,18 @@ class Verb:
     """Keys whose value holds overrides itself and is taken as it stands, though Hydra would want quotes."""
     sweeps: bool = False
     """Whether it goes through several values itself; what Hydra is asked is about the others."""
+    check: str = ""
+    """What finds the faults in its own keys, where that can be said before it runs."""
     figures: str = ""
     """What gives a job's row of a multirun its further columns, where it has any."""
 
     def load(self) -> Callable[..., int]:
         """Import the function; only now, so that help and completion stay quick."""
         return _imported(self.place)
+
+    def load_check(self) -> Callable[[Mapping[str, Any]], list[Fault]] | None:
+        """Import what checks its keys."""
+        return _imported(self.check) if self.check else None
 
     def load_figures(self) -> Callable[..., Mapping[str, float]] | None:
         """Import what tells a job's figures."""
@@ -52,12 +59,24 @@ def _imported(place: str) -> Callable[..., Any]:
 
 VERBS = {
     "build": Verb(
-        "verbs:build", "compose, plan and build a network, check it and summarise it (the default)"
+        "verbs:build",
+        "compose, plan and build a network, check it and summarise it (the default)",
+        check="verbs:build_faults",
     ),
-    "describe": Verb("verbs:describe", "what a network costs: by stage, block or layer, as text or data"),
+    "describe": Verb(
+        "verbs:describe",
+        "what a network costs: by stage, block or layer, as text or data",
+        check="verbs:describe_faults",
+    ),
     "diff": Verb("views:diff", "what differs between two networks: diff model=A with=B", verbatim=("with",)),
-    "draw": Verb("views:draw", "a picture as SVG or Mermaid: draw [file=NAME.svg]"),
-    "explain": Verb("verbs:explain", "the arithmetic of a network spelled out, and what to mind about it"),
+    "draw": Verb(
+        "views:draw", "a picture as SVG or Mermaid: draw [file=NAME.svg]", check="views:draw_faults"
+    ),
+    "explain": Verb(
+        "verbs:explain",
+        "the arithmetic of a network spelled out, and what to mind about it",
+        check="verbs:explain_faults",
+    ),
     "export": Verb("verbs:export", "write weights under timm's, torchvision's or pycls's names"),
     "study": Verb(
         "study.command:study",
@@ -104,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     options, words = _options(arguments)
     if options.help:
-        print(_help(options.config_dir))
+        print(_help_of(words[0]) if words and words[0] in VERBS else _help(options.config_dir))
         return 0
     if options.version:
         from resnet_factory import __version__
@@ -140,7 +159,8 @@ def _main(arguments: list[str]) -> int:
         return _hand_to_hydra(verb, words, options)
     from resnet_factory.composer import compose_all
 
-    return VERBS[verb].load()(compose_all(verb, words, options.config_dir))
+    check = VERBS[verb].load_check()
+    return VERBS[verb].load()(compose_all(verb, words, options.config_dir, check=check))
 
 
 def _no_command(word: str, after: Sequence[str], config_dir: str | None) -> Fault:
@@ -230,7 +250,9 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
             _forget_verb()
     elif not options.hydra_help:
         typed = words
-        words = composer.check_for_hydra(verb, words, options.config_dir, multirun=options.multirun)
+        words = composer.check_for_hydra(
+            verb, words, options.config_dir, multirun=options.multirun, check=VERBS[verb].load_check()
+        )
         if options.multirun and not (options.cfg or options.info):
             from resnet_factory import multirun
 
@@ -276,6 +298,20 @@ def _forget_verb() -> None:
         os.environ["COMP_LINE"] = shorter
         if "COMP_POINT" in os.environ:
             os.environ["COMP_POINT"] = str(int(os.environ["COMP_POINT"]) - len(line) + len(shorter))
+
+
+def _help_of(verb: str) -> str:
+    """What one command does, and the keys it has besides the model's."""
+    from resnet_factory.composer import conf_dir
+
+    file = Path(conf_dir(), f"{verb}.yaml")
+    lines = [f"resnet-factory {verb}: {VERBS[verb].help}", ""]
+    if file.is_file():
+        text = re.sub(r"(?m)^defaults:.*\n(?: .*\n)*", "", file.read_text(encoding="utf-8"))
+        keys = [f"  {line}" for line in text.splitlines()[1:]]
+        lines += ["keys, as KEY=VALUE, here with what they are unless given", *keys, ""]
+        lines += ["and those of every command: model=NAME, model.KEY=…, model/GROUP=NAME, input.size=…", ""]
+    return "\n".join([*lines, "resnet-factory --help: all commands, models and options"])
 
 
 def _help(config_dir: str | None) -> str:

@@ -19,7 +19,11 @@ from resnet_factory import schema
 from resnet_factory.fault import ConfigError, Fault, found, unknown
 from resnet_factory.library import Library, conf_dir, user_dir
 from resnet_factory.origin import Origin, paths
+from resnet_factory.planner import plan
 from resnet_factory.resolution import Resolver
+
+Check = Callable[[Mapping[str, Any]], list[Fault]]
+"""Finds what is wrong with a command's own keys."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +72,31 @@ def read(data: Any, path: str = "model") -> schema.ModelConfig:
     return schema.read(plain, name=path, find=_finder(Library.of(None)), path=path)
 
 
-def compose_all(config: str, overrides: Sequence[str], config_dir: str | Path | None = None) -> Composed:
+def compose_all(
+    config: str,
+    overrides: Sequence[str],
+    config_dir: str | Path | None = None,
+    *,
+    check: Check | None = None,
+) -> Composed:
     """Compose the whole configuration called `config` (one per command).
+
+    `check` finds what is wrong with the command's own keys, so that it is said with all the rest.
 
     Raises:
         ConfigError: with every fault found, each located in its file or override.
     """
-    composed = _compose(Library.of(user_dir(config_dir)), config, overrides)
+    composed = _compose(Library.of(user_dir(config_dir)), config, overrides, check=check)
     return replace(composed, overrides=tuple(overrides), config_dir=config_dir)
 
 
 def check_for_hydra(
-    config: str, words: Sequence[str], config_dir: str | Path | None = None, *, multirun: bool = False
+    config: str,
+    words: Sequence[str],
+    config_dir: str | Path | None = None,
+    *,
+    multirun: bool = False,
+    check: Check | None = None,
 ) -> list[str]:
     """What to type so that Hydra itself composes what `compose_all` does, each job of a multirun checked.
 
@@ -96,7 +113,7 @@ def check_for_hydra(
     bases: list[Mapping[str, Any]] = []
     for job in typed.jobs(own, library) if multirun else [own]:
         try:
-            _compose(library, config, job, "hydra")
+            _compose(library, config, job, "hydra", check)
             bases.append(library.compose(config, typed.read(job, library).choices).data)
         except ConfigError as error:
             faults.extend(error.faults)
@@ -195,7 +212,9 @@ def choices(group: str, config_dir: str | Path | None = None) -> list[str]:
     return Library.of(user_dir(config_dir)).options(group)
 
 
-def _compose(library: Library, config: str, overrides: Sequence[str], left: str = "") -> Composed:
+def _compose(
+    library: Library, config: str, overrides: Sequence[str], left: str = "", check: Check | None = None
+) -> Composed:
     """`left` names a resolver whose interpolations are left alone, for Hydra to fill in."""
     given = typed.read(overrides, library)
     faults = list(given.faults)
@@ -219,6 +238,8 @@ def _compose(library: Library, config: str, overrides: Sequence[str], left: str 
         del plain["model"]["image_size"]
     faults.extend(Fault(str(key), origin.stray(str(key))) for key in plain if key not in origin.keys)
     faults.extend(_input_faults(plain.get("input")))
+    if check is not None:
+        faults.extend(check(plain))
     model = None
     try:
         model = schema.read(
@@ -239,6 +260,11 @@ def _compose(library: Library, config: str, overrides: Sequence[str], left: str 
         if not any(fault.path == path or fault.path.startswith(f"{path}.") for path in known)
     ]
     faults.extend(resolver.faults)
+    if faults and model is not None:  # it is not planned any more: what is wrong with it is said here
+        try:
+            plan(model)
+        except ConfigError as error:
+            raise ConfigError([*map(origin.locate, faults), *error.faults]) from None
     if faults:
         raise ConfigError(map(origin.locate, faults))
     assert model is not None

@@ -37,6 +37,8 @@ class Tally(NamedTuple):
 
 
 NOTHING = Tally(0, 0, 0)
+SEARCHED = 300
+"""Pixels more and fewer than an image has, among which one that fits is looked for."""
 
 
 class Row(NamedTuple):
@@ -216,11 +218,33 @@ def cost(plan: Plan, image: tuple[int, int, int] | None = None) -> Cost:
         raise ConfigError([Fault("image", message)])
     try:
         return _cost(plan, shape)
-    except _TooSmall as error:
-        message = f"{shape[1]}x{shape[2]} is too small: {error}"
-        if (least := _least_size(plan, min(shape[1:]))) is not None:
-            message += f"; the least that works is {least}x{least}"
-        raise ConfigError([Fault("input.size", message)]) from None
+    except _Unfit as error:
+        raise ConfigError([_misfit(plan, shape, error)]) from None
+
+
+def _misfit(plan: Plan, image: tuple[int, int, int], error: _Unfit) -> Fault:
+    """Whether another image would do, or none."""
+    where = f"{error.where}: " if error.where else ""
+    size, side = f"{image[1]}x{image[2]}", min(image[1:])
+    above = next((s for s in range(side + 1, side + SEARCHED) if _works(plan, s)), None)
+    below = next((s for s in range(side - 1, max(side - SEARCHED, 0), -1) if _works(plan, s)), None)
+    near = [f"{s}x{s}" for s in (below, above) if s is not None]
+    if isinstance(error, _TooSmall):
+        message = f"{size} is too small: {where}{error}"
+        return Fault("input.size", message + (f"; the least that works is {near[-1]}" if above else ""))
+    if near:
+        works = "work" if len(near) > 1 else "works"
+        return Fault("input.size", f"{size} does not fit: {where}{error}; {' and '.join(near)} {works}")
+    message = f"{where}{error}, and so at any other size; kernels, strides and paddings must agree"
+    return Fault("model.block", message)
+
+
+def _works(plan: Plan, side: int) -> bool:
+    try:
+        _cost(plan, (plan.in_channels, side, side))
+    except _Unfit:
+        return False
+    return True
 
 
 def _cost(plan: Plan, image: tuple[int, int, int]) -> Cost:
@@ -231,7 +255,11 @@ def _cost(plan: Plan, image: tuple[int, int, int]) -> Cost:
     for stage in plan.stages:
         params, macs, activations, size = meter.node(stage.transition, size)
         for block, count in stage.runs:
-            p, m, a, after = meter.node(block.node, size)
+            try:
+                p, m, a, after = meter.node(block.node, size)
+            except _Unfit as error:
+                error.where = f"{stage.name}.{next(i for i, b in enumerate(stage.blocks) if b is block)}"
+                raise
             if after is size or after == size:
                 params, macs, activations = params + p * count, macs + m * count, activations + a * count
                 continue
@@ -247,16 +275,6 @@ def _cost(plan: Plan, image: tuple[int, int, int]) -> Cost:
     channels, form = out_channels(plan.head, channels), form_after(plan.head, form)
     rows.append(Row("head", "", 1, shape(channels, size, form), head))
     return Cost(plan, image, total.plus(head), rows[-1].shape, tuple(rows))
-
-
-def _least_size(plan: Plan, above: int) -> int | None:
-    for side in range(above + 1, above + 1025):
-        try:
-            _cost(plan, (plan.in_channels, side, side))
-        except _TooSmall:
-            continue
-        return side
-    return None
 
 
 def out_channels(node: Node, channels: int) -> int:
@@ -301,8 +319,15 @@ def shape(channels: int, size: Size, form: str) -> tuple[int, ...]:
     return (channels,) if form == FLAT else (channels, *size)
 
 
-class _TooSmall(Exception):  # noqa: N818 - becomes a Fault
-    pass
+class _Unfit(Exception):  # noqa: N818 - becomes a Fault
+    """Maps that are to be joined have different sizes."""
+
+    where = ""
+    """The block."""
+
+
+class _TooSmall(_Unfit):
+    """Nothing is left of a map."""
 
 
 Measured = tuple[int, int, int, Size]
@@ -377,7 +402,7 @@ class _Meter:
             params, macs, activations = params + p, macs + m, activations + a
         if after != beside:
             (tall, wide), (other, across) = after, beside
-            raise _TooSmall(f"the body gives a map of {tall}x{wide}, the shortcut one of {other}x{across}")
+            raise _Unfit(f"the body gives a map of {tall}x{wide}, the shortcut one of {other}x{across}")
         return params, macs, activations, after
 
     def branches(self, node: Branches, size: Size) -> Measured:
@@ -386,7 +411,8 @@ class _Meter:
         for p, m, a, other in measured[1:]:
             params, macs, activations = params + p, macs + m, activations + a
             if other != after:
-                raise _TooSmall(f"the branches give maps of different sizes: {after} and {other}")
+                (tall, wide), (high, across) = after, other
+                raise _Unfit(f"one branch gives a map of {tall}x{wide}, another one of {high}x{across}")
         return params, macs, activations, after
 
 

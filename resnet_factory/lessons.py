@@ -236,8 +236,8 @@ def depth(cost: Cost, parts: Parts) -> Iterator[str]:
     if any(part.place.path != MAIN and weighted(part) for part in parts):
         yield "Projections and gates are not counted; branches side by side count once."
     beside = sum(part.place.path == SHORTCUT and weighted(part) for part in parts)
-    first = cost.sight.sections["stem"]
-    if beside and first is not None and first.stride == 1:  # small images, where wide ResNets live
+    entry = cost.sight.sections["stem"]
+    if beside and entry is not None and entry.stride == 1:  # small images, where wide ResNets live
         less = f"−{after}" if after else ""
         more = chain(f"{number(whole)}+{number(beside)}{less}", number(whole + beside - after))
         yield f"Names of wide ResNets count the {many(beside, 'projection')} too, and not the head: {more}."

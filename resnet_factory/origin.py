@@ -26,7 +26,11 @@ class Origin:
 
     def locate(self, fault: Fault) -> Fault:
         """The same fault, with where its key was written."""
-        return fault if fault.where else replace(fault, where=self._written(fault.path.split("."))[0])
+        if fault.where:
+            return fault
+        keys = fault.path.split(".")
+        where, ours = self._written(keys)
+        return replace(fault, where=(self._blamed(keys) if ours else "") or where)
 
     def inherited(self, path: str) -> bool:
         """Whether a key was last written in a shipped file."""
@@ -57,6 +61,14 @@ class Origin:
         if found is None:
             return "", False
         return at(found, mark) if mark else f"{shown(found)}:1:1", found.is_relative_to(conf_dir())
+
+    def _blamed(self, keys: list[str]) -> str:
+        """Which override made a recipe of ours wrong, which is right as it stands: the nearest in it."""
+        for depth in range(len(keys), 1, -1):
+            for override in reversed(self.given.values):
+                if override.key_or_group.split(".")[:depth] == keys[:depth]:
+                    return overrides.where(override)
+        return ""
 
     @cached_property
     def trees(self) -> list[tuple[list[str], Path, Any]]:

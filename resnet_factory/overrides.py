@@ -238,7 +238,7 @@ def _unreadable(value: Any, depth: int = 1) -> Iterator[str]:
 def _several(override: Override) -> str:
     key, _, value = str(override.input_line).partition("=")
     message = "several values; to run each of them, add -m"
-    if re.fullmatch(r"[\w.,-]+", value) and "." in key:
+    if re.fullmatch(r"[\w.,-]+", value) and ("." in key or key == "columns"):
         message += f"; for one list, write '{key}=[{value}]'"
     return message
 

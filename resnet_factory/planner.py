@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from resnet_factory import features
 from resnet_factory.arithmetic import parse
-from resnet_factory.fault import ConfigError, Fault
+from resnet_factory.fault import ConfigError, Fault, one_of
 from resnet_factory.layers import Layer
 from resnet_factory.lines import Scope
 from resnet_factory.nodes import Block, Chain, Plan, Residual, Stage
@@ -78,8 +78,9 @@ class Planner(Unroller):
         wanted = self.config.output_stride
         if wanted is None:
             return
-        strides, dilations, factor = [], [], 1
+        strides, dilations, factor, possible = [], [], 1, [shrunk]
         for stride, dilation in zip(self.strides, self.dilations, strict=True):
+            possible.append(possible[-1] * stride)
             if shrunk >= wanted:
                 factor, kept = factor * stride, 1
             else:
@@ -89,7 +90,8 @@ class Planner(Unroller):
         if shrunk > wanted:
             self.fault(
                 f"{self.root}.output_stride",
-                f"the network shrinks the map by {shrunk} before its strides can become dilation",
+                f"strides that become dilation leave this network at "
+                f"{one_of(map(str, dict.fromkeys(possible)))}, not at {wanted}",
             )
             raise Broken
         self.strides, self.dilations = tuple(strides), tuple(dilations)

@@ -188,7 +188,10 @@ class Reader:
             known = (*role.lists, *role.words, *role.needs, *(("layer",) if role.single else ()))
             for key in plain:
                 if key not in role.needs and not self._read(key, data):
-                    message = f"unknown key {key!r}: nothing here reads it{suggest(key, known)}"
+                    used = [name for name in plain if name != key and self._read(name, data)]
+                    here = f"; numbers read here are {', '.join(used)}" if used else ""
+                    near = suggest(key, [*known, *used])
+                    message = f"unknown key {key!r}: nothing here reads it{here}{near}"
                     self.unread.append(Fault(f"{path}.{key}", message))
         return Recipe(names, lists, None, words, title, path)
 

@@ -299,6 +299,12 @@ def _resolve(
 
     def named(key: str, value: Any, where: str, title: str) -> Any:
         if not isinstance(value, str):
+            if not isinstance(value, Mapping):
+                known = find(key, "") if find else ()
+                names = f"; there are {', '.join(known)}" if known else ""
+                message = f"expected the name of a recipe, or a recipe (a mapping), found {found(value)}"
+                faults.append(Fault(where, message + names))
+                return {} if key == "init" else _STAND_IN.get(key, {"layers": []})
             return value
         recipe = find(key, value) if find else None
         if recipe is None and key in SLOTS and value in VOCABULARY:

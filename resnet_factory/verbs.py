@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,38 +18,51 @@ from resnet_factory.planner import plan
 
 def describe(composed: Composed) -> int:
     """Print what the network costs, at a depth and in a format of the user's choice."""
-    data, columns = composed.data, composed.data["columns"]
-    columns = [] if columns is None else columns if isinstance(columns, list) else [columns]
-    selection = Selection(data["depth"], tuple(columns), data["sort"], data["batch"], data["dtype"])
-    faults = []
-    if data["format"] not in report.FORMATS:
-        faults.append(Fault("format", unknown("format", data["format"], report.FORMATS)))
+    _check(composed, describe_faults)
+    selection = _selection(composed.data).checked()
+    report.show(_cost(composed), report.console(), selection, composed.data["format"])
+    return 0
+
+
+def describe_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the keys of `describe`."""
+    faults = _format_faults(data, report.FORMATS)
     try:
-        selection = selection.checked()
+        _selection(data).checked()
     except ConfigError as error:
         faults += error.faults
-    if faults:
-        raise ConfigError(map(composed.locate, faults))
-    report.show(_cost(composed), report.console(), selection, data["format"])
-    return 0
+    return faults
+
+
+def _selection(data: Mapping[str, Any]) -> Selection:
+    columns = data["columns"]
+    columns = [] if columns is None else columns if isinstance(columns, list) else [columns]
+    return Selection(data["depth"], tuple(columns), data["sort"], data["batch"], data["dtype"])
 
 
 def explain(composed: Composed) -> int:
     """Spell out the network's arithmetic, and what to mind about it."""
-    form = composed.data["format"]
-    if form not in explanation.FORMATS:
-        message = unknown("format", form, explanation.FORMATS)
-        raise ConfigError([composed.locate(Fault("format", message))])
+    _check(composed, explain_faults)
     costed = _cost(composed)
-    explanation.show(explanation.explain(costed.plan, costed.image), report.console(), form)
+    told = explanation.explain(costed.plan, costed.image)
+    explanation.show(told, report.console(), composed.data["format"])
     return 0
+
+
+def explain_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the keys of `explain`."""
+    return _format_faults(data, explanation.FORMATS)
+
+
+def _format_faults(data: Mapping[str, Any], formats: Sequence[str]) -> list[Fault]:
+    form = data["format"]
+    return [] if form in formats else [Fault("format", unknown("format", form, formats))]
 
 
 def build(composed: Composed) -> int:
     """Build the network, hold it against its plan, print the tables; load and save weights where asked."""
-    costed = _cost(composed)
-    texts = dict.fromkeys(("weights", "keys", "save"), str | None)
-    options = _options(composed, {"layers": bool, **texts})
+    _check(composed, build_faults)
+    costed, options = _cost(composed), composed.data
     from resnet_factory.summary import built, layer_table
 
     if options["save"] is not None:
@@ -75,9 +88,17 @@ def build(composed: Composed) -> int:
     return 0
 
 
+def build_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the keys of `build`."""
+    texts = dict.fromkeys(("weights", "keys", "save"), str | None)
+    return _type_faults(data, {"layers": bool, **texts})
+
+
 def export(composed: Composed) -> int:
     """Write the weights in a file under the names that another library has for them."""
-    options = _options(composed, dict.fromkeys(("to", "keys", "weights", "file"), str | None))
+    texts = dict.fromkeys(("to", "keys", "weights", "file"), str | None)
+    _check(composed, lambda data: _type_faults(data, texts))
+    options = composed.data
     missing = [key for key in ("weights", "file") if options[key] is None]
     if options["to"] is None and options["keys"] is None:
         missing.append("to")
@@ -131,17 +152,19 @@ def _cost(composed: Composed) -> Cost:
         raise ConfigError(map(composed.locate, error.faults)) from None
 
 
-def _options(composed: Composed, types: Mapping[str, Any]) -> dict[str, Any]:
-    """The command's own keys, each of the type it must have."""
-    faults = []
-    for key, wanted in types.items():
-        value = composed.data[key]
-        if not isinstance(value, wanted):
-            name = "true or false" if wanted is bool else "a file name"
-            faults.append(composed.locate(Fault(key, f"expected {name}, found {value!r}")))
-    if faults:
-        raise ConfigError(faults)
-    return {key: composed.data[key] for key in types}
+def _check(composed: Composed, find: Callable[[Mapping[str, Any]], list[Fault]]) -> None:
+    """Refuse faulty keys, also where Hydra's runner composed and nobody checked."""
+    if faults := find(composed.data):
+        raise ConfigError(map(composed.locate, faults))
+
+
+def _type_faults(data: Mapping[str, Any], types: Mapping[str, Any]) -> list[Fault]:
+    """The keys that are not of the type they must have."""
+    return [
+        Fault(key, f"expected {'true or false' if wanted is bool else 'a file name'}, found {data[key]!r}")
+        for key, wanted in types.items()
+        if not isinstance(data[key], wanted)
+    ]
 
 
 @contextmanager

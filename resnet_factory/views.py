@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from resnet_factory import report
 from resnet_factory.composer import Composed, compose_all, conf_dir, image_size
@@ -26,10 +27,30 @@ with='model/stem=deep' overrides of this one"
 
 def draw(composed: Composed) -> int:
     """Draw the network into a file, or to standard output."""
-    from resnet_factory.drawing import FORMATS
     from resnet_factory.drawing import draw as drawn
 
+    if faults := draw_faults(composed.data):
+        raise ConfigError(map(composed.locate, faults))
     file, form = composed.data["file"], composed.data["format"]
+    if isinstance(file, str) and form is None:
+        form = ENDINGS[Path(file).suffix.lower()]
+    with _located(composed):
+        planned = plan(composed.model)
+        image = (planned.in_channels, *image_size(composed.data))
+        picture = drawn(planned, image, form or "svg")
+        if file is None:
+            sys.stdout.buffer.write(picture.encode())
+            sys.stdout.flush()
+        else:
+            report.console().print(f"drawn: {_write(Path(file), picture)}", markup=False)
+    return 0
+
+
+def draw_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the keys of `draw`."""
+    from resnet_factory.drawing import FORMATS
+
+    file, form = data["file"], data["format"]
     faults = []
     if file is not None and not isinstance(file, str):
         faults.append(Fault("file", f"expected a file name, found {file!r}"))
@@ -42,19 +63,7 @@ def draw(composed: Composed) -> int:
             faults.append(
                 Fault("file", f"{message}; or say {one_of(f'format={known}' for known in FORMATS)}")
             )
-        form = ENDINGS.get(ending)
-    if faults:
-        raise ConfigError(map(composed.locate, faults))
-    with _located(composed):
-        planned = plan(composed.model)
-        image = (planned.in_channels, *image_size(composed.data))
-        picture = drawn(planned, image, form or "svg")
-        if file is None:
-            sys.stdout.buffer.write(picture.encode())
-            sys.stdout.flush()
-        else:
-            report.console().print(f"drawn: {_write(Path(file), picture)}", markup=False)
-    return 0
+    return faults
 
 
 def _write(file: Path, text: str) -> Path:

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from resnet_factory import cli
 from resnet_factory.catalogue import catalogue
+from resnet_factory.columns import COLUMNS
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +131,19 @@ def test_shell_completion(typed: str, expected: str, tmp_path: Path) -> None:
     done = command("-sc", "query=bash", cwd=tmp_path, COMP_LINE=typed, COMP_POINT=str(len(typed)))
     assert done.returncode == 0, done.stderr
     assert expected in done.stdout
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_command_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([verb, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert cli.VERBS[verb].help in said
+    if verb == "describe":
+        assert all(column in said for column in COLUMNS)
+    if (file := ROOT / "conf" / f"{verb}.yaml").is_file():
+        keys = [key for key in yaml.safe_load(file.read_text(encoding="utf-8")) if key != "defaults"]
+        assert all(f"  {key}:" in said for key in keys)
+        assert "defaults" not in said
 
 
 def test_mistakes_exit_with_2_and_no_traceback(tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ class Conv(Layer):
 
     def faults(self) -> Iterator[Fault]:
         yield from at_least(self, 1, "to", "kernel", "stride", "dilation", "groups")
-        yield from at_least(self, 0, "padding")
+        if self.kernel > 0 and self.dilation > 0:  # what it is by itself follows from these
+            yield from at_least(self, 0, "padding")
         if self.groups > 0:
             for channels, which in ((self.channels, "arriving"), (self.to, "leaving")):
                 if channels % self.groups:
