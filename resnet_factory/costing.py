@@ -207,12 +207,18 @@ class Cost:
 
 
 def cost(plan: Plan, image: tuple[int, int, int] | None = None) -> Cost:
-    """The cost of `plan` for one image of shape (channels, height, width); 224 x 224 unless given.
+    """The cost of `plan` for one image of shape (channels, height, width).
+
+    Unless given, the image has the size that the network is meant for.
 
     Raises:
         ConfigError: the image does not fit the network: too small, or other channels.
     """
-    shape = image or (plan.in_channels, 224, 224)
+    shape = image or (plan.in_channels, plan.image_size, plan.image_size)
+    sides = shape[1:] if isinstance(shape, tuple) and len(shape) == 3 else ()
+    if not sides or not all(isinstance(side, int) and side > 0 for side in sides):
+        message = f"expected (channels, height, width), whole numbers above 0, found {shape!r}"
+        raise ConfigError([Fault("image", message)])
     if shape[0] != plan.in_channels:
         message = f"an image of {shape[0]} channels; the network takes {plan.in_channels}"
         raise ConfigError([Fault("image", message)])

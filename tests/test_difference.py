@@ -228,8 +228,29 @@ def test_costs_are_those_of_the_two_networks() -> None:
     one, two = (rf.cost(rf.plan(config(name))) for name in ("resnet50", "resnet101"))
     assert (difference.before, difference.after) == (one, two)
     figures = told(str(difference), "costs")
-    for line, old, new in zip(figures, one.total, two.total, strict=True):
+    for line, old, new in zip(figures, one.total, two.total, strict=False):
         assert line.split()[1:4] == [f"{old:,}", f"{new:,}", f"{new - old:+,}"]
+    assert [line[:18].strip() for line in figures[3:]] == ["weights", "training, maps a", "receptive field"]
+    assert figures[-1].split()[2:5] == ["427", "971", "+544"]
+
+
+def test_what_unedited_layers_change_by_is_said() -> None:
+    difference = rf.diff(config("resnet50"), config("resnet50", "model.output_stride=8"))
+    assert "as they were, on other maps  (+5,857,345,536 MACs)" in str(difference)
+    edited = sum(place.change.macs for place in difference.places)
+    assert edited + 5_857_345_536 == difference.after.macs - difference.before.macs
+    assert "stride" in str(difference)
+    assert "last map" in str(difference)
+
+
+def test_python_shows_it_in_short_and_notebooks_in_full() -> None:
+    difference = rf.diff(config("resnet18"), config("resnet34"))
+    assert repr(difference) == (
+        "<Difference of resnet18 f07561185758 and resnet34 3b11b55b1e19: "
+        "+10,108,160 parameters, +1,849,688,064 MACs>"
+    )
+    assert "layer1.2  basic" in difference._repr_html_()
+    assert rf.diff(config("resnet18"), config("resnet18"))._repr_html_() == "<pre>no difference</pre>"
 
 
 # Alignment ------------------------------------------------------------------------------------

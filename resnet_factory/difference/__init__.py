@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 
 from resnet_factory.costing import Cost, cost
 from resnet_factory.difference.config import Change, changes
@@ -11,7 +12,7 @@ from resnet_factory.planner import plan
 from resnet_factory.schema import ModelConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Difference:
     """Two networks side by side; false where nothing differs. As a string: what `diff` prints."""
 
@@ -29,6 +30,16 @@ class Difference:
         from resnet_factory.difference.text import text_of
 
         return text_of(self)
+
+    def __repr__(self) -> str:
+        names = " and ".join(
+            f"{cost.plan.name or 'unnamed'} {cost.plan.id}" for cost in (self.before, self.after)
+        )
+        changes = self.after.params - self.before.params, self.after.macs - self.before.macs
+        return f"<Difference of {names}: {changes[0]:+,} parameters, {changes[1]:+,} MACs>"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self) or 'no difference')}</pre>"
 
 
 def diff(before: ModelConfig, after: ModelConfig, image: tuple[int, int, int] | None = None) -> Difference:

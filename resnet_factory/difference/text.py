@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from resnet_factory.columns import bytes_text
 from resnet_factory.costing import NOTHING, Cost, Tally
 from resnet_factory.difference.alignment import Edit, Entry, altered
 from resnet_factory.difference.places import Place, named
@@ -20,6 +21,14 @@ SHOWN = 4
 """The most values told one by one where a number differs from block to block."""
 STYLES = {"+": "green", "-": "red", "~": "yellow"}
 TITLES = {"params": "parameters", "macs": "MACs"}
+FURTHER: tuple[tuple[str, Callable[[Cost], int], Callable[[int], str]], ...] = (
+    ("weights", lambda cost: cost.memory().weights, bytes_text),
+    ("inference, maps", lambda cost: cost.memory().inference, bytes_text),
+    ("training, maps and gradients", lambda cost: cost.memory().training, bytes_text),
+    ("receptive field", lambda cost: cost.receptive_field, "{:,}".format),
+    ("stride", lambda cost: cost.stride, "{:,}".format),
+)
+"""What else is told where it differs (memory: for one image in float32): title, figure, how it is written."""
 
 
 def report(difference: Difference) -> RenderableType:
@@ -33,6 +42,9 @@ def report(difference: Difference) -> RenderableType:
     if difference.places:
         parts.append(Text("\nlayers", "bold"))
         parts += [line for place in difference.places for line in _place(place)]
+    rest = _unedited(difference)
+    if difference.places and rest != NOTHING:
+        parts.append(Text("  layers that are as they were, on other maps") + Text(_effect(rest), "dim"))
     parts += [Text(), _totals(before, after)]
     if before.total != after.total:
         parts += [Text(), _sections(before, after)]
@@ -45,6 +57,14 @@ def text_of(difference: Difference) -> str:
     with console.capture() as capture:
         console.print(report(difference))
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
+
+
+def _unedited(difference: Difference) -> Tally:
+    """What the costs of layers change by that no edit touched: their maps have another size."""
+    whole = difference.before.total
+    for place in difference.places:
+        whole = whole.plus(place.change)
+    return Tally(*(new - old for old, new in zip(whole, difference.after.total, strict=True)))
 
 
 def _headline(before: Cost, after: Cost) -> Text:
@@ -150,9 +170,17 @@ def _totals(before: Cost, after: Cost) -> Table:
         old, new = getattr(before.total, field), getattr(after.total, field)
         change = _signed(new - old), _relative(old, new)
         table.add_row(f"  {TITLES.get(field, field)}", f"{old:,}", f"{new:,}", *change)
-    if before.shape != after.shape:
-        shapes = ("x".join(map(str, cost.shape)) for cost in (before, after))
-        table.add_row("  output", *shapes, "", "")
+    for title, read, told in FURTHER:
+        old, new = read(before), read(after)
+        if old != new:
+            signed = f"{'+' if new > old else '-'}{told(abs(new - old))}"
+            table.add_row(f"  {title}", told(old), told(new), signed, _relative(old, new))
+    for title, shapes in (
+        ("last map", (before.last_map, after.last_map)),
+        ("output", (before.shape, after.shape)),
+    ):
+        if shapes[0] != shapes[1]:
+            table.add_row(f"  {title}", *("x".join(map(str, shape)) for shape in shapes), "", "")
     return table
 
 

@@ -9,6 +9,13 @@ from resnet_factory.nodes import Plan
 FORMATS = ("svg", "mermaid")
 
 
+class Svg(str):
+    """An SVG document as text, which a notebook shows as a picture."""
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+
 def draw(plan: Plan, image: tuple[int, int, int] | None = None, format: str = "svg") -> str:
     """A picture of `plan` as text: a self-contained SVG document, or a Mermaid flowchart.
 
@@ -26,4 +33,4 @@ def draw(plan: Plan, image: tuple[int, int, int] | None = None, format: str = "s
         return flowchart(costed)
     from resnet_factory.drawing.poster import poster
 
-    return poster(costed)
+    return Svg(poster(costed))
