@@ -86,9 +86,9 @@ def _write(file: Path, text: str) -> Path:
             os.replace(part, whole)
         finally:
             part.unlink(missing_ok=True)
-    except FileNotFoundError:
-        raise ConfigError([Fault("file", f"there is no folder '{target.parent}'")]) from None
     except OSError as error:
+        if not whole.parent.is_dir():
+            raise ConfigError([Fault("file", f"there is no folder '{target.parent}'")]) from None
         raise ConfigError([Fault("file", f"'{file}' cannot be written: {error.strerror}")]) from None
     return target
 

@@ -80,12 +80,13 @@ def test_what_is_alive_when_torch_runs_the_network(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLE)
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_weights_are_the_state_dict_to_the_byte(name: str, dtype: str) -> None:
+def test_weights_are_parameters_and_buffers_to_the_byte(name: str, dtype: str) -> None:
     plan = rf.plan(MODELS.config(name))
     with torch.device("meta"):
         network = rf.build(plan).to(getattr(torch, dtype))
     memory = rf.cost(plan).memory(dtype=dtype)
-    assert memory.weights == sum(tensor.nbytes for tensor in network.state_dict().values())
+    tensors = [*network.parameters(), *network.buffers()]
+    assert memory.weights == sum(tensor.nbytes for tensor in tensors)
     assert memory.gradients == sum(parameter.nbytes for parameter in network.parameters())
 
 

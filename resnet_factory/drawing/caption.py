@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from resnet_factory.layers import MAP, Layer
-from resnet_factory.nodes import Block, Branches, Chain, Node, Residual, Stage, describe, walk
+from resnet_factory.layers import MAP, Conv, Layer
+from resnet_factory.nodes import Block, Branches, Chain, Gate, Node, Residual, Select, Stage, describe, walk
 
 ROLES = {
     "bn": "norm",
@@ -135,4 +135,60 @@ def rest(stage: Stage) -> str:
     if kinds == [shortcut_kind(first)] and first.stride == 1:
         return "both blocks alike" if len(others) == 1 else f"all {len(stage.blocks)} blocks alike"
     what = {"none": "stride 1", "identity": "identity shortcut", "padding": "padded shortcut"}
-    return f"then {len(others)} more, {' or '.join(what.get(kind, kind) for kind in kinds)}"
+    news = _news(first, others[0])
+    shortcut = " or ".join(what.get(kind, kind) for kind in kinds)
+    return ", ".join([f"then {len(others)} more", shortcut, *news])
+
+
+def _news(first: Block, other: Block) -> list[str]:
+    """How the second block's body is put together in another way than the first one's."""
+    news = []
+    dilations = [
+        {
+            leaf.layer.dilation
+            for leaf in walk(block.node)
+            if isinstance(leaf.layer, Conv) and leaf.layer.kernel > 1
+        }
+        for block in (first, other)
+    ]
+    if dilations[0] != dilations[1]:
+        news.append(f"dilation {' and '.join(map(str, sorted(dilations[1])))}")
+    linked = [any(branches.linked > 1 for branches in _branches(block.node)) for block in (first, other)]
+    if linked[0] != linked[1]:
+        news.append("branches in a cascade" if linked[1] else "branches side by side")
+    before, after = (
+        {describe(layer).split(" ", 1)[0] for layer in _body(block.node)} for block in (first, other)
+    )
+    news += [f"with {WORDS.get(word) or word.replace('_', ' ')}" for word in sorted(after - before)]
+    news += [f"without {WORDS.get(word) or word.replace('_', ' ')}" for word in sorted(before - after)]
+    return news
+
+
+def _branches(node: Node) -> Iterator[Branches]:
+    match node:
+        case Branches(branches=branches):
+            yield node
+            for branch in branches:
+                yield from _branches(branch)
+        case Chain(children=children):
+            for _, child in children:
+                yield from _branches(child)
+        case Residual(body=body):
+            yield from _branches(body)
+
+
+def _body(node: Node) -> Iterator[Layer]:
+    """The layers of a block, but for those on its shortcut."""
+    match node:
+        case Layer():
+            yield node
+        case Chain(children=children):
+            for _, child in children:
+                yield from _body(child)
+        case Residual(body=body):
+            yield from _body(body)
+        case Gate(gate=gate) | Select(gate=gate):
+            yield from _body(gate)
+        case Branches(branches=branches):
+            for branch in branches:
+                yield from _body(branch)

@@ -33,6 +33,8 @@ def poster(cost: Cost) -> str:
     lines = _broken(found, scale)
     title = cost.plan.name or "network"
     totals = f"{cost.params:,} parameters · {cost.macs:,} MACs · image {shape_text(cost.image)}"
+    if cost.plan.features:
+        totals += f" · returns {', '.join(feature.name for feature in cost.plan.features)}"
     longest = max(sum(_width(c, scale) + APART for c in line) for line in lines)
     key = 26 + max(width_of(words, SMALL) for words in LEGEND.values())
     width = max(longest + 4, width_of(totals, 12.5), width_of(title, 26), key) + 2 * MARGIN

@@ -87,7 +87,7 @@ class Layer:
         return 0
 
     def buffers(self, itemsize: int) -> int:
-        """Bytes of saved state that is not trained."""
+        """Bytes of state that is not trained."""
         return 0
 
     def valid(self) -> bool:

@@ -120,6 +120,9 @@ class BlurPool(Layer):
         both = 2 * ((self.stride + 1) // 2)
         return self.channels * (height + both) * (width + both) * itemsize  # the map with its border
 
+    def buffers(self, itemsize: int) -> int:
+        return 9 * self.channels * itemsize  # the filter, once for each channel
+
     def macs(self, area: int) -> int:
         return area * self.channels * 9
 
