@@ -282,4 +282,10 @@ def _bad_choice(override: Override, library: Library) -> str | None:
         dotted = group.replace("/", ".")
         more = f"; for one per stage, write '{dotted}=[…]'" if group == "model/block" else ""
         return f"expected one name for {group!r}, found {found(value)}{more}"
-    return None if str(value) in library.options(group) else library.missing(group, str(value))
+    if not isinstance(value, str):
+        text = str(override.input_line).partition("=")[2].strip()
+        if text in library.options(group):
+            kind = "true or false" if isinstance(value, bool) else "a number"
+            return f"{text} is read as {kind}; for the file of that name write '{group}=\"{text}\"'"
+        return library.missing(group, text)
+    return None if value in library.options(group) else library.missing(group, value)

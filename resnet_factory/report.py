@@ -161,6 +161,10 @@ def comma_separated(cost: Cost, selection: Selection) -> str:
     return text.getvalue()
 
 
+ALWAYS = ("params", "macs", "activations", "receptive_field", "stride", "padding")
+"""Figures of the whole network that JSON has whatever its columns are."""
+
+
 def as_json(cost: Cost, selection: Selection) -> str:
     """Rows as JSON, with the totals and the conventions beside them."""
     memory = cost.memory(selection.batch, selection.dtype)
@@ -180,7 +184,7 @@ def as_json(cost: Cost, selection: Selection) -> str:
         "memory": {entry.name: getattr(memory, entry.name) for entry in fields(memory) if entry.repr},
         "depth": selection.depth,
         "rows": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
-        "conventions": {name: COLUMNS[name].meaning for name in selection.columns}
+        "conventions": {name: COLUMNS[name].meaning for name in dict.fromkeys((*selection.columns, *ALWAYS))}
         | {"memory": MEMORY_CONVENTION},
         "peers": [peer._asdict() for peer in peers(cost)],
     }
