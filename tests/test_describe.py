@@ -60,7 +60,8 @@ def test_json(capsys: pytest.CaptureFixture[str], golden: Golden) -> None:
     assert sum(row["params"] for row in data["rows"]) == data["params"] == 11_689_512
     assert sum(row["macs"] for row in data["rows"]) == data["macs"]
     assert (data["memory"]["batch"], data["memory"]["dtype"]) == (8, "float16")
-    assert set(data["conventions"]) == {*data["rows"][0], "memory"}
+    assert set(data["conventions"]) == {*data["rows"][0], "memory", *report.ALWAYS}
+    assert set(report.ALWAYS) <= set(data)
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
