@@ -368,6 +368,8 @@ class _Meter:
         return known
 
     def layer(self, layer: Layer, size: Size) -> Measured:
+        if layer.still:
+            return layer.params(), 0, 0, size
         height, width = size
         tall = layer.size(height)
         wide = tall if width is height else layer.size(width)

@@ -97,11 +97,19 @@ class Planner(Unroller):
         self.strides, self.dilations = tuple(strides), tuple(dilations)
 
     def section(self, recipe: Recipe, channels: int, scope: Scope, names: Namer) -> tuple[Children, Signal]:
-        """The stem or the head."""
-        self.room = MAX_LAYERS
-        inner = {**scope, "in": channels}
-        self.define(recipe, inner)
-        return self.expand(recipe.items("layers"), Signal(channels), inner, names)
+        """The stem or the head; the same as before where it depends on the same."""
+        key = recipe.path, channels, tuple(names.taken)
+        known = self.config.planned.get(key)
+        if known is None:
+            self.room = MAX_LAYERS
+            inner = {**scope, "in": channels}
+            self.define(recipe, inner)
+            planned = self.expand(recipe.items("layers"), Signal(channels), inner, names)
+            known = self.config.planned[key] = planned, tuple(names.taken), dict(names.counts)
+        planned, taken, counts = known
+        names.taken.update(taken)
+        names.counts.update(counts)
+        return planned
 
     def stage(self, stage: int, channels: int, outer: Scope) -> Stage:
         """One stage, counted from 0; `channels` arrive."""

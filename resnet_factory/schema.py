@@ -14,7 +14,7 @@ from resnet_factory.fault import ConfigError, Fault, all_of, found, unknown
 from resnet_factory.generators import GENERATORS
 from resnet_factory.layers import VOCABULARY, Activation
 from resnet_factory.lines import Line, Scope, Written, dependence, positional, ready, spelled
-from resnet_factory.nodes import Block, Init
+from resnet_factory.nodes import Init
 from resnet_factory.recipe import Reader, Recipe, Role, circles
 
 MAX_BLOCKS = 10_000
@@ -113,8 +113,8 @@ class ModelConfig:
     """By stage, whether its blocks are alike from the second on."""
     depends: tuple[Callable[[Scope], Any], ...] = field(init=False, compare=False, repr=False)
     """By stage, what of its scope a block depends on."""
-    planned: dict[Any, Block] = field(init=False, compare=False, repr=False)
-    """The blocks planned so far, by what they depend on."""
+    planned: dict[Any, Any] = field(init=False, compare=False, repr=False)
+    """The blocks, stems and heads planned so far, by what they depend on."""
 
     def __post_init__(self) -> None:
         everywhere = {

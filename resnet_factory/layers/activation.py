@@ -20,6 +20,7 @@ class Activation(Layer):
     function: ActivationName
 
     family: ClassVar[str] = "act"
+    still: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
 
     @property

@@ -31,6 +31,8 @@ class Layer:
     takes: ClassVar[tuple[str, ...]] = (MAP, POINT)
     gives: ClassVar[str | None] = None
     """What leaves, where that differs from what arrives."""
+    still: ClassVar[bool] = False
+    """Whether it multiplies nothing and leaves every map at its size (norms, activations)."""
     counted: ClassVar[bool] = False
     """Whether its output elements are counted as activations (convolution and linear layers)."""
 

@@ -19,6 +19,7 @@ class Norm(Layer):
     """Start with weight 0, so that a residual branch begins as the identity (Goyal et al. 2017)."""
 
     family: ClassVar[str] = "bn"
+    still: ClassVar[bool] = True
 
     def params(self) -> int:
         return 2 * self.channels
