@@ -25,4 +25,4 @@ def perform(job: str) -> str:
 
 
 if __name__ == "__main__":
-    serve(perform)
+    serve(perform, prepare=lambda: None)

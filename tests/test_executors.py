@@ -129,6 +129,18 @@ def test_dask_outlives_what_jobs_do_and_a_lost_worker(
     expect(found, good)
 
 
+def test_no_jobs_time_goes_into_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready: list[str] = []
+
+    def prepare() -> None:
+        time.sleep(0.4)
+        ready.append("ready")
+
+    monkeypatch.setattr(executors, "prepare", prepare)
+    found = by_key(executors.inline(jobs("a"), 0.3, lambda job: ready[0]))
+    assert found["a"] == ("ok", "ready")
+
+
 def test_no_scheduler_is_a_clear_error() -> None:
     pytest.importorskip("distributed")
     with pytest.raises(ConfigError, match="no Dask scheduler answers"):

@@ -32,7 +32,7 @@ def candidates(
 ) -> tuple[list[Candidate], Counter[str], Structures]:
     structures = Structures(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
     samples = draw(sampler, space.dimensions, seed, 0, size_of(sampler, space.dimensions, count))
-    found, rejected = survey(space, structures, samples, 0, Setting())
+    found, rejected, _ = survey(space, structures, samples, 0, Setting())
     return found, rejected, structures
 
 
@@ -110,12 +110,63 @@ def test_what_is_rejected_is_rejected_for_its_reason() -> None:
     assert {key: count for key, count in rejected.items() if count} == dict(expected)
 
 
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ({"block": {"choice": ["basic", "botleneck"]}}, "block: unknown block 'botleneck'.*'bottleneck'"),
+        ({"act": {"choice": ["relu", "rellu"]}}, "act: unknown act 'rellu'.*did you mean 'relu'"),
+        ({"stem": {"widht": {"choice": [32, 64]}}}, "stem.widht: unknown number of 'stem' 'widht'.*'width'"),
+        ({"depths": {"choice": ["one", 2]}}, "depths: expected whole numbers from 1 to .*, found 'one'"),
+        ({"depths": {"range": [1, 2.5], "each": "stage"}}, "depths: expected whole numbers .*, found 2.5"),
+        ({"widths": {"range": [1, 1e12]}}, "widths: expected whole numbers .*, found 1000000000000"),
+        ({"widths": {"range": [8, 64], "step": float("inf")}}, "step: expected a number of at least 0"),
+        (3, "space.vary: expected keys of the model, found 3"),
+    ],
+)
+def test_values_that_no_choice_makes_right_are_faults(vary: Any, message: str) -> None:
+    names = {"block": ["basic", "bottleneck"], "act": []}
+    base = rf.compose("resnet18").to_dict()
+    with pytest.raises(rf.ConfigError, match=message):
+        read_space("test", {"vary": vary}, (), base, names=lambda group: names.get(group, ()))
+
+
+def test_why_samples_are_invalid_is_told() -> None:
+    space = space_of({"vary": {"groups": {"choice": [1, 7]}, "widths": {"choice": [64, 128]}}}, "resnet18")
+    structures = Structures(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
+    found = survey(space, structures, draw("grid", space.dimensions, 0, 0, 4), 0, Setting())
+    assert found.rejected["invalid"] == 2
+    assert [reason.sample for reason in found.reasons] == [2, 3]
+    assert {reason.kind for reason in found.reasons} == {"N arriving channels are not divisible by N groups"}
+    assert "64 arriving channels are not divisible by 7 groups" in found.reasons[0].example
+
+
+def test_image_sizes_are_architectures_of_their_own() -> None:
+    space = space_of({"vary": {"image_size": {"choice": [32, 64, 64]}}}, "resnet18")
+    found, rejected, structures = candidates(space, 3, "grid")
+    planned = rf.plan(rf.compose("resnet18"))
+    assert [one.plan for one in found] == [f"{planned.id}-32", f"{planned.id}-64"]
+    assert [one.macs for one in found] == [rf.cost(planned, (3, side, side)).macs for side in (32, 64)]
+    assert rejected["duplicate"] == 1
+    for one, side in zip(found, (32, 64), strict=True):
+        assert model_of(one, structures.known[one.structure])["image_size"] == side
+        assert one.plan_id == planned.id
+
+
+def test_a_relation_without_a_value_does_not_hold() -> None:
+    space = space_of({"vary": {"depths": {"range": [1, 4], "each": "stage"}},
+                      "relations": ["1 / (depths1 - 2) > 0"]}, "resnet18")  # fmt: skip
+    found, rejected, _ = candidates(space, 256, "grid")
+    assert len(found) == 128
+    assert rejected["1 / (depths1 - 2) > 0"] == 128
+
+
 def test_windows_on_memory_and_receptive_field() -> None:
     windows = {"training_memory": [None, 5e7], "receptive_field": [200, 300], "inference_memory": [0, None]}
     space = space_of({"vary": FOUR["vary"], "constraints": windows})
     setting = Setting((96, 128), batch=32, dtype="bfloat16")
     structures = Structures(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
-    found, rejected = survey(space, structures, draw("random", space.dimensions, 0, 0, 8000), 0, setting)
+    samples = draw("random", space.dimensions, 0, 0, 8000)
+    found, rejected, _ = survey(space, structures, samples, 0, setting)
     assert len(found) > 20
     reasons = {"training_memory above 50,000,000", "receptive_field below 200", "receptive_field above 300"}
     assert reasons <= {reason for reason, count in rejected.items() if count}
@@ -287,7 +338,7 @@ def test_mistakes_in_a_space_are_told(data: dict[str, Any], message: str) -> Non
 
 
 def test_a_grid_over_real_numbers_is_refused() -> None:
-    space = space_of({"vary": {"drop_path.rate": {"uniform": [0, 1]}}})
+    space = space_of({"vary": {"head.dropout": {"uniform": [0, 1]}}})
     with pytest.raises(rf.ConfigError, match="real numbers"):
         size_of("grid", space.dimensions, None)
 

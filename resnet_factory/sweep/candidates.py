@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from resnet_factory import schema
+from resnet_factory.costing import cost
 from resnet_factory.fault import ConfigError
 from resnet_factory.nodes import Stage
+from resnet_factory.planner import plan
 from resnet_factory.schema import PER_STAGE, ROLES, SLOTS, ModelConfig
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.column import Array, Column
@@ -23,13 +26,15 @@ from resnet_factory.sweep.space import Space, limit_of
 
 UNPLANNABLE = "invalid"
 """Why a sample was rejected that cannot be planned or costed."""
+EXAMPLES = 64
+"""So many of a batch's are asked what is wrong with them."""
 
 
 class Candidate(NamedTuple):
     """One architecture that holds everything asked of it."""
 
     plan: str
-    """Its plan id."""
+    """Its plan id; followed by `-` and the image size where that varies."""
     sample: int
     """The first sample that gave it."""
     structure: int
@@ -43,6 +48,31 @@ class Candidate(NamedTuple):
     activations: int
     further: str
     """JSON: the other costs that the space has windows on, by name."""
+
+    @property
+    def plan_id(self) -> str:
+        """The id of its plan alone."""
+        return self.plan.partition("-")[0]
+
+
+class Reason(NamedTuple):
+    """Why one sample cannot be planned or costed."""
+
+    kind: str
+    """The message without its numbers: the same for alike mistakes."""
+    example: str
+    """The message."""
+    sample: int
+
+
+class Survey(NamedTuple):
+    """What came of one batch of samples."""
+
+    candidates: list[Candidate]
+    rejected: Counter[str]
+    """How many were rejected by what."""
+    reasons: list[Reason]
+    """Of some of those that cannot be planned."""
 
 
 class Setting(NamedTuple):
@@ -75,6 +105,18 @@ class Structures:
     """Overrides of the base model -> a model's plain data."""
     known: list[Structure] = field(default_factory=list)
 
+    def config(self, number: int) -> ModelConfig:
+        """A structure's config.
+
+        Raises:
+            ConfigError: nothing can be composed from its overrides.
+        """
+        structure = self.known[number]
+        if structure.model is None:
+            self.compose(structure.overrides)
+        assert structure.model is not None
+        return schema.read(structure.model)
+
     def find(self, overrides: tuple[str, ...], stages: int) -> int:
         """The number of a structure."""
         for i, structure in enumerate(self.known):
@@ -106,7 +148,7 @@ def survey(
     samples: Mapping[str, Array],
     start: int,
     setting: Setting,
-) -> tuple[list[Candidate], Counter[str]]:
+) -> Survey:
     """The candidates among one batch of samples, and how many were rejected by what.
 
     Equal architectures within the batch collapse: the first one stays, the others count as `duplicate`.
@@ -128,21 +170,27 @@ def survey(
             rejected[relation.text] += count
         kept &= good
     candidates: list[Candidate] = []
+    reasons: list[Reason] = []
+    sized = setting.image is None and any(d.key == "image_size" for d in space.dimensions)
     further = [metric for metric in FURTHER if metric in space.windows]
     for key, members in _groups(space, columns, stages, np.flatnonzero(kept)):
         structure = structures.find(key, int(stages[members[0]]))
-        model = structures.known[structure].model
-        config = _read(model)
-        if config is None:
+        try:
+            config = structures.config(structure)
+        except ConfigError as error:
             rejected[UNPLANNABLE] += len(members)
+            reasons.append(_reason(error, int(numbers[members[0]])))
             continue
         population = _population(config, space, columns, members, setting)
         for part in parts(population, further=further):
+            if len(reasons) < EXAMPLES:
+                for i in part.members[~part.valid][: EXAMPLES - len(reasons)].tolist():
+                    reasons += _why(population, i, int(numbers[members[i]]))
             for i, costs, name in _chosen(part, population, space, rejected):
                 at = members[part.members[i]]
                 candidates.append(
                     Candidate(
-                        name,
+                        f"{name}-{config.image_size}" if sized else name,
                         int(numbers[at]),
                         structure,
                         _json({d.key: d.shown(samples[d.key][at].item()) for d in space.dimensions}),
@@ -153,7 +201,22 @@ def survey(
                         _json({metric: costs[metric] for metric in further}),
                     )
                 )
-    return _distinct(candidates, rejected), rejected
+    return Survey(_distinct(candidates, rejected), rejected, reasons)
+
+
+def _why(population: Population, member: int, sample: int) -> list[Reason]:
+    """What planning and costing one member says against it."""
+    try:
+        planned = plan(population.member(member))
+        cost(planned, (planned.in_channels, *population.image))
+    except ConfigError as error:
+        return [_reason(error, sample)]
+    return []
+
+
+def _reason(error: ConfigError, sample: int) -> Reason:
+    message = error.faults[0].message.partition("; read by ")[0].partition("; in stage ")[0]
+    return Reason(re.sub(r"\d+(\.\d+)?", "N", message.partition(";")[0]), message, sample)
 
 
 def _distinct(candidates: list[Candidate], rejected: Counter[str]) -> list[Candidate]:

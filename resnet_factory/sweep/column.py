@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from resnet_factory.arithmetic import ExpressionError
 
 Array = NDArray[Any]
 Plain = int | float
@@ -257,7 +260,11 @@ def holds(question: Callable[[dict[str, Any]], Any], scope: dict[str, Array], si
             answers[mask] = holds(question, part, int(np.count_nonzero(mask)))
     except Unfit:
         for member in range(size):
-            answers[member] = bool(question({name: values[member].item() for name, values in scope.items()}))
+            one = {name: values[member].item() for name, values in scope.items()}
+            with suppress(ExpressionError):  # a question without an answer is none that holds
+                answers[member] = bool(question(one))
+    except ExpressionError:
+        answers[:] = False
     return answers
 
 

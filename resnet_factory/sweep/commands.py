@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resnet_factory.composer import Composed, compose_all, image_size, take_sweeps
+from resnet_factory.composer import Composed, choices, compose_all, image_size, take_sweeps
 from resnet_factory.fault import ConfigError, Fault, one_of, unknown
 from resnet_factory.report import console
 from resnet_factory.sweep.candidates import Structures
 from resnet_factory.sweep.dimension import Dimension, read_dimension
 from resnet_factory.sweep.executors import KINDS
+from resnet_factory.sweep.population import FURTHER
+from resnet_factory.sweep.population import METRICS as COSTS
 from resnet_factory.sweep.run import Options, described
 from resnet_factory.sweep.run import sweep as run_sweep
 from resnet_factory.sweep.samplers import SAMPLERS, size_of
@@ -31,6 +36,7 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     space = _space(composed, several)
     options = _options(composed, space)
     views = _views(composed.data, composed)
+    _refuse_unknown_metrics(views, space, options, composed)
 
     def compose_one(changes: Sequence[str]) -> Mapping[str, Any]:
         return compose_all("sweep", [*single, *changes], config_dir).model.to_dict()
@@ -73,7 +79,20 @@ def _finish(store: Store, views: Mapping[str, Any], *, page: bool) -> int:
     from resnet_factory.sweep.results import conclude
 
     failed = conclude(store, views, console(), page=page)
+    for line in why_invalid(store):
+        console().print(line, markup=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def why_invalid(store: Store) -> Iterator[str]:
+    """What is wrong with some of the samples that cannot be planned, the commonest first."""
+    reasons = json.loads(store.run().get("invalid", "[]"))
+    kinds = Counter(kind for kind, _, _ in reasons)
+    for kind, count in kinds.most_common(3):
+        example, sample = next((text, sample) for other, text, sample in reasons if other == kind)
+        yield f"invalid, {count} of {len(reasons)} looked at: {example} (sample {sample})"
+    if not store.count() and store.sampled():
+        yield "no architecture is left; widen the space or its windows"
 
 
 def _place(space: Space, options: Options) -> str:
@@ -89,7 +108,9 @@ def _space(composed: Composed, several: Mapping[str, Mapping[str, Any]]) -> Spac
     sweeps: list[Dimension] = []
     for key, spec in several.items():
         if key != "model" and not key.startswith(("model.", "model/")):
+            values = ",".join(map(str, spec.get("choice", ())))
             hint = "; sweep model.image_size" if key == "input.size" else ""
+            hint = f"; for one list write {key}=[{values}]" if key in ("measure", "pareto") else hint
             faults.append(
                 Fault("", f"only the model can be swept, not {key!r}{hint}", f"command line '{key}=…'")
             )
@@ -104,7 +125,10 @@ def _space(composed: Composed, several: Mapping[str, Mapping[str, Any]]) -> Spac
     }
     data, model = composed.data.get("space"), composed.model
     try:
-        return read_space(name, data, sweeps, model.to_dict(), model.name, groups)
+        return read_space(
+            name, data, sweeps, model.to_dict(), model.name, groups,
+            lambda group: choices(f"model/{group}", composed.config_dir),
+        )  # fmt: skip
     except ConfigError as error:
         raise ConfigError(map(composed.locate, error.faults)) from None
 
@@ -117,6 +141,8 @@ def _options(composed: Composed, space: Space) -> Options:
             faults.append(Fault(key, f"expected {expected}, found {found!r}"))
 
     samples, measuring, executor = data["samples"], dict(data["measuring"]), data["executor"]
+    if isinstance(samples, float) and samples.is_integer():  # 1e6
+        samples = int(samples)
     check(samples is None or (_is_int(samples) and samples > 0), "samples", "a whole number above 0", samples)
     check(data["sampler"] in SAMPLERS, "sampler", one_of(SAMPLERS), data["sampler"])
     check(_is_int(data["seed"]) and data["seed"] >= 0, "seed", "a whole number of at least 0", data["seed"])
@@ -157,7 +183,10 @@ def _options(composed: Composed, space: Space) -> Options:
         if key not in ("kind", "workers", "address"):
             faults.append(Fault(f"executor.{key}", unknown("key", str(key), ("workers", "address"))))
     address = executor.get("address")
-    check(address is None or isinstance(address, str), "executor.address", "tcp://host:port", address)
+    here = isinstance(address, str) and re.fullmatch(r"[a-z]+://\S+", address)
+    check(address is None or bool(here), "executor.address", "tcp://host:port", address)
+    if metrics and executor.get("kind") != "dask" and not faults:
+        faults += _device_faults(measuring["device"], measuring["threads"])
     if faults:
         raise ConfigError(map(composed.locate, faults))
     size = image_size(data)
@@ -170,6 +199,38 @@ def _options(composed: Composed, space: Space) -> Options:
         total, data["sampler"], data["seed"], None if size == (own, own) else size, tuple(metrics), measuring,
         limit, executor["kind"], executor["workers"], address, data["retry"],
     )  # fmt: skip
+
+
+def _device_faults(device: Any, threads: int) -> list[Fault]:
+    """Whether what is measured on is there; on a cluster only its workers know."""
+    from resnet_factory.study.world import room
+
+    try:
+        room(str(device), threads)
+    except RuntimeError as error:
+        message = f"{device!r} does not work here: {' '.join(str(error).split())}"
+        return [Fault("measuring.device", message)]
+    return []
+
+
+def _refuse_unknown_metrics(
+    views: Mapping[str, Any], space: Space, options: Options, composed: Composed
+) -> None:
+    """Before anything is measured: what the results are to be ranked by must be among them."""
+    known = [*COSTS, *(metric for metric in FURTHER if metric in space.windows), *options.metrics]
+    faults = []
+    if views["errors"] is not None:
+        try:
+            with Path(views["errors"]).open(encoding="utf-8") as file:
+                header = file.readline().strip().split(",")
+            known += [*(name.strip('" ') for name in header), "error"]
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(Fault("errors", f"'{views['errors']}' cannot be read: {error}"))
+    asked = [("by", views["by"])] if views["by"] else []
+    asked += [("pareto", name) for pair in views["pareto"] for name in pair]
+    faults += [Fault(key, unknown("metric", name, known)) for key, name in asked if name not in known]
+    if faults:
+        raise ConfigError(map(composed.locate, dict.fromkeys(faults)))
 
 
 def _views(data: Mapping[str, Any], composed: Composed) -> dict[str, Any]:

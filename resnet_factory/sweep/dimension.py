@@ -110,12 +110,12 @@ def read_dimension(key: str, data: Any, path: str, faults: list[Fault]) -> tuple
     step = data.get("step", 0 if kind == "uniform" or not all(isinstance(v, int) for v in values) else 1)
     if low > high:
         faults.append(Fault(f"{path}.{kind}", f"{low} is more than {high}"))
-    if not _is_number(step) or step < 0:
+    if not _is_number(step) or not 0 <= step < math.inf:
         faults.append(Fault(f"{path}.step", f"expected a number of at least 0, found {step!r}"))
         step = 1
     if kind == "log" and low <= 0:
         faults.append(Fault(f"{path}.log", f"{low} has no logarithm; a log-uniform range begins above 0"))
-    if step and (low % step or high % step) and float(step).is_integer():
+    if isinstance(step, (int, float)) and step and (low % step or high % step) and float(step).is_integer():
         faults.append(
             Fault(f"{path}.{kind}", f"{low} to {high} does not begin and end at a multiple of {step}")
         )
@@ -125,7 +125,7 @@ def read_dimension(key: str, data: Any, path: str, faults: list[Fault]) -> tuple
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _frozen(value: Any) -> Any:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from resnet_factory.fault import ConfigError, Fault
-from resnet_factory.sweep.worker import COMMAND, Outcome, Perform, Worker, attempt, perform
+from resnet_factory.sweep.worker import COMMAND, Outcome, Perform, Worker, attempt, perform, prepare
 
 KINDS = ("inline", "processes", "dask")
 Job = tuple[str, str]
@@ -19,6 +19,7 @@ Job = tuple[str, str]
 
 def inline(jobs: Iterable[Job], limit: float | None, perform: Perform = perform) -> Iterator[Outcome]:
     """One after the other, here. A job that dies hard takes this process along; another start goes on."""
+    prepare()
     for key, job in jobs:
         try:
             with _alarm(limit):
@@ -90,13 +91,14 @@ def dask(
         message = "needs dask.distributed: pip install 'resnet-factory[dask]'"
         raise ConfigError([Fault("executor", message)]) from None
     try:
-        cluster = (
-            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
-            if not address
-            else None
-        )
+        with _deaf():
+            cluster = (
+                LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+                if not address
+                else None
+            )
         client = Client(address or cluster, timeout="10s")
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(
             [Fault("executor.address", f"no Dask scheduler answers at {address!r}: {error}")]
         ) from None
@@ -137,6 +139,19 @@ def ask_here(key: str, job: str, limit: float | None, command: Sequence[str]) ->
 
 
 _HERE = threading.local()
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let processes that are started here ignore Ctrl-C, which is for the one that leads."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -112,15 +112,18 @@ def _advanced(progress: Progress, task: Any, done: int) -> None:
 
 
 def _survey(space: Space, structures: Structures, options: Options, store: Store, progress: Progress) -> None:
-    done = store.batches()
+    done, reasons = store.batches(), json.loads(store.run().get("invalid", "[]"))
     setting = Setting(options.image, options.measuring["batch"], options.measuring["dtype"])
     task = progress.add_task("costing", total=options.samples, rate="")
     for start in range(0, options.samples, BATCH):
         stop = min(start + BATCH, options.samples)
         if done.get(start, 0) < stop:
             samples = draw(options.sampler, space.dimensions, options.seed, start, stop)
-            candidates, rejected = survey(space, structures, samples, start, setting)
-            store.add_batch(start, stop, candidates, rejected, structures.known)
+            found = survey(space, structures, samples, start, setting)
+            store.add_batch(start, stop, found.candidates, found.rejected, structures.known)
+            if found.reasons and not reasons:
+                reasons = found.reasons
+                store.note("invalid", json.dumps(reasons))
         _advanced(progress, task, stop)
 
 
@@ -176,7 +179,7 @@ def model_of(candidate: Candidate, structure: Structure) -> dict[str, Any]:
 def job_of(candidate: Candidate, structure: Structure, options: Options, metrics: Sequence[str]) -> str:
     """What a worker needs to measure one architecture: no names, no files, only strings and numbers."""
     return json.dumps({
-        "model": model_of(candidate, structure), "plan": candidate.plan, "image": options.image,
+        "model": model_of(candidate, structure), "plan": candidate.plan_id, "image": options.image,
         "metrics": list(metrics), "seed": options.seed, **options.measuring,
     })  # fmt: skip
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 
 from resnet_factory import schema
 from resnet_factory.arithmetic import Expression, ExpressionError, parse
-from resnet_factory.fault import ConfigError, Fault, unknown
-from resnet_factory.schema import PER_STAGE
+from resnet_factory.fault import ConfigError, Fault, found, one_of, unknown
+from resnet_factory.layers import VOCABULARY
+from resnet_factory.schema import MAX_CHANNELS, PER_STAGE
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.column import Array, holds
 from resnet_factory.sweep.dimension import KINDS, Dimension, read_dimension
@@ -23,6 +25,8 @@ RELATIONS = ("non_decreasing", "increasing", "non_increasing", "decreasing")
 WINDOWS = (*METRICS, *FURTHER)
 """Costs that a window may be set on."""
 KEYS = ("vary", "relations", "constraints")
+WHOLE_FILE = ("space", "model", "defaults", "samples", "sampler", "seed")
+"""Keys that stand beside `space`, not in it."""
 
 
 @dataclass(frozen=True)
@@ -109,17 +113,26 @@ def read_space(
     base: Mapping[str, Any],
     base_name: str = "",
     choices: Mapping[str, str] | None = None,
+    names: Callable[[str], Sequence[str]] = lambda group: (),
 ) -> Space:
     """A space from the `space` subtree of a composed configuration and the command line's own sweeps.
+
+    `names` gives the recipes of a group, where they are known.
 
     Raises:
         ConfigError: with every fault found.
     """
     faults: list[Fault] = []
+    if not isinstance(data or {}, Mapping):
+        raise ConfigError([Fault("space", f"expected {one_of(KEYS)}, found {data!r}")])
     data = data or {}
     for key in data:
         if key not in KEYS:
-            faults.append(Fault(f"space.{key}", unknown("key", str(key), KEYS)))
+            whole = "; a space's file begins with '# @package _global_'" if key in WHOLE_FILE else ""
+            faults.append(Fault(f"space.{key}", unknown("key", str(key), KEYS) + whole))
+    if not isinstance(data.get("vary") or {}, Mapping):
+        faults.append(Fault("space.vary", f"expected keys of the model, found {data['vary']!r}"))
+        data = {**data, "vary": {}}
     stages = max((len(base[key]) for key in PER_STAGE if isinstance(base.get(key), list)), default=1)
     given = {dimension.key.removeprefix("model."): dimension for dimension in sweeps}
     dimensions: list[Dimension] = []
@@ -139,10 +152,14 @@ def read_space(
             faults.append(Fault(f"space.vary.{key}.each", f"{key!r} has no value per stage"))
         dimensions += [dimension.at(f"{key}.{stage}") for stage in range(stages)] if each else [dimension]
     dimensions += [dimension.at(key) for key, dimension in given.items()]
+    varied = {dimension.key for dimension in dimensions}
+    for dimension in dimensions:
+        path = f"model.{dimension.key}" if dimension.key in given else f"space.vary.{dimension.key}"
+        faults += dict.fromkeys(_misfits(dimension, path.removesuffix(".0"), base, varied, names))
     generator = _generator(base, dimensions, faults)
     relations = _relations(data.get("relations") or [], dimensions, stages, faults)
     windows = _windows(data.get("constraints") or {}, faults)
-    if not dimensions:
+    if not dimensions and not faults:
         faults.append(
             Fault("space", "nothing varies; choose a space, as in space=anynet, or sweep on the command line")
         )
@@ -151,6 +168,39 @@ def read_space(
     return Space(
         name, tuple(dimensions), relations, windows, generator, stages, base_name, choices or {}, base
     )
+
+
+def _misfits(
+    dimension: Dimension,
+    path: str,
+    base: Mapping[str, Any],
+    varied: set[str],
+    names: Callable[[str], Sequence[str]],
+) -> Iterator[Fault]:
+    """What is wrong with a dimension's values whatever else is chosen."""
+    head, *rest = dimension.key.split(".")
+    if rest and rest[-1].isdigit() and rest != ["0"] and head in PER_STAGE:
+        return  # said for the first stage
+    values = dimension.values if dimension.kind == "choice" else (dimension.low, dimension.high)
+    if head in (*PER_STAGE, *schema.WHOLE) and head != "output_stride":
+        least, most = PER_STAGE.get(head, schema.WHOLE.get(head, (0,))[0]), MAX_CHANNELS
+        flat = [entry for value in values for entry in (value if isinstance(value, tuple) else (value,))]
+        for value in flat:
+            whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value)
+            if not whole or not least <= value <= most:
+                yield Fault(path, f"expected whole numbers from {least} to {most}, found {found(value)}")
+    elif head in (*schema.ROLES, *schema.SLOTS) and not rest:
+        known = [*names(head), *(schema.ACTIVATIONS if head == "act" else ())]
+        for value in values:
+            if known and isinstance(value, str) and value not in known and value not in VOCABULARY:
+                yield Fault(path, unknown(head, value, known))
+    elif (
+        rest and head not in varied and f"model/{head}" not in varied and isinstance(base.get(head), Mapping)
+    ):
+        own = {name for name, value in base[head].items() if isinstance(value, (int, float, str))}
+        own -= {"layer", "when", "add", "reads", "identity_reads"}
+        if rest[0] not in base[head]:
+            yield Fault(path, unknown(f"number of {head!r}", rest[0], sorted(own)))
 
 
 def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -230,7 +280,9 @@ def _windows(data: Any, faults: list[Fault]) -> dict[str, tuple[float, float]]:
             continue
         ends = window if isinstance(window, list) else []
         if len(ends) != 2 or not all(
-            end is None or (isinstance(end, (int, float)) and not isinstance(end, bool)) for end in ends
+            end is None
+            or (isinstance(end, (int, float)) and not isinstance(end, bool) and not math.isnan(end))
+            for end in ends
         ):
             faults.append(
                 Fault(path, f"expected [low, high], null where there is no limit, found {window!r}")

@@ -81,7 +81,8 @@ class Store:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            message = f"'{self.file}' cannot be used: {error}; what was stored before is whole"
+            whole = "; what was stored before is whole" if self.file.is_file() else ""
+            message = f"'{self.file}' cannot be used: {error}{whole}"
             raise ConfigError([Fault("out", message)]) from None
 
     @contextmanager
@@ -119,6 +120,11 @@ class Store:
         """What was noted about the run."""
         with self._clear():
             return dict(self.connection.execute("SELECT key, value FROM run"))
+
+    def note(self, key: str, value: str) -> None:
+        """Note something about the run that was found on the way."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (key, value))
 
     # Candidates -----------------------------------------------------------------------------------
 

@@ -31,8 +31,13 @@ class Outcome(NamedTuple):
     """The result as JSON; or the error."""
 
 
+def prepare() -> None:
+    """Import what jobs need, torch above all: no job's time goes there, and none is ended in the middle."""
+    import resnet_factory.sweep.metrics  # noqa: F401
+
+
 def perform(job: str) -> str:
-    """Measure one architecture; imports torch."""
+    """Measure one architecture."""
     from resnet_factory.sweep.metrics import measure
 
     return measure(job)
@@ -47,15 +52,19 @@ def attempt(key: str, job: str, perform: Perform) -> Outcome:
         return Outcome(key, "failed", text)
 
 
-def serve(perform: Perform = perform) -> None:
+def serve(perform: Perform = perform, prepare: Callable[[], None] = prepare) -> None:
     """Answer jobs from standard input until it ends; what a job prints goes to standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that leads
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    print("ready", file=answers, flush=True)
-    for line in sys.stdin:
-        key, job = json.loads(line)
-        print(json.dumps(attempt(key, job, perform)), file=answers, flush=True)
+    prepare()
+    try:
+        print("ready", file=answers, flush=True)
+        for line in sys.stdin:
+            key, job = json.loads(line)
+            print(json.dumps(attempt(key, job, perform)), file=answers, flush=True)
+    except BrokenPipeError:  # nobody is left to answer
+        os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
 
 
 class Worker:
