@@ -168,7 +168,10 @@ def entries(cost: Cost, selection: Selection) -> list[Entry]:
         ConfigError: an unknown depth, column or dtype.
     """
     selection = selection.checked()
-    found = [_entry(cost, row, selection) for row in cost.rows(selection.depth)]
+    rows = cost.rows(selection.depth)
+    if not cost.plan.head.children and selection.depth in ("stage", "block"):
+        rows = rows[:-1]  # a backbone has no head
+    found = [_entry(cost, row, selection) for row in rows]
     if selection.sort:
         value = COLUMNS[selection.sort.removeprefix("-")].value
         found.sort(key=lambda entry: _order(value(entry)), reverse=selection.sort.startswith("-"))
