@@ -27,7 +27,7 @@ from resnet_factory.sweep.space import Space, limit_of
 UNPLANNABLE = "invalid"
 """Why a sample was rejected that cannot be planned or costed."""
 EXAMPLES = 64
-"""So many of a batch's are asked what is wrong with them."""
+"""So many are asked what is wrong with them."""
 
 
 class Candidate(NamedTuple):
@@ -148,8 +148,11 @@ def survey(
     samples: Mapping[str, Array],
     start: int,
     setting: Setting,
+    examples: int = EXAMPLES,
 ) -> Survey:
     """The candidates among one batch of samples, and how many were rejected by what.
+
+    So many of those that cannot be planned as `examples` says are asked why.
 
     Equal architectures within the batch collapse: the first one stays, the others count as `duplicate`.
     """
@@ -179,13 +182,12 @@ def survey(
             config = structures.config(structure)
         except ConfigError as error:
             rejected[UNPLANNABLE] += len(members)
-            reasons.append(_reason(error, int(numbers[members[0]])))
+            reasons += [_reason(error, int(numbers[members[0]]))][:examples]
             continue
         population = _population(config, space, columns, members, setting)
         for part in parts(population, further=further):
-            if len(reasons) < EXAMPLES:
-                for i in part.members[~part.valid][: EXAMPLES - len(reasons)].tolist():
-                    reasons += _why(population, i, int(numbers[members[i]]))
+            for i in part.members[~part.valid][: max(examples - len(reasons), 0)].tolist():
+                reasons += _why(population, i, int(numbers[members[i]]))
             for i, costs, name in _chosen(part, population, space, rejected):
                 at = members[part.members[i]]
                 candidates.append(

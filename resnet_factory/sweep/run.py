@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from resnet_factory import __version__
 from resnet_factory.sweep import executors
-from resnet_factory.sweep.candidates import Candidate, Setting, Structure, Structures, survey
+from resnet_factory.sweep.candidates import EXAMPLES, Candidate, Setting, Structure, Structures, survey
 from resnet_factory.sweep.population import place
 from resnet_factory.sweep.samplers import BATCH, draw
 from resnet_factory.sweep.space import Space
@@ -119,7 +119,7 @@ def _survey(space: Space, structures: Structures, options: Options, store: Store
         stop = min(start + BATCH, options.samples)
         if done.get(start, 0) < stop:
             samples = draw(options.sampler, space.dimensions, options.seed, start, stop)
-            found = survey(space, structures, samples, start, setting)
+            found = survey(space, structures, samples, start, setting, 0 if reasons else EXAMPLES)
             store.add_batch(start, stop, found.candidates, found.rejected, structures.known)
             if found.reasons and not reasons:
                 reasons = found.reasons
