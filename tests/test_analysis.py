@@ -67,6 +67,42 @@ def test_bootstrap_finds_where_the_best_are() -> None:
     assert (alike.low, alike.high) == (1, 4)
 
 
+def test_bootstrap_is_what_drawing_one_by_one_gives() -> None:
+    random = np.random.default_rng(1)
+    errors = random.permutation(40).astype(float)
+    drawn = errors[random.integers(0, 40, (20_000, 10))].min(axis=1)
+    found = analysis.bootstrap(errors, errors, times=20_000)
+    assert (found.low, found.median, found.high) == tuple(np.quantile(drawn, [0.025, 0.5, 0.975]))
+
+
+def test_shares_of_choices_tell_the_better_one() -> None:
+    random = np.random.default_rng(0)
+    codes = random.integers(0, 3, 900)
+    errors = random.normal(0, 1, 900) - 2 * (codes == 2)
+    found = analysis.choice_shares(codes.astype(float), errors, 4)
+    assert found.every == pytest.approx(np.bincount(codes, minlength=4) / 900)
+    best = codes[np.argsort(errors)[:90]]
+    assert found.best == pytest.approx(np.bincount(best, minlength=4) / 90)
+    assert (found.low <= found.best).all()
+    assert (found.best <= found.high).all()
+    assert found.low[2] > found.every[2]
+    assert found.high[0] < found.every[0]
+    assert found.every[3] == found.best[3] == found.high[3] == 0
+
+
+def test_intervals_of_shares_are_what_drawing_one_by_one_gives() -> None:
+    random = np.random.default_rng(2)
+    codes, errors = random.integers(0, 2, 200), random.random(200)
+    shares = []
+    for _ in range(4000):
+        picked = random.integers(0, 200, 200)
+        best = picked[np.argsort(errors[picked])[:20]]
+        shares.append(codes[best].mean())
+    found = analysis.choice_shares(codes, errors, 2, times=4000)
+    expected = np.quantile(shares, [0.025, 0.975])
+    assert [found.low[1], found.high[1]] == pytest.approx(expected, abs=0.051)  # one of 20
+
+
 def test_random_search_is_the_mean_over_all_subsets() -> None:
     errors = np.array([5.0, 1.0, 4.0, 2.5, 9.0])
     for k in range(1, 6):

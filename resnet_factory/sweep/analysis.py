@@ -72,17 +72,51 @@ def bootstrap(
 ) -> Range:
     """Draw a share of the models with replacement, keep the best one's parameter; many times over."""
     random = np.random.default_rng(seed)
-    size = max(1, round(share * len(errors)))
-    rank = np.empty(len(errors), int)
+    count = len(errors)
+    size = max(1, round(share * count))
+    # The best rank of `size` draws is the least of as many uniform numbers, which has a closed form.
+    least = -np.expm1(np.log1p(-random.random(times)) / size)
+    best = np.minimum((least * count).astype(int), count - 1)
     order = np.argsort(errors, kind="stable")
-    rank[order] = np.arange(len(errors))
-    best = np.empty(times, int)
-    step = max(1, 4_000_000 // size)
-    for start in range(0, times, step):
-        stop = min(start + step, times)
-        best[start:stop] = rank[random.integers(0, len(errors), (stop - start, size))].min(axis=1)
     low, median, high = np.quantile(parameter[order[best]], [0.025, 0.5, 0.975])
     return Range(float(low), float(median), float(high))
+
+
+class Shares(NamedTuple):
+    """How common each choice is: among all models, and among the best with its 95 % interval."""
+
+    every: Array
+    best: Array
+    low: Array
+    high: Array
+
+
+def choice_shares(
+    codes: Array, errors: Array, count: int, *, best: float = 0.1, times: int = 1_000, seed: int = 0
+) -> Shares:
+    """The share of each of `count` choices among the best part of the models, and among all of them.
+
+    The interval is the percentile bootstrap's: as many models as there are, drawn with replacement
+    `times` times over, and the best part of each draw looked at. `codes` has the choice of each model.
+    """
+    random = np.random.default_rng(seed)
+    size = max(1, round(best * len(errors)))
+    ordered = codes[np.argsort(errors, kind="stable")].astype(int)
+    drawn = np.empty((times, count))
+    for i in range(times):
+        # The `size` least of n uniform numbers, in order, without drawing the others: sums of exponential
+        # waiting times over the sum of all n + 1 of them (Devroye 1986, chapter V, theorem 2.2).
+        waits = np.cumsum(random.standard_exponential(size))
+        total = waits[-1] + random.standard_gamma(len(errors) + 1 - size)
+        ranks = np.minimum((waits / total * len(errors)).astype(int), len(errors) - 1)
+        drawn[i] = np.bincount(ordered[ranks], minlength=count)
+    low, high = np.quantile(drawn / size, [0.025, 0.975], axis=0)
+    return Shares(
+        np.bincount(ordered, minlength=count) / len(errors),
+        np.bincount(ordered[:size], minlength=count) / size,
+        low,
+        high,
+    )
 
 
 def random_search(errors: Array, picks: Array) -> Array:
