@@ -51,7 +51,7 @@ def conclude(store: Store, views: Mapping[str, Any], out: Console, *, page: bool
             files = write_winners(
                 folder / "winners", base, json.loads(store.run()["choices"]),
                 [(results.candidates[i], f"{why}, rank {n}") for n, i in enumerate(chosen.tolist(), 1)],
-                store.structures(),
+                store.structures(), views.get("config_dir"),
             )  # fmt: skip
             written.append(files[0].parent)
         if page and results.candidates:

@@ -254,11 +254,24 @@ class Store:
     def _write(
         self, table: Any, metrics: Sequence[str], measured: Mapping[str, Mapping[str, Measured]]
     ) -> None:
+        spread = {
+            metric: any(metric in rows and rows[metric].low is not None for rows in measured.values())
+            for metric in metrics
+        }
+        heads = {
+            metric: [
+                metric,
+                *([f"{metric} low", f"{metric} high"] if spread[metric] else []),
+                f"{metric} state",
+                f"{metric} note",
+            ]
+            for metric in metrics
+        }
         names = {i: " ".join(s.overrides) for i, s in enumerate(self.structures())}
         first = next(self.candidates(), None)
         keys = list(json.loads(first.numbers)) if first else []
         further = list(json.loads(first.further)) if first else []
-        extra = [column for metric in metrics for column in (metric, f"{metric} state", f"{metric} note")]
+        extra = [column for metric in metrics for column in heads[metric]]
         table.writerow(
             ["plan", "sample", "overrides", *keys, "params", "macs", "activations", *further, *extra]
         )
@@ -268,7 +281,11 @@ class Store:
             cells: list[object] = []
             for metric in metrics:
                 one = found.get(metric)
-                cells += [one.value, one.state, one.note] if one else ["", "", ""]
+                if one is None:
+                    cells += [""] * len(heads[metric])
+                    continue
+                middle = [one.low, one.high] if spread[metric] else []
+                cells += [one.value, *middle, one.state, one.note]
             values = [numbers.get(key) for key in keys]
             costs = [row.params, row.macs, row.activations, *json.loads(row.further).values()]
             table.writerow([row.plan, row.sample, names[row.structure], *values, *costs, *cells])

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from resnet_factory import schema
 from resnet_factory.composer import compose, compose_all
 from resnet_factory.fault import ConfigError
+from resnet_factory.library import Library, user_dir
 from resnet_factory.planner import plan
-from resnet_factory.schema import ROLES, SLOTS, ModelConfig
+from resnet_factory.source import load
 from resnet_factory.sweep.candidates import Candidate, Structure
 from resnet_factory.sweep.run import model_of
 
-GROUPS = tuple(name for name in (*ROLES, *SLOTS) if name != "act")
+ROOT = "resnet18"
+"""The shipped model that names a recipe of every group: with enough choices, a start for any other."""
+WINNER = re.compile(r".+_[0-9a-f]{12}\.yaml")
 
 
 def write_winners(
@@ -26,69 +32,180 @@ def write_winners(
     choices: Mapping[str, str],
     chosen: Sequence[tuple[Candidate, str]],
     structures: Sequence[Structure],
+    config_dir: str | Path | None = None,
 ) -> list[Path]:
     """Write one model file per candidate below `folder`/model; older winners there go away.
 
-    Each is a delta from the model called `base` with `choices` of recipes by group, and is held to plan
-    to the candidate's id.
+    Each is called after the model it was made from, `base` or what its structure chose instead, and is
+    a delta from a shipped model; `choices` are the space's recipes by group. It is held to plan to the
+    candidate's id. `config_dir` is where the models and recipes are that are not shipped; such recipes
+    are copied beside the winners, so that `folder` alone is enough to compose them.
 
     Raises:
         OSError: the folder cannot be written.
     """
     target = folder / "model"
     target.mkdir(parents=True, exist_ok=True)
+    starts = Starts(base, choices, config_dir)
     written = []
     for candidate, why in chosen:
         structure = structures[candidate.structure]
-        file = target / f"{base}_{candidate.plan}.yaml"
+        file = target / f"{name_of(base, candidate, structure)}.yaml"
         part = file.with_suffix(".part")
-        part.write_text(model_text(base, choices, candidate, structure, why), encoding="utf-8")
+        text, needed = model_text(starts, candidate, structure, why)
+        part.write_text(text, encoding="utf-8")
         os.replace(part, file)
         written.append(file)
-    for file in set(target.glob(f"{base}_*.yaml")) - set(written):
-        file.unlink()
+        for name, source in needed.items():
+            copy = folder / f"{name}.yaml"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+    for file in set(target.iterdir()) - set(written):
+        if WINNER.fullmatch(file.name):
+            file.unlink()
     return written
 
 
-def model_text(
-    base: str, choices: Mapping[str, str], candidate: Candidate, structure: Structure, why: str
-) -> str:
-    """A model file: what differs from `base`; everything, where `base` is no shipped model."""
-    wanted = schema.read(model_of(candidate, structure))
-    comment = f"# {why}; {candidate.params:,} parameters, {candidate.macs:,} MACs"
-    data = _delta(base, choices, wanted, structure)
-    if data is None or _plan_id(base, data) != candidate.plan:
-        data = wanted.to_dict()
-    return f"{comment}\n{yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=110)}"
+def base_of(base: str, structure: Structure) -> str:
+    """The model that a structure was made from: `base`, unless its overrides choose another."""
+    chosen = [override.partition("=")[2] for override in structure.overrides if override.startswith("model=")]
+    return chosen[-1] if chosen else base
 
 
-def _delta(
-    base: str, choices: Mapping[str, str], wanted: ModelConfig, structure: Structure
-) -> dict[str, Any] | None:
-    """The model as what differs from `base`; None where there is no shipped model of that name."""
-    chosen = dict(choices) | dict(
-        override.removeprefix("model/").split("=", 1)
-        for override in structure.overrides
-        if override.startswith("model/")
-    )
+def name_of(base: str, candidate: Candidate, structure: Structure) -> str:
+    """What a winner's model is called."""
+    return f"{base_of(base, structure)}_{candidate.plan}"
+
+
+class Start(NamedTuple):
+    """What a file may be a delta from: a shipped model with some of its recipes chosen."""
+
+    name: str
+    choices: tuple[tuple[str, str], ...]
+    """Group -> recipe, where it is not the model's own."""
+    model: dict[str, Any]
+    needed: dict[str, Path]
+    """Recipes among them that are not shipped, as `model/block/mine`, and their files."""
+
+
+class Starts:
+    """The shipped models that the winners of a sweep may start from."""
+
+    def __init__(self, base: str, choices: Mapping[str, str], config_dir: str | Path | None) -> None:
+        self.base = base
+        self.choices = dict(choices)
+        self.config_dir = config_dir
+        self.shipped = Library.of(None)
+        try:
+            self.library = Library.of(user_dir(config_dir))
+        except ConfigError:  # gone since: what is shipped has to do
+            self.library, self.config_dir = self.shipped, None
+        self._known: dict[tuple[str, ...], list[Start]] = {}
+
+    def of(self, structure: Structure) -> list[Start]:
+        """The starts that suit a structure."""
+        if structure.overrides not in self._known:
+            made = {(start.name, start.choices): start for start in self._made(structure)}
+            self._known[structure.overrides] = list(made.values())
+        return self._known[structure.overrides]
+
+    def _made(self, structure: Structure) -> Iterator[Start]:
+        own = dict(
+            override.removeprefix("model/").split("=", 1)
+            for override in structure.overrides
+            if override.startswith("model/")
+        )
+        name = base_of(self.base, structure)
+        ancestor = self._ancestor(name)
+        every = self.choices | own
+        if ancestor is not None:
+            before = _recipes(self.base, self.config_dir)
+            changed = {group: choice for group, choice in every.items() if choice != before.get(group)}
+            yield from self._start(ancestor, _recipes(name, self.config_dir) | changed | own)
+            yield from self._start(ancestor, every)
+        yield from self._start(ROOT, every)
+
+    def _start(self, name: str, choices: Mapping[str, str]) -> Iterator[Start]:
+        plain = _recipes(name, None)
+        differ = tuple(
+            (group, choice)
+            for group, choice in choices.items()
+            if choice != plain.get(group) and self.library.file(f"model/{group}/{choice}") is not None
+        )
+        overrides = [f"model/{group}={choice}" for group, choice in differ]
+        try:
+            model = compose(name, *overrides, config_dir=self.config_dir)
+            needed = dict(
+                entry for group, choice in differ for entry in self._needed(f"model/{group}/{choice}")
+            )
+        except ConfigError:
+            return
+        yield Start(name, differ, model.to_dict(), needed)
+
+    def _needed(self, recipe: str) -> Iterator[tuple[str, Path]]:
+        """A recipe that is not shipped and those it starts from in turn, with their files."""
+        file = self.library.file(recipe)
+        if file is None or self.shipped.file(recipe) is not None:
+            return
+        yield recipe, file
+        for parent in load(file).get("defaults", []):
+            if isinstance(parent, str) and parent != "_self_":
+                yield from self._needed(f"{recipe.rpartition('/')[0]}/{parent}")
+
+    def _ancestor(self, name: str) -> str | None:
+        """The model itself where it is shipped, or the nearest shipped one that it starts from."""
+        if self.shipped.file(f"model/{name}") is not None:
+            return name
+        try:
+            file = self.library.file(f"model/{name}")
+            listed = load(file).get("defaults", []) if file is not None else []
+        except ConfigError:
+            return None
+        parents = (entry for entry in listed if isinstance(entry, str) and entry not in ("_self_", name))
+        return next((found for parent in parents if (found := self._ancestor(parent)) is not None), None)
+
+
+@cache
+def _recipes(name: str, config_dir: str | Path | None) -> dict[str, str]:
+    """Group -> recipe of a model by itself; none where there is no such model."""
     try:
-        plain = compose_all("config", [f"model={base}"]).choices
-        before = compose(base, *(f"model/{group}={choice}" for group, choice in chosen.items()))
+        choices = compose_all("config", [f"model={name}"], config_dir).choices
     except ConfigError:
-        return None
-    overrides = [
-        {f"override {group}": choice}
-        for group, choice in chosen.items()
-        if choice != plain.get(f"model/{group}")
-    ]
-    old, new = before.to_dict(), wanted.to_dict()
-    gone = {key: None for key in old if key not in new}
-    return {"defaults": [base, *overrides, "_self_"], **gone, **_difference(old, new)}
+        return {}
+    prefix = "model/"
+    return {key.removeprefix(prefix): name for key, name in choices.items() if key.startswith(prefix)}
+
+
+def model_text(
+    starts: Starts, candidate: Candidate, structure: Structure, why: str
+) -> tuple[str, dict[str, Path]]:
+    """A model file: the shortest delta that plans to the candidate's id; everything where there is none.
+
+    With it the recipes that it needs and that are not shipped.
+    """
+    wanted = schema.read(model_of(candidate, structure)).to_dict()
+    found: list[tuple[Start, str]] = []
+    for start in starts.of(structure):
+        delta = _difference(start.model, wanted)
+        if _plan_id(start, delta) == candidate.plan:
+            overrides = [{f"override {group}": choice} for group, choice in start.choices]
+            text = _yaml({"defaults": [start.name, *overrides, "_self_"], **delta})
+            found.append((start, text))
+    text, needed = _yaml(wanted), {}
+    if found:
+        nearest = found[0][0].name
+        start, text = min(found, key=lambda one: (one[0].name != nearest, one[1].count("\n")))
+        needed = start.needed
+    return f"# {why}; {candidate.params:,} parameters, {candidate.macs:,} MACs\n{text}", needed
+
+
+def _yaml(data: Mapping[str, Any]) -> str:
+    return str(yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=None, width=110))
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """What has to be merged into `before` to make `after`."""
-    changed: dict[str, Any] = {}
+    changed: dict[str, Any] = {key: None for key in before if key not in after}
     for key, value in after.items():
         old = before.get(key)
         if value == old:
@@ -98,17 +215,10 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
     return changed
 
 
-def _plan_id(base: str, data: Mapping[str, Any]) -> str:
+def _plan_id(start: Start, delta: Mapping[str, Any]) -> str:
     """The id of what composing the file gives, without writing it first; empty where it cannot be."""
-    choices = [
-        f"model/{key.removeprefix('override ')}={value}"
-        for entry in data["defaults"]
-        if isinstance(entry, dict)
-        for key, value in entry.items()
-    ]
-    delta = {key: value for key, value in data.items() if key != "defaults"}
     try:
-        return plan(schema.read(_merged(compose(base, *choices).to_dict(), delta))).id
+        return plan(schema.read(_merged(start.model, delta))).id
     except ConfigError:
         return ""
 
