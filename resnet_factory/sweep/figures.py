@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +11,12 @@ import matplotlib as mpl
 mpl.use("Agg")
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 from resnet_factory.sweep import analysis
 from resnet_factory.sweep.column import Array
-from resnet_factory.sweep.table import MORE_IS_BETTER, Results
+from resnet_factory.sweep.listing import title
+from resnet_factory.sweep.table import MEMORY, MIB, MORE_IS_BETTER, Results
 
 INK, PALE, ACCENT, WARM = "#1f2933", "#9fb3c8", "#0b69a3", "#c2410c"
 STYLE: dict[str, Any] = {
@@ -29,15 +29,20 @@ MANY = 2_000
 """More dots than this are drawn as pixels inside the SVG."""
 UNITS = {
     "params": "parameters", "macs": "MACs", "activations": "activations", "latency": "latency (ms)",
-    "memory": "peak memory (bytes)", "synflow": "log synflow", "naswot": "NASWOT", "zen": "Zen score",
+    "memory": "peak memory (MiB)", "synflow": "log synflow", "naswot": "NASWOT", "zen": "Zen score",
     "gradients": "gradient spread (decades)", "receptive_field": "receptive field (pixels)",
-    "inference_memory": "inference memory (bytes)", "training_memory": "training memory (bytes)",
+    "inference_memory": "inference memory (MiB)", "training_memory": "training memory (MiB)",
 }  # fmt: skip
 
 
 def label(metric: str) -> str:
     """How a metric is called at an axis."""
     return UNITS.get(metric, metric)
+
+
+def scaled(metric: str, values: Array) -> Array:
+    """A metric's values in the unit that its label says."""
+    return values / MIB if metric in MEMORY else values
 
 
 def svg(figure: Figure) -> str:
@@ -48,10 +53,10 @@ def svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def pareto(results: Results, first: str, second: str, names: Sequence[str]) -> Figure:
-    """All architectures and the front, its dots numbered as in the table beside it."""
+def pareto(results: Results, first: str, second: str, picked: Sequence[int]) -> Figure:
+    """All architectures and the front; those at the `picked` places of it numbered, as in the table."""
     figure, axes = _canvas(6.2, 4.2)
-    x, y = results.metrics[first], results.metrics[second]
+    x, y = scaled(first, results.metrics[first]), scaled(second, results.metrics[second])
     chosen = results.front(first, second)
     axes.scatter(
         x, y, s=6 if len(x) > MANY else 12, color=PALE, alpha=0.5, linewidths=0, rasterized=len(x) > MANY,
@@ -59,12 +64,17 @@ def pareto(results: Results, first: str, second: str, names: Sequence[str]) -> F
     )  # fmt: skip
     axes.plot(x[chosen], y[chosen], color=WARM, linewidth=1)
     axes.scatter(x[chosen], y[chosen], s=26, color=WARM, zorder=3, label=f"front: {len(chosen)}")
-    for place, name in zip(spread_out(len(chosen), len(names)), names, strict=False):
+    # Numbers stand on the front's better side, where by its definition there are no dots.
+    right, up = first in MORE_IS_BETTER, second in MORE_IS_BETTER
+    for number, at in enumerate(chosen[list(picked)], 1):
         axes.annotate(
-            name, (x[chosen[place]], y[chosen[place]]), xytext=(5, 4), textcoords="offset points", fontsize=8
-        )
-    _axis(axes, "x", first, x)
-    _axis(axes, "y", second, y)
+            str(number), (x[at], y[at]), xytext=(4 if right else -4, 4 if up else -4),
+            textcoords="offset points", fontsize=8, ha="left" if right else "right",
+            va="bottom" if up else "top",
+        )  # fmt: skip
+    _axis(axes, "x", first, x, logarithmic=_wide(x))
+    _axis(axes, "y", second, y, logarithmic=_wide(y))
+    axes.margins(0.06)
     better = [
         f"{'more' if metric in MORE_IS_BETTER else 'less'} {label(metric)}" for metric in (first, second)
     ]
@@ -73,9 +83,27 @@ def pareto(results: Results, first: str, second: str, names: Sequence[str]) -> F
     return figure
 
 
-def spread_out(count: int, wanted: int) -> list[int]:
-    """At most `wanted` places of `count`, evenly apart, both ends among them."""
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, wanted))}) if count else []
+def picked_on_front(results: Results, first: str, second: str, wanted: int) -> list[int]:
+    """At most `wanted` places of the front, both ends among them, about equally far apart as drawn."""
+    chosen = results.front(first, second)
+    if not chosen.size:
+        return []
+    way = np.zeros(len(chosen))
+    for metric in (first, second):
+        every = results.metrics[metric]
+        scale = np.log10 if _wide(every) else np.asarray
+        values = scale(every[chosen])
+        full = np.ptp(scale(every[np.isfinite(every)]))
+        way[1:] += (np.diff(values) / (full or 1)) ** 2
+    way = np.cumsum(np.sqrt(way))
+    targets = np.linspace(0, way[-1], wanted)
+    found = {int(np.abs(way - target).argmin()) for target in targets}
+    least = 0.03  # of an axis: closer labels would touch
+    kept: list[int] = []
+    for place in sorted(found):
+        if not kept or way[place] - way[kept[-1]] > least:
+            kept.append(place)
+    return kept
 
 
 def distributions(results: Results, metrics: Sequence[str]) -> Figure:
@@ -85,14 +113,15 @@ def distributions(results: Results, metrics: Sequence[str]) -> Figure:
     figure, _ = _canvas(3.1 * columns, 2.3 * rows, bare=True)
     for i, metric in enumerate(metrics):
         axes = figure.add_subplot(rows, columns, i + 1)
-        values = results.metrics[metric]
+        values = scaled(metric, results.metrics[metric])
         values = values[np.isfinite(values)]
         if values.size:
             axes.hist(values, bins=min(60, max(10, round(values.size**0.5))), color=PALE)
             axes.axvline(np.median(values), color=WARM, linewidth=1.2)
             axes.set_title(f"median {short(np.median(values))}", loc="left", fontweight="normal", fontsize=8)
         _axis(axes, "x", metric, values)
-        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        axes.yaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 
@@ -100,7 +129,7 @@ def profiles(
     depths: Sequence[Sequence[int]], widths: Sequence[Sequence[int]], names: Sequence[str]
 ) -> Figure:
     """Stage width by block: how wide each architecture is at which depth."""
-    figure, axes = _canvas(6.2, 3.2)
+    figure, axes = _canvas(8.2, 3.2)
     colours = mpl.colormaps["viridis"](np.linspace(0.05, 0.85, max(len(names), 1)))
     for depth, width, name, colour in zip(depths, widths, names, colours, strict=True):
         edges = np.arange(sum(depth) + 1)
@@ -108,29 +137,62 @@ def profiles(
     axes.set_xlabel("block")
     axes.set_ylabel("stage width (channels)")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=7, ncols=2)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
 def best_ranges(results: Results, by: str, keys: Sequence[str]) -> Figure:
-    """Bootstrap of each parameter's best range, over how the parameter is distributed in all."""
+    """Where each sampled key is among the best, over how it is distributed in all.
+
+    Numbers: the bootstrap of the best range. Choices: the share of each among the best tenth.
+    """
     columns = min(4, len(keys))
-    rows = -(-len(keys) // columns)
-    figure, _ = _canvas(2.4 * columns, 1.9 * rows, bare=True)
+    heights = [max(1.9, 0.75 + 0.2 * len(results.choices.get(key, ()))) for key in keys]
+    rows = [max(heights[start : start + columns]) for start in range(0, len(keys), columns)]
+    figure, _ = _canvas(2.6 * columns, sum(rows), bare=True)
+    grid = figure.add_gridspec(len(rows), columns, height_ratios=rows)
     values = results.better(by)
     known = ~np.isnan(values)
     for i, key in enumerate(keys):
-        axes = figure.add_subplot(rows, columns, i + 1)
+        axes = figure.add_subplot(grid[divmod(i, columns)])
         parameter = results.numbers[key][known]
+        if key in results.choices:
+            _draw_shares(axes, key, results.choices[key], parameter, values[known])
+            continue
         found = analysis.bootstrap(parameter, values[known], times=2_500)
-        axes.hist(parameter, bins=min(30, max(2, len(np.unique(parameter)))), color=PALE, alpha=0.7)
+        whole = bool((parameter == np.rint(parameter)).all())
+        axes.hist(parameter, bins=_bins(parameter, 30), color=PALE, alpha=0.7)
         axes.axvspan(found.low, found.high, color=WARM, alpha=0.18, linewidth=0)
         axes.axvline(found.median, color=WARM, linewidth=1.4)
-        axes.set_title(f"{key}: {found.median:g} [{found.low:g}, {found.high:g}]", loc="left", fontsize=8)
+        axes.set_title(
+            f"{title(key)}: {found.median:.4g} [{found.low:.4g}, {found.high:.4g}]", loc="left", fontsize=8
+        )
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole))
         axes.set_yticks([])
-        if key in results.choices:
-            axes.set_xticks(range(len(results.choices[key])), results.choices[key], fontsize=7, rotation=20)
     return figure
+
+
+def _draw_shares(axes: Any, key: str, names: Sequence[str], codes: Array, errors: Array) -> None:
+    found = analysis.choice_shares(codes, errors, len(names))
+    at = np.arange(len(names))
+    axes.barh(at, 100 * found.every, color=PALE, alpha=0.7, height=0.75)
+    axes.hlines(at, 100 * found.low, 100 * found.high, color=WARM, linewidth=1.4)
+    axes.scatter(100 * found.best, at, s=16, color=WARM, zorder=3)
+    axes.set_yticks(at, [name if len(name) < 17 else f"{name[:15]}…" for name in names], fontsize=7)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_formatter("{x:g} %")
+    axes.tick_params(axis="x", labelsize=7)
+    axes.set_title(title(key), loc="left", fontsize=8)
+
+
+def _bins(values: Array, most: int) -> Any:
+    """Bins for a histogram: of whole numbers each one of its own, where they are not too many."""
+    low, high = values.min(), values.max()
+    if (values == np.rint(values)).all() and high - low < most:
+        return np.arange(low - 0.5, high + 1)
+    return min(most, max(2, len(np.unique(values))))
 
 
 def distribution_of_errors(results: Results) -> Figure:
@@ -139,7 +201,7 @@ def distribution_of_errors(results: Results) -> Figure:
     assert error is not None
     known = ~np.isnan(results.metrics[error])
     errors, macs = results.metrics[error][known], results.metrics["macs"][known]
-    figure, _ = _canvas(8.2, 3.2, bare=True)
+    figure, _ = _canvas(8.2, 3.6, bare=True)
     axes = figure.add_subplot(1, 2, 1)
     plain = analysis.edf(errors)
     axes.step(plain.values, plain.shares, where="post", color=ACCENT,
@@ -152,7 +214,7 @@ def distribution_of_errors(results: Results) -> Figure:
               label=f"normalised by MACs, mean {mean:.4g}{note}")  # fmt: skip
     axes.set_xlabel(error)
     axes.set_ylabel("share of models")
-    axes.legend(fontsize=7, loc="lower right")
+    axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0, 1))
     axes = figure.add_subplot(1, 2, 2)
     picks = np.unique(np.round(np.geomspace(1, len(errors), 40)).astype(int))
     axes.plot(picks, analysis.random_search(errors, picks), color=ACCENT)
@@ -162,21 +224,6 @@ def distribution_of_errors(results: Results) -> Figure:
     return figure
 
 
-def stages_of(changes: str, model: dict[str, Any]) -> tuple[list[int], list[int]]:
-    """Depths and widths of one architecture."""
-    from resnet_factory.sweep.population import place
-
-    data = json.loads(json.dumps(model))
-    stages = max((len(data[key]) for key in ("depths", "widths") if isinstance(data[key], list)), default=1)
-    for key, number in json.loads(changes).items():
-        if key.split(".")[0] in ("depths", "widths"):
-            place(data, key, number, stages)
-    return [
-        list(data[key]) if isinstance(data[key], list) else [data[key]] * stages
-        for key in ("depths", "widths")
-    ]  # type: ignore[return-value]
-
-
 def _canvas(width: float, height: float, *, bare: bool = False) -> tuple[Figure, Any]:
     settings: Any = mpl.rcParams
     settings.update(STYLE)
@@ -184,10 +231,21 @@ def _canvas(width: float, height: float, *, bare: bool = False) -> tuple[Figure,
     return figure, None if bare else figure.add_subplot()
 
 
-def _axis(axes: Any, which: str, metric: str, values: Array) -> None:
+def _wide(values: Array) -> bool:
+    """Whether values span more than a decade, so that a logarithmic axis tells them apart better."""
+    finite = values[np.isfinite(values)]
+    return bool(finite.size and finite.min() > 0 and finite.max() > 10 * finite.min())
+
+
+def _axis(axes: Any, which: str, metric: str, values: Array, *, logarithmic: bool = False) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_label_text(label(metric))
     finite = values[np.isfinite(values)]
+    if logarithmic:
+        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+        axis.set_major_formatter(EngFormatter(sep=""))
+        axis.set_minor_formatter(NullFormatter())
+        return
     if finite.size and np.abs(finite).max() >= 1e4:
         axis.set_major_formatter(EngFormatter(sep=""))
 

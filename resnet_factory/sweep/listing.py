@@ -1,4 +1,4 @@
-"""Architectures as a table's rows: name, the metrics they are ranked by, in what they differ, all the rest."""
+"""Architectures as rows of a table: name, what they are ranked by, in what they differ, all other metrics."""
 
 from __future__ import annotations
 

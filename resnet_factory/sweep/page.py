@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 
 STYLE = """
@@ -64,10 +64,12 @@ def figure(svg: str) -> str:
     return f"<figure>{svg}</figure>"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; numbers stand to the right, text between backticks is code."""
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Collection[int] = ()) -> str:
+    """A table; numbers and the columns called `numbers` stand to the right, text between backticks is code."""
     rows = [list(row) for row in rows]
-    right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(head))]
+    right = [
+        i in numbers or (bool(rows) and all(_is_number(row[i]) for row in rows)) for i in range(len(head))
+    ]
     cells = "".join(f"<th{' class=n' if right[i] else ''}>{escape(name)}</th>" for i, name in enumerate(head))
     lines = "".join(
         "<tr>"

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,10 +89,20 @@ class Results:
                 found[metric] = counts, reason
         return found
 
-    def unmeasured(self) -> dict[str, int]:
-        """Per metric that was asked for, how many architectures it is still to be measured of."""
-        lacking = {metric: len(self) - self.states.get(metric, Counter()).total() for metric in self.asked}
-        return {metric: count for metric, count in lacking.items() if count > 0}
+    def partial(self, sampled: int, wanted: int) -> Iterator[str]:
+        """What is still to be done of `wanted` samples and of the metrics asked for, in a few words each."""
+        if sampled < wanted:
+            yield f"{sampled:,} of {wanted:,} samples so far"
+        for metric in self.asked:
+            done = self.states.get(metric, Counter()).total()
+            if done < len(self):
+                yield f"{metric} measured of {done:,} of {len(self):,} architectures so far"
+
+    def joining(self) -> str:
+        """What came of the user's own file."""
+        matching, rows = self.rows
+        left = f"; {rows - matching:,} match no plan here" if rows > matching else ""
+        return f"{matching:,} of {rows:,} rows joined by plan: {', '.join(self.joined)}{left}"
 
     @property
     def error(self) -> str | None:
