@@ -79,7 +79,9 @@ def pareto(results: Results, first: str, second: str, picked: Sequence[int]) -> 
         f"{'more' if metric in MORE_IS_BETTER else 'less'} {label(metric)}" for metric in (first, second)
     ]
     axes.set_title(f"better: {' and '.join(better)}", loc="left", fontweight="normal", fontsize=9, pad=18)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8)
+    legend = axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8)
+    for handle in legend.legend_handles:
+        handle.set(sizes=[26], alpha=1)
     return figure
 
 
@@ -115,11 +117,15 @@ def distributions(results: Results, metrics: Sequence[str]) -> Figure:
         axes = figure.add_subplot(rows, columns, i + 1)
         values = scaled(metric, results.metrics[metric])
         values = values[np.isfinite(values)]
+        wide = _wide(values, 100)
         if values.size:
-            axes.hist(values, bins=min(60, max(10, round(values.size**0.5))), color=PALE)
+            bins: Any = min(60, max(10, round(values.size**0.5)))
+            if wide:
+                bins = np.geomspace(values.min(), values.max(), bins + 1)
+            axes.hist(values, bins=bins, color=PALE)
             axes.axvline(np.median(values), color=WARM, linewidth=1.2)
             axes.set_title(f"median {short(np.median(values))}", loc="left", fontweight="normal", fontsize=8)
-        _axis(axes, "x", metric, values)
+        _axis(axes, "x", metric, values, logarithmic=wide)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.yaxis.set_major_formatter("{x:,.0f}")
     return figure
@@ -128,16 +134,24 @@ def distributions(results: Results, metrics: Sequence[str]) -> Figure:
 def profiles(
     depths: Sequence[Sequence[int]], widths: Sequence[Sequence[int]], names: Sequence[str]
 ) -> Figure:
-    """Stage width by block: how wide each architecture is at which depth."""
-    figure, axes = _canvas(8.2, 3.2)
-    colours = mpl.colormaps["viridis"](np.linspace(0.05, 0.85, max(len(names), 1)))
-    for depth, width, name, colour in zip(depths, widths, names, colours, strict=True):
-        edges = np.arange(sum(depth) + 1)
-        axes.stairs(np.repeat(width, depth), edges, color=colour, label=name, linewidth=1.4, baseline=None)
-    axes.set_xlabel("block")
-    axes.set_ylabel("stage width (channels)")
-    axes.set_ylim(bottom=0)
-    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    """Stage width by block, one small drawing each on common axes: how wide it is at which depth."""
+    columns = min(6, len(names))
+    rows = -(-len(names) // columns)
+    figure, _ = _canvas(1.75 * columns if columns > 1 else 3, 1.5 * rows + 0.2, bare=True)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for i, axes in enumerate(grid.flat):
+        if i >= len(names):
+            axes.set_axis_off()
+            continue
+        steps, edges = np.repeat(widths[i], depths[i]), np.arange(sum(depths[i]) + 1)
+        axes.stairs(steps, edges, fill=True, color=PALE, alpha=0.6)
+        axes.stairs(steps, edges, color=ACCENT, linewidth=1.2)
+        axes.set_title(names[i], loc="left", fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        axes.tick_params(labelsize=7)
+    figure.supxlabel("block", fontsize=8)
+    figure.supylabel("stage width (channels)", fontsize=8)
     return figure
 
 
@@ -161,13 +175,19 @@ def best_ranges(results: Results, by: str, keys: Sequence[str]) -> Figure:
             continue
         found = analysis.bootstrap(parameter, values[known], times=2_500)
         whole = bool((parameter == np.rint(parameter)).all())
-        axes.hist(parameter, bins=_bins(parameter, 30), color=PALE, alpha=0.7)
+        wide = _wide(parameter, 20)
+        axes.hist(parameter, bins=_bins(parameter, 30, logarithmic=wide), color=PALE, alpha=0.7)
         axes.axvspan(found.low, found.high, color=WARM, alpha=0.18, linewidth=0)
         axes.axvline(found.median, color=WARM, linewidth=1.4)
         axes.set_title(
             f"{title(key)}: {found.median:.4g} [{found.low:.4g}, {found.high:.4g}]", loc="left", fontsize=8
         )
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole))
+        if wide:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole))
         axes.set_yticks([])
     return figure
 
@@ -187,11 +207,15 @@ def _draw_shares(axes: Any, key: str, names: Sequence[str], codes: Array, errors
     axes.set_title(title(key), loc="left", fontsize=8)
 
 
-def _bins(values: Array, most: int) -> Any:
-    """Bins for a histogram: of whole numbers each one of its own, where they are not too many."""
+def _bins(values: Array, most: int, *, logarithmic: bool) -> Any:
+    """Bins for a histogram: each value of a grid of whole numbers its own, where they are not too many."""
     low, high = values.min(), values.max()
-    if (values == np.rint(values)).all() and high - low < most:
-        return np.arange(low - 0.5, high + 1)
+    if logarithmic:
+        return np.geomspace(low, high, most + 1)
+    if high > low and (values == np.rint(values)).all():
+        step = int(np.gcd.reduce(np.diff(np.unique(values)).astype(int)))
+        if (high - low) / step < most:
+            return np.arange(low - step / 2, high + step, step)
     return min(most, max(2, len(np.unique(values))))
 
 
@@ -231,10 +255,10 @@ def _canvas(width: float, height: float, *, bare: bool = False) -> tuple[Figure,
     return figure, None if bare else figure.add_subplot()
 
 
-def _wide(values: Array) -> bool:
-    """Whether values span more than a decade, so that a logarithmic axis tells them apart better."""
+def _wide(values: Array, least: float = 10) -> bool:
+    """Whether the largest is more than `least` times the smallest: better seen on a logarithmic axis."""
     finite = values[np.isfinite(values)]
-    return bool(finite.size and finite.min() > 0 and finite.max() > 10 * finite.min())
+    return bool(finite.size and finite.min() > 0 and finite.max() > least * finite.min())
 
 
 def _axis(axes: Any, which: str, metric: str, values: Array, *, logarithmic: bool = False) -> None:
@@ -252,4 +276,4 @@ def _axis(axes: Any, which: str, metric: str, values: Array, *, logarithmic: boo
 
 def short(value: float) -> str:
     """A number in a few characters."""
-    return EngFormatter(sep="", places=2)(value) if abs(value) >= 1e4 else f"{value:.4g}"
+    return EngFormatter(sep="", places=2)(value) if abs(value) >= 1e4 else f"{value:,.4g}"

@@ -10,7 +10,7 @@ STYLE = """
 :root{--ink:#1f2933;--soft:#52606d;--line:#e4e7eb;--pale:#f5f7fa;--accent:#0b69a3;--warm:#c2410c}
 *{box-sizing:border-box}
 body{margin:0;font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;color:var(--ink);background:#fff}
-main{max-width:1120px;margin:0 auto;padding:32px 28px 64px}
+main{max-width:1240px;margin:0 auto;padding:32px 28px 64px}
 h1{font-size:26px;margin:0 0 2px}h2{font-size:18px;margin:44px 0 6px;padding-top:14px;border-top:1px solid var(--line)}
 p{margin:6px 0 12px;max-width:78ch}.soft{color:var(--soft)}
 .tiles{display:flex;flex-wrap:wrap;gap:12px;margin:20px 0}
@@ -22,8 +22,9 @@ th{color:var(--soft);font-weight:600}td.n,th.n{text-align:right}
 .bar{display:inline-block;height:10px;background:var(--accent);border-radius:2px;vertical-align:middle;margin-right:8px}
 code{font:12.5px ui-monospace,SFMono-Regular,Menlo,monospace;background:var(--pale);padding:1px 5px;border-radius:4px}
 figure{margin:10px 0;overflow-x:auto}figure svg{max-width:100%;height:auto}
-.pair{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1fr);gap:28px}
-@media(max-width:900px){.pair{grid-template-columns:1fr}}
+.pair{display:grid;grid-template-columns:minmax(0,5fr) minmax(0,6fr);gap:28px}
+.pair table{font-size:12.5px}.pair td,.pair th{padding-right:10px}
+@media(max-width:1000px){.pair{grid-template-columns:1fr}}
 .warn{border-left:4px solid var(--warm);background:#fff7ed;padding:8px 14px;margin:12px 0;max-width:78ch}
 @media print{h2{break-after:avoid}figure{break-inside:avoid}}
 """

@@ -120,9 +120,9 @@ def _say(
     table = plain_table()
     table.add_column("model")
     columns = [listed.names]
-    for cells, side in ((listed.ranked, "right"), (listed.traits, "left"), (listed.others, "right")):
+    for cells in (listed.ranked, listed.traits, listed.others):
         for name, column in cells.items():
-            table.add_column(HEADINGS.get(name, name), justify=side)
+            table.add_column(HEADINGS.get(name, name), justify="left" if cells is listed.traits else "right")
             columns.append(column)
     for row in zip(*columns, strict=True):
         table.add_row(*row)

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def write_page(
     for old in folder.glob("*.svg"):
         old.unlink()
     name = f"Sweep of {store.run()['name']}"
-    body = [f"<h1>{html.escape(name)}</h1>", *_sections(store, results, views, chosen, ranked, why)]
+    body = [f"<h1>{escape(name)}</h1>", *_sections(store, results, views, chosen, ranked, why)]
     target = store.folder / "report.html"
     replace(target, html.page(name, body))
     return target
@@ -119,7 +120,7 @@ def _winners(store: Store, results: Results, chosen: Array, ranked: Sequence[str
     yield html.paragraph(f"Each is a model file: resnet-factory model=NAME --config-dir {place}", "soft")
     yield _table(listed, [f"`{name}`" for name in listed.names], "model")
     profiles = listed.profiles[:12]
-    names = [f"{n}  {depths}" for n, depths in enumerate(listed.traits["depths"][:12], 1)]
+    names = [f"{n}: {depths}" for n, depths in enumerate(listed.traits["depths"][:12], 1)]
     drawing = figures.profiles([depths for depths, _ in profiles], [widths for _, widths in profiles], names)
     yield html.heading("Width profiles of the winners")
     yield _drawn(store, "profiles", drawing)
