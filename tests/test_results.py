@@ -44,7 +44,8 @@ def swept(home: Path) -> Iterator[Callable[..., Store]]:
         return stores[0]
 
     yield sweep
-    stores[0].close()
+    for store in stores:
+        store.close()
 
 
 def concluded(store: Store, *, page: bool = False, **views: Any) -> str:
@@ -74,14 +75,14 @@ def cells(text: str, start: str) -> list[list[str]]:
 
 
 def test_winners_show_all_in_which_they_differ(home: Path, swept: Callable[..., Store]) -> None:
-    store = swept("model=resnet20", "model/norm=batch,group", "model.act=relu,silu", "model.groups=1,2")
+    store = swept("model=resnet20", "model/attention=none,se", "model.act=relu,silu", "model.groups=1,2")
     text = concluded(store, by="macs")
     head, *rows = cells(text, "resnet20_")
-    assert head[:6] == ["model", "MACs", "depths", "widths", "norm", "act"]
-    assert {row[4] for row in rows} == {"batch", "group"}
+    assert head[:6] == ["model", "MACs", "depths", "widths", "attention", "act"]
+    assert {row[4] for row in rows} == {"none", "se"}
     assert len({tuple(row[2:]) for row in rows}) == len(rows) == 5
     # What all have in common is not shown.
-    assert "norm" not in cells(concluded(store, by="macs", top=1), "resnet20_")[0]
+    assert "act" not in cells(concluded(store, by="macs", top=1), "resnet20_")[0]
 
 
 def test_keys_per_stage_are_dashed_together(home: Path, swept: Callable[..., Store]) -> None:
@@ -191,9 +192,7 @@ def test_a_file_without_errors_is_an_error(
 
 
 def test_a_winner_is_named_after_the_model_it_was_made_from(home: Path, swept: Callable[..., Store]) -> None:
-    store = swept(
-        home, "model=resnet18,resnet50,resnext50_32x4d", "model.depths.0=1,2", "model.num_classes=7"
-    )
+    store = swept("model=resnet18,resnet50,resnext50_32x4d", "model.depths.0=1,2", "model.num_classes=7")
     text = concluded(store, top=6)
     files = sorted((home / "s/winners/model").iterdir())
     bases = [file.stem.rsplit("_", 1)[0] for file in files]
