@@ -234,9 +234,8 @@ class _Parser(argparse.ArgumentParser):
 def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> int:
     """Let Hydra answer its own flags; mistakes are reported our way before it starts."""
     import hydra
-    from hydra.core.hydra_config import HydraConfig
 
-    from resnet_factory import composer
+    from resnet_factory import composer, launch
 
     flags = [f"--{name.replace('_', '-')}" for name in _HYDRA_FLAGS if getattr(options, name) is True]
     for name in ("cfg", "info", "package", "config_dir"):
@@ -249,15 +248,22 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
         if "COMP_LINE" in os.environ:
             _forget_verb()
     elif not options.hydra_help:
-        typed = words
-        words = composer.check_for_hydra(
+        wanted = launch.request(
             verb, words, options.config_dir, multirun=options.multirun, check=VERBS[verb].load_check()
         )
-        if options.multirun and not (options.cfg or options.info):
+        if options.multirun and options.info:
+            message = "it tells about one configuration; leave out -m"
+            raise ConfigError([Fault("", message, "command line '--info'")])
+        if options.multirun and options.cfg:
+            package, resolve = options.package, options.resolve
+            launch.print_jobs(verb, wanted, options.config_dir, options.cfg, package, resolve)
+            return 0
+        if options.multirun:
             from resnet_factory import multirun
 
-            sys.argv = ["resnet-factory", *flags, *words]
-            return multirun.run(verb, typed, options.config_dir)
+            return multirun.run(verb, wanted, options.config_dir)
+        launch.check_settings(verb, wanted, options.config_dir)
+        words = wanted.words
     status = 0
 
     def job(config: Any) -> None:
@@ -265,8 +271,7 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
         try:
             status = max(status, VERBS[verb].load()(composer.from_hydra(config, options.config_dir)))
         except ConfigError as error:
-            words = " ".join(HydraConfig.get().overrides.task)
-            print(f"in the job '{words}':\n{error}" if options.multirun else error, file=sys.stderr)
+            print(error, file=sys.stderr)
             status = 2
 
     # Hydra prints through loggers: a reader that goes away (`| head`) would be a traceback for every line.

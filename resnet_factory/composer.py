@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -86,40 +86,8 @@ def compose_all(
     Raises:
         ConfigError: with every fault found, each located in its file or override.
     """
-    composed = _compose(Library.of(user_dir(config_dir)), config, overrides, check=check)
+    composed = compose_in(Library.of(user_dir(config_dir)), config, overrides, check=check)
     return replace(composed, overrides=tuple(overrides), config_dir=config_dir)
-
-
-def check_for_hydra(
-    config: str,
-    words: Sequence[str],
-    config_dir: str | Path | None = None,
-    *,
-    multirun: bool = False,
-    check: Check | None = None,
-) -> list[str]:
-    """What to type so that Hydra itself composes what `compose_all` does, each job of a multirun checked.
-
-    A mistake is told before the first job runs. Whether a job's layers fit together is its own matter.
-
-    Raises:
-        ConfigError: with every fault found, each located in its file or override.
-    """
-    library = Library.of(user_dir(config_dir))
-    own, others = typed.split(words)
-    if multirun and any("sweeper" in word for word in others):
-        return list(words)  # another sweeper may have a grammar of its own
-    faults: list[Fault] = []
-    bases: list[Mapping[str, Any]] = []
-    for job in typed.jobs(own, library) if multirun else [own]:
-        try:
-            _compose(library, config, job, "hydra", check)
-            bases.append(library.compose(config, typed.read(job, library).choices).data)
-        except ConfigError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise ConfigError(faults)
-    return [*others, *typed.forced(own, library, bases)]
 
 
 def from_hydra(config: DictConfig, config_dir: str | Path | None = None) -> Composed:
@@ -151,45 +119,6 @@ def from_hydra(config: DictConfig, config_dir: str | Path | None = None) -> Comp
     return Composed(data, model, locate, named, tuple(task), config_dir, choices)
 
 
-class HydraJob(NamedTuple):
-    """One job of a multirun, seen from inside."""
-
-    number: int
-    overrides: list[str]
-    verb: str
-    folder: str
-    """Where the multirun keeps what belongs to all its jobs."""
-    config_dir: str | None
-
-
-def job_of_hydra() -> HydraJob:
-    """The job that Hydra's runner is at, wherever a launcher has put it."""
-    hydra = HydraConfig.get()
-    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    task, verb = list(hydra.overrides.task), str(hydra.job.config_name)
-    return HydraJob(int(hydra.job.num), task, verb, hydra.sweep.dir, own[0] if own else None)
-
-
-def run_hydra(config: str, task: Callable[[Any], None]) -> int:
-    """Let Hydra's own command line run a task from `sys.argv`; its exit code."""
-    import hydra
-
-    try:
-        hydra.main(config_path=conf_dir(), config_name=config, version_base="1.3")(task)()
-    except SystemExit as stopped:
-        return stopped.code if isinstance(stopped.code, int) else 1
-    return 0
-
-
-def jobs_of(words: Sequence[str], config_dir: str | Path | None = None) -> list[list[str]]:
-    """The overrides of each job that a multirun's words ask for, in the order Hydra runs them.
-
-    Raises:
-        ConfigError: an override cannot be read, or there are too many jobs.
-    """
-    return typed.jobs(typed.split(words)[0], Library.of(user_dir(config_dir)))
-
-
 def take_sweeps(
     words: Sequence[str], config_dir: str | Path | None = None
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
@@ -212,10 +141,14 @@ def choices(group: str, config_dir: str | Path | None = None) -> list[str]:
     return Library.of(user_dir(config_dir)).options(group)
 
 
-def _compose(
+def compose_in(
     library: Library, config: str, overrides: Sequence[str], left: str = "", check: Check | None = None
 ) -> Composed:
-    """`left` names a resolver whose interpolations are left alone, for Hydra to fill in."""
+    """What `compose_all` does, with files read before; `left` names a resolver left to Hydra.
+
+    Raises:
+        ConfigError: with every fault found, each located in its file or override.
+    """
     given = typed.read(overrides, library)
     faults = list(given.faults)
     try:
@@ -312,6 +245,6 @@ def _input_faults(data: Any) -> list[Fault]:
 
 
 __all__ = [
-    "Composed", "check_for_hydra", "choices", "compose", "compose_all", "conf_dir", "from_hydra",
+    "Composed", "choices", "compose", "compose_all", "compose_in", "conf_dir", "from_hydra",
     "image_size", "read", "user_dir",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
+from math import prod
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -64,32 +65,65 @@ def read(words: Sequence[str], library: Library) -> Overrides:
     return Overrides(tuple(choices), tuple(values), tuple(faults), tuple(unchosen))
 
 
+def is_sweep(word: str, library: Library) -> bool:
+    """Whether an override gives several values."""
+    return any(override.is_sweep_override() for override in _parsed([word], library, []))
+
+
+def unreadable(word: str) -> Fault | None:
+    """What is wrong with an override of Hydra's own settings that its grammar does not take."""
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        return Fault("", f"not an override: {str(error).splitlines()[0]}", where(word))
+    return None
+
+
 def jobs(words: Sequence[str], library: Library) -> list[list[str]]:
     """The overrides of each job of a multirun, in the order Hydra runs them.
 
     Raises:
         ConfigError: an override cannot be read, or there are too many jobs.
     """
+    return [list(job) for job in product(*_ways(words, library).values())]
+
+
+def samples(words: Sequence[str], library: Library) -> list[list[str]]:
+    """As few jobs of a multirun as hold every combination of choices, and every value once.
+
+    Raises:
+        ConfigError: an override cannot be read, or there are too many jobs.
+    """
+    ways = _ways(words, library)
+    chosen = [key for key in ways if library.group_exists(key.lstrip("+~").partition("@")[0])]
+    first = {key: values[:1] for key, values in ways.items()}
+    found = [*product(*(ways[key] if key in chosen else first[key] for key in ways))]
+    for key in ways:
+        if key not in chosen:
+            found += product(*(ways[key][1:] if other == key else first[other] for other in ways))
+    return [list(job) for job in found]
+
+
+def _ways(words: Sequence[str], library: Library) -> dict[str, list[str]]:
+    """Of each override of a multirun what it says in one job or another; the last of a key counts."""
     faults: list[Fault] = []
-    several = []
-    count = 1
+    several: dict[str, list[str]] = {}
     for override in _parsed(words, library, faults):
+        key = override.get_key_element()
         if not override.is_sweep_override():
-            several.append([str(override.input_line)])
+            several[key] = [str(override.input_line)]
         elif not override.is_discrete_sweep():
             faults.append(Fault("", "an interval has no list of values; name them", where(override)))
         else:
-            key = override.get_key_element()
             values = list(islice(override.sweep_string_iterator(), MAX_JOBS + 1))
             if not values:
                 faults.append(Fault("", f"no {key} matches", where(override)))
-            several.append([f"{key}={value}" for value in values])
-            count *= len(values)
-    if count > MAX_JOBS:
+            several[key] = [f"{key}={value}" for value in values]
+    if prod(map(len, several.values())) > MAX_JOBS:
         faults.append(Fault("", f"more than {MAX_JOBS} jobs in one multirun", "command line '-m'"))
     if faults:
         raise ConfigError(faults)
-    return [list(job) for job in product(*several)]
+    return several
 
 
 def sweeps(words: Sequence[str], library: Library) -> tuple[list[str], dict[str, dict[str, Any]]]:
@@ -145,6 +179,16 @@ def forced(words: Sequence[str], library: Library, bases: Sequence[Mapping[str, 
                 word = f"++{word.lstrip('+')}"
         result.append(word)
     return result
+
+
+def adds(word: str, library: Library, base: Mapping[str, Any]) -> bool:
+    """Whether an override gives a value to a key that `base` does not have."""
+    for override in _parsed([word], library, []):
+        *above, last = override.key_or_group.split(".")
+        holder = _value(base, above)
+        if not library.group_exists(override.key_or_group):
+            return not isinstance(holder, list) and last not in (holder or {})
+    return False
 
 
 def _value(data: Any, keys: Sequence[str]) -> Any:
