@@ -25,6 +25,9 @@ from resnet_factory.resolution import Resolver
 Check = Callable[[Mapping[str, Any]], list[Fault]]
 """Finds what is wrong with a command's own keys."""
 
+WHOLE = {"study": frozenset({"models"})}
+"""Command -> its keys that a mapping on the command line replaces, where others would join the one there."""
+
 
 @dataclass(frozen=True)
 class Composed:
@@ -157,8 +160,10 @@ def compose_in(
         raise ConfigError([*faults, *error.faults]) from None
     if "model" in given.unchosen:
         raise ConfigError(faults)  # of another model than was meant there is nothing to say
-    data = deepcopy(base.data)
-    faults.extend(fault for override in given.values if (fault := typed.apply(override, data)) is not None)
+    data, whole = deepcopy(base.data), WHOLE.get(config, frozenset())
+    faults.extend(
+        fault for override in given.values if (fault := typed.apply(override, data, whole)) is not None
+    )
     origin = Origin(library, base, given, data)
     if not isinstance(data.get("model"), dict):
         fault = Fault("model", f"expected a model (a mapping), found {found(data.get('model'))}")

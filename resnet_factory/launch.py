@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_factory import overrides as typed
-from resnet_factory.composer import Check, compose_in
+from resnet_factory.composer import WHOLE, Check, compose_in
 from resnet_factory.fault import ConfigError, Fault, all_of, unknown
 from resnet_factory.library import Base, Library, conf_dir, user_dir
 from resnet_factory.source import load, position
@@ -89,7 +89,7 @@ def request(
     if faults:
         raise ConfigError(faults)
     jobs = typed.jobs([*swept, *own], library) if multirun else None
-    return Request([*others, *typed.forced(own, library, bases)], jobs)
+    return Request([*others, *typed.forced(own, library, bases, WHOLE.get(config, ()))], jobs)
 
 
 def print_jobs(
@@ -108,7 +108,7 @@ def print_jobs(
     with _hydra(config_dir) as hydra:
         for number, job in enumerate(wanted.jobs):
             base = library.compose(config, typed.read(job, library).choices).data
-            words = [*others, *typed.forced(job, library, [base])]
+            words = [*others, *typed.forced(job, library, [base], WHOLE.get(config, ()))]
             print(*(["---"] if number else []), f"# job {number}: {' '.join(job)}", sep="\n")
             with _explained(hydra, config, words, RunMode.RUN):
                 hydra.show_cfg(config, words, part, package, resolve)

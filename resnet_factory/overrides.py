@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from math import prod
@@ -161,17 +161,23 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return [word for word in words if word not in hydra], hydra
 
 
-def forced(words: Sequence[str], library: Library, bases: Sequence[Mapping[str, Any]]) -> list[str]:
+def forced(
+    words: Sequence[str],
+    library: Library,
+    bases: Sequence[Mapping[str, Any]],
+    whole: Container[str] = (),
+) -> list[str]:
     """The same overrides for Hydra's own composing, which is stricter about what they may replace.
 
-    `bases` are the data that the jobs start from.
+    `bases` are the data that the jobs start from; at a key of `whole` a mapping replaces what is there.
     """
     result = []
     for override in _parsed(words, library, []):
         word, key = str(override.input_line), override.key_or_group
         if not (override.is_delete() or override.package or library.group_exists(key)):
             old = [_value(base, key.split(".")) for base in bases]
-            if any(isinstance(value, dict) for value in old) and "=[" in word:
+            lists = any(isinstance(value, dict) for value in old) and "=[" in word
+            if lists or (key in whole and "={" in word):
                 # A list takes a mapping's place (`model.block=[basic, bottleneck]`) only by way of nothing.
                 result.append(f"{key}=null")
                 word = f"++{word.lstrip('+')}"
@@ -202,8 +208,11 @@ def _value(data: Any, keys: Sequence[str]) -> Any:
     return data
 
 
-def apply(override: Override, data: dict[str, Any]) -> Fault | None:
-    """Change `data` as one override says; a key that is new is set, for whoever reads the data to judge."""
+def apply(override: Override, data: dict[str, Any], whole: Container[str] = ()) -> Fault | None:
+    """Change `data` as one override says; a key that is new is set, for whoever reads the data to judge.
+
+    A mapping joins the one that is there, but takes its place at a key of `whole`.
+    """
     keys = override.key_or_group.split(".")
     value = override.value()
     holder: Any = data
@@ -230,7 +239,7 @@ def apply(override: Override, data: dict[str, Any]) -> Fault | None:
             holder = holder[at] if present else holder.setdefault(at, {})
         elif override.is_delete():
             del holder[at]
-        elif isinstance(value, dict) and present and isinstance(holder[at], dict):
+        elif isinstance(value, dict) and path not in whole and present and isinstance(holder[at], dict):
             holder[at] = merged(holder[at], value)
         else:
             holder[at] = value

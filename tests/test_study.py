@@ -18,7 +18,7 @@ from conftest import ROOT
 from study_rooms import small
 
 import resnet_factory as rf
-from resnet_factory import cli
+from resnet_factory import cli, launch
 from resnet_factory.composer import choices, compose_all
 from resnet_factory.fault import ConfigError
 from resnet_factory.study import outcome, summary
@@ -27,7 +27,7 @@ from resnet_factory.study.jobs import jobs
 from resnet_factory.study.metric import TrainedError
 from resnet_factory.study.outcome import DIVERGED, DONE, Epoch, Outcome, Probe, Score
 from resnet_factory.study.reading import read
-from resnet_factory.study.report import report, write
+from resnet_factory.study.report import main_sheet, report, write
 from resnet_factory.study.settings import Table
 
 HERE = ["machine.jobs=0", "machine.device=cpu"]
@@ -147,6 +147,22 @@ def test_the_papers_recipe() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("study", ["cifar10_degradation", "degradation", "compare"])
+def test_models_on_the_command_line_take_the_place_of_the_files(study: str) -> None:
+    """Also where both are mappings, which elsewhere join; and through Hydra's own composing."""
+    words = [f"study={study}", "models={plain:[plain8]}"]
+    composed = compose_all("study", words)
+    assert composed.data["models"] == {"plain": ["plain8"]}
+    words += ["seeds=[0],[1]"]
+    wanted = launch.request("study", words, multirun=True)
+    assert [word for word in wanted.words if "models" in word] == ["models=null", "++models={plain:[plain8]}"]
+
+
+def test_a_loss_beyond_all_bounds_is_short() -> None:
+    (row,) = summary.best([replace(run, train=Score(90.0, 1.25e33)) for run in made("plain20", [1.0, 2.0])])
+    assert "| 1.25e+33 ± 0 |" in " | ".join(("", *main_sheet([row]).rows[0], ""))
+
+
 def test_naming_models_means_comparing_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`models=` alone takes study=compare: networks as their files say, ranked; a user's own among them."""
     own = tmp_path / "conf" / "model"
@@ -241,6 +257,16 @@ def test_divergence_is_a_row_and_the_rest_go_on(tmp_path: Path, capsys: pytest.C
         (["model.act=silu"], "'models' is set, so this is not read"),
         (["train.epohcs=3"], "train.epohcs: unknown key 'epohcs'"),
         (["train.batch=0"], "train.batch: 0 is less than 1"),
+        (["train.batch=5000"], "train.batch: a batch of 5000 is more than the 1437 training images"),
+        (
+            ["per_model={plain20:{batch:2000}}"],
+            "per_model.plain20.batch: a batch of 2000 is more than the 1437 training images",
+        ),
+        (["data.channels=3"], "data.channels: images of digits have 1, not 3"),
+        (["data.size=9"], "data.size: images of digits are 8x8 pixels, not 9x9"),
+        (["data.classes=4"], "data.classes: digits has 10 classes, not 4"),
+        (["rates=[0.1,0]"], "rates.1: expected a number above 0, found 0"),
+        (["rates=[-1]"], "rates.0: expected a number above 0, found -1"),
         (["train.batch=many"], "train.batch: expected a whole number, found 'many'"),
         (["train.momentum=nan"], "train.momentum: expected a finite number"),
         (

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from study_rooms import ALONE, HERE, make_cifar, make_folder, small, source
 
 from resnet_factory import cli
@@ -83,17 +87,78 @@ def test_cifar_crops_are_padded_with_the_mean(tmp_path: Path, monkeypatch: pytes
 def test_broken_cifar_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """torchvision's checksum speaks, and the reason is a row of the table."""
+    """Once, before anything is trained, and by the names of its files."""
     make_cifar(tmp_path / "data", monkeypatch)
-    (tmp_path / "data" / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"not a pickle")
+    inside = tmp_path / "data" / "cifar-10-batches-py"
+    (inside / "data_batch_3").write_bytes(b"not a pickle")
+    (inside / "test_batch").unlink()
     status = cli.main(
         [
-            "study", "data=cifar10", f"data.folder={tmp_path / 'data'}", "models=[resnet8]", "seeds=[0]",
+            "study", "data=cifar10", f"data.folder={tmp_path / 'data'}", "models=[resnet8,plain8]",
             "train.batch=8", "machine.jobs=0", f"out={tmp_path / 'out'}",
         ]
     )  # fmt: skip
-    assert status == 1
-    assert "Dataset not found or corrupted" in capsys.readouterr().out
+    assert status == 2
+    broken, missing = capsys.readouterr().err.splitlines()
+    assert f"data.folder: '{inside / 'data_batch_3'}' is not the file of CIFAR10: its MD5 checksum" in broken
+    assert f"data.folder: no file '{inside / 'test_batch'}'" in missing
+    assert not (tmp_path / "out").exists()
+
+
+def test_torchvision_that_does_not_load_is_said(tmp_path: Path) -> None:
+    """Its compiled operators may be another torch's: then its import fails, and no network is trained."""
+    broken = tmp_path / "path" / "torchvision"
+    broken.mkdir(parents=True)
+    text = "raise RuntimeError('operator torchvision::nms does not exist')"
+    (broken / "__init__.py").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "resnet_factory.cli", "study", "data=cifar10", "models=[resnet8,plain8]"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path / 'path'}{os.pathsep}{ROOT}"}, cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "is installed, but cannot be imported (RuntimeError: operator torchvision::nms does not" in line
+    assert "install the torchvision built for torch" in line
+    assert not (tmp_path / "studies").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train.batch=13"], "train.batch: a batch of 13 is more than the 12 training images"),
+        (["data.channels=1"], "data.mean: 3 values for 1 channel"),
+        (["data.channels=2"], "data.channels: images are read with 1 or 3 channels, not 2"),
+        (["data.classes=3"], "has 2 classes, not 3"),
+    ],
+)
+def test_folders_that_do_not_fit_the_settings(
+    words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_folder(tmp_path / "data")
+    fixed = [
+        "models=[resnet8]",
+        "data.size=16",
+        f"data.folder={tmp_path / 'data'}",
+        f"out={tmp_path / 'out'}",
+    ]
+    assert cli.main(["study", "data=folder", *fixed, *words]) == 2
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_without_images_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_folder(tmp_path / "data")
+    for file in (tmp_path / "data" / "val" / "dog").iterdir():
+        file.unlink()
+    words = [
+        "models=[resnet8]",
+        "data.size=16",
+        f"data.folder={tmp_path / 'data'}",
+        f"out={tmp_path / 'out'}",
+    ]
+    assert cli.main(["study", "data=folder", *words]) == 2
+    assert "no valid file for the classes dog" in capsys.readouterr().err
 
 
 def folder(root: Path) -> Folder:

@@ -45,6 +45,8 @@ def study(composed: Composed) -> int:
     found = kept(todo, runs, fresh=not settings.resume)
     left = [job for job in todo if job.name not in found]
     workers = _workers(settings, composed) if left else 0
+    if left:
+        _refuse_unfit(settings, composed)
     _refuse_unwritable(folder, composed)
     with leaving() as stop:
         if not speaks():
@@ -125,6 +127,18 @@ def _refuse_unread(settings: Settings, composed: Composed) -> None:
     ]
     if faults:
         raise ConfigError(faults)
+
+
+def _refuse_unfit(settings: Settings, composed: Composed) -> None:
+    """What would stop each training on its own is said once, before the first."""
+    from resnet_factory.study.loading import faults
+
+    batches = {"train.batch": settings.train.batch}
+    for name, own in settings.per_model.items():
+        if own.batch != settings.train.batch:
+            batches[f"per_model.{name}.batch"] = own.batch
+    if found := faults(settings.data, batches):
+        raise ConfigError(map(composed.locate, found))
 
 
 def _refuse_unwritable(folder: Path, composed: Composed) -> None:

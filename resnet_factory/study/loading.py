@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from resnet_factory.fault import Fault
 from resnet_factory.study.randomness import key
 from resnet_factory.study.settings import Data, Folder, Table
 from resnet_factory.study.world import World
@@ -50,6 +51,67 @@ def load(data: Data, world: World, loaders: int) -> Source:
         OSError, RuntimeError: it cannot be read.
     """
     return ImageFolders(data, world, loaders) if isinstance(data, Folder) else Images(data, world)
+
+
+def faults(data: Data, batches: Mapping[str, int]) -> list[Fault]:
+    """What would stop every training: files and settings that are not this data's, too large batches.
+
+    `batches` holds batch sizes by the key that says them.
+    """
+    if isinstance(data, Folder):
+        return _folder_faults(data, batches)
+    found = _cifar_faults(data) if data.source in CIFAR else []
+    if found:
+        return found
+    images, labels = READERS[data.source](data.folder)[0]
+    channels, size = images.shape[1:3]
+    if data.channels != channels:
+        found.append(Fault("data.channels", f"images of {data.source} have {channels}, not {data.channels}"))
+    if data.size != size:
+        message = f"images of {data.source} are {size}x{size} pixels, not {data.size}x{data.size}"
+        found.append(Fault("data.size", message))
+    if data.classes < (classes := int(labels.max()) + 1):
+        found.append(Fault("data.classes", f"{data.source} has {classes} classes, not {data.classes}"))
+    return found + _batch_faults(len(labels), batches)
+
+
+def _cifar_faults(data: Table) -> list[Fault]:
+    from torchvision import datasets
+    from torchvision.datasets.utils import check_integrity
+
+    dataset: Any = getattr(datasets, CIFAR[data.source])
+    folder = Path(data.folder or ".").expanduser() / dataset.base_folder
+    files = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
+    found = []
+    for name, checksum in files:
+        if not (folder / name).is_file():
+            found.append(Fault("data.folder", f"no file '{folder / name}'; unpack the archive again"))
+        elif not check_integrity(str(folder / name), checksum):
+            message = (
+                f"'{folder / name}' is not the file of {CIFAR[data.source]}: its MD5 checksum is another"
+            )
+            found.append(Fault("data.folder", f"{message} than {checksum}; unpack the archive again"))
+    return found
+
+
+def _folder_faults(data: Folder, batches: Mapping[str, int]) -> list[Fault]:
+    from torchvision import datasets
+
+    root = Path(data.folder).expanduser()
+    try:
+        count = len(datasets.ImageFolder(str(root / "train")))
+        datasets.ImageFolder(str(root / "val"))
+    except OSError as error:
+        return [Fault("data.folder", f"'{root}': {' '.join(str(error).split())}")]
+    return _batch_faults(count, batches)
+
+
+def _batch_faults(count: int, batches: Mapping[str, int]) -> list[Fault]:
+    return [
+        Fault(path, f"a batch of {batch} is more than the {count} training images")
+        for path, batch in batches.items()
+        if batch > count
+    ]
 
 
 def order(seed: int, epoch: int, count: int) -> Tensor:
@@ -208,10 +270,11 @@ def _cifar_batch(dataset: Any) -> Batch:
     return torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(dataset.targets)
 
 
+CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+"""Source -> torchvision's class."""
 READERS: dict[str, Callable[[str | None], tuple[Batch, Batch]]] = {
     "digits": _digits,
-    "cifar10": _cifar("CIFAR10"),
-    "cifar100": _cifar("CIFAR100"),
+    **{source: _cifar(name) for source, name in CIFAR.items()},
 }
 """Source -> what reads its training and its test set."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,7 +29,9 @@ DRAWS = {"matplotlib": "matplotlib", "jinja2": "jinja2"}
 
 
 def ready(composed: Composed) -> Settings:
-    """A composed study's settings, with what only the machine knows filled in. Imports no torch.
+    """A composed study's settings, with what only the machine knows filled in.
+
+    Imports no torch but where torchvision reads the data.
 
     Raises:
         ConfigError: with every fault in the settings, or naming what is missing on this machine.
@@ -48,6 +52,27 @@ def _require(data: Data) -> None:
     if missing:
         message = f"this study needs {' and '.join(missing)}: pip install 'resnet-factory[study]'"
         raise ConfigError([Fault("data.source", message)])
+    for module, package in NEEDS[data.source].items():
+        try:
+            import_module(module)
+        except Exception as error:  # noqa: BLE001 - whatever it was, no network could be trained
+            raise ConfigError([Fault("data.source", _broken(package, error))]) from None
+
+
+def _broken(package: str, error: Exception) -> str:
+    """What to say of a package that is there and cannot be imported."""
+    message = f"{package} {_version(package)} is installed, but cannot be imported"
+    message += f" ({type(error).__name__}: {' '.join(str(error).split())})"
+    if package != "torchvision":
+        return f"{message}; install it anew"
+    return f"{message}; install the torchvision built for torch {_version('torch')}: both from one index"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "of unknown version"
 
 
 def _found(data: Data) -> Data:
@@ -68,6 +93,14 @@ def _found(data: Data) -> Data:
     if train != test:
         odd = ", ".join(sorted(set(train) ^ set(test))[:5])
         raise ConfigError([Fault("data.folder", f"train and val in '{root}' have different classes: {odd}")])
+    if data.channels not in (1, 3):
+        raise ConfigError(
+            [Fault("data.channels", f"images are read with 1 or 3 channels, not {data.channels}")]
+        )
+    for key, values in (("mean", data.mean), ("std", data.std)):
+        if len(values) != data.channels:
+            message = f"{len(values)} values for {data.channels} channel{'s' if data.channels > 1 else ''}"
+            raise ConfigError([Fault(f"data.{key}", message)])
     if data.classes not in (None, len(train)):
         raise ConfigError(
             [Fault("data.classes", f"'{root / 'train'}' has {len(train)} classes, not {data.classes}")]

@@ -38,7 +38,7 @@ def read(data: Mapping[str, Any]) -> Settings:
         entries=entries,
         overrides=_overrides(data["overrides"], faults),
         seeds=_several(data["seeds"], tuple[int, ...], "seeds", {"least": 0}, faults),
-        rates=_several(data["rates"], tuple[float, ...], "rates", {"least": 0}, faults),
+        rates=_several(data["rates"], tuple[float, ...], "rates", {"above": 0}, faults),
         train=train,
         per_model=changed,
         data=read_data(data["data"], faults),
@@ -176,4 +176,6 @@ def _value(value: Any, kind: Any, path: str, limits: Mapping[str, Any], faults: 
             faults.append(Fault(path, f"expected a finite number, found {value!r}"))
     if "least" in limits and value < limits["least"]:
         faults.append(Fault(path, f"{value} is less than {limits['least']}"))
+    if "above" in limits and value <= limits["above"]:
+        faults.append(Fault(path, f"expected a number above {limits['above']}, found {value:g}"))
     return value

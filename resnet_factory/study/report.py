@@ -14,6 +14,9 @@ from resnet_factory.study.outcome import DONE, RUNNING, Outcome
 from resnet_factory.study.settings import Data, Settings, Train
 from resnet_factory.study.summary import Row, Spread, best, by_rate, findings, ranked, series
 
+HUGE = 1e6
+"""From here on a loss is shown by its order of magnitude: it has left all bounds."""
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -163,11 +166,12 @@ def _said(settings: Train | Data) -> str:
 
 
 def spread_text(spread: Spread | None, digits: int) -> str:
-    """`45.60 ± 2.91`; without ± for a single seed; a dash where nothing was measured."""
+    """`45.60 ± 2.91`, `8.1e+33`; without ± for a single seed; a dash where nothing was measured."""
     if spread is None:
         return "–"
-    mean = f"{spread.mean:.{digits}f}"
-    return f"{mean} ± {spread.deviation:.{digits}f}" if len(spread.values) > 1 else mean
+    form = f".{digits}f" if abs(spread.mean) < HUGE else ".4g"
+    mean = f"{spread.mean:{form}}"
+    return f"{mean} ± {spread.deviation:{form}}" if len(spread.values) > 1 else mean
 
 
 def _seeds_text(row: Row) -> str:
