@@ -35,7 +35,7 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     composed = compose_all("sweep", single, config_dir)
     space = _space(composed, several)
     options = _options(composed, space)
-    views = _views(composed.data, composed)
+    views = _views(composed.data, composed) | {"config_dir": config_dir}
     _refuse_unknown_metrics(views, space, options, composed)
 
     def compose_one(changes: Sequence[str]) -> Mapping[str, Any]:
@@ -55,7 +55,7 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
         store.close()
 
 
-def report(arguments: Sequence[str], _config_dir: str | None) -> int:
+def report(arguments: Sequence[str], config_dir: str | None) -> int:
     """Make a sweep's report again: report DIR [by=…] [top=…] [pareto=[[params,macs]]] [errors=FILE]."""
     folders = [argument for argument in arguments if "=" not in argument]
     if len(folders) != 1:
@@ -69,7 +69,8 @@ def report(arguments: Sequence[str], _config_dir: str | None) -> int:
     composed = compose_all("sweep", given)
     store = Store(Path(folders[0]), write=False)
     try:
-        return _finish(store, _views(composed.data, composed), page=True)
+        views = _views(composed.data, composed) | {"config_dir": config_dir}
+        return _finish(store, views, page=True)
     finally:
         store.close()
 

@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from rich.console import Console
@@ -89,6 +90,7 @@ def described(space: Space, options: Options) -> dict[str, str]:
         "windows": json.dumps({key: list(window) for key, window in space.windows.items()}),
         "versions": f"resnet-factory {__version__}, Python {python}, NumPy {np.__version__}",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+        **({"torch": f"torch {version('torch')}"} if options.metrics else {}),
     }
 
 

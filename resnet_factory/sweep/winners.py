@@ -187,7 +187,7 @@ def model_text(
     found: list[tuple[Start, str]] = []
     for start in starts.of(structure):
         delta = _difference(start.model, wanted)
-        if _plan_id(start, delta) == candidate.plan:
+        if _plan_id(start, delta) == candidate.plan_id:
             overrides = [{f"override {group}": choice} for group, choice in start.choices]
             text = _yaml({"defaults": [start.name, *overrides, "_self_"], **delta})
             found.append((start, text))
