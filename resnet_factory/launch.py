@@ -89,7 +89,10 @@ def request(
     if faults:
         raise ConfigError(faults)
     jobs = typed.jobs([*swept, *own], library) if multirun else None
-    return Request([*others, *typed.forced(own, library, bases, WHOLE.get(config, ()))], jobs)
+    forced = typed.forced(own, library, bases, WHOLE.get(config, ()))
+    # To Hydra `++key` is another key than a parameter's, which would go on being swept beside it.
+    settled = [f"{key}=null" for key in params if any(word.startswith(f"++{key}=") for word in forced)]
+    return Request([*others, *(word for word in settled if word not in forced), *forced], jobs)
 
 
 def print_jobs(

@@ -110,6 +110,8 @@ def conclude(
         row = json.loads(file.read_text(encoding="utf-8"))
         found[row["job"]] = row
     for number, overrides in enumerate(expected or []):
+        if number in found:  # as they were typed; Hydra was given more
+            found[number]["overrides"] = " ".join(overrides)
         lost = {
             "job": number,
             "overrides": " ".join(overrides),

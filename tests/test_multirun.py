@@ -217,6 +217,23 @@ def test_a_sweep_files_parameters_give_way_to_the_command_line(tmp_path: Path) -
     assert [row["params"] for row in rows] == ["11689512"]
 
 
+def test_a_parameter_without_a_value_gives_way_too(tmp_path: Path) -> None:
+    """Hydra adds a value that was null by `++`, which is another key to it."""
+    file = tmp_path / "mine" / "sweep" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    params = "{model: 'resnet18,resnet34', model.output_stride: '8,16'}"
+    file.write_text(f"# @package _global_\nhydra: {{sweeper: {{params: {params}}}}}\n", encoding="utf-8")
+    words = ["sweep=mine", "model.output_stride=32,8", "--config-dir", "mine"]
+    code, _, err, rows = multirun("describe", "-m", *words, cwd=tmp_path)
+    assert code == 0, err
+    assert [row["overrides"].split()[:2] for row in rows] == [
+        [f"model={name}", f"model.output_stride={stride}"]
+        for name in ("resnet18", "resnet34")
+        for stride in (32, 8)
+    ]
+    assert rows[0]["macs"] < rows[1]["macs"]
+
+
 def test_the_last_of_a_key_counts(tmp_path: Path) -> None:
     words = ["describe", "-m", "model=resnet18,resnet34", "model=resnet50"]
     code, _, err, rows = multirun(*words, cwd=tmp_path)
