@@ -123,6 +123,13 @@ def test_divergence_is_an_outcome(rate: float, tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {outcome.FILE}
 
 
+def test_divergence_in_the_last_step_is_seen() -> None:
+    found = train(small(rate=1e30, train=replace(SHORT, iterations=1)), ALONE, source())
+    assert found.state == outcome.DIVERGED
+    assert found.reason.startswith("the trained network's loss over the training set is ")
+    assert found.train is None
+
+
 @pytest.mark.parametrize(
     ("job", "reason"),
     [

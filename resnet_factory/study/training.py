@@ -98,7 +98,10 @@ class Training:
                 if leaving:
                     return out
         self.outcome.end = self.looked()
-        self.outcome.train, self.outcome.test = self.score(train=True), self.score(train=False)
+        trained, tested = self.score(train=True), self.score(train=False)
+        if not math.isfinite(trained.loss):  # the last step was one too far
+            raise Diverged(f"the trained network's loss over the training set is {trained.loss}")
+        self.outcome.train, self.outcome.test = trained, tested
         self.outcome.state = outcome.DONE
         return self.outcome
 
