@@ -6,6 +6,8 @@ behind: each leaves the same. So the worst moment is in the first or the last of
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from resnet_factory.arithmetic import FUNCTIONS
@@ -68,27 +70,29 @@ class Abridgement(Rehearsal):
             block, times = runs.pop()
             runs += [(block, times - 1), (block, 1)] if times > 1 else [(block, 1)]
         for i, (block, times) in enumerate(runs):
-            began, before, weighed, outer = len(self.steps), self.now, self.total_weights, self.peak
-            self.peak = 0
-            value = self.block(stage, str(i), block.node, value)
-            more = times - 1
-            grown = (self.now - before) * more
-            self.peak = larger(outer, self.peak, self.peak + grown)
-            self.now += grown
+            began, weighed, more = len(self.steps), self.total_weights, times - 1
+            with self.repeated(more):
+                value = self.block(stage, str(i), block.node, value)
             self.total_weights += (self.total_weights - weighed) * more
             self.runs.append(Run(began, len(self.steps), more))
         return value
+
+    @contextmanager
+    def repeated(self, more: int) -> Iterator[None]:
+        """Let what happens inside happen so many times more, each like the first."""
+        before, outer = self.now, self.peak
+        self.peak = 0
+        yield
+        grown = (self.now - before) * more
+        self.peak = larger(outer, self.peak, self.peak + grown)
+        self.now += grown
 
     def back(self, gradients: dict[Value, Store], begin: int, end: int) -> None:
         """Go back through the steps from `begin` up to `end`."""
         for run in reversed(self.runs):
             super().back(gradients, run.end, end)
-            before, outer = self.now, self.peak
-            self.peak = 0
-            super().back(gradients, run.begin, run.end)
-            grown = (self.now - before) * run.more
-            self.peak = larger(outer, self.peak, self.peak + grown)
-            self.now += grown
+            with self.repeated(run.more):
+                super().back(gradients, run.begin, run.end)
             end = run.begin
         super().back(gradients, begin, end)
 

@@ -86,7 +86,7 @@ def explain(plan: Plan, image: tuple[int, int, int] | None = None) -> Explanatio
     Raises:
         ConfigError: the image does not fit the network.
     """
-    costed = cost(plan, image or (plan.in_channels, plan.image_size, plan.image_size))
+    costed = cost(plan, image)
     parts = survey(costed)
     sections = []
     for title, lesson in LESSONS:

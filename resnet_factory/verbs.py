@@ -132,9 +132,7 @@ def list_models(patterns: Sequence[str], config_dir: str | None) -> int:
     for name in names:
         try:
             planned = plan(models.config(name))
-            rows.append(
-                (planned, cost(planned, (planned.in_channels, planned.image_size, planned.image_size)))
-            )
+            rows.append((planned, cost(planned)))
         except ConfigError as error:
             faults.extend(error.faults)
     if rows:

@@ -51,11 +51,7 @@ def diff(before: ModelConfig, after: ModelConfig, image: tuple[int, int, int] | 
     Raises:
         ConfigError: a config cannot be planned, or the image does not fit.
     """
-    costs = []
-    for config in (before, after):
-        planned = plan(config)
-        costs.append(cost(planned, image or (planned.in_channels, planned.image_size, planned.image_size)))
-    return compare(before, after, *costs)
+    return compare(before, after, *(cost(plan(config), image) for config in (before, after)))
 
 
 def compare(before: ModelConfig, after: ModelConfig, before_cost: Cost, after_cost: Cost) -> Difference:

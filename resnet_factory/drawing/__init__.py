@@ -26,7 +26,7 @@ def draw(plan: Plan, image: tuple[int, int, int] | None = None, format: str = "s
     """
     if format not in FORMATS:
         raise ConfigError([Fault("format", unknown("format", format, FORMATS))])
-    costed = cost(plan, image or (plan.in_channels, plan.image_size, plan.image_size))
+    costed = cost(plan, image)
     if format == "mermaid":
         from resnet_factory.drawing.mermaid import flowchart
 

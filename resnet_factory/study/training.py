@@ -7,7 +7,6 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +25,7 @@ from resnet_factory.study.optimisation import make_optimizer, make_schedules
 from resnet_factory.study.outcome import Epoch, Outcome, Score
 from resnet_factory.study.probes import look
 from resnet_factory.study.randomness import key
-from resnet_factory.study.world import World
+from resnet_factory.study.world import World, threads
 from resnet_factory.weights import save
 
 PRECISION = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -244,7 +243,7 @@ def train(
     Raises:
         OSError, RuntimeError, ValueError: the folder, the data, the network or the machine do not work.
     """
-    with _threads(job.machine.threads):
+    with threads(job.machine.threads):
         training = Training(job, world, source)
         state = world.share(snapshot.load(folder) if folder is not None and world.first else None)
         if state is not None:
@@ -262,17 +261,6 @@ def train(
             training.outcome.write(folder)
             (folder / outcome.CHECKPOINT).unlink(missing_ok=True)
         return training.outcome
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Sums come out the same only for the same number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _doubles(device: torch.device) -> torch.device:

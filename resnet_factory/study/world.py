@@ -100,6 +100,17 @@ def room(wanted: str, threads: int) -> int:
 
 
 @contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with so many: sums come out the same only for the same number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def joined(wanted: str, slot: int = 0) -> Iterator[World]:
     """This process's world: torchrun's where it started us, else this process alone.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from resnet_factory import schema
 from resnet_factory.costing import cost
-from resnet_factory.fault import ConfigError
+from resnet_factory.fault import ConfigError, Fault
 from resnet_factory.nodes import Stage
 from resnet_factory.planner import plan
 from resnet_factory.schema import PER_STAGE, ROLES, SLOTS, ModelConfig
@@ -104,24 +104,40 @@ class Structures:
     compose: Callable[[Sequence[str]], Mapping[str, Any]]
     """Overrides of the base model -> a model's plain data."""
     known: list[Structure] = field(default_factory=list)
+    numbers: dict[tuple[tuple[str, ...], int], int] = field(default_factory=dict)
+    """Overrides and stages of those in `known` -> their place there."""
+    configs: dict[int, ModelConfig | ConfigError] = field(default_factory=dict)
+    """Those read so far, or what is wrong with them."""
 
     def config(self, number: int) -> ModelConfig:
-        """A structure's config.
+        """A structure's config, read once.
 
         Raises:
             ConfigError: nothing can be composed from its overrides.
         """
-        structure = self.known[number]
+        if number not in self.configs:
+            try:
+                self.configs[number] = self._read(self.known[number])
+            except ConfigError as error:
+                self.configs[number] = error
+        found = self.configs[number]
+        if isinstance(found, ConfigError):
+            raise found
+        return found
+
+    def _read(self, structure: Structure) -> ModelConfig:
         if structure.model is None:
-            self.compose(structure.overrides)
-        assert structure.model is not None
+            self.compose(structure.overrides)  # says why
+            raise ConfigError([Fault("model", "could not be composed when this sweep began")])
         return schema.read(structure.model)
 
     def find(self, overrides: tuple[str, ...], stages: int) -> int:
         """The number of a structure."""
-        for i, structure in enumerate(self.known):
-            if (structure.overrides, structure.stages) == (overrides, stages):
-                return i
+        for number in range(len(self.numbers), len(self.known)):  # of an earlier run
+            structure = self.known[number]
+            self.numbers[structure.overrides, structure.stages] = number
+        if (known := self.numbers.get((overrides, stages))) is not None:
+            return known
         try:
             model: Mapping[str, Any] | None = self.compose(overrides) if overrides else self.space.base
         except ConfigError:
@@ -229,13 +245,6 @@ def _distinct(candidates: list[Candidate], rejected: Counter[str]) -> list[Candi
     return list(first.values())
 
 
-def _read(model: Mapping[str, Any] | None) -> ModelConfig | None:
-    try:
-        return None if model is None else schema.read(model)
-    except ConfigError:
-        return None
-
-
 def _generate(columns: dict[str, Array], space: Space) -> regnet.Stages:
     """Put the stages of RegNet's generator in the place of its parameters."""
     assert space.generator is not None
@@ -272,20 +281,20 @@ def _shown(columns: Mapping[str, Array], space: Space) -> dict[str, Array]:
     }
 
 
-def _inside(space: Space, key: str) -> bool:
-    """Whether a dimension is a number in a place that may differ within one population."""
-    dimension = next((d for d in space.dimensions if d.key == key), None)
-    if dimension is not None and not dimension.numeric:
-        return False
-    config = _read(space.base)
-    return config is not None and "/" not in key and takes(config, key)
+def _outside(space: Space) -> list[Dimension]:
+    """The dimensions that are no number in a place that may differ within one population."""
+    try:
+        base = schema.read(space.base)
+    except ConfigError:
+        return list(space.dimensions)
+    return [d for d in space.dimensions if not d.numeric or "/" in d.key or not takes(base, d.key)]
 
 
 def _groups(
     space: Space, columns: Mapping[str, Array], stages: Array, members: Array
 ) -> Iterator[tuple[tuple[str, ...], Array]]:
     """Members of one structure each: the overrides that give it."""
-    outside = [d for d in space.dimensions if d.key in columns and not _inside(space, d.key)]
+    outside = [d for d in _outside(space) if d.key in columns]
     codes = np.stack([stages, *(columns[d.key] for d in outside)], axis=1)[members]
     if not members.size:
         return

@@ -15,8 +15,7 @@ from resnet_factory.report import console
 from resnet_factory.sweep.candidates import Structures
 from resnet_factory.sweep.dimension import Dimension, read_dimension
 from resnet_factory.sweep.executors import KINDS
-from resnet_factory.sweep.population import FURTHER
-from resnet_factory.sweep.population import METRICS as COSTS
+from resnet_factory.sweep.population import COSTS, FURTHER
 from resnet_factory.sweep.run import Options, described
 from resnet_factory.sweep.run import sweep as run_sweep
 from resnet_factory.sweep.samplers import SAMPLERS, size_of

@@ -28,6 +28,7 @@ from resnet_factory.nodes import Block, Branches, Chain, Gate, Node, Plan, Resid
 from resnet_factory.planner import plan as make_plan
 from resnet_factory.study.metric import TrainedError
 from resnet_factory.study.summary import Spread
+from resnet_factory.study.world import threads
 
 WARM_UP = 3
 """Runs before the clock counts."""
@@ -134,7 +135,7 @@ def measured(plan: Plan, metric: str, conditions: Conditions) -> Score:
     Raises:
         NotApplicable: with the reason.
     """
-    with _threads(conditions.threads):
+    with threads(conditions.threads):
         return _measured(plan, metric, conditions)
 
 
@@ -384,16 +385,6 @@ def _ready(network: Network, conditions: Conditions) -> tuple[nn.Module, Tensor]
 def _noise(network: Network, conditions: Conditions) -> Tensor:
     shape = (conditions.batch, network.plan.in_channels, *conditions.image)
     return torch.randn(shape).to(conditions.device)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ CHUNK = 32_768
 """Members at a time: their columns stay in the processor's cache."""
 FEW = 4
 """So few members are quicker planned one by one."""
-METRICS = ("params", "macs", "activations")
+COSTS = ("params", "macs", "activations")
 """Costs that every architecture gets."""
 FURTHER = ("receptive_field", "inference_memory", "training_memory")
 """Costs worked out when they are asked for: pixels along one axis, and bytes, weights included."""
@@ -101,13 +101,13 @@ def cost_all(population: Population, chunk: int = CHUNK, further: Sequence[str] 
     """The costs of every member: the integers that planning and costing each one gives."""
     size = len(population)
     valid = np.zeros(size, bool)
-    totals = {name: np.zeros(size, np.int64) for name in (*METRICS, *further)}
+    totals = {name: np.zeros(size, np.int64) for name in (*COSTS, *further)}
     for part in parts(population, chunk, further):
         valid[part.members] = part.valid
         for name, found in part.costs.items():
             values = found.values if isinstance(found, Column) else found
             totals[name][part.members] = np.where(part.valid, values, 0)
-    params, macs, activations = (totals.pop(name) for name in METRICS)
+    params, macs, activations = (totals.pop(name) for name in COSTS)
     return Costs(valid, params, macs, activations, totals)
 
 
@@ -156,7 +156,7 @@ def _alone(population: Population, member: int, further: Sequence[str]) -> Part:
 def _costs(found: Cost, population: Population, names: Sequence[str]) -> dict[str, Any]:
     """All costs asked for; none where one is more than 64 bits can count."""
     plan, image, batch, dtype = found.plan, found.image, population.batch, population.dtype
-    values: dict[str, Any] = dict(zip(METRICS, found.total, strict=True))
+    values: dict[str, Any] = dict(zip(COSTS, found.total, strict=True))
     for name in names:
         if name == "receptive_field":
             values[name] = last_field(plan).size

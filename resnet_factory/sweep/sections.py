@@ -17,9 +17,10 @@ from resnet_factory.sweep import figures
 from resnet_factory.sweep import page as html
 from resnet_factory.sweep.column import Array
 from resnet_factory.sweep.listing import Listing, listing
+from resnet_factory.sweep.population import COSTS
 from resnet_factory.sweep.space import limit_of
 from resnet_factory.sweep.store import Store
-from resnet_factory.sweep.table import COSTS, MORE_IS_BETTER, Results
+from resnet_factory.sweep.table import MORE_IS_BETTER, Results
 
 REMINDER = (
     "Scores at initialisation need no training, and are easily overrated: over many published comparisons "

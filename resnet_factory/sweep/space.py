@@ -19,10 +19,10 @@ from resnet_factory.schema import MAX_CHANNELS, PER_STAGE
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.column import Array, holds
 from resnet_factory.sweep.dimension import KINDS, Dimension, read_dimension
-from resnet_factory.sweep.population import FURTHER, METRICS
+from resnet_factory.sweep.population import COSTS, FURTHER
 
 RELATIONS = ("non_decreasing", "increasing", "non_increasing", "decreasing")
-WINDOWS = (*METRICS, *FURTHER)
+WINDOWS = (*COSTS, *FURTHER)
 """Costs that a window may be set on."""
 KEYS = ("vary", "relations", "constraints")
 WHOLE_FILE = ("space", "model", "defaults", "samples", "sampler", "seed")

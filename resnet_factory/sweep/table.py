@@ -17,9 +17,9 @@ from resnet_factory.fault import ConfigError, Fault, unknown
 from resnet_factory.sweep.analysis import front
 from resnet_factory.sweep.candidates import Candidate
 from resnet_factory.sweep.column import Array
+from resnet_factory.sweep.population import COSTS
 from resnet_factory.sweep.store import Measured, Store
 
-COSTS = ("params", "macs", "activations")
 COUNTS = (*COSTS, "receptive_field")
 """Metrics that are whole numbers of things."""
 MEMORY = ("memory", "inference_memory", "training_memory")
