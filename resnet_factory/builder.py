@@ -42,6 +42,27 @@ Step = str | Add | Times | Weigh
 """What a block runs next: a child, by name, or a combination of runs."""
 
 
+def run(module: nn.Module, steps: tuple[Step, ...], x: Tensor) -> Tensor:
+    """The output of `steps`, whose names are children of `module`, for the input `x`."""
+    for step in steps:
+        if isinstance(step, str):
+            x = getattr(module, step)(x)
+        elif isinstance(step, Add):
+            x = run(module, step.body, x) + run(module, step.shortcut, x)
+        elif isinstance(step, Times):
+            x = x * run(module, step.gate, x)
+        else:
+            batch, channels, height, width = x.shape
+            x = x.reshape(batch, step.parts, channels // step.parts, height, width)
+            weights = run(module, step.gate, x.sum(dim=1))
+            if step.parts == 1:
+                weights = torch.sigmoid(weights)
+            else:
+                weights = weights.view(batch, step.groups, step.parts, -1).transpose(1, 2).softmax(dim=1)
+            x = (x * weights.reshape(batch, step.parts, -1, 1, 1)).sum(dim=1)
+    return x
+
+
 class Block(nn.Module):
     """Runs its children in the order its plan says: in a row, summed, gated or selected.
 
@@ -55,26 +76,7 @@ class Block(nn.Module):
         self.steps = steps
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._run(self.steps, x)
-
-    def _run(self, steps: tuple[Step, ...], x: Tensor) -> Tensor:
-        for step in steps:
-            if isinstance(step, str):
-                x = getattr(self, step)(x)
-            elif isinstance(step, Add):
-                x = self._run(step.body, x) + self._run(step.shortcut, x)
-            elif isinstance(step, Times):
-                x = x * self._run(step.gate, x)
-            else:
-                batch, channels, height, width = x.shape
-                x = x.reshape(batch, step.parts, channels // step.parts, height, width)
-                weights = self._run(step.gate, x.sum(dim=1))
-                if step.parts == 1:
-                    weights = torch.sigmoid(weights)
-                else:
-                    weights = weights.view(batch, step.groups, step.parts, -1).transpose(1, 2).softmax(dim=1)
-                x = (x * weights.reshape(batch, step.parts, -1, 1, 1)).sum(dim=1)
-        return x
+        return run(self, self.steps, x)
 
 
 class Parallel(nn.Module):
@@ -99,29 +101,55 @@ class Parallel(nn.Module):
 
 
 class Network(nn.Sequential):
-    """A whole network; `plan` is what it was built from."""
+    """A whole network; `plan` is what it was built from.
+
+    Most networks run their children in a row, as any `nn.Sequential` does; where the plan's stem or head
+    joins paths at the top level, `steps` says how.
+    """
 
     plan: Plan
+    steps: tuple[Step, ...] = ()
+    """Empty where the children run in a row."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return run(self, self.steps or tuple(self._modules), input)
+
+    def __getitem__(self, index: int | slice) -> nn.Module:
+        """One child; for a slice an `nn.Sequential` of several.
+
+        Raises:
+            TypeError: a slice of a network whose top level is more than a row of children.
+        """
+        if not isinstance(index, slice):
+            return super().__getitem__(index)
+        if self.steps:
+            raise TypeError(
+                "this network joins paths at its top level, which a slice would lose; "
+                "name the maps instead: create_model(…, features=[…])"
+            )
+        return nn.Sequential(OrderedDict(list(self._modules.items())[index]))
 
 
 class Backbone(Network):
     """A network that returns maps from inside: {name: (N, C, H, W)}, in the order of `plan.features`."""
 
-    def forward(self, input: Tensor) -> dict[str, Tensor]:
+    def forward(self, input: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         wanted = [feature.name for feature in self.plan.features]
         maps: dict[str, Tensor] = {}
-        for name, child in self._modules.items():
-            assert child is not None
-            input = child(input)
-            if name in wanted:
-                maps[name] = input
+        for step in self.steps or tuple(self._modules):
+            input = run(self, (step,), input)
+            if step in wanted:
+                maps[str(step)] = input
         return maps
 
 
 def assemble(plan: Plan) -> Network:
     """The modules a plan describes, each as torch initialises it; on the meta device they hold no numbers."""
-    network = (Backbone if plan.features else Network)(OrderedDict(_children(plan.root)[0]))
+    children, steps = _children(plan.root)
+    network = (Backbone if plan.features else Network)(OrderedDict(children))
     network.plan = plan
+    if steps != tuple(children):
+        network.steps = steps
     return network
 
 

@@ -7,10 +7,11 @@ import torchinfo
 
 from resnet_factory.builder import Network, build
 from resnet_factory.costing import Cost
+from resnet_factory.data_flow import verify
 
 
 def built(cost: Cost) -> Network:
-    """Build the plan behind `cost` and check that the module has the planned parameters.
+    """Build the plan behind `cost` and check that the module has the planned parameters and data flow.
 
     Raises:
         AssertionError: plan and module disagree, which is a mistake of ours.
@@ -18,6 +19,7 @@ def built(cost: Cost) -> Network:
     network = build(cost.plan)
     found = sum(parameter.numel() for parameter in network.parameters())
     assert found == cost.params, f"built {found} parameters, planned {cost.params}"
+    verify(network, cost.image)
     return network
 
 

@@ -312,6 +312,12 @@ class Unroller:
             )
             raise Broken
         if item.kind == "select":
+            if after.form != POINT:
+                self.fault(
+                    item.path,
+                    "select weighs whole channels: its layers must end in a 1x1 map; add global_pool",
+                )
+                raise Broken
             return ((name, Select(Chain(children), parts, given["groups"])),), summed
         return ((name, Gate(Chain(children))),), signal
 

@@ -13,7 +13,7 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "resnet_factory"
 TORCH = {
-    "builder.py", "initialisation.py", "modules.py", "summary.py",
+    "builder.py", "data_flow.py", "initialisation.py", "modules.py", "summary.py",
     "weights.py", "writing.py", "checkpoint.py", "fitting.py", "download.py",
     "sweep/metrics.py",
     "study/loading.py", "study/optimisation.py", "study/probes.py", "study/snapshot.py", "study/training.py",
