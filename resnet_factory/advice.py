@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from resnet_factory.costing import Cost, Size
 from resnet_factory.layers import BatchNorm, Conv, Norm, Scale, ScaledConv
+from resnet_factory.paths import depth, joins
 from resnet_factory.spelling import many, number, size_text
 from resnet_factory.survey import MAIN, Part, spatial, weighted
 
@@ -67,9 +68,10 @@ def _used(conv: Conv, side: int) -> int:
 
 def plain_and_deep(cost: Cost, parts: Parts) -> Iterator[str]:
     """Depth without shortcuts."""
+    root, layers = cost.plan.root, depth(cost.plan.root)
     blocks = [block for stage in cost.plan.stages for block in stage.blocks]
-    layers = sum(weighted(part) for part in parts)
-    if blocks and not any(block.residual for block in blocks) and layers > DEEP_PLAIN:
+    joined = any(block.residual for block in blocks) or any(entry.passes for entry in joins(root))
+    if blocks and not joined and layers > DEEP_PLAIN:
         yield (
             f"{number(layers)} layers and no shortcut: such networks train worse the deeper they are "
             "(He et al. 2015, fig. 1)."

@@ -16,6 +16,7 @@ from resnet_factory.fault import ConfigError, Fault
 from resnet_factory.layers import FLAT, MAP, Layer
 from resnet_factory.memory import Memory, memory
 from resnet_factory.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select, describe, join
+from resnet_factory.paths import out_channels
 from resnet_factory.receptive_field import Sight, sight
 
 if TYPE_CHECKING:
@@ -281,26 +282,6 @@ def _cost(plan: Plan, image: tuple[int, int, int]) -> Cost:
     channels, form = out_channels(plan.head, channels), form_after(plan.head, form)
     rows.append(Row("head", "", 1, shape(channels, size, form), head))
     return Cost(plan, image, total.plus(head), rows[-1].shape, tuple(rows))
-
-
-def out_channels(node: Node, channels: int) -> int:
-    """Channels that leave `node` when `channels` arrive."""
-    match node:
-        case Layer():
-            return node.out_channels
-        case Chain(children=children):
-            for _, child in children:
-                channels = out_channels(child, channels)
-            return channels
-        case Residual(body=body):
-            return out_channels(body, channels)
-        case Gate():
-            return channels
-        case Select(parts=parts):
-            return channels // parts
-        case Branches(branches=branches, split=split):
-            share = channels // len(branches) if split else channels
-            return sum(out_channels(branch, share) for branch in branches)
 
 
 def form_after(node: Node, form: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from resnet_factory.costing import out_channels
 from resnet_factory.fault import Fault, unknown
 from resnet_factory.layers import MAP, Layer
 from resnet_factory.nodes import Branches, Chain, Feature, Node, Plan, Residual
+from resnet_factory.paths import out_channels
 
 STAGES = "stages"
 """The word that stands for every stage."""

@@ -5,13 +5,14 @@ Every equation holds as it is written; `≈` marks what is rounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 
 from resnet_factory.columns import bytes_text, shape_text
 from resnet_factory.costing import Cost, Row, Tally
 from resnet_factory.layers import AvgPool, Conv, GlobalPool, Layer, Linear, MaxPool, Norm, ZeroPad
 from resnet_factory.nodes import Block, describe
+from resnet_factory.paths import Join, joins, widths
 from resnet_factory.spelling import (
     chain,
     filter_weights,
@@ -25,7 +26,7 @@ from resnet_factory.spelling import (
     sum_of,
     weights,
 )
-from resnet_factory.survey import GATE, MAIN, SHORTCUT, Part, spatial, summed, weighted, widths
+from resnet_factory.survey import GATE, MAIN, SHORTCUT, Part, spatial, summed, weighted
 
 Parts = tuple[Part, ...]
 
@@ -100,7 +101,7 @@ def stages(cost: Cost, parts: Parts) -> Iterator[str]:
         yield f"{stage.name}: {many(len(stage.blocks), 'block')}, {shape} out{dilated}: {', '.join(said)}."
     if any(stage.blocks for stage in cost.plan.stages):
         yield (
-            "The arrows are the channels along the main path, after each layer with weights; "
+            "The arrows are the channels along the longest path, after each layer with weights; "
             "what repeats is said once."
         )
 
@@ -139,7 +140,7 @@ def shortcuts(cost: Cost, parts: Parts) -> Iterator[str]:
     alone = sum(not block.residual for block in blocks.values())
     if alone == len(blocks):
         if blocks:
-            yield f"None of {many(alone, 'block')} adds what it was given to what it made: a plain network."
+            yield from _inner_joins(blocks)
         return
     then = "x is added as it is, for nothing" if kept == len(alike) else "all of these project even so"
     if 0 < kept < len(alike):
@@ -165,6 +166,36 @@ def shortcuts(cost: Cost, parts: Parts) -> Iterator[str]:
             yield f"In all, {many(len(beside), 'projection')}: {_shares(tally, cost)}."
         else:
             yield f"In all, {many(len(beside), 'shortcut')} of this kind, which learn nothing."
+
+
+def _inner_joins(blocks: Mapping[str, Block]) -> Iterator[str]:
+    """The sums and concatenations inside blocks, where no block has a shortcut around all of its layers."""
+    found = {name: list(joins(block.node, name)) for name, block in blocks.items()}
+    passing = [entry for entries in found.values() for entry in entries if entry.passes]
+    side_by_side = [entry for entries in found.values() for entry in entries if not entry.passes]
+    many_blocks = many(len(blocks), "block")
+    if not passing and not side_by_side:
+        yield f"None of {many_blocks} adds its input to its output: a plain network."
+        return
+    yield f"None of {many_blocks} has a shortcut around all of its layers."
+    for sums, how in (
+        (True, "a sum adds the input of some layers to their output, x + F(x), inside the block"),
+        (False, "a concatenation keeps the input beside what layers make of it, [x, F(x)]"),
+    ):
+        if of_kind := [entry for entry in passing if entry.sums == sums]:
+            yield f"In {_in_blocks(of_kind, found)} {how}."
+    if side_by_side:
+        yield (
+            f"In {_in_blocks(side_by_side, found)} parallel branches are joined, each of them "
+            "with weights of its own."
+        )
+
+
+def _in_blocks(entries: Sequence[Join], found: Mapping[str, Sequence[Join]]) -> str:
+    """`12 of 16 blocks (24 times)`."""
+    names = [name for name, inner in found.items() if any(entry in entries for entry in inner)]
+    times = f" ({number(len(entries))} times)" if len(entries) > len(names) else ""
+    return f"{number(len(names))} of {many(len(found), 'block')}{times}"
 
 
 def _keeps_shape(block: Block) -> bool:
@@ -230,11 +261,11 @@ def depth(cost: Cost, parts: Parts) -> Iterator[str]:
         if count
     ]
     yield (
-        f"Counted are the layers with weights on the main path: those of the blocks, {', '.join(where)}. "
+        f"Counted are the layers with weights on the longest path: those of the blocks, {', '.join(where)}. "
         f"{chain(*terms, number(whole))}."
     )
-    if any(part.place.path != MAIN and weighted(part) for part in parts):
-        yield "Projections and gates are not counted; branches side by side count once."
+    if sum(map(weighted, parts)) > whole:
+        yield "Projections and gates are not counted; of branches side by side the longest is."
     beside = sum(part.place.path == SHORTCUT and weighted(part) for part in parts)
     entry = cost.sight.sections["stem"]
     if beside and entry is not None and entry.stride == 1:  # small images, where wide ResNets live

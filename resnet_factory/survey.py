@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from resnet_factory.costing import Cost, Size, Tally, out_channels
+from resnet_factory import paths
+from resnet_factory.costing import Cost, Size, Tally
 from resnet_factory.layers import Conv, Layer
 from resnet_factory.nodes import Branches, Chain, Gate, Node, Residual, Select, join
 
 MAIN, SHORTCUT, GATE = "main", "shortcut", "gate"
-"""The path a layer stands on."""
+"""The path a layer stands on: through a block, its own shortcut, or a gate."""
 
 
 class Place(NamedTuple):
@@ -22,7 +23,7 @@ class Place(NamedTuple):
     """The block, as layer1.0; empty outside blocks."""
     path: str = MAIN
     lane: int = 0
-    """Which of several parallel branches."""
+    """Which of several parallel branches, those of a sum included."""
 
 
 class Part(NamedTuple):
@@ -63,11 +64,14 @@ class _Survey:
                 return after
             case Chain(children=children):
                 for name, child in children:
-                    size = self.walk(child, size, join(prefix, name), place)
+                    # A block's own shortcut; a name that no other layer of a block may have.
+                    own = name == "downsample" and prefix == place.block
+                    inner = place._replace(path=SHORTCUT) if own else place
+                    size = self.walk(child, size, join(prefix, name), inner)
                 return size
             case Residual(body=body, shortcut=shortcut):
                 after = self.walk(body, size, prefix, place)
-                self.walk(shortcut, size, prefix, place._replace(path=SHORTCUT))
+                self.walk(shortcut, size, prefix, place._replace(lane=1))
                 return after
             case Gate(gate=gate) | Select(gate=gate):
                 self.walk(gate, size, prefix, place._replace(path=GATE))
@@ -89,28 +93,9 @@ def summed(parts: Iterable[Part]) -> Tally:
 
 def weighted(part: Part) -> bool:
     """Whether it is a convolution or linear layer with weights of its own."""
-    return part.layer.counted and part.layer.params() > 0
+    return paths.weighted(part.layer)
 
 
 def spatial(part: Part) -> bool:
     """Whether it convolves over more than one position."""
     return isinstance(part.layer, Conv) and part.layer.kernel > 1
-
-
-def widths(node: Node, channels: int) -> list[int]:
-    """The channels after each layer with weights on the main path; branches side by side are one."""
-    match node:
-        case Layer():
-            return [node.out_channels] if node.counted and node.params() else []
-        case Chain(children=children):
-            found: list[int] = []
-            for _, child in children:
-                found += widths(child, channels)
-                channels = out_channels(child, channels)
-            return found
-        case Residual(body=body):
-            return widths(body, channels)
-        case Gate() | Select():
-            return []
-        case Branches():
-            return [out_channels(node, channels)]

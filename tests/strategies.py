@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,6 +76,91 @@ def models(draw: st.DrawFn) -> dict[str, Any]:
         "act": draw(st.sampled_from(ACTIVATIONS)),
         **{group: draw(st.sampled_from(choices(f"model/{group}"))) for group in ONE_EACH},
     }
+
+
+WIDTH = 8
+"""Channels of the maps everywhere."""
+CONV = {"conv": {"kernel": 3, "to": WIDTH}}
+SQUEEZE = ["global_pool", {"conv": {"to": WIDTH, "bias": True}}, "sigmoid"]
+
+
+@st.composite
+def lists(draw: st.DrawFn, depth: int = 2, width: int = WIDTH) -> list[Any]:
+    """Items of a recipe that keep the shape of a map of `width` channels, structures inside structures."""
+    conv = {"conv": {"kernel": draw(st.sampled_from([1, 3])), "to": width}}
+    simple = [conv, "norm", "act", {"scale": {"init": 0.5}}, {"max_pool": {"kernel": 3, "stride": 1}}]
+    found: list[Any] = []
+    for _ in range(draw(st.integers(1, 3))):
+        kind = draw(st.sampled_from(["simple", *(["structure"] * 2 if depth else [])]))
+        found += [draw(st.sampled_from(simple))] if kind == "simple" else draw(structures(depth - 1, width))
+    return found
+
+
+@st.composite
+def structures(draw: st.DrawFn, depth: int, width: int) -> list[Any]:
+    """One structure of any kind, named or not, and what brings its output back to `width` channels."""
+    inner = lists(depth, width)
+    named = {"name": "part"} if draw(st.booleans()) else {}
+    back: list[Any] = [{"conv": {"to": width}}]
+    match draw(st.sampled_from(["chain", "residual", "gate", "select", "branches", "shares"])):
+        case "chain":
+            return [{"chain": {"layers": draw(inner), **named}}]
+        case "residual":
+            beside = {"shortcut": draw(inner)} if draw(st.booleans()) else {}
+            return [{"residual": {"body": draw(inner), **beside, **named}}]
+        case "gate":
+            after = draw(st.sampled_from([["sigmoid"], ["global_pool", *back, "sigmoid"]]))
+            return [{"gate": {"layers": [*draw(inner), *after], **named}}]
+        case "select":
+            parts = draw(st.sampled_from([1, 2, 4]))
+            expand = ["global_pool", {"conv": {"to": width}}]
+            groups = draw(st.sampled_from([1, 2])) if parts == 2 else 1
+            select = {
+                "parts": parts,
+                "groups": groups,
+                "layers": [*draw(lists(depth, width // parts)), *expand],
+            }
+            return [{"select": select | named}, *back]
+        case "shares":
+            cascade = draw(st.booleans())
+            split = {"count": 2, "split": True, "cascade": cascade, "each": draw(lists(depth, width // 2))}
+            return [{"branches": split | named}]
+        case _:
+            last = {"last": draw(inner)} if draw(st.booleans()) else {}
+            count = draw(st.integers(1, 3))
+            return [{"branches": {"count": count, "each": draw(inner), **last, **named}}, *back]
+
+
+@st.composite
+def structured_models(draw: st.DrawFn) -> dict[str, Any]:
+    """A model with structures in its stem, head, transitions, shortcuts and all three lists of its blocks."""
+    some = lists()
+    maybe: st.SearchStrategy[list[Any]] = st.just([]) | some
+    data = {
+        "depths": draw(st.lists(st.integers(1, 2), min_size=1, max_size=2)),
+        "widths": WIDTH,
+        "num_classes": 3,
+        "stem": {"layers": [CONV, *draw(some)]},
+        "block": {"out": "width", "pre": draw(maybe), "body": draw(some), "post": draw(maybe)},
+        "shortcut": {
+            "when": draw(st.sampled_from(["always", "never"])),
+            "reads": draw(st.sampled_from(["input", "pre"])),
+            "layers": draw(some),
+        },
+        "transition": {"layers": draw(maybe)},
+        "head": {"layers": [*draw(some), "global_pool", "flatten", {"linear": {"to": "num_classes"}}]},
+        "norm": {"layer": "batch_norm"},
+        "act": "relu",
+        "conv": {"layer": "conv2d"},
+    }
+    number = itertools.count()
+    for keys in list(places(data)):
+        holder: Any = data
+        for key in keys[:-1]:
+            holder = holder[key]
+        if keys and holder[keys[-1]] == "part":
+            holder[keys[-1]] = f"part_{next(number)}"
+    return copy.deepcopy(data)
 
 
 def images() -> st.SearchStrategy[tuple[int, int]]:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from references import randomise
+from strategies import CONV, SQUEEZE, WIDTH, structured_models
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,82 +19,6 @@ import resnet_factory as rf
 from resnet_factory import layers
 from resnet_factory.data_flow import verify
 from resnet_factory.nodes import Branches, Chain, Gate, Node, Residual, Select
-
-WIDTH = 8
-"""Channels of the maps everywhere."""
-CONV = {"conv": {"kernel": 3, "to": WIDTH}}
-SQUEEZE = ["global_pool", {"conv": {"to": WIDTH, "bias": True}}, "sigmoid"]
-
-
-@st.composite
-def lists(draw: st.DrawFn, depth: int = 2, width: int = WIDTH) -> list[Any]:
-    """Items of a recipe that keep the shape of a map of `width` channels, structures inside structures."""
-    conv = {"conv": {"kernel": draw(st.sampled_from([1, 3])), "to": width}}
-    simple = [conv, "norm", "act", {"scale": {"init": 0.5}}, {"max_pool": {"kernel": 3, "stride": 1}}]
-    found: list[Any] = []
-    for _ in range(draw(st.integers(1, 3))):
-        kind = draw(st.sampled_from(["simple", *(["structure"] * 2 if depth else [])]))
-        found += [draw(st.sampled_from(simple))] if kind == "simple" else draw(structures(depth - 1, width))
-    return found
-
-
-@st.composite
-def structures(draw: st.DrawFn, depth: int, width: int) -> list[Any]:
-    """One structure of any kind, named or not, and what brings its output back to `width` channels."""
-    inner = lists(depth, width)
-    named = {"name": f"part_{draw(st.integers(0, 10**9))}"} if draw(st.booleans()) else {}
-    back: list[Any] = [{"conv": {"to": width}}]
-    match draw(st.sampled_from(["chain", "residual", "gate", "select", "branches", "shares"])):
-        case "chain":
-            return [{"chain": {"layers": draw(inner), **named}}]
-        case "residual":
-            beside = {"shortcut": draw(inner)} if draw(st.booleans()) else {}
-            return [{"residual": {"body": draw(inner), **beside, **named}}]
-        case "gate":
-            after = draw(st.sampled_from([["sigmoid"], ["global_pool", *back, "sigmoid"]]))
-            return [{"gate": {"layers": [*draw(inner), *after], **named}}]
-        case "select":
-            parts = draw(st.sampled_from([1, 2, 4]))
-            expand = ["global_pool", {"conv": {"to": width}}]
-            groups = draw(st.sampled_from([1, 2])) if parts == 2 else 1
-            select = {
-                "parts": parts,
-                "groups": groups,
-                "layers": [*draw(lists(depth, width // parts)), *expand],
-            }
-            return [{"select": select | named}, *back]
-        case "shares":
-            cascade = draw(st.booleans())
-            split = {"count": 2, "split": True, "cascade": cascade, "each": draw(lists(depth, width // 2))}
-            return [{"branches": split | named}]
-        case _:
-            last = {"last": draw(inner)} if draw(st.booleans()) else {}
-            count = draw(st.integers(1, 3))
-            return [{"branches": {"count": count, "each": draw(inner), **last, **named}}, *back]
-
-
-@st.composite
-def recipes(draw: st.DrawFn) -> dict[str, Any]:
-    """A model with structures in its stem, head, transitions, shortcuts and all three lists of its blocks."""
-    some = lists()
-    maybe: st.SearchStrategy[list[Any]] = st.just([]) | some
-    return {
-        "depths": draw(st.lists(st.integers(1, 2), min_size=1, max_size=2)),
-        "widths": WIDTH,
-        "num_classes": 3,
-        "stem": {"layers": [CONV, *draw(some)]},
-        "block": {"out": "width", "pre": draw(maybe), "body": draw(some), "post": draw(maybe)},
-        "shortcut": {
-            "when": draw(st.sampled_from(["always", "never"])),
-            "reads": draw(st.sampled_from(["input", "pre"])),
-            "layers": draw(some),
-        },
-        "transition": {"layers": draw(maybe)},
-        "head": {"layers": [*draw(some), "global_pool", "flatten", {"linear": {"to": "num_classes"}}]},
-        "norm": {"layer": "batch_norm"},
-        "act": "relu",
-        "conv": {"layer": "conv2d"},
-    }
 
 
 class Interpreter:
@@ -184,7 +108,7 @@ def with_stem_and_head(stem: list[Any], head: list[Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@given(recipes())
+@given(structured_models())
 @settings(max_examples=40)
 @example(with_stem_and_head([CONV, UNNAMED], [UNNAMED]))
 @example(with_stem_and_head(REPVGG_STEM, []))
@@ -214,7 +138,7 @@ def test_a_network_runs_its_plan(data: dict[str, Any]) -> None:
                 torch.testing.assert_close(buffer, state[key], rtol=1e-10, atol=1e-10)
 
 
-@given(recipes())
+@given(structured_models())
 @settings(max_examples=15)
 @example(with_stem_and_head([CONV, UNNAMED, "act"], [UNNAMED]))
 def test_a_backbone_returns_the_maps_of_its_plan(data: dict[str, Any]) -> None:

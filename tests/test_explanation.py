@@ -169,7 +169,7 @@ def test_sound_networks_get_no_warning(name: str) -> None:
         ("resnet50d", [], "Most names count a stem of 3 convolutions as one: 52−2 = 50"),
         ("resnet34", ["model/shortcut=projection_always"], "its shape stays, and still it projects"),
         ("resnet20", [], "In all, 2 shortcuts of this kind, which learn nothing"),
-        ("plain20", [], "None of 9 blocks adds what it was given"),
+        ("plain20", [], "None of 9 blocks adds its input to its output: a plain network"),
         ("resnet50", [], "2·3·3·256·256 = 1,179,648: ≈ 16.9 times as many"),
         ("regnetz_005", [], "An inverted bottleneck"),
         ("regnetx_040", [], "times as many"),
@@ -194,6 +194,49 @@ def test_sound_networks_get_no_warning(name: str) -> None:
 )
 def test_what_else_is_said(name: str, overrides: list[str], says: str) -> None:
     assert says in explained(name, *overrides)
+
+
+CONVS = [{"conv": {"to": "width"}}, "norm", "act", {"conv": {"kernel": 3, "to": "width"}}, "norm", "act"]
+INNER_JOINS = {
+    "a depthwise convolution in a residual (ConvMixer)": (
+        [{"residual": {"body": [{"conv": {"kernel": 3, "to": "in", "groups": "in"}}, "act"]}}, *CONVS[:3]],
+        "In 24 of 24 blocks a sum adds the input of some layers to their output",
+        50,
+    ),
+    "two residuals in a block (PoolFormer)": (
+        [{"residual": {"body": CONVS}}, {"residual": {"body": CONVS}}],
+        "In 24 of 24 blocks (48 times) a sum adds the input of some layers to their output",
+        98,
+    ),
+    "the input concatenated with what layers make of it (DenseNet)": (
+        [{"branches": {"count": 1, "each": [], "last": CONVS}}, {"conv": {"to": "width"}}],
+        "In 24 of 24 blocks a concatenation keeps the input beside what layers make of it",
+        74,
+    ),
+    "parallel convolutions and an identity (RepVGG)": (
+        [
+            {
+                "residual": {
+                    "body": ["norm"],
+                    "shortcut": [{"residual": {"body": CONVS[3:5], "shortcut": CONVS[:2]}}],
+                }
+            }
+        ],
+        "In 24 of 24 blocks parallel branches are joined, each of them with weights",
+        26,
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "says", "layers"), INNER_JOINS.values(), ids=INNER_JOINS)
+def test_joins_inside_blocks_are_no_plain_network(body: list[Any], says: str, layers: int) -> None:
+    data = rf.compose("plain34", "model.depths=[3,6,6,9]", "model.widths=64", "model.strides=1").to_dict()
+    data["stem"] = {"layers": [{"conv": {"to": 64}}]}
+    explanation = str(rf.explain(rf.plan(rf.read(data | {"block": {"out": "width", "body": body}}))))
+    assert says in explanation
+    assert f"= {layers}." in explanation, "one depth, everywhere"
+    for lie in ("plain network", "no shortcut", "train worse", "On the shortcut"):
+        assert lie not in explanation
 
 
 def test_no_block_and_no_stage_is_no_reason_to_fail() -> None:

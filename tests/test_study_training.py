@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from study_rooms import ALONE, HERE, SHORT, small, source, with_train
 
 import resnet_factory as rf
+from resnet_factory.paths import depth
 from resnet_factory.study import outcome, snapshot
-from resnet_factory.study.jobs import Job, depth, responses, weighted
+from resnet_factory.study.jobs import Job, responses, weighted
 from resnet_factory.study.outcome import Outcome
 from resnet_factory.study.probes import look
 from resnet_factory.study.settings import Machine, Table, Train
@@ -340,7 +341,7 @@ def test_look_measures_what_autograd_says() -> None:
 )
 def test_depth_is_the_number_in_the_name(name: str, layers: int) -> None:
     planned = rf.plan(rf.compose(name))
-    assert depth(planned) == layers
+    assert depth(planned.root) == layers
     assert len(responses(planned)) == layers - 1
     assert not [leaf for leaf in weighted(planned) if "downsample" in leaf.name]
 

@@ -10,8 +10,8 @@ from resnet_factory.drawing.caption import first_block, rest, shape_text, shortc
 from resnet_factory.drawing.flow import lay
 from resnet_factory.drawing.piece import Piece
 from resnet_factory.drawing.strip import Slab, Strip, strip
-from resnet_factory.layers import Layer
-from resnet_factory.nodes import Block, Branches, Chain, Gate, Node, Residual, Select, join
+from resnet_factory.nodes import Block, Chain, Node
+from resnet_factory.paths import main_path
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def columns(cost: Cost) -> Iterator[Column]:
 
 
 def _count(node: Chain) -> str:
-    count = sum(1 for _ in _main_line(node, ""))
+    count = len(main_path(node))
     return f"{count} layer{'s' * (count != 1)}"
 
 
@@ -58,24 +58,8 @@ def _output(row: Row, block: Block) -> Slab:
 
 def _maps(node: Node, layers: dict[str, Row], before: tuple[int, ...]) -> Iterator[Slab]:
     """One slab wherever the shape changes on the way through a stem or head."""
-    for name in _main_line(node, ""):
+    for name, _ in main_path(node):
         shape = layers[name].shape
         if before not in {shape, (*shape, 1, 1)}:  # flattening is not worth a slab
             yield Slab(shape, "none", f"{name}: {shape_text(shape)}")
         before = shape
-
-
-def _main_line(node: Node, prefix: str) -> Iterator[str]:
-    """The layers on the way from in to out: bodies and first branches, not shortcuts or gates."""
-    match node:
-        case Layer():
-            yield prefix
-        case Chain(children=children):
-            for name, child in children:
-                yield from _main_line(child, join(prefix, name))
-        case Residual(body=body):
-            yield from _main_line(body, prefix)
-        case Branches(branches=branches):
-            yield from _main_line(branches[0], join(prefix, "0"))
-        case Gate() | Select():
-            pass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,11 +13,11 @@ from resnet_factory import schema
 from resnet_factory.composer import Composed, compose
 from resnet_factory.costing import cost
 from resnet_factory.fault import ConfigError, Fault
-from resnet_factory.layers import Conv, Layer, Linear, Norm
-from resnet_factory.nodes import Branches, Chain, Gate, Leaf, Node, Plan, Residual, Select, join
+from resnet_factory.layers import Conv, Linear, Norm
+from resnet_factory.nodes import Leaf, Plan
+from resnet_factory.paths import depth, main_path
 from resnet_factory.planner import plan
 from resnet_factory.study.settings import Data, Entry, Machine, Settings, Train
-from resnet_factory.survey import widths
 
 FORMAT = 1
 """Goes into a job's id: raise it when the same job would train to something else."""
@@ -137,7 +136,7 @@ def job(
     planned = plan(config)
     costed = cost(planned, image(data))
     return Job(
-        label=label, series=series, model=config.to_dict(), plan_id=planned.id, depth=depth(planned),
+        label=label, series=series, model=config.to_dict(), plan_id=planned.id, depth=depth(planned.root),
         params=costed.params, macs=costed.macs, data=data, train=train, rate=rate, seed=seed, machine=machine,
     )  # fmt: skip
 
@@ -157,23 +156,18 @@ def image(data: Data) -> tuple[int, int, int]:
     return data.channels, data.size, data.size
 
 
-def depth(planned: Plan) -> int:
-    """Layers with weights on the main path, the number in a ResNet's name; branches side by side are one."""
-    return len(widths(planned.root, planned.in_channels))
-
-
 def weighted(planned: Plan) -> tuple[Leaf, ...]:
-    """The convolutions and linear layers of the main path, from the image to the answer."""
-    return tuple(leaf for leaf in _main_path(planned.root) if isinstance(leaf.layer, (Conv, Linear)))
+    """The convolutions and linear layers of the longest path, from the image to the answer."""
+    return tuple(leaf for leaf in main_path(planned.root) if isinstance(leaf.layer, (Conv, Linear)))
 
 
 def responses(planned: Plan) -> tuple[tuple[str, str], ...]:
     """(convolution, layer whose output is its response): the norm right behind it, or itself.
 
     He et al. 2015, figure 7: "the outputs of each 3x3 layer, after BN and before nonlinearity". Here
-    every convolution of the main path counts, so that bottlenecks have their say too.
+    every convolution of the longest path counts, so that bottlenecks have their say too.
     """
-    path = list(_main_path(planned.root))
+    path = main_path(planned.root)
     found = []
     for i, leaf in enumerate(path):
         if isinstance(leaf.layer, Conv):
@@ -187,19 +181,3 @@ def responses(planned: Plan) -> tuple[tuple[str, str], ...]:
 
 def _parent(leaf: Leaf) -> str:
     return leaf.name.rpartition(".")[0]
-
-
-def _main_path(node: Node, prefix: str = "") -> Iterator[Leaf]:
-    match node:
-        case Chain(children=children):
-            for name, child in children:
-                yield from _main_path(child, join(prefix, name))
-        case Residual(body=body):
-            yield from _main_path(body, prefix)
-        case Branches(branches=branches):
-            for i, branch in enumerate(branches):
-                yield from _main_path(branch, join(prefix, str(i)))
-        case Gate() | Select():
-            return
-        case Layer():
-            yield Leaf(prefix, node)
