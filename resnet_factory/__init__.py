@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnet_factory.builder import Backbone, Network, build, create_model
-    from resnet_factory.composer import compose, conf_dir, read
+    from resnet_factory.composer import conf_dir, read
     from resnet_factory.costing import Cost, cost
     from resnet_factory.difference import Difference, diff
     from resnet_factory.drawing import draw
     from resnet_factory.explanation import Explanation, explain
     from resnet_factory.fault import ConfigError, Fault
+    from resnet_factory.models import compose
     from resnet_factory.nodes import Plan
     from resnet_factory.planner import plan
     from resnet_factory.schema import ModelConfig
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Backbone": "builder",
     "build": "builder",
-    "compose": "composer",
+    "compose": "models",
     "conf_dir": "composer",
     "ConfigError": "fault",
     "Cost": "costing",

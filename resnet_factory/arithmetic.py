@@ -94,6 +94,9 @@ class Expression:
     names: frozenset[str] = field(compare=False, repr=False)
     compute: Compute = field(compare=False, repr=False)
 
+    def __reduce__(self) -> tuple[Callable[[str], Expression], tuple[str]]:
+        return parse, (self.text,)
+
     def value(self, scope: Scope) -> Any:
         """The number this stands for where the names have the values in `scope`.
 

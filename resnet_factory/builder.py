@@ -180,7 +180,7 @@ def create_model(
     Raises:
         ConfigError: with every fault in the configuration.
     """
-    from resnet_factory.composer import compose  # Hydra takes longer to import than a network to build
+    from resnet_factory.models import compose  # Hydra takes longer to import than a network to build
 
     if features is not None:
         names = features if isinstance(features, str) else ",".join(features)

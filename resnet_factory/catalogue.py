@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from resnet_factory import schema
+from resnet_factory import pruning, schema
 from resnet_factory.fault import ConfigError, Fault, suggest
 from resnet_factory.source import load
 
@@ -60,7 +60,10 @@ class Catalogue:
             data[group] = self._load(f"{group}/{choice}")
         for part in own:
             data = _merged(data, part)
-        return schema.read(data, name=name, titles=chosen, find=self._find)
+        examined = pruning.examine(data, name=name, titles=chosen, find=self._find)
+        if examined.config is None:
+            raise ConfigError(examined.faults)
+        return examined.config
 
     def _lineage(self, name: str, chosen: dict[str, str | None]) -> Iterator[dict[str, Any]]:
         """The model files from the root parent to `name`, noting the groups chosen on the way."""

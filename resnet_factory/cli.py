@@ -158,9 +158,10 @@ def _main(arguments: list[str]) -> int:
     if asked:
         return _hand_to_hydra(verb, words, options)
     from resnet_factory.composer import compose_all
+    from resnet_factory.planner import plan
 
     check = VERBS[verb].load_check()
-    return VERBS[verb].load()(compose_all(verb, words, options.config_dir, check=check))
+    return VERBS[verb].load()(compose_all(verb, words, options.config_dir, check=check, verify=plan))
 
 
 def _no_command(word: str, after: Sequence[str], config_dir: str | None) -> Fault:
@@ -236,6 +237,7 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
     import hydra
 
     from resnet_factory import composer, launch
+    from resnet_factory.planner import plan
 
     flags = [f"--{name.replace('_', '-')}" for name in _HYDRA_FLAGS if getattr(options, name) is True]
     for name in ("cfg", "info", "package", "config_dir"):
@@ -269,7 +271,9 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
     def job(config: Any) -> None:
         nonlocal status
         try:
-            status = max(status, VERBS[verb].load()(composer.from_hydra(config, options.config_dir)))
+            status = max(
+                status, VERBS[verb].load()(composer.from_hydra(config, options.config_dir, verify=plan))
+            )
         except ConfigError as error:
             print(error, file=sys.stderr)
             status = 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -15,15 +14,16 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_factory import overrides as typed
-from resnet_factory import schema
+from resnet_factory import pruning, schema
 from resnet_factory.fault import ConfigError, Fault, found, unknown
 from resnet_factory.library import Library, conf_dir, user_dir
 from resnet_factory.origin import Origin, paths
-from resnet_factory.planner import plan
 from resnet_factory.resolution import Resolver
 
 Check = Callable[[Mapping[str, Any]], list[Fault]]
 """Finds what is wrong with a command's own keys."""
+Verify = Callable[[schema.ModelConfig], object]
+"""Raises a ConfigError where a config whose keys are right cannot be used."""
 
 WHOLE = {"study": frozenset({"models"})}
 """Command -> its keys that a mapping on the command line replaces, where others would join the one there."""
@@ -46,22 +46,6 @@ class Composed:
     """Config group -> what was chosen."""
 
 
-def compose(name: str, *overrides: str, config_dir: str | Path | None = None) -> schema.ModelConfig:
-    """The config of the model called `name`, changed by `overrides` in Hydra's grammar.
-
-    `config_dir` is a folder of the caller's own YAML, laid out like the shipped `conf/`.
-
-    Raises:
-        ConfigError: with every fault found, each located in its file or override.
-    """
-    if not overrides and config_dir is None:
-        from resnet_factory.catalogue import catalogue
-
-        with suppress(ConfigError):  # which composing locates
-            return catalogue().config(name)  # the same, many times quicker
-    return compose_all("config", [f"model={name}", *overrides], config_dir).model
-
-
 def read(data: Any, path: str = "model") -> schema.ModelConfig:
     """The config of a `model` subtree that somebody else's Hydra application composed.
 
@@ -81,19 +65,23 @@ def compose_all(
     config_dir: str | Path | None = None,
     *,
     check: Check | None = None,
+    verify: Verify | None = None,
 ) -> Composed:
     """Compose the whole configuration called `config` (one per command).
 
-    `check` finds what is wrong with the command's own keys, so that it is said with all the rest.
+    `check` finds what is wrong with the command's own keys and `verify` what is wrong with the model beyond
+    its keys, so that both are said, and located, with all the rest.
 
     Raises:
         ConfigError: with every fault found, each located in its file or override.
     """
-    composed = compose_in(Library.of(user_dir(config_dir)), config, overrides, check=check)
+    composed = compose_in(Library.of(user_dir(config_dir)), config, overrides, check=check, verify=verify)
     return replace(composed, overrides=tuple(overrides), config_dir=config_dir)
 
 
-def from_hydra(config: DictConfig, config_dir: str | Path | None = None) -> Composed:
+def from_hydra(
+    config: DictConfig, config_dir: str | Path | None = None, *, verify: Verify | None = None
+) -> Composed:
     """What `compose_all` gives, from a configuration that Hydra's own runner composed (a multirun's job).
 
     Raises:
@@ -116,8 +104,23 @@ def from_hydra(config: DictConfig, config_dir: str | Path | None = None) -> Comp
 
     if resolver.faults:
         raise ConfigError(map(locate, resolver.faults))
-    find = _finder(Library.of(user_dir(config_dir)))
-    model = schema.read(data.get("model"), name=name, titles=_titles(choices), find=find, locate=locate)
+    examined = pruning.examine(
+        data.get("model"),
+        lambda path: not origin().inherited(path),
+        name=name,
+        titles=_titles(choices),
+        find=_finder(Library.of(user_dir(config_dir))),
+    )
+    faults = [origin().blame(fault) for fault in (*examined.faults, *examined.unread)]
+    model = examined.config
+    if verify is not None and model is not None:
+        try:
+            verify(model)
+        except ConfigError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise ConfigError(map(locate, faults))
+    assert model is not None
     named = _top(re.split("=", word.lstrip("+~"))[0] for word in task)
     return Composed(data, model, locate, named, tuple(task), config_dir, choices)
 
@@ -145,7 +148,13 @@ def choices(group: str, config_dir: str | Path | None = None) -> list[str]:
 
 
 def compose_in(
-    library: Library, config: str, overrides: Sequence[str], left: str = "", check: Check | None = None
+    library: Library,
+    config: str,
+    overrides: Sequence[str],
+    left: str = "",
+    *,
+    check: Check | None = None,
+    verify: Verify | None = None,
 ) -> Composed:
     """What `compose_all` does, with files read before; `left` names a resolver left to Hydra.
 
@@ -178,18 +187,15 @@ def compose_in(
     faults.extend(_input_faults(plain.get("input")))
     if check is not None:
         faults.extend(check(plain))
-    model = None
-    try:
-        model = schema.read(
-            plain.get("model"),
-            name=base.choices.get("model", ""),
-            titles=_titles(base.choices),
-            find=_finder(library),
-            locate=origin.locate,
-            inherited=origin.inherited,
-        )
-    except ConfigError as error:
-        faults.extend(error.faults)
+    examined = pruning.examine(
+        plain.get("model"),
+        lambda path: not origin.inherited(path),
+        name=base.choices.get("model", ""),
+        titles=_titles(base.choices),
+        find=_finder(library),
+    )
+    model = examined.config
+    faults.extend(origin.blame(fault) for fault in (*examined.faults, *examined.unread))
     # What follows from a group never chosen or a value never found is no mistake of its own.
     known = [*given.unchosen, *resolver.waiting, *(fault.path for fault in resolver.faults)]
     faults = [
@@ -198,11 +204,11 @@ def compose_in(
         if not any(fault.path == path or fault.path.startswith(f"{path}.") for path in known)
     ]
     faults.extend(resolver.faults)
-    if faults and model is not None:  # it is not planned any more: what is wrong with it is said here
+    if verify is not None and model is not None:
         try:
-            plan(model)
+            verify(model)
         except ConfigError as error:
-            raise ConfigError([*map(origin.locate, faults), *error.faults]) from None
+            faults.extend(error.faults)
     if faults:
         raise ConfigError(map(origin.locate, faults))
     assert model is not None
@@ -250,6 +256,6 @@ def _input_faults(data: Any) -> list[Fault]:
 
 
 __all__ = [
-    "Composed", "choices", "compose", "compose_all", "compose_in", "conf_dir", "from_hydra",
+    "Composed", "choices", "compose_all", "compose_in", "conf_dir", "from_hydra",
     "image_size", "read", "user_dir",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 MAX_SHOWN = 100
@@ -26,6 +26,8 @@ class Fault:
     path: str
     message: str
     where: str = ""
+    instead: Fault | None = field(default=None, compare=False)
+    """The same told of another key that could be changed instead: for where only that one is the user's."""
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.where, self.path, self.message) if part)

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from resnet_factory import layers
-from resnet_factory.nodes import Init, Plan, walk
+from resnet_factory.nodes import Plan, walk
+from resnet_factory.schema import Init
 
 
 def initialise(network: nn.Module, plan: Plan) -> None:

@@ -68,7 +68,7 @@ def request(
         raise ConfigError(_in_files(error.faults, params, own)) from None
     for overrides in tried:
         try:
-            compose_in(library, config, overrides, "hydra", check)
+            compose_in(library, config, overrides, "hydra", check=check)
             choices = typed.read(overrides, library).choices
             if (chosen := tuple(str(choice.input_line) for choice in choices)) not in seen:
                 seen.add(chosen)

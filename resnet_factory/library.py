@@ -236,15 +236,21 @@ class Library(IConfigRepository):
             text += "leave out the '+'" if typed else f"write 'override {key.rpartition('/')[2]}: …'"
         return Fault("", text, where)
 
-    def _mentioned(self, text: str, key: str) -> str:
-        """A user's last defaults entry that names a group, else the file that a message names."""
+    def chooser(self, key: str) -> str:
+        """Position of the user's last defaults entry that names a group; empty where there is none."""
         for file, _, result in reversed(self._read.values()):
             for i, entry in enumerate(result.defaults_list or ()):
                 ours = not file.is_relative_to(self.folders[0])
                 if ours and isinstance(entry, GroupDefault) and f"/{key}".endswith(f"/{entry.group}"):
                     return position(file, ["defaults", str(i)])
+        return ""
+
+    def _mentioned(self, text: str, key: str) -> str:
+        """The position of a user's defaults entry that names a group, else the file that a message names."""
+        if where := self.chooser(key):
+            return where
         named = re.search(r"[Ii]n '?([\w/]+)'?:", text)
-        file = self.file(named[1]) if named else None  # type: ignore[assignment]
+        file = self.file(named[1]) if named else None
         return f"{shown(file)}:1:1" if file else "command line"
 
 

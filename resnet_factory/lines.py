@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from resnet_factory.arithmetic import Expression, ExpressionError
 from resnet_factory.layers import VOCABULARY, Layer
 from resnet_factory.recipe import Item, Recipe, Value, arguments_of
+from resnet_factory.schema import Specification
 
 Scope = dict[str, Any]
 """Names and their values; `@` holds what was written of them, innermost recipe first."""
@@ -57,6 +58,47 @@ class Line(NamedTuple):
             if len(self.known) >= MAX_KEPT:
                 self.known.clear()
             self.known[depends] = layer
+
+
+class Prepared(NamedTuple):
+    """What is the same for every block of a network, found once before any is planned."""
+
+    everywhere: Scope
+    """The numbers that recipes may use in the whole network; 1 for a slot with something in it, else 0."""
+    lines: Mapping[str, Line | None]
+    """Every item of the recipes that is one layer, by its path; None where its slot is empty."""
+    written: Mapping[str, Written]
+    """The numbers that recipes define, by the recipe's path."""
+    repeats: tuple[bool, ...]
+    """By stage, whether its blocks are alike from the second on."""
+    depends: tuple[Callable[[Scope], Any], ...]
+    """By stage, what of its scope a block depends on."""
+
+
+def prepare(model: Specification) -> Prepared:
+    """Compile a model's recipes for planning."""
+    everywhere = {
+        "in_channels": model.in_channels,
+        "num_classes": model.num_classes,
+        "zero_init_residual": model.zero_init_residual,
+        "stages": len(model.depths),
+        "always": 1,
+        "never": 0,
+        **{name: int(not slot.empty) for name, slot in model.slots.items()},
+    }
+    slots = tuple(model.slots.values())
+    recipes = (model.stem, *model.blocks, model.shortcut, model.transition, model.head, *slots)
+    alike = not positional([model.shortcut, *slots])
+    kinds = {id(block): block for block in model.blocks}
+    repeats = {key: alike and not positional([block]) for key, block in kinds.items()}
+    depends = {key: dependence((block, model.shortcut, *slots)) for key, block in kinds.items()}
+    return Prepared(
+        everywhere,
+        ready(recipes, model.slots, everywhere),
+        {recipe.path: spelled(recipe) for recipe in recipes},
+        tuple(repeats[id(block)] for block in model.blocks),
+        tuple(depends[id(block)] for block in model.blocks),
+    )
 
 
 def ready(

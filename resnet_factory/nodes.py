@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from resnet_factory.layers import VOCABULARY, Layer
+from resnet_factory.schema import Init
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +126,6 @@ class Feature(NamedTuple):
     """By how much it is smaller than the image."""
 
 
-@dataclass(frozen=True, slots=True)
-class Init:
-    """How initial weights are drawn."""
-
-    conv: Literal["he", "fan_out", "fan_out_per_group", "fan_in"] = "he"
-    linear: Literal["torch", "normal"] = "torch"
-    bias: Literal["torch", "zero"] = "torch"
-    """Biases of convolutions."""
-    shortcut: Literal["first", "last"] = "last"
-    """Whether a block's shortcut is drawn before its body or after it."""
-
-
 @dataclass(frozen=True, repr=False)
 class Plan:
     """A whole network: stem, stages, head. Equal networks have equal plans, hashes and ids."""
@@ -148,7 +137,7 @@ class Plan:
     name: str = field(default="", compare=False)
     image_size: int = field(default=224, compare=False)
     """The side of the images the network is meant for."""
-    init: Init = Init()
+    init: Init = field(default_factory=Init)
     features: tuple[Feature, ...] = ()
     """The maps a backbone returns, in order; a network without any returns what leaves its head."""
     whole: Plan | None = field(default=None, compare=False, repr=False)

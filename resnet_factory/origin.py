@@ -30,11 +30,28 @@ class Origin:
             return fault
         keys = fault.path.split(".")
         where, ours = self._written(keys)
-        return replace(fault, where=(self._blamed(keys) if ours else "") or where)
+        return replace(fault, where=(self._blamed(keys) or self._chosen(keys) if ours else "") or where)
 
     def inherited(self, path: str) -> bool:
-        """Whether a key was last written in a shipped file."""
-        return self._written(path.split("."))[1]
+        """Whether a key was last written in a shipped file, which nobody chose for it."""
+        keys = path.split(".")
+        return not self._chosen(keys) and self._written(keys)[1]
+
+    def blame(self, fault: Fault) -> Fault:
+        """The fault, told of the key that the user wrote where it could be told of two."""
+        other = fault.instead
+        if other is not None and self.inherited(fault.path) and not self.inherited(other.path):
+            return other
+        return fault
+
+    def _chosen(self, keys: list[str]) -> str:
+        """The override or defaults entry by which the user chose the recipe at a key of the model."""
+        if len(keys) != 2 or keys[0] != "model":
+            return ""
+        for override in reversed(self.given.choices):
+            if override.key_or_group == f"model/{keys[1]}":
+                return overrides.where(override)
+        return self.library.chooser(keys[1])
 
     def _written(self, keys: list[str]) -> tuple[str, bool]:
         """Where a key was last written, and whether that is a shipped file."""

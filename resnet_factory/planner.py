@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from resnet_factory import features
 from resnet_factory.arithmetic import parse
@@ -12,22 +13,22 @@ from resnet_factory.layers import Layer
 from resnet_factory.lines import Scope
 from resnet_factory.nodes import Block, Chain, Plan, Residual, Stage
 from resnet_factory.recipe import Recipe
-from resnet_factory.schema import MAX_CHANNELS, ModelConfig
+from resnet_factory.schema import MAX_CHANNELS, Specification
 from resnet_factory.unrolling import MAX_LAYERS, Broken, Children, Namer, Signal, Unroller
 
 OUT = parse("out")
 
 
-def plan(config: ModelConfig) -> Plan:
+def plan(config: Specification) -> Plan:
     """Unroll a config into an explicit network.
 
     Raises:
-        ConfigError: the recipes do not fit together; every fault found, located where possible.
+        ConfigError: the recipes do not fit together; with every fault found.
     """
     planner = Planner(config)
     result = planner.network()
     if planner.faults:
-        raise ConfigError(map(config.locate, planner.faults))
+        raise ConfigError(planner.faults)
     assert result is not None
     return result
 
@@ -35,15 +36,17 @@ def plan(config: ModelConfig) -> Plan:
 class Planner(Unroller):
     """Puts stem, stages and head together."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: Specification) -> None:
         super().__init__(config)
+        self.planned: dict[Any, Any] = {}
+        """The blocks planned so far, by what they depend on."""
         self.strides, self.dilations = config.strides, config.dilations
         self.words = dict(config.shortcut.words)
 
     def network(self) -> Plan | None:
         """The whole network; None where a fault ended it early."""
         config = self.config
-        scope = config.everywhere
+        scope = self.prepared.everywhere
         names = Namer()
         try:
             stem, signal = self.section(config.stem, config.in_channels, scope, names)
@@ -97,19 +100,11 @@ class Planner(Unroller):
         self.strides, self.dilations = tuple(strides), tuple(dilations)
 
     def section(self, recipe: Recipe, channels: int, scope: Scope, names: Namer) -> tuple[Children, Signal]:
-        """The stem or the head; the same as before where it depends on the same."""
-        key = recipe.path, channels, tuple(names.taken)
-        known = self.config.planned.get(key)
-        if known is None:
-            self.room = MAX_LAYERS
-            inner = {**scope, "in": channels}
-            self.define(recipe, inner)
-            planned = self.expand(recipe.items("layers"), Signal(channels), inner, names)
-            known = self.config.planned[key] = planned, tuple(names.taken), dict(names.counts)
-        planned, taken, counts = known
-        names.taken.update(taken)
-        names.counts.update(counts)
-        return planned
+        """The stem or the head."""
+        self.room = MAX_LAYERS
+        inner = {**scope, "in": channels}
+        self.define(recipe, inner)
+        return self.expand(recipe.items("layers"), Signal(channels), inner, names)
 
     def stage(self, stage: int, channels: int, outer: Scope) -> Stage:
         """One stage, counted from 0; `channels` arrive."""
@@ -140,7 +135,7 @@ class Planner(Unroller):
             return self.block(recipe, {**scope, **self.position(stage, block), **here})
 
         bare = Stage(f"layer{stage + 1}", (), Chain(transition))
-        return self.repeat(bare, depth, channels, config.repeats[stage], at)
+        return self.repeat(bare, depth, channels, self.prepared.repeats[stage], at)
 
     def repeat(
         self, stage: Stage, depth: int, channels: int, repeats: bool, at: Callable[[int, int], Block]
@@ -179,10 +174,10 @@ class Planner(Unroller):
 
     def block(self, recipe: Recipe, scope: Scope) -> Block:
         """One block; the same as before where it depends on the same."""
-        key = self.config.depends[scope["stage"] - 1](scope)
-        known = self.config.planned.get(key)
+        key = self.prepared.depends[scope["stage"] - 1](scope)
+        known = self.planned.get(key)
         if known is None:
-            known = self.config.planned[key] = self.new_block(recipe, scope)
+            known = self.planned[key] = self.new_block(recipe, scope)
         return known
 
     def new_block(self, recipe: Recipe, scope: Scope) -> Block:

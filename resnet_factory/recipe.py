@@ -7,7 +7,7 @@ use. A slot is a recipe called by name from another one; the arguments at the ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -78,6 +78,16 @@ class Recipe:
     def __post_init__(self) -> None:
         object.__setattr__(self, "reads", frozenset().union(*_reads((self.words, self.names, self.lists))))
 
+    @property
+    def used(self) -> frozenset[str]:
+        """The names from outside that its arithmetic uses, and the kinds of its items."""
+        own = {name for name, _ in self.names}
+        outside = frozenset().union(*_reads((self.words, self.lists))) - own
+        for name, value in self.names:
+            # A name that stands in its own definition means the one outside.
+            outside |= frozenset().union(*_reads(value)) - (own - {name})
+        return outside.union(_kinds(items for _, items in self.lists))
+
     def items(self, name: str) -> tuple[Item, ...]:
         """The list called `name`."""
         for key, items in self.lists:
@@ -124,11 +134,9 @@ class Reader:
         slots: Mapping[str, Any],
         faults: list[Fault],
         root: str = "model",
-        inherited: Callable[[str], bool] = lambda path: False,
     ) -> None:
         self.faults = faults
         self.root = root
-        self.inherited = inherited
         self.unread: list[Fault] = []
         """Numbers that nothing reads: typing errors, or what is left of lists since replaced."""
         self.slots = {name: self._signature(data) for name, data in slots.items()}
@@ -276,26 +284,18 @@ class Reader:
         if kind in self.slots:
             signature = self.slots[kind]
             allowed = frozenset(rest) if signature.allowed is None else signature.allowed
-            # Of a shipped call and a slot that do not agree, the slot is what a user has changed.
-            shipped = self.inherited(path) and not self.inherited(f"{self.root}.{kind}")
+            # Of a call and a slot that do not agree, either may be what a person has changed.
+            slot = f"{self.root}.{kind}"
             for key in rest:
                 if key not in allowed:
-                    if shipped:
-                        message = f"shipped recipes give it {key!r}; define that, as '{key}: 0'"
-                        self.fault(f"{self.root}.{kind}", message)
-                    else:
-                        message = unknown("argument", str(key), sorted(allowed), f" of {kind!r}")
-                        self.fault(f"{path}.{key}", message)
+                    message = unknown("argument", str(key), sorted(allowed), f" of {kind!r}")
+                    other = f"recipes give it {key!r}; define that, as '{key}: 0'"
+                    self.faults.append(Fault(f"{path}.{key}", message, instead=Fault(slot, other)))
             for key in signature.needed:
                 if key not in rest:
-                    if shipped:
-                        message = f"{signature.layer!r} needs {key!r}, which shipped recipes do not give it"
-                        self.fault(f"{self.root}.{kind}", message)
-                    else:
-                        message = (
-                            f"{kind!r} is {signature.layer!r} here and needs {key!r}{suggest(key, rest)}"
-                        )
-                        self.fault(path, message)
+                    message = f"{kind!r} is {signature.layer!r} here and needs {key!r}{suggest(key, rest)}"
+                    other = f"{signature.layer!r} needs {key!r}, which recipes do not give it"
+                    self.faults.append(Fault(path, message, instead=Fault(slot, other)))
             values = tuple(
                 (key, self._number(value, scope, f"{path}.{key}", staged=False))
                 for key, value in rest.items()
@@ -401,14 +401,8 @@ class Reader:
 def circles(slots: Mapping[str, Recipe]) -> Iterator[list[str]]:
     """The ways on which a slot's recipe comes back to itself, one for each slot that has any."""
 
-    def kinds(items: Iterable[Item]) -> Iterator[str]:
-        for item in items:
-            yield item.kind
-            for _, inner in item.lists:
-                yield from kinds(inner)
-
     uses = {
-        name: [k for _, items in slot.lists for k in kinds(items) if k in slots]
+        name: [kind for kind in _kinds(items for _, items in slot.lists) if kind in slots]
         for name, slot in slots.items()
     }
     for start in slots:
@@ -447,6 +441,14 @@ def arguments_of(kind: str) -> dict[str, Argument]:
         words = get_args(hint) if get_origin(hint) is Literal else None
         table[entry.name] = Argument(str if words else hint, entry.default is MISSING, words)
     return table
+
+
+def _kinds(lists: Iterable[tuple[Item, ...]]) -> Iterator[str]:
+    """The kinds of the items of lists, and of the lists inside them."""
+    for items in lists:
+        for item in items:
+            yield item.kind
+            yield from _kinds(inner for _, inner in item.lists)
 
 
 def _reads(part: Any) -> Iterator[frozenset[str]]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from copy import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from resnet_factory.fault import ConfigError, Fault, all_of, found, unknown
 from resnet_factory.generators import GENERATORS
 from resnet_factory.layers import VOCABULARY, Activation
-from resnet_factory.lines import Line, Scope, Written, dependence, positional, ready, spelled
-from resnet_factory.nodes import Init
 from resnet_factory.recipe import Reader, Recipe, Role, circles
 
 MAX_BLOCKS = 10_000
@@ -68,93 +65,83 @@ Find = Callable[[str, str], Any]
 """(group, name) -> the plain data of the recipe of that name, or None."""
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """One network as its YAML says it. Equal configs say the same, whatever files they came from."""
+@dataclass(frozen=True, slots=True)
+class Init:
+    """How initial weights are drawn."""
 
-    text: str = field(repr=False)
-    """Canonical JSON of everything below: what equality and hashing look at, and what is saved."""
+    conv: Literal["he", "fan_out", "fan_out_per_group", "fan_in"] = "he"
+    linear: Literal["torch", "normal"] = "torch"
+    bias: Literal["torch", "zero"] = "torch"
+    """Biases of convolutions."""
+    shortcut: Literal["first", "last"] = "last"
+    """Whether a block's shortcut is drawn before its body or after it."""
+
+
+@dataclass(frozen=True)
+class Specification:
+    """A model's YAML, typed: the numbers of each stage and the recipes that a plan is made from."""
+
     name: str = field(compare=False)
-    in_channels: int = field(compare=False)
-    num_classes: int = field(compare=False)
-    image_size: int = field(compare=False)
-    zero_init_residual: bool = field(compare=False)
-    output_stride: int | None = field(compare=False)
-    """Where the whole network has shrunk the map by this, further strides become dilation."""
-    first_dilation: str = field(compare=False)
-    init: Init = field(compare=False)
-    """Whether a stage's first block works at the `previous` stage's dilation or already at the `new` one."""
-    depths: tuple[int, ...] = field(compare=False)
-    widths: tuple[int, ...] = field(compare=False)
-    strides: tuple[int, ...] = field(compare=False)
-    dilations: tuple[int, ...] = field(compare=False)
-    groups: tuple[int, ...] = field(compare=False)
-    base_width: tuple[int, ...] = field(compare=False)
-    stem: Recipe = field(compare=False, repr=False)
-    blocks: tuple[Recipe, ...] = field(compare=False, repr=False)
+    in_channels: int
+    num_classes: int
+    image_size: int
+    zero_init_residual: bool
+    output_stride: int | None
+    """Strides beyond this stride of the whole network become dilation."""
+    first_dilation: str
+    """Whether a stage's first block has the dilation of the `previous` stage or already the `new` one."""
+    init: Init
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    groups: tuple[int, ...]
+    base_width: tuple[int, ...]
+    stem: Recipe = field(repr=False)
+    blocks: tuple[Recipe, ...] = field(repr=False)
     """One per stage."""
-    shortcut: Recipe = field(compare=False, repr=False)
-    transition: Recipe = field(compare=False, repr=False)
-    head: Recipe = field(compare=False, repr=False)
-    slots: Mapping[str, Recipe] = field(compare=False, repr=False)
-    features: tuple[str, ...] | None = field(default=None, compare=False)
+    shortcut: Recipe = field(repr=False)
+    transition: Recipe = field(repr=False)
+    head: Recipe = field(repr=False)
+    slots: Mapping[str, Recipe] = field(repr=False)
+    features: tuple[str, ...] | None = None
     """The maps a backbone returns; None for a whole network."""
     path: str = field(default="model", compare=False, repr=False)
-    """Where the data stood in the whole configuration."""
-    locate: Callable[[Fault], Fault] = field(default=lambda fault: fault, compare=False, repr=False)
-    """Says where a fault was written; configs that come from no file leave it as it is."""
-    everywhere: Scope = field(init=False, compare=False, repr=False)
-    """The numbers that recipes may use in the whole network; 1 for a slot with something in it, else 0."""
-    lines: Mapping[str, Line | None] = field(init=False, compare=False, repr=False)
-    """Every item of the recipes that is one layer, made ready, by its path; None where its slot is empty."""
-    written: Mapping[str, Written] = field(init=False, compare=False, repr=False)
-    """The numbers that recipes define, by the recipe's path."""
-    repeats: tuple[bool, ...] = field(init=False, compare=False, repr=False)
-    """By stage, whether its blocks are alike from the second on."""
-    depends: tuple[Callable[[Scope], Any], ...] = field(init=False, compare=False, repr=False)
-    """By stage, what of its scope a block depends on."""
-    planned: dict[Any, Any] = field(init=False, compare=False, repr=False)
-    """The blocks, stems and heads planned so far, by what they depend on."""
+    """Position of the model in the whole configuration, which faults are reported under."""
 
-    def __post_init__(self) -> None:
-        everywhere = {
-            "in_channels": self.in_channels,
-            "num_classes": self.num_classes,
-            "zero_init_residual": self.zero_init_residual,
-            "stages": len(self.depths),
-            "always": 1,
-            "never": 0,
-            **{name: int(not slot.empty) for name, slot in self.slots.items()},
-        }
-        slots = tuple(self.slots.values())
-        recipes = (self.stem, *self.blocks, self.shortcut, self.transition, self.head, *slots)
-        alike = not positional([self.shortcut, *slots])
-        repeats = tuple(alike and not positional([block]) for block in self.blocks)
-        # The fields are frozen for everybody else.
-        object.__setattr__(self, "everywhere", everywhere)
-        object.__setattr__(self, "lines", ready(recipes, self.slots, everywhere))
-        object.__setattr__(self, "written", {recipe.path: spelled(recipe) for recipe in recipes})
-        object.__setattr__(self, "repeats", repeats)
-        depends = tuple(dependence((block, self.shortcut, *slots)) for block in self.blocks)
-        object.__setattr__(self, "depends", depends)
-        object.__setattr__(self, "planned", {})
 
-    def resized(self, sizes: Mapping[str, tuple[int, ...]]) -> ModelConfig:
-        """The same recipes with other numbers per stage, by field; what was derived from the recipes stays.
+@dataclass(frozen=True, eq=False)
+class ModelConfig(Specification):
+    """One network as its YAML says it: a value that can be compared, hashed, pickled and written down.
 
-        Its `text` stays as well, so it is no longer what `to_dict` gives.
-        """
-        other = copy(self)
-        for name, values in sizes.items():
-            object.__setattr__(other, name, values)
-        object.__setattr__(other, "planned", {})
-        return other
+    Configs are equal where they say the same, whatever files and overrides they came from.
+    """
+
+    text: str = field(default="", repr=False)
+    """Canonical JSON of the plain data: what is compared and saved."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ModelConfig) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
     def to_dict(self) -> dict[str, Any]:
         """The plain data this was read from, names resolved: `read` gives an equal config back."""
         data = json.loads(self.text)
         assert isinstance(data, dict)
         return data
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A model's plain data as it was read: its config, or what is wrong with it."""
+
+    config: ModelConfig | None
+    """None where there are faults."""
+    faults: tuple[Fault, ...]
+    unread: tuple[Fault, ...]
+    """Keys that nothing reads, one fault each; the network would be the same without them."""
 
 
 def read(
@@ -164,22 +151,34 @@ def read(
     titles: Mapping[str, str] | None = None,
     find: Find | None = None,
     path: str = "model",
-    locate: Callable[[Fault], Fault] = lambda fault: fault,
-    inherited: Callable[[str], bool] = lambda path: False,
 ) -> ModelConfig:
-    """A typed config from plain data (what a composed `model` subtree holds).
+    """A typed config from plain data (a composed `model` subtree).
 
     `titles` names the recipes for reports, `find` looks recipes up that are given by name, `path`
-    is where the data stands in the whole config. `inherited` says whether a key comes from a shipped
-    file: one that nothing reads any more, its reader replaced, is no mistake.
+    is where the data stands in the whole config.
 
     Raises:
         ConfigError: with every fault found.
     """
+    examined = examine(data, name=name, titles=titles, find=find, path=path)
+    if examined.config is None or examined.unread:
+        raise ConfigError((*examined.faults, *examined.unread))
+    return examined.config
+
+
+def examine(
+    data: Any,
+    *,
+    name: str = "",
+    titles: Mapping[str, str] | None = None,
+    find: Find | None = None,
+    path: str = "model",
+) -> Examination:
+    """Read plain data as `read` does, and return its faults, with keys that nothing reads apart."""
     faults: list[Fault] = []
     titles = dict(titles or {})
     if not isinstance(data, Mapping):
-        raise ConfigError([locate(Fault(path, f"expected a model (a mapping), found {found(data)}"))])
+        return Examination(None, (Fault(path, f"expected a model (a mapping), found {found(data)}"),), ())
     resolved = _resolve(data, titles, find, path, faults)
     if resolved.get("features") is None:
         resolved.pop("features", None)
@@ -187,7 +186,7 @@ def read(
         if key not in KEYS:
             faults.append(Fault(f"{path}.{key}", unknown("key", str(key), KEYS)))
     generated = _generated(resolved, path, faults)
-    needed = [key for key in ("depths", "widths", *ROLES) if key != "transition"]
+    needed = [key for key in ("depths", *ROLES) if key != "transition"]
     if resolved.get("generator") is not None:
         needed = [key for key in needed if key not in PER_STAGE]
     missing = [key for key in needed if key not in resolved and key not in generated]
@@ -236,7 +235,7 @@ def read(
         faults.append(Fault(f"{path}.depths", message))
 
     slots = {key: resolved.get(key, {"layers": []}) for key in SLOTS}
-    reader = Reader(slots, faults, path, inherited)
+    reader = Reader(slots, faults, path)
     slot_recipes = {
         key: reader.recipe(value, SLOT, f"{path}.{key}", titles.get(key, "")) for key, value in slots.items()
     }
@@ -257,10 +256,14 @@ def read(
         if isinstance(block, list)
         else (reader.recipe(block, ROLES["block"], f"{path}.block", titles.get("block", "block")),) * stages
     )
-    faults.extend(fault for fault in reader.unread if not inherited(fault.path))
+    used = (recipes.values(), blocks, slot_recipes) if not faults else ((), (), {})
+    names = read_names((*used[0], *used[1]), used[2])
+    if not faults and "width" in names and "widths" not in resolved.keys() | generated.keys():
+        faults.append(Fault(f"{path}.widths", "missing; a model has to say it"))
     if faults:
-        raise ConfigError(map(locate, faults))
-    return ModelConfig(
+        return Examination(None, tuple(faults), tuple(reader.unread))
+    unread = (*reader.unread, *_unread_fields(resolved, names, slot_recipes, path))
+    config = ModelConfig(
         text=json.dumps(resolved, sort_keys=True, separators=(",", ":")),
         name=name,
         zero_init_residual=zero_init,
@@ -271,7 +274,6 @@ def read(
         path=path,
         blocks=blocks,
         slots=slot_recipes,
-        locate=locate,
         in_channels=whole["in_channels"],
         num_classes=whole["num_classes"],
         image_size=whole["image_size"],
@@ -286,6 +288,68 @@ def read(
         transition=recipes.get("transition", Recipe()),
         head=recipes["head"],
     )
+    return Examination(config, (), unread)
+
+
+def read_names(recipes: Iterable[Recipe], slots: Mapping[str, Recipe]) -> frozenset[str]:
+    """The names of numbers and slots that recipes use, those of the slots they call included."""
+    names: set[str] = set()
+    waiting = list(recipes)
+    while waiting:
+        used = waiting.pop().used
+        waiting += [slots[name] for name in used & slots.keys() - names]
+        names |= used
+    return frozenset(names)
+
+
+READ_AS: dict[str, tuple[str, ...]] = {
+    "widths": ("width",),
+    "dilations": ("dilation", "entry_dilation"),
+    "groups": ("groups",),
+    "base_width": ("base_width",),
+    "zero_init_residual": ("zero_init_residual",),
+    "first_dilation": ("entry_dilation",),
+    "num_classes": ("num_classes",),
+    **{slot: (slot,) for slot in SLOTS},
+}
+"""Field -> the names by which recipes read it, for those that the planner does not read itself."""
+
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "dilations": (1,),
+    "groups": (1,),
+    "base_width": (64,),
+    "zero_init_residual": (False,),
+    "first_dilation": ("previous",),
+    "num_classes": (1000,),
+    "norm": ({"layer": "batch_norm", "eps": 1e-5, "momentum": 0.1},),
+    "act": ({"layer": "relu"},),
+    "conv": ({"layer": "conv2d", "bias": "not norm"},),
+    "stem_pool": ({"layers": [{"max_pool": {"kernel": 3, "stride": 2}}]},),
+}
+"""Field -> its value in the model that all others start from, where nothing need read it; a test compares."""
+
+
+def _neutral(key: str, value: Any) -> bool:
+    """Whether a field that nothing reads has the value it has anyway: a slot's may always be empty."""
+    empty = isinstance(value, Mapping) and value.get("layers") == []
+    values = value if isinstance(value, list) else [value]
+    return empty or all(entry in NEUTRAL.get(key, ()) for entry in values)
+
+
+def _unread_fields(
+    data: Mapping[str, Any], names: frozenset[str], slots: Mapping[str, Recipe], path: str
+) -> Iterator[Fault]:
+    """A fault for each field that no recipe of the network reads."""
+    for key, read_as in READ_AS.items():
+        if key in data and not names.intersection(read_as) and not _neutral(key, data[key]):
+            if key in SLOTS:
+                called = ", ".join(slot for slot in SLOTS if slot in names)
+                message = f"nothing in this network calls {key!r}; its recipes call {called}"
+            else:
+                readable = ", ".join(other for other, by in READ_AS.items() if names.intersection(by))
+                message = f"nothing in this network reads {key!r}; its recipes read {readable}"
+            yield Fault(f"{path}.{key}", message)
 
 
 _STAND_IN: dict[str, Any] = {"block": {"out": "width", "body": []}, "shortcut": {"when": "never"}}

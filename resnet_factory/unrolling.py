@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, NoReturn
 from resnet_factory.arithmetic import LIMIT, Expression, ExpressionError
 from resnet_factory.fault import Fault, one_of
 from resnet_factory.layers import MAP, POINT, Layer
-from resnet_factory.lines import Line, Scope, Written
+from resnet_factory.lines import Line, Scope, Written, prepare
 from resnet_factory.nodes import Branches, Chain, Gate, Node, Residual, Select
 from resnet_factory.recipe import Item, PerStage, Recipe, Value
-from resnet_factory.schema import MAX_CHANNELS, ModelConfig
+from resnet_factory.schema import MAX_CHANNELS, Specification
 
 Children = tuple[tuple[str, Node], ...]
 
@@ -66,8 +66,9 @@ class Namer:
 class Unroller:
     """Unrolls the lists of one config and collects what is wrong with them."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: Specification) -> None:
         self.config = config
+        self.prepared = prepare(config)
         self.faults: dict[Fault, None] = {}
         self.root = config.stem.path.rpartition(".")[0]
         self.room = MAX_LAYERS
@@ -103,7 +104,7 @@ class Unroller:
 
     def define(self, recipe: Recipe, scope: Scope) -> None:
         """Compute a recipe's own numbers into `scope`."""
-        written = self.config.written[recipe.path]
+        written = self.prepared.written[recipe.path]
         for name, (value, path) in written.items():
             scope[name] = self.value(value, scope, path)
         scope["@"] = (written, *scope.get("@", ()))
@@ -159,7 +160,7 @@ class Unroller:
         if self.room < 0:
             self.fault(items[0].path, f"more than {MAX_LAYERS} layers, those of its slots counted in full")
             raise Broken
-        lines = self.config.lines
+        lines = self.prepared.lines
         channels, step, form = signal
         for item in items:
             scope["channels"] = channels
@@ -185,7 +186,7 @@ class Unroller:
         slot, inner = self.config.slots[item.kind], dict(scope)
         given = {name: (value, f"{item.path}.{name}") for name, value in item.arguments}
         own = {name: self.value(value, scope, path) for name, (value, path) in given.items()}
-        written = self.config.written[slot.path]
+        written = self.prepared.written[slot.path]
         for name, (value, path) in written.items():
             inner[name] = own[name] if name in own else self.value(value, inner, path)
         inner["@"] = (written | given, *scope.get("@", ()))

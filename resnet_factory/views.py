@@ -132,7 +132,7 @@ def _other(composed: Composed) -> Composed:
         said = [override for override in said if _key(override).startswith("input.")]
     if stray := [word for word in words if not _is_override(word)]:
         raise ConfigError([Fault("with", f"expected an override, as key=value, found {stray[0]!r}; {OTHER}")])
-    return compose_all("config", [*said, *words], folder)
+    return compose_all("config", [*said, *words], folder, verify=plan)
 
 
 def _words(composed: Composed) -> list[str]:

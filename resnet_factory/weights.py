@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from resnet_factory import checkpoint, keymap, schema
+from resnet_factory import checkpoint, keymap, pruning, schema
 from resnet_factory.builder import Network, assemble
 from resnet_factory.checkpoint import Checkpoint
 from resnet_factory.download import fetch
@@ -116,7 +116,7 @@ def _plan_in(found: Checkpoint) -> Plan:
     if len(text) > LIMITS[0]:
         raise refuse(f"has a config of {len(text)} characters; the limit is {LIMITS[0]}")
     try:
-        config = schema.read(json.loads(text), name=re.sub(r"[^\w.+-]", "", said.get("name", ""))[:100])
+        config = pruning.read(json.loads(text), name=re.sub(r"[^\w.+-]", "", said.get("name", ""))[:100])
         # A short list of layers, repeated without end, would take hours to plan.
         if text.count(":") * sum(config.depths) > LIMITS[1]:
             raise refuse(f"has a config of {len(text)} characters for {sum(config.depths)} blocks: too many")

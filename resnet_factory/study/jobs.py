@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import Any
 
 from resnet_factory import schema
-from resnet_factory.composer import Composed, compose
+from resnet_factory.composer import Composed
 from resnet_factory.costing import cost
 from resnet_factory.fault import ConfigError, Fault
 from resnet_factory.layers import Conv, Linear, Norm
+from resnet_factory.models import compose
 from resnet_factory.nodes import Leaf, Plan
 from resnet_factory.paths import depth, main_path
 from resnet_factory.planner import plan
@@ -148,7 +149,7 @@ def fitted(config: schema.ModelConfig, data: Data) -> schema.ModelConfig:
         ConfigError: the network cannot take them.
     """
     said = {"in_channels": data.channels, "num_classes": data.classes, "image_size": data.size}
-    return schema.read(config.to_dict() | said, name=config.name, locate=config.locate)
+    return schema.read(config.to_dict() | said, name=config.name)
 
 
 def image(data: Data) -> tuple[int, int, int]:

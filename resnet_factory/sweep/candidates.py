@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from resnet_factory import schema
+from resnet_factory import pruning, schema
 from resnet_factory.costing import cost
 from resnet_factory.fault import ConfigError, Fault
 from resnet_factory.nodes import Stage
@@ -129,7 +129,7 @@ class Structures:
         if structure.model is None:
             self.compose(structure.overrides)  # says why
             raise ConfigError([Fault("model", "could not be composed when this sweep began")])
-        return schema.read(structure.model)
+        return pruning.read(structure.model)
 
     def find(self, overrides: tuple[str, ...], stages: int) -> int:
         """The number of a structure."""

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from resnet_factory import schema
+from resnet_factory import pruning
 from resnet_factory.builder import Network, build
 from resnet_factory.layers import Activation, BatchNorm, Conv, Linear, Norm
 from resnet_factory.nodes import Block, Branches, Chain, Gate, Node, Plan, Residual, Select, Stage
@@ -80,7 +80,7 @@ def measure(job: str) -> str:
         ValueError: it does not plan to the id it came with.
     """
     data = json.loads(job)
-    plan = make_plan(schema.read(data["model"]))
+    plan = make_plan(pruning.read(data["model"]))
     if plan.id != data["plan"]:
         raise ValueError(f"the model plans to {plan.id}, not to {data['plan']}: another version made it")
     known = ("batch", "repeats", "seeds", "threads", "device", "dtype", "channels_last", "seed")

@@ -8,12 +8,12 @@ and each part goes its own way, so every part has one structure of layers holdin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from resnet_factory import schema
+from resnet_factory import pruning, schema
 from resnet_factory.abridgement import most_memory
 from resnet_factory.costing import Cost, cost
 from resnet_factory.fault import ConfigError, Fault
@@ -23,7 +23,7 @@ from resnet_factory.planner import Planner
 from resnet_factory.planner import plan as plan_one
 from resnet_factory.receptive_field import last_field
 from resnet_factory.recipe import PerStage, Recipe
-from resnet_factory.schema import MAX_BLOCKS, MAX_CHANNELS, PER_STAGE, WHOLE, ModelConfig
+from resnet_factory.schema import MAX_BLOCKS, MAX_CHANNELS, PER_STAGE, WHOLE, ModelConfig, Specification
 from resnet_factory.sweep.column import Array, Column, Split, Unfit, choose
 from resnet_factory.unrolling import Broken
 
@@ -70,7 +70,7 @@ class Population:
         Raises:
             ConfigError: its numbers are out of range.
         """
-        return schema.read(self.data(member), name=self.config.name)
+        return pruning.read(self.data(member), name=self.config.name)
 
 
 class Part(NamedTuple):
@@ -205,7 +205,7 @@ class Repeated(Stage):
 class _Together(Planner):
     """The planner over columns: invalid members are noted and carried along."""
 
-    def __init__(self, config: ModelConfig, size: int) -> None:
+    def __init__(self, config: Specification, size: int) -> None:
         super().__init__(config)
         self.valid = np.ones(size, bool)
         self.applies: Any = True
@@ -271,15 +271,14 @@ class _Together(Planner):
 # Where a member's numbers stand ---------------------------------------------------------------
 
 
-def substitute(config: ModelConfig, numbers: Mapping[str, Any]) -> ModelConfig:
-    """The config with numbers (or columns) in the places `takes` knows."""
+def substitute(config: ModelConfig, numbers: Mapping[str, Any]) -> Specification:
+    """The model with numbers (or columns) in the places `takes` knows."""
     stages = len(config.depths)
     changes: dict[str, Any] = {}
     recipes: dict[str, Any] = {
         "stem": config.stem, "head": config.head, "shortcut": config.shortcut, "block": config.blocks,
         "transition": config.transition, **config.slots,
     }  # fmt: skip
-    own = dict(recipes)
     for key, number in numbers.items():
         head, *rest = key.split(".")
         if head in WHOLE:
@@ -293,13 +292,10 @@ def substitute(config: ModelConfig, numbers: Mapping[str, Any]) -> ModelConfig:
             recipes[head] = tuple(_renumbered(block, rest, number) for block in recipes[head])
         else:
             recipes[head] = _renumbered(recipes[head], rest, number)
-    if changes.keys() <= PER_STAGE.keys() and all(recipes[key] is own[key] for key in own):
-        return config.resized(changes)
     slots = {name: recipes[name] for name in config.slots}
-    return replace(
-        config, stem=recipes["stem"], head=recipes["head"], shortcut=recipes["shortcut"],
-        transition=recipes["transition"], blocks=recipes["block"], slots=slots, **changes,
-    )  # fmt: skip
+    said = {entry.name: getattr(config, entry.name) for entry in fields(Specification)}
+    said |= {key: recipes[key] for key in ("stem", "head", "shortcut", "transition")}
+    return Specification(**said | {"blocks": recipes["block"], "slots": slots} | changes)
 
 
 def _renumbered(recipe: Recipe, keys: list[str], number: Any) -> Recipe:

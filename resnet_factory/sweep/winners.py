@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from resnet_factory import schema
-from resnet_factory.composer import compose, compose_all
+from resnet_factory import pruning
+from resnet_factory.composer import compose_all
 from resnet_factory.fault import ConfigError
 from resnet_factory.library import Library, user_dir
+from resnet_factory.models import compose
 from resnet_factory.planner import plan
 from resnet_factory.source import load
 from resnet_factory.sweep.candidates import Candidate, Structure
@@ -183,7 +184,7 @@ def model_text(
 
     With it the recipes that it needs and that are not shipped.
     """
-    wanted = schema.read(model_of(candidate, structure)).to_dict()
+    wanted = pruning.read(model_of(candidate, structure)).to_dict()
     found: list[tuple[Start, str]] = []
     for start in starts.of(structure):
         delta = _difference(start.model, wanted)
@@ -218,7 +219,7 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 def _plan_id(start: Start, delta: Mapping[str, Any]) -> str:
     """The id of what composing the file gives, without writing it first; empty where it cannot be."""
     try:
-        return plan(schema.read(_merged(start.model, delta))).id
+        return plan(pruning.read(_merged(start.model, delta))).id
     except ConfigError:
         return ""
 
