@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing as mp
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from PIL import Image
 from study_rooms import ALONE, HERE, make_cifar, make_folder, small, source
 
 from resnet_factory import cli
 from resnet_factory.study import outcome
-from resnet_factory.study.loading import load
+from resnet_factory.study.loading import Fixed, Pictures, load
 from resnet_factory.study.outcome import Outcome
 from resnet_factory.study.settings import Folder, Table, Train
 from resnet_factory.study.training import train
@@ -206,6 +209,69 @@ def test_folders_resume_to_the_same_bits(tmp_path: Path) -> None:
     train(job, ALONE, load(data, ALONE, 0), tmp_path / "run", stop=lambda: next(asked))
     found = train(job, ALONE, load(data, ALONE, 0), tmp_path / "run")
     assert replace(found, seconds=0.0) == replace(whole, seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "side", "shown"),
+    [(["data.size=32"], 37, 32), (["data.size=224"], 256, 224), (["data.size=16", "data.resize=20"], 20, 16)],
+)
+def test_test_images_are_resized_to_suit_their_crop(
+    words: list[str], side: int, shown: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same share of every test image is seen, whatever the size; held against Pillow alone."""
+    make_folder(tmp_path / "data")
+    study = ["models=[resnet8]", "train.epochs=null", "train.iterations=1", "train.batch=4", "seeds=[0]"]
+    place = [f"data.folder={tmp_path / 'data'}", f"out={tmp_path / 'out'}"]
+    assert cli.main(["study", "data=folder", *words, *study, *place, "machine.jobs=0"]) == 0
+    transform = f"shorter side to {side}, central {shown}x{shown}"
+    assert transform in capsys.readouterr().out
+    assert transform in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    (found,) = outcomes(tmp_path / "out")
+    assert transform in found.images
+    given = int(words[1].removeprefix("data.resize=")) if len(words) > 1 else None
+    data = Folder(source="folder", folder=str(tmp_path / "data"), classes=2, size=shown, resize=given)
+    image = Image.open(tmp_path / "data" / "val" / "cat" / "0.jpg")
+    pictures = Pictures(data)
+    scale = side / min(image.size)
+    sides = round(image.width * scale), round(image.height * scale)
+    resized = image.resize(sides, Image.Resampling.BILINEAR)
+    left, top = (round((length - shown) / 2) for length in resized.size)
+    expected = np.asarray(resized.crop((left, top, left + shown, top + shown)).convert("RGB"))
+    mean, std = (np.array(values) for values in (data.mean, data.std))
+    ours = pictures[Fixed(False, 0)][0].permute(1, 2, 0).numpy() * std + mean
+    assert np.abs(255 * ours - expected).max() <= 2
+
+
+def test_a_crop_larger_than_what_it_is_cut_from_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_folder(tmp_path)
+    words = ["study", "data=folder", f"data.folder={tmp_path}", "data.size=64", "data.resize=32"]
+    assert cli.main(words) == 2
+    assert "data.resize: 32 is less than the central crop of 64" in capsys.readouterr().err
+
+
+def test_reading_processes_start_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two for a whole training with its passes over the test set, and none for a few images."""
+    make_folder(tmp_path)
+    started = []
+    start = mp.process.BaseProcess.start
+
+    def counted(process: mp.process.BaseProcess) -> None:
+        started.append(process)
+        start(process)
+
+    monkeypatch.setattr(mp.process.BaseProcess, "start", counted)
+    job = small(data=folder(tmp_path), train=Train(epochs=3, batch=4))
+    assert train(job, ALONE, load(folder(tmp_path), ALONE, 2)).state == "done"
+    assert len(started) == 2
+    assert train(job, ALONE, load(folder(tmp_path), ALONE, None)).state == "done"
+    assert len(started) == 2
+
+
+def test_digits_are_read_from_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["study", "data=digits", "data.folder=/nowhere"]) == 2
+    assert "data.folder: digits come with their library" in capsys.readouterr().err
 
 
 def test_grey_folders(tmp_path: Path) -> None:

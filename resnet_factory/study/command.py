@@ -20,7 +20,7 @@ from resnet_factory.study.outcome import FAILED
 from resnet_factory.study.progress import Bars, Silence
 from resnet_factory.study.readiness import ready
 from resnet_factory.study.report import Sheet, main_sheet, report, write
-from resnet_factory.study.settings import Settings
+from resnet_factory.study.settings import Folder, Settings
 from resnet_factory.study.summary import best, findings, ranked, series
 
 WIDE = 110
@@ -55,6 +55,8 @@ def study(composed: Composed) -> int:
         before = f", {len(found)} of them trained before" if found else ""
         many = f"{len(todo)} training{'s' if len(todo) > 1 else ''}"
         out.print(f"{settings.title}: {many}{before}, in {folder}", style="bold", markup=False)
+        if isinstance(settings.data, Folder):
+            out.print(settings.data.transform, markup=False)
         with Bars(out, len(left)) as bars:
             found |= conduct(left, runs, bars, stop, workers)
         asked = stop()

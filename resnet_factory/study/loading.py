@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from resnet_factory.fault import Fault
 from resnet_factory.study.randomness import key
@@ -21,8 +23,8 @@ from resnet_factory.study.world import World
 
 Batch = tuple[Tensor, Tensor]
 """Images (N, C, H, W), float32 and normalised, and labels (N,)."""
-Draw = tuple[int, int]
-"""(epoch, index): which image, and for which time round."""
+FEW_IMAGES = 2_000
+"""Training images from which reading them in processes of their own is worth starting these."""
 
 
 class Source(ABC):
@@ -44,7 +46,7 @@ class Source(ABC):
         """The first training images, as they are."""
 
 
-def load(data: Data, world: World, loaders: int) -> Source:
+def load(data: Data, world: World, loaders: int | None) -> Source:
     """The data set on the world's device.
 
     Raises:
@@ -180,67 +182,106 @@ class Images(Source):
 
 
 class ImageFolders(Source):
-    """Images on disk, one folder per class, decoded and cropped by `loaders` processes."""
+    """Images on disk, one folder per class, decoded and cropped by `loaders` processes that stay."""
 
-    def __init__(self, data: Folder, world: World, loaders: int) -> None:
+    def __init__(self, data: Folder, world: World, loaders: int | None) -> None:
+        self.world, self.pictures = world, Pictures(data)
+        self.count = len(self.pictures.train)
+        if loaders is None:
+            loaders = 0 if self.count < FEW_IMAGES else min(4, os.cpu_count() or 1)
+        self.asked = Asked()
+        """The batches of the pass at hand, which the one loader of all passes reads."""
+        self.loader: DataLoader[Any] = DataLoader(
+            self.pictures,
+            batch_sampler=self.asked,
+            num_workers=loaders,
+            persistent_workers=loaders > 0,
+            pin_memory=world.device.type == "cuda",
+        )
+
+    def training(self, seed: int, batch: int, epoch: int, first: int) -> Iterator[Batch]:
+        drawn = order(seed, epoch, self.count)
+        yield from self.loaded(
+            [Draw(seed, epoch, int(index)) for index in self.world.part(drawn[i * batch : (i + 1) * batch])]
+            for i in range(first, self.count // batch)
+        )
+
+    def whole(self, *, train: bool, batch: int) -> Iterator[Batch]:
+        count = self.count if train else len(self.pictures.test)
+        starts = range(self.world.rank * batch, count, self.world.size * batch)
+        yield from self.loaded([Fixed(train, i) for i in range(at, min(at + batch, count))] for at in starts)
+
+    def sample(self, count: int) -> Batch:
+        # Spread over the folder: its first images are all of one class.
+        asked = [Fixed(True, index) for index in order(0, 0, self.count)[:count].tolist()]
+        return next(self.loaded([asked]))
+
+    def loaded(self, batches: Iterable[list[Any]]) -> Iterator[Batch]:
+        """Batches on the device, from lists of what to ask for."""
+        here = self.world.device
+        self.asked.batches = list(batches)
+        for images, labels in self.loader:
+            yield images.to(here, non_blocking=True), labels.to(here, non_blocking=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A training image, cropped and mirrored at random: its transform depends on these numbers alone."""
+
+    seed: int
+    epoch: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A training or test image, cropped at its centre."""
+
+    train: bool
+    index: int
+
+
+class Asked(Sampler[list[Any]]):
+    """Batches of `Draw` and `Fixed`, exchanged from pass to pass."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """Training and test images in their folders, each as it is asked for."""
+
+    def __init__(self, data: Folder) -> None:
         from torchvision import datasets
         from torchvision import transforms as library
 
         transforms: Any = library  # its functions carry no types
-        self.world, self.loaders, self.size = world, loaders, data.size
         last = [transforms.ToTensor(), transforms.Normalize(data.mean, data.std)]
         if data.channels == 1:
             last.insert(0, transforms.Grayscale())
         mirror = [transforms.RandomHorizontalFlip()] if data.flip else []
-        self.varied = transforms.Compose([transforms.RandomResizedCrop(data.size), *mirror, *last])
-        still = transforms.Compose([transforms.Resize(data.resize), transforms.CenterCrop(data.size), *last])
+        self.random = transforms.Compose([transforms.RandomResizedCrop(data.size), *mirror, *last])
+        self.fixed = transforms.Compose(
+            [transforms.Resize(data.shorter_side), transforms.CenterCrop(data.size), *last]
+        )
         root = Path(data.folder).expanduser()
         self.train = datasets.ImageFolder(str(root / "train"))
-        self.tests = datasets.ImageFolder(str(root / "val"), still)
-        self.still_train = datasets.ImageFolder(str(root / "train"), still)
-        self.count = len(self.train)
+        self.test = datasets.ImageFolder(str(root / "val"))
 
-    def training(self, seed: int, batch: int, epoch: int, first: int) -> Iterator[Batch]:
-        drawn = order(seed, epoch, self.count)
-        batches = [
-            [(epoch, int(index)) for index in self.world.part(drawn[i * batch : (i + 1) * batch])]
-            for i in range(first, self.count // batch)
-        ]
-        yield from self.loaded(Varied(self.train, self.varied, seed), batches)
-
-    def whole(self, *, train: bool, batch: int) -> Iterator[Batch]:
-        chosen = self.still_train if train else self.tests
-        starts = range(self.world.rank * batch, len(chosen), self.world.size * batch)
-        batches = [list(range(at, min(at + batch, len(chosen)))) for at in starts]
-        yield from self.loaded(chosen, batches)
-
-    def sample(self, count: int) -> Batch:
-        # Spread over the folder: its first images are all of one class.
-        index = order(0, 0, self.count)[:count].tolist()
-        return next(self.loaded(self.still_train, [index]))
-
-    def loaded(self, dataset: Dataset[Any], batches: list[Any]) -> Iterator[Batch]:
-        """Batches of a data set on the device, from lists of what to ask it for."""
-        here = self.world.device
-        loader: DataLoader[Any] = DataLoader(
-            dataset, batch_sampler=batches, num_workers=self.loaders, pin_memory=here.type == "cuda"
-        )
-        for images, labels in loader:
-            yield images.to(here, non_blocking=True), labels.to(here, non_blocking=True)
-
-
-class Varied(Dataset[tuple[Tensor, int]]):
-    """A data set whose random transform depends on (seed, epoch, index) alone, in whatever process."""
-
-    def __init__(self, dataset: Any, transform: Callable[[Any], Tensor], seed: int) -> None:
-        self.dataset, self.transform, self.seed = dataset, transform, seed
-
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
-        epoch, index = draw
-        image, label = self.dataset[index]
+    def __getitem__(self, asked: Draw | Fixed) -> tuple[Tensor, int]:
+        if isinstance(asked, Fixed):
+            image, label = (self.train if asked.train else self.test)[asked.index]
+            return self.fixed(image), label
+        image, label = self.train[asked.index]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key(self.seed, "augment", epoch, index))
-            return self.transform(image), label
+            torch.manual_seed(key(asked.seed, "augment", asked.epoch, asked.index))
+            return self.random(image), label
 
 
 @lru_cache(maxsize=1)

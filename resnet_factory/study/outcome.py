@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnet_factory.study.jobs import Job
+from resnet_factory.study.settings import Folder
 
 RUNNING, DONE, DIVERGED, FAILED = "running", "done", "diverged", "failed"
 FILE, CHECKPOINT, WEIGHTS = FILES = "result.json", "checkpoint.pt", "weights.safetensors"
@@ -75,6 +76,8 @@ class Outcome:
     """The kind of machine, and the versions of what computed."""
     date: str = ""
     """The day it ended."""
+    images: str = ""
+    """The transforms of images that were read from folders."""
 
     @property
     def finished(self) -> bool:
@@ -97,7 +100,7 @@ def begun(job: Job) -> Outcome:
     """The outcome of a job before its first iteration."""
     return Outcome(
         id=job.id, label=job.label, series=job.series, depth=job.depth, params=job.params, macs=job.macs,
-        rate=job.rate, seed=job.seed,
+        rate=job.rate, seed=job.seed, images=job.data.transform if isinstance(job.data, Folder) else "",
     )  # fmt: skip
 
 

@@ -93,6 +93,9 @@ def _found(data: Data) -> Data:
     if train != test:
         odd = ", ".join(sorted(set(train) ^ set(test))[:5])
         raise ConfigError([Fault("data.folder", f"train and val in '{root}' have different classes: {odd}")])
+    if data.shorter_side < data.size:
+        message = f"{data.shorter_side} is less than the central crop of {data.size}; null is 8/7 of it"
+        raise ConfigError([Fault("data.resize", message)])
     if data.channels not in (1, 3):
         raise ConfigError(
             [Fault("data.channels", f"images are read with 1 or 3 channels, not {data.channels}")]
@@ -105,12 +108,15 @@ def _found(data: Data) -> Data:
         raise ConfigError(
             [Fault("data.classes", f"'{root / 'train'}' has {len(train)} classes, not {data.classes}")]
         )
-    return replace(data, classes=len(train))
+    return replace(data, classes=len(train), resize=data.shorter_side)
 
 
 def _table_found(data: Table) -> Table:
     inside = ARCHIVES.get(data.source)
     if inside is None:
+        if data.folder is not None:
+            message = f"{data.source} come with their library and are read from no folder; leave it out"
+            raise ConfigError([Fault("data.folder", message)])
         return data
     root = Path(data.folder or "").expanduser()
     if not (root / inside[0]).is_dir():

@@ -126,6 +126,12 @@ def _overrides(data: Any, faults: list[Fault]) -> tuple[str, ...]:
 def _lengths(train: Train, path: str, faults: list[Fault]) -> None:
     if train.epochs is None and train.iterations is None:
         faults.append(Fault(path, "how long to train? give 'epochs', or 'iterations'"))
+    rises = train.schedule == "one_cycle" and train.iterations is not None
+    if rises and train.warmup >= (train.iterations or 0):
+        message = (
+            f"the rate would rise over {train.warmup} iterations, but the training has {train.iterations}"
+        )
+        faults.append(Fault(f"{path}.warmup", message))
     if list(train.milestones) != sorted(train.milestones) or not all(0 < m < 1 for m in train.milestones):
         message = f"expected rising shares of the training between 0 and 1, found {list(train.milestones)}"
         faults.append(Fault(f"{path}.milestones", message))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from resnet_factory import __version__
 from resnet_factory.study.outcome import DONE, RUNNING, Outcome
-from resnet_factory.study.settings import Data, Settings, Train
+from resnet_factory.study.settings import Data, Folder, Settings, Train
 from resnet_factory.study.summary import Row, Spread, best, by_rate, findings, ranked, series
 
 HUGE = 1e6
@@ -149,6 +149,8 @@ def _facts(settings: Settings, outcomes: Sequence[Outcome], command: str) -> lis
             f"resnet-factory {__version__}, torch {version('torch')}, Python {platform.python_version()}",
         ),
     ]
+    if isinstance(settings.data, Folder):
+        facts.insert(3, ("images", settings.data.transform))
     if settings.overrides:
         facts.insert(3, ("every network with", " ".join(settings.overrides)))
     facts += [(f"{name} trains with", _said(own)) for name, own in settings.per_model.items()]

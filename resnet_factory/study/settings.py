@@ -38,11 +38,25 @@ class Folder:
     channels: int = _least(1, default=3)
     classes: int | None = None
     size: int = _least(1)
-    resize: int = _least(1)
-    """The shorter side before the central crop of a test image."""
+    resize: int | None = _least(1, default=None)
+    """The shorter side before the central crop of a test image; None: 8/7 of `size`, as 256 is of 224."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     flip: bool = True
+
+    @property
+    def shorter_side(self) -> int:
+        """Pixels of a test image's shorter side before its central crop."""
+        return round(self.size * 8 / 7) if self.resize is None else self.resize
+
+    @property
+    def transform(self) -> str:
+        """The transforms in force, in words."""
+        mirrored = ", half of them mirrored" if self.flip else ""
+        return (
+            f"training images: random crops resized to {self.size}x{self.size}{mirrored}; test images: "
+            f"shorter side to {self.shorter_side}, central {self.size}x{self.size}"
+        )
 
 
 Data = Table | Folder
@@ -76,7 +90,8 @@ class Machine:
     sync_batch_norm: bool = False
     threads: int = _least(1, default=1)
     jobs: int | None = _least(0, default=None)
-    loaders: int = _least(0, default=4)
+    loaders: int | None = _least(0, default=None)
+    """Processes that read image files; None: none for a few images, else as many as cores, at most four."""
     checkpoint: float = _least(0, default=30.0)
 
 
