@@ -1,4 +1,4 @@
-"""Output in a terminal's encoding: characters that it lacks are replaced by plain ones, and never an error."""
+"""Output in a terminal's encoding: characters that it lacks are spelled plainly, and are never an error."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TextIO
 
 PLAIN = str.maketrans(
     {
-        "×": "x", "·": "*", "…": "...", "–": "-", "—": "-", "−": "-", "‑": "-", "→": "->", "←": "<-", "⌊": "floor(",
-        "⌋": ")", "⌈": "ceil(", "⌉": ")", "≈": "~", "≤": "<=", "≥": ">=", "≠": "!=", "√": "sqrt", "±": "+-",
-        "²": "^2", "³": "^3", "½": "1/2", "‘": "'", "’": "'", "“": '"', "”": '"', "•": "*", "─": "-", "━": "-",
+        "×": "x", "·": "*", "…": "...", "–": "-", "—": "-", "−": "-", "‑": "-", "→": "->", "←": "<-",
+        "⌊": "floor(", "⌋": ")", "⌈": "ceil(", "⌉": ")", "≈": "~", "≤": "<=", "≥": ">=",
+        "≠": "!=", "√": "sqrt", "±": "+-",
+        "²": "^2", "³": "^3", "½": "1/2", "‘": "'", "’": "'", "“": '"', "”": '"', "•": "*", "─": "-",
+        "━": "-",
         "│": "|", "┃": "|", "\N{NO-BREAK SPACE}": " ",
     }
 )  # fmt: skip

@@ -23,10 +23,12 @@ def misread(word: str, after: Sequence[str], models: Sequence[str]) -> tuple[int
     if not equals and after and after[0].startswith("="):
         taken = 2 if after[0] == "=" and len(after) > 1 else 1
         return taken, f"spaces around the '='; did you mean '{''.join((word, *after[:taken]))}'?"
-    return 0, next(message for message in _reasons(word, key, value, models, after) if message)
+    if word in models and after and after[0] in models:
+        return 1, f"expected key=value; did you mean 'model={word}', and for diff 'with={after[0]}'?"
+    return 0, next(message for message in _reasons(word, key, value, models) if message)
 
 
-def _reasons(word: str, key: str, value: str, models: Sequence[str], after: Sequence[str]) -> Iterator[str]:
+def _reasons(word: str, key: str, value: str, models: Sequence[str]) -> Iterator[str]:
     """Why a word cannot be read; the first that is not empty is it."""
     if "=" in word:
         yield _unbalanced(value)
@@ -43,9 +45,7 @@ def _reasons(word: str, key: str, value: str, models: Sequence[str], after: Sequ
     elif pair := re.fullmatch(r"([\w./]+):\s*(\S+)", word):
         yield f"expected key=value; did you mean '{pair[1]}={pair[2]}'?"
     elif word in models:
-        others = [other for other in after if other in models]
-        more = f" with={others[0]}" if others else ""
-        yield f"expected key=value; did you mean 'model={word}{more}'?"
+        yield f"expected key=value; did you mean 'model={word}'?"
     yield "cannot be read; expected key=value, as 'model=resnet18' or 'model.depths=[2,2,2,2]'"
 
 

@@ -1,4 +1,4 @@
-"""The code that Hydra's own settings may name: what Hydra and its installed plugins name themselves, no more."""
+"""The code that Hydra's own settings may name: what Hydra and its installed plugins name themselves."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def refusal(keys: tuple[str, ...], value: Any) -> str:
     section = keys[1] if keys[:1] == ("hydra",) and len(keys) > 2 else ""
     if section not in ("launcher", "sweeper"):
         return "'_target_' is refused: nothing a config says runs code"
-    known = sorted(str(target) for at, key, target in named() if (at, key) == (section, "_target_"))
-    return f"{str(value)!r} is refused: it is no {section} of Hydra or an installed plugin; known are {', '.join(known)}"
+    message = f"{str(value)!r} is refused: it is no {section} of Hydra or an installed plugin"
+    return f"{message}; choose one by hydra/{section}=NAME"
 
 
 def refusals(settings: DictConfig) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -96,7 +96,7 @@ def refusals(settings: DictConfig) -> Iterator[tuple[tuple[str, ...], str]]:
 def _walk(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """The refusals of one value of a section, and of all below it."""
     keys = (*above, str(key))
-    raw = node._get_node(key)._value() if isinstance(node, (DictConfig, ListConfig)) else node[key]
+    raw = node._get_node(key)._value() if isinstance(node, (DictConfig, ListConfig)) else node[key]  # type: ignore[union-attr]
     shipped = len(keys) > 2 and isinstance(raw, str) and (keys[1], str(key), raw) in named()
     if str(key) in CALLED and not shipped and raw is not None:
         if key == "_target_":
