@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import re
@@ -13,11 +14,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from resnet_factory import encoding
 from resnet_factory.fault import ConfigError, Fault, nearest, unknown
 
 _HYDRA_FLAGS = ("multirun", "cfg", "info", "hydra_help", "shell_completion")
 """Options that Hydra itself answers."""
 _CFG = ("job", "hydra", "all")
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
 @dataclass(frozen=True)
@@ -107,17 +110,32 @@ EXAMPLES = """\
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code (2 for a mistake in what the user wrote)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    encoding.forgive(sys.stdout)
+    encoding.forgive(sys.stderr)
     try:
-        return _main(arguments)
+        status = _main(arguments)
+        sys.stdout.flush()
+        return status
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO) or error.filename is not None:
+            raise
+        _discard_output()
+        print(f"standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _discard_output() -> None:
+    """Give what is still waiting to be written nowhere to fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(arguments: list[str]) -> int:
@@ -130,6 +148,8 @@ def _main(arguments: list[str]) -> int:
 
         print(__version__)
         return 0
+    if words and words[0] == "help":
+        return _main([*words[1:2], "--help"])
     verb = "build"
     if words and re.fullmatch(r"[\w-]+", words[0]):
         verb = words.pop(0)
@@ -192,7 +212,7 @@ def _options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--help", "-h", action="store_true")
-    parser.add_argument("--version", action="store_true")
+    parser.add_argument("--version", "-V", action="store_true")
     parser.add_argument("--config-dir", "-cd")
     parser.add_argument("--multirun", "-m", action="store_true")
     parser.add_argument("--cfg", "-c")
@@ -209,6 +229,8 @@ def _options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         faults.append(
             Fault("", unknown("part of the configuration", options.cfg, _CFG), "command line '--cfg'")
         )
+    if options.info not in (None, *_INFO):
+        faults.append(Fault("", unknown("part", options.info, _INFO), "command line '--info'"))
     if faults:
         raise ConfigError(faults)
     return options, options.words
@@ -249,7 +271,11 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
         _check_completion(words)
         if "COMP_LINE" in os.environ:
             _forget_verb()
-    elif not options.hydra_help:
+    elif options.hydra_help:
+        if words:
+            message = "it tells about Hydra itself; leave out the overrides"
+            raise ConfigError([Fault("", message, "command line '--hydra-help'")])
+    else:
         wanted = launch.request(
             verb, words, options.config_dir, multirun=options.multirun, check=VERBS[verb].load_check()
         )

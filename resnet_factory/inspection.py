@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_factory.fault import ConfigError, Fault, found, nearest, unknown
-from resnet_factory.source import position
+from resnet_factory.permission import may_name, refusal
+from resnet_factory.source import load, position
 
 if TYPE_CHECKING:
     from resnet_factory.library import Library
@@ -49,6 +50,7 @@ def inspect(library: Library, file: Path, name: str, data: Any) -> None:
         else:
             for i, message in _entries(library, defaults, name):
                 fault(["defaults", str(i)], message)
+            faults += _of_hydra(library, defaults, "", [])
     if faults:
         raise ConfigError(faults)
 
@@ -93,6 +95,33 @@ def _entries(library: Library, defaults: Sequence[Any], name: str) -> Iterator[t
                 yield i, _no_parent(library, entry, parent, base)
         else:
             yield i, f"expected a name, or 'group: name', found {found(entry)}"
+
+
+def _of_hydra(library: Library, defaults: Sequence[Any], base: str, seen: list[Path]) -> list[Fault]:
+    """What is wrong in the user's own files of Hydra's settings that a defaults list leads to."""
+    faults = []
+    for entry in defaults:
+        (key, choice), *_ = entry.items() if isinstance(entry, dict) and entry else (("", entry),)
+        group = str(key).split()[-1].partition("@")[0] if key else ""
+        for chosen in choice if isinstance(choice, list) else [choice]:
+            path = f"{group}/{str(chosen).partition('@')[0]}" if group else str(chosen).partition("@")[0]
+            path = path[1:] if path.startswith("/") else f"{base}/{path}" if base else path
+            file = library.file(path) if path.startswith("hydra/") else None
+            if file is None or file in seen:
+                continue
+            seen.append(file)
+            data = load(file)
+            above = tuple(path.split("/")[:-1])
+            if not isinstance(data, dict):
+                message = f"expected a mapping of keys to values, found {found(data)}"
+                faults.append(Fault("", message, position(file, [])))
+                continue
+            for keys, message in _refusals(data, above):
+                at = keys[len(above) :]
+                faults.append(Fault(".".join(keys), message, position(file, at)))
+            inner = data.get("defaults", [])
+            faults += _of_hydra(library, inner if isinstance(inner, list) else [], "/".join(above), seen)
+    return faults
 
 
 def _choice(library: Library, words: Sequence[str], group: str, choice: Any, base: str) -> Iterator[str]:
@@ -144,11 +173,12 @@ def _refusals(data: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
     if isinstance(data, Mapping):
         for key, value in data.items():
             if key == "_target_":
-                yield (*keys, key), "'_target_' is refused: nothing a config says runs code"
+                if not may_name((*keys, key), value):
+                    yield (*keys, key), refusal((*keys, key), value)
             elif "." in key and keys[:1] != ("hydra",):
                 above, _, below = key.partition(".")
                 yield (*keys, key), f"a key with a dot; write it as '{above}: {{{below}: …}}'"
-            elif (*keys, key) != ("defaults",):
+            elif key != "defaults" or (keys and keys[0] != "hydra"):
                 yield from _refusals(value, (*keys, str(key)))
     elif isinstance(data, list):
         for i, value in enumerate(data):

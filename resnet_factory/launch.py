@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
@@ -25,6 +26,7 @@ from resnet_factory import overrides as typed
 from resnet_factory.composer import WHOLE, Check, compose_in
 from resnet_factory.fault import ConfigError, Fault, all_of, unknown
 from resnet_factory.library import Base, Library, conf_dir, user_dir
+from resnet_factory.permission import refusals
 from resnet_factory.source import load, position
 
 
@@ -140,19 +142,32 @@ def sweep_folder(config: str, wanted: Request, config_dir: str | Path | None) ->
     Raises:
         ConfigError: there is something wrong with Hydra's own settings.
     """
+    library = Library.of(user_dir(config_dir))
     with _hydra(config_dir) as hydra:
+        for chosen in _choices_of_jobs(wanted, library):
+            _settings(hydra, config, Request(chosen), RunMode.RUN)
         return Path(str(_settings(hydra, config, wanted, RunMode.MULTIRUN).hydra.sweep.dir))
 
 
+def _choices_of_jobs(wanted: Request, library: Library) -> list[list[str]]:
+    """What the jobs say of Hydra's settings and of files, where that is not the same in all: each once."""
+    others = typed.split(wanted.words)[1]
+    found = []
+    for job in wanted.jobs or ():
+        chosen = [word for word in job if library.group_exists(word.lstrip("+~").partition("=")[0])]
+        if chosen not in found:
+            found.append(chosen)
+    return [[*chosen, *others] for chosen in found] if len(found) > 1 else []
+
+
 def check_settings(config: str, wanted: Request, config_dir: str | Path | None) -> None:
-    """Refuse settings of Hydra's own that it would stumble over in a single run.
+    """Refuse settings of Hydra's own that it would stumble over in a single run, or that would run code.
 
     Raises:
-        ConfigError: with the first fault that Hydra finds.
+        ConfigError: with the faults found.
     """
-    if typed.split(wanted.words)[1]:
-        with _hydra(config_dir) as hydra:
-            _settings(hydra, config, wanted, RunMode.RUN)
+    with _hydra(config_dir) as hydra:
+        _settings(hydra, config, wanted, RunMode.RUN)
 
 
 def run(
@@ -178,6 +193,67 @@ def _quoted(folder: Path) -> str:
     return f"'{text}'"
 
 
+class _Loader(ConfigLoaderImpl):
+    """Hydra's, which gives out no settings that would run code: of no job, wherever it is composed."""
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """Compose, and look at what Hydra would make objects of.
+
+        Raises:
+            ConfigError: there are settings that would run code.
+        """
+        config = super().load_configuration(
+            config_name, overrides, run_mode, from_shell, validate_sweep_overrides
+        )
+        if found := list(refusals(config.hydra)):
+            files = self._own_files(config_name, overrides, run_mode)
+            raise ConfigError(
+                Fault(".".join(keys), message, _origin(keys, files, overrides)) for keys, message in found
+            )
+        return config
+
+    def _own_files(
+        self, config_name: str | None, overrides: list[str], run_mode: RunMode
+    ) -> list[tuple[tuple[str, ...], Path]]:
+        """The user's files that a configuration consists of, with the keys that each goes below."""
+        own = [source.path for source in self.get_sources() if source.provider == "command-line"]
+        listed = self.compute_defaults_list(config_name, overrides, run_mode).defaults if own else []
+        return [
+            (tuple((default.package or "").split(".")) if default.package else (), file)
+            for default in listed
+            if (file := Path(own[0], f"{default.config_path}.yaml")).is_file()
+        ]
+
+
+def _origin(keys: Sequence[str], files: Sequence[tuple[tuple[str, ...], Path]], words: Sequence[str]) -> str:
+    """The override or the line of a file that gives a key of Hydra's settings; the nearest above it, else."""
+    for end in range(len(keys), 0, -1):
+        path = ".".join(keys[:end])
+        for word in reversed(words):
+            key = word.lstrip("+~").partition("=")[0]
+            dotted = key.replace("/", ".")
+            if dotted == path or (end > 1 and dotted.startswith(f"{path}.")):
+                return typed.where(word)
+        for above, file in reversed(files):
+            inner = list(keys[len(above) : end])
+            if tuple(keys[: len(above)]) == above and inner and _has(load(file), inner):
+                return position(file, inner)
+    return "command line '-m'"
+
+
+def _has(data: Any, keys: Sequence[str]) -> bool:
+    for key in keys:
+        data = data.get(key, ...) if isinstance(data, Mapping) else ...
+    return data is not ...
+
+
 @contextmanager
 def _hydra(config_dir: str | Path | None) -> Iterator[Hydra]:
     """Hydra as its command line has it, looking at our folder, then at the user's."""
@@ -186,7 +262,9 @@ def _hydra(config_dir: str | Path | None) -> Iterator[Hydra]:
     if (own := user_dir(config_dir)) is not None:
         search.prepend("command-line", f"file://{own}", SearchPathQuery(provider="schema"))
     try:
-        yield Hydra.create_main_hydra2(task_name="resnet-factory", config_search_path=search)
+        hydra = Hydra.create_main_hydra2(task_name="resnet-factory", config_search_path=search)
+        hydra.config_loader = _Loader(search)
+        yield hydra
     finally:
         GlobalHydra.instance().clear()
 

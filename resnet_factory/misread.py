@@ -23,6 +23,8 @@ def misread(word: str, after: Sequence[str], models: Sequence[str]) -> tuple[int
     if not equals and after and after[0].startswith("="):
         taken = 2 if after[0] == "=" and len(after) > 1 else 1
         return taken, f"spaces around the '='; did you mean '{''.join((word, *after[:taken]))}'?"
+    if word in models and after and after[0] in models:
+        return 1, f"expected key=value; did you mean 'model={word}', and for diff 'with={after[0]}'?"
     return 0, next(message for message in _reasons(word, key, value, models) if message)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -272,8 +273,10 @@ def _parsed(words: Sequence[str], library: Library, faults: list[Fault]) -> Iter
 
 
 def _quoted(word: str) -> str:
-    """A value that holds letters other than ASCII's, in the quotes that Hydra's grammar wants."""
+    """A home folder's path, or letters other than ASCII's, in the quotes that Hydra's grammar wants."""
     key, equals, value = word.partition("=")
+    if re.fullmatch(r"~[\w.-]*(/[^'\"]*)?", value):
+        return f'{key}="{os.path.expanduser(value)}"'
     plain = equals and not value.isascii() and not re.search(r"""["'\[{(]""", value)
     return f'{key}="{value}"' if plain else word
 

@@ -165,3 +165,30 @@ def test_output_to_a_closed_pipe_ends_quietly(words: str, tmp_path: Path) -> Non
     )  # fmt: skip
     assert done.stdout
     assert not done.stderr
+
+
+def test_a_home_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shell leaves the `~` of `file=~/x.svg` alone."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    assert cli.main(["draw", "model=resnet20", "file=~/x.svg"]) == 0
+    assert (tmp_path / "home" / "x.svg").is_file()
+    assert cli.main(["build", "model=resnet20", "save=~/x.safetensors"]) == 0
+    assert (tmp_path / "home" / "x.safetensors").is_file()
+    assert cli.main(["build", "model=resnet20", "weights=~/x.safetensors"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    capsys.readouterr()
+
+
+def test_help_and_version_by_other_names(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, same in (
+        (["help"], ["--help"]),
+        (["help", "draw"], ["draw", "--help"]),
+        (["-V"], ["--version"]),
+    ):
+        assert cli.main(words) == 0
+        said = capsys.readouterr().out
+        assert cli.main(same) == 0
+        assert capsys.readouterr().out == said

@@ -19,7 +19,7 @@ TORCH = {
     "study/loading.py", "study/optimisation.py", "study/probes.py", "study/snapshot.py", "study/training.py",
     "study/worker.py", "study/world.py",
 }  # fmt: skip
-HYDRA = {"cli.py", "composer.py", "launch.py", "library.py", "overrides.py"}
+HYDRA = {"cli.py", "composer.py", "launch.py", "library.py", "overrides.py", "permission.py"}
 
 
 def imports(file: Path) -> set[str]:

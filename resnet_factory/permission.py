@@ -1,0 +1,134 @@
+"""The code that Hydra's own settings may name: what Hydra and its installed plugins name themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.utils import create_config_search_path
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigSource
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+CALLED = ("_target_", "class", "()", "filename")
+"""Keys whose value is called, made an object or opened for writing."""
+SECTIONS = ("launcher", "sweeper", "callbacks", "job_logging", "hydra_logging")
+"""The settings below `hydra` that Hydra makes objects of."""
+LOADERS = re.compile(r"PYTHON\w*|LD_\w+|DYLD_\w+|PATH")
+"""Environment variables by which a process is given other code to run."""
+
+
+@cache
+def named() -> frozenset[tuple[str, str, Any]]:
+    """(section, key, value) of everything that the configs of Hydra and its plugins say."""
+    Plugins.instance()  # which lets each installed plugin register its configs
+    found = set()
+    for source in ConfigRepository(create_config_search_path(None)).get_sources():
+        for section in SECTIONS:
+            for config in _configs(source, f"hydra/{section}"):
+                found |= {(section, key, value) for key, value in _leaves(config)}
+    return frozenset(found)
+
+
+def _configs(source: ConfigSource, group: str) -> Iterator[Any]:
+    if source.available() and source.is_group(group):
+        for name in source.list(group, ObjectType.CONFIG):
+            config = source.load_config(f"{group}/{name}").config
+            yield OmegaConf.to_container(config, resolve=False)
+        for name in source.list(group, ObjectType.GROUP):
+            yield from _configs(source, f"{group}/{name}")
+
+
+def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            if isinstance(value, (dict, list)):
+                yield from _leaves(value)
+            else:
+                yield str(key), value
+    elif isinstance(data, list):
+        for value in data:
+            yield from _leaves(value)
+
+
+def may_name(keys: tuple[str, ...], value: Any) -> bool:
+    """Whether the text at `hydra.…` is a launcher or sweeper that Hydra or one of its plugins names there."""
+    if len(keys) < 3 or keys[0] != "hydra" or not isinstance(value, str):
+        return False
+    return keys[1] in ("launcher", "sweeper") and (keys[1], "_target_", value) in named()
+
+
+def refusal(keys: tuple[str, ...], value: Any) -> str:
+    """Why a launcher or sweeper may not be named; says which may."""
+    section = keys[1] if keys[:1] == ("hydra",) and len(keys) > 2 else ""
+    if section not in ("launcher", "sweeper"):
+        return "'_target_' is refused: nothing a config says runs code"
+    message = f"{str(value)!r} is refused: it is no {section} of Hydra or an installed plugin"
+    return f"{message}; choose one by hydra/{section}=NAME"
+
+
+def refusals(settings: DictConfig) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The keys of Hydra's composed settings that would run code or open a file, and why they are refused.
+
+    Interpolations are followed, so that nothing they stand for is missed.
+    """
+    for name in settings.job.env_set:
+        if LOADERS.fullmatch(str(name)):
+            yield ("hydra", "job", "env_set", str(name)), "it would let the jobs run other code"
+    for section in settings:
+        if section == "callbacks":
+            for name in settings.callbacks or ():
+                yield (
+                    ("hydra", "callbacks", str(name)),
+                    "callbacks are refused: nothing a config says runs code",
+                )
+        elif section in SECTIONS:
+            yield from _walk(settings, str(section), ("hydra",))
+        else:
+            yield from _targets(settings, str(section), ("hydra",))
+
+
+def _walk(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The refusals of one value of a section, and of all below it."""
+    keys = (*above, str(key))
+    raw = node._get_node(key)._value() if isinstance(node, (DictConfig, ListConfig)) else node[key]  # type: ignore[union-attr]
+    shipped = len(keys) > 2 and isinstance(raw, str) and (keys[1], str(key), raw) in named()
+    if str(key) in CALLED and not shipped and raw is not None:
+        if key == "_target_":
+            yield keys, refusal(keys, raw)
+        else:
+            yield keys, f"{str(raw)!r} is refused: neither Hydra nor an installed plugin names it here"
+        return
+    try:
+        value = node[key]
+    except OmegaConfBaseException:
+        if isinstance(raw, str) and "${" in raw and not shipped:
+            yield keys, f"{raw!r} has no value before the jobs run"
+        return
+    if isinstance(value, str) and re.match(r"(ext|cfg)://", value) and not shipped:
+        yield keys, f"{value!r} is refused: nothing a config says runs code"
+    elif isinstance(value, (DictConfig, ListConfig, dict, list)):
+        inner = range(len(value)) if isinstance(value, (ListConfig, list)) else list(value)
+        for each in inner:
+            yield from _walk(value, each, keys)
+
+
+def _targets(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every `_target_` of a section that Hydra makes no object of."""
+    try:
+        value = node[key]
+    except OmegaConfBaseException:
+        return
+    if key == "_target_":
+        yield (*above, key), refusal((*above, key), value)
+    elif isinstance(value, (DictConfig, dict)):
+        for each in list(value):
+            yield from _targets(value, each, (*above, str(key)))
+    elif isinstance(value, (ListConfig, list)):
+        for i in range(len(value)):
+            yield from _targets(value, i, (*above, str(key)))
