@@ -2,55 +2,58 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resnet_factory.builder import Backbone, Network, build, create_model
-    from resnet_factory.composer import conf_dir, read
-    from resnet_factory.costing import Cost, cost
-    from resnet_factory.difference import Difference, diff
-    from resnet_factory.drawing import draw
-    from resnet_factory.explanation import Explanation, explain
-    from resnet_factory.fault import ConfigError, Fault
-    from resnet_factory.models import compose
-    from resnet_factory.nodes import Plan
-    from resnet_factory.planner import plan
-    from resnet_factory.schema import ModelConfig
-    from resnet_factory.weights import Report, export, load, load_weights, save
+    from resnet_factory.config.composition import conf_dir, read
+    from resnet_factory.config.schema import ModelConfig
+    from resnet_factory.costing.complexity import Cost
+    from resnet_factory.errors import ConfigError, Fault
+    from resnet_factory.network.builder import Backbone, Network, build, create_model
+    from resnet_factory.network.weights.transfer import Report, export, load, load_weights, save
+    from resnet_factory.planning.models import compose
+    from resnet_factory.planning.nodes import Plan
+    from resnet_factory.planning.planner import plan
+    from resnet_factory.reporting.cost_report import CostReport, cost
+    from resnet_factory.reporting.difference import Difference, diff
+    from resnet_factory.reporting.drawing import draw
+    from resnet_factory.reporting.explanation.document import Explanation, explain
 
 _HOME = {
-    "Backbone": "builder",
-    "build": "builder",
-    "compose": "models",
-    "conf_dir": "composer",
-    "ConfigError": "fault",
-    "Cost": "costing",
-    "cost": "costing",
-    "create_model": "builder",
-    "diff": "difference",
-    "Difference": "difference",
-    "draw": "drawing",
-    "export": "weights",
-    "explain": "explanation",
-    "Explanation": "explanation",
-    "Fault": "fault",
-    "load": "weights",
-    "load_weights": "weights",
-    "ModelConfig": "schema",
-    "Network": "builder",
-    "Plan": "nodes",
-    "plan": "planner",
-    "read": "composer",
-    "Report": "weights",
-    "save": "weights",
+    "Backbone": "network.builder",
+    "build": "network.builder",
+    "compose": "planning.models",
+    "conf_dir": "config.composition",
+    "ConfigError": "errors",
+    "Cost": "costing.complexity",
+    "CostReport": "reporting.cost_report",
+    "cost": "reporting.cost_report",
+    "create_model": "network.builder",
+    "diff": "reporting.difference",
+    "Difference": "reporting.difference",
+    "draw": "reporting.drawing",
+    "export": "network.weights.transfer",
+    "explain": "reporting.explanation.document",
+    "Explanation": "reporting.explanation.document",
+    "Fault": "errors",
+    "load": "network.weights.transfer",
+    "load_weights": "network.weights.transfer",
+    "ModelConfig": "config.schema",
+    "Network": "network.builder",
+    "Plan": "planning.nodes",
+    "plan": "planning.planner",
+    "read": "config.composition",
+    "Report": "network.weights.transfer",
+    "save": "network.weights.transfer",
 }
 """Public name -> the file it lives in, imported when the name is first used."""
 
 __all__ = [
-    "Backbone", "ConfigError", "Cost", "Difference", "Explanation", "Fault", "ModelConfig", "Network", "Plan",
-    "Report", "build", "compose", "conf_dir", "cost", "create_model", "diff", "draw", "explain", "export",
-    "load", "load_weights", "plan", "read", "save",
+    "Backbone", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault",
+    "ModelConfig", "Network", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model",
+    "diff", "draw", "explain", "export", "load", "load_weights", "plan", "read", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
@@ -63,3 +66,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if "IPython" in sys.modules:  # a notebook shows plans as tables
+    import_module(f"{__name__}.reporting.html").register()

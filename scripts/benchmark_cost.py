@@ -19,7 +19,7 @@ import torchinfo
 from torch.utils.flop_counter import FlopCounterMode
 
 import resnet_factory as rf
-from resnet_factory.peers import peers
+from resnet_factory.reporting.other_counters import peers
 
 
 def main() -> int:

@@ -61,7 +61,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         times = []
         for what in ("model.depths=[1,1,1,1]", f"model.depths={depths}"):
-            command = [sys.executable, "-m", "resnet_factory.cli", "describe", "-m", "model=resnet50", what]
+            command = [
+                sys.executable,
+                "-m",
+                "resnet_factory.cli",
+                "describe",
+                "-m",
+                "model=resnet50",
+                what,
+            ]
             start = time.perf_counter()
             subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
             times.append(time.perf_counter() - start)

@@ -2,6 +2,6 @@
 
 import sys
 
-from resnet_factory.cli import main
+from resnet_factory.cli.main import main
 
 raise SystemExit(main(["list", *sys.argv[1:]]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from resnet_factory.cli import main
+from resnet_factory.cli.main import main
 
 if __name__ == "__main__":  # the processes that train import this file too
     raise SystemExit(main(["study", *sys.argv[1:]]))

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 import resnet_factory as rf
-from resnet_factory.composer import choices
-from resnet_factory.schema import ACTIVATIONS
+from resnet_factory.config.composition import choices
+from resnet_factory.config.schema import ACTIVATIONS
 
 GROUPED = {"group", "group_width", "evo"}
 """Norms of a fixed number of groups; written out below with numbers that divide any channels drawn."""

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 import resnet_factory as rf
+from resnet_factory.study.data import Source, load
+from resnet_factory.study.distributed import World
 from resnet_factory.study.jobs import Job, job
-from resnet_factory.study.loading import Source, load
 from resnet_factory.study.settings import Data, Machine, Table, Train
-from resnet_factory.study.world import World
 
 ALONE = World(torch.device("cpu"))
 DIGITS = Table(source="digits", channels=1, classes=10, size=8)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
+from resnet_factory.config.recipe import STRUCTURES
+from resnet_factory.config.schema import KEYS
 from resnet_factory.layers import VOCABULARY, Activation, Layer
-from resnet_factory.recipe import STRUCTURES
-from resnet_factory.schema import KEYS
 
 PAGE = ROOT / "conf" / "README.md"
 START = "| layer | arguments | |"

@@ -11,9 +11,9 @@ from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
 import resnet_factory as rf
-from resnet_factory.catalogue import catalogue
-from resnet_factory.composer import compose_all
-from resnet_factory.nodes import walk
+from resnet_factory.config.composition import compose_all
+from resnet_factory.config.model_index import catalogue
+from resnet_factory.planning.nodes import walk
 
 MODELS = catalogue().names()
 HUGE = 250_000_000

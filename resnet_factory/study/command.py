@@ -8,19 +8,19 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from resnet_factory import report as reports
-from resnet_factory.composer import Composed, compose_all
-from resnet_factory.costing import cost
-from resnet_factory.fault import ConfigError, Fault
-from resnet_factory.planner import plan
-from resnet_factory.study.driver import conduct, kept, speaks
-from resnet_factory.study.interrupts import leaving
+from resnet_factory.config.composition import Composed, compose_all
+from resnet_factory.costing.complexity import cost
+from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.planning.planner import plan
+from resnet_factory.reporting import tables as reports
 from resnet_factory.study.jobs import image, jobs
-from resnet_factory.study.outcome import FAILED
+from resnet_factory.study.preflight import ready
 from resnet_factory.study.progress import Bars, Silence
-from resnet_factory.study.readiness import ready
 from resnet_factory.study.report import Sheet, main_sheet, report, write
+from resnet_factory.study.result import FAILED
+from resnet_factory.study.scheduler import conduct, kept, speaks
 from resnet_factory.study.settings import Folder, Settings
+from resnet_factory.study.signals import leaving
 from resnet_factory.study.summary import best, findings, ranked, series
 
 WIDE = 110
@@ -95,7 +95,7 @@ def figures(composed: Composed) -> dict[str, float | str]:
 
 def _workers(settings: Settings, composed: Composed) -> int:
     """How many processes to train in; the device is looked for here."""
-    from resnet_factory.study.world import room
+    from resnet_factory.study.distributed import room
 
     machine = settings.machine
     try:
@@ -133,7 +133,7 @@ def _refuse_unread(settings: Settings, composed: Composed) -> None:
 
 def _refuse_unfit(settings: Settings, composed: Composed) -> None:
     """What would stop each training on its own is said once, before the first."""
-    from resnet_factory.study.loading import faults
+    from resnet_factory.study.data import faults
 
     batches = {"train.batch": settings.train.batch}
     for name, own in settings.per_model.items():

@@ -14,7 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from resnet_factory.study.outcome import Epoch, Probe
+from resnet_factory.study.result import Epoch, Probe
 from resnet_factory.study.summary import Row, Spread, series
 
 

@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from resnet_factory import schema
-from resnet_factory.composer import Composed
-from resnet_factory.costing import cost
-from resnet_factory.fault import ConfigError, Fault
+from resnet_factory.config import schema
+from resnet_factory.config.composition import Composed
+from resnet_factory.costing.complexity import cost
+from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import Conv, Linear, Norm
-from resnet_factory.models import compose
-from resnet_factory.nodes import Leaf, Plan
-from resnet_factory.paths import depth, main_path
-from resnet_factory.planner import plan
+from resnet_factory.planning.models import compose
+from resnet_factory.planning.nodes import Leaf, Plan
+from resnet_factory.planning.paths import depth, main_path
+from resnet_factory.planning.planner import plan
 from resnet_factory.study.settings import Data, Entry, Machine, Settings, Train
 
 FORMAT = 1

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_factory import schema
-from resnet_factory.composer import compose_all
-from resnet_factory.fault import ConfigError, Fault
-from resnet_factory.study import outcome
+from resnet_factory.config import schema
+from resnet_factory.config.composition import compose_all
+from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.study import result
 from resnet_factory.study.jobs import Job, job
-from resnet_factory.study.outcome import Outcome
-from resnet_factory.study.readiness import ready
-from resnet_factory.study.reading import fill, read_data
+from resnet_factory.study.preflight import ready
+from resnet_factory.study.result import Outcome
 from resnet_factory.study.settings import Data, Machine, Train
+from resnet_factory.study.settings_reader import fill, read_data
 from resnet_factory.study.summary import Row, best
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ class TrainedError:
         Raises:
             ConfigError: the network cannot take this data's images.
         """
+        from resnet_factory.study.distributed import joined
         from resnet_factory.study.worker import Bench
-        from resnet_factory.study.world import joined
 
         read = config if isinstance(config, schema.ModelConfig) else schema.read(config)
         jobs = [
@@ -111,5 +111,5 @@ class TrainedError:
         if self.folder is None:
             return bench.attempt(each)
         place = Path(self.folder) / each.name
-        before = outcome.read(place)
+        before = result.read(place)
         return before if before is not None and before.finished else bench.attempt(each, place)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from resnet_factory.builder import Network, build
+from resnet_factory.network.builder import Network, build
 from resnet_factory.study.jobs import responses, weighted
-from resnet_factory.study.outcome import Probe
+from resnet_factory.study.result import Probe
 
 
 def look(network: Network, images: Tensor, labels: Tensor) -> Probe:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from resnet_factory.study.jobs import Job
-from resnet_factory.study.outcome import DONE, RUNNING, Outcome
+from resnet_factory.study.result import DONE, RUNNING, Outcome
 
 
 class Bars:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from resnet_factory import __version__
-from resnet_factory.study.outcome import DONE, RUNNING, Outcome
+from resnet_factory.study.result import DONE, RUNNING, Outcome
 from resnet_factory.study.settings import Data, Folder, Settings, Train
 from resnet_factory.study.summary import Row, Spread, best, by_rate, findings, ranked, series
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from resnet_factory.study.outcome import CHECKPOINT as FILE
+from resnet_factory.study.result import CHECKPOINT as FILE
 
 
 def save(state: dict[str, Any], folder: Path) -> None:

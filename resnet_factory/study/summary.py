@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from resnet_factory.study.outcome import DONE, Outcome
+from resnet_factory.study.result import DONE, Outcome
 
 
 @dataclass(frozen=True)

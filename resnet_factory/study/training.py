@@ -16,17 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from resnet_factory.builder import build
-from resnet_factory.planner import plan
-from resnet_factory.study import outcome, snapshot
+from resnet_factory.network.builder import build
+from resnet_factory.network.weights.transfer import save
+from resnet_factory.planning.planner import plan
+from resnet_factory.study import result, snapshot
+from resnet_factory.study.data import Batch, Source
+from resnet_factory.study.distributed import World, threads
 from resnet_factory.study.jobs import Job
-from resnet_factory.study.loading import Batch, Source
 from resnet_factory.study.optimisation import make_optimizer, make_schedules
-from resnet_factory.study.outcome import Epoch, Outcome, Score
 from resnet_factory.study.probes import look
 from resnet_factory.study.randomness import key
-from resnet_factory.study.world import World, threads
-from resnet_factory.weights import save
+from resnet_factory.study.result import Epoch, Outcome, Score
 
 PRECISION = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ASK_EVERY = 20
@@ -67,7 +67,7 @@ class Training:
         self.running = torch.zeros(3, dtype=torch.float64, device=_doubles(world.device))
         """Of the epoch so far: loss times images, wrong answers, images."""
         self.losses: list[Tensor] = []
-        self.outcome = replace(outcome.begun(job), iterations=self.total, place=_place(job, world))
+        self.outcome = replace(result.begun(job), iterations=self.total, place=_place(job, world))
 
     def run(self, folder: Path | None, tell: Tell, stop: Stop) -> Outcome:
         """Train to the end, or until told to stop: then the outcome is still `running`."""
@@ -101,7 +101,7 @@ class Training:
         if not math.isfinite(trained.loss):  # the last step was one too far
             raise Diverged(f"the trained network's loss over the training set is {trained.loss}")
         self.outcome.train, self.outcome.test = trained, tested
-        self.outcome.state = outcome.DONE
+        self.outcome.state = result.DONE
         return self.outcome
 
     def batches(self) -> Iterator[Batch]:
@@ -189,7 +189,7 @@ class Training:
         loss_sum, wrong_sum, count = self.world.total(sums).tolist()
         return Score(100 * wrong_sum / count, loss_sum / count)
 
-    def looked(self) -> outcome.Probe:
+    def looked(self) -> result.Probe:
         """Gradients and responses of the network as it is."""
         return look(self.network, *self.source.sample(min(self.job.train.batch, self.source.count)))
 
@@ -209,7 +209,7 @@ class Training:
             "schedules": [schedule.state_dict() for schedule in self.schedules],
             "scaler": self.scaler.state_dict(),
             "running": self.world.total(self.running.clone()),
-            "outcome": outcome.to_dict(self.outcome),
+            "outcome": result.to_dict(self.outcome),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -222,7 +222,7 @@ class Training:
         # The sum over all processes was saved; one of them takes it up.
         self.running.copy_(state["running"] if self.world.first else torch.zeros_like(self.running))
         place = self.outcome.place
-        self.outcome = outcome.from_dict(state["outcome"])
+        self.outcome = result.from_dict(state["outcome"])
         if not self.outcome.place.endswith(place):
             self.outcome.place += f", then {place}"
 
@@ -251,15 +251,15 @@ def train(
         try:
             training.run(folder, tell, stop)
         except Diverged as reason:
-            training.outcome.state, training.outcome.reason = outcome.DIVERGED, str(reason)
+            training.outcome.state, training.outcome.reason = result.DIVERGED, str(reason)
         if training.outcome.finished:
             training.outcome.date = datetime.now(UTC).date().isoformat()
         if folder is not None and world.first and training.outcome.finished:
             folder.mkdir(parents=True, exist_ok=True)
-            if training.outcome.state == outcome.DONE:
-                save(training.network, job.config, folder / outcome.WEIGHTS)
+            if training.outcome.state == result.DONE:
+                save(training.network, job.config, folder / result.WEIGHTS)
             training.outcome.write(folder)
-            (folder / outcome.CHECKPOINT).unlink(missing_ok=True)
+            (folder / result.CHECKPOINT).unlink(missing_ok=True)
         return training.outcome
 
 

@@ -6,13 +6,13 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from resnet_factory.study.interrupts import leaving
+from resnet_factory.study.data import Source, load
+from resnet_factory.study.distributed import World, joined
 from resnet_factory.study.jobs import Job
-from resnet_factory.study.loading import Source, load
-from resnet_factory.study.outcome import Outcome, failed
+from resnet_factory.study.result import Outcome, failed
 from resnet_factory.study.settings import Data
+from resnet_factory.study.signals import leaving
 from resnet_factory.study.training import Stop, Tell, train
-from resnet_factory.study.world import World, joined
 
 TELL_EVERY = 0.1
 """Seconds between words about progress."""

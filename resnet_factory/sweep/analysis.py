@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resnet_factory.sweep.column import Array
+from resnet_factory.sweep.vector import Array
 
 
 def front(first: Array, second: Array) -> Array:

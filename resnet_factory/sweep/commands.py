@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resnet_factory.composer import Composed, choices, compose_all, image_size, take_sweeps
-from resnet_factory.fault import ConfigError, Fault, one_of, unknown
-from resnet_factory.report import console
-from resnet_factory.sweep.candidates import Structures
+from resnet_factory.config.composition import Composed, choices, compose_all, image_size, take_sweeps
+from resnet_factory.errors import ConfigError, Fault, one_of, unknown
+from resnet_factory.reporting.tables import console
 from resnet_factory.sweep.dimension import Dimension, read_dimension
+from resnet_factory.sweep.evaluation import Structures
 from resnet_factory.sweep.executors import KINDS
 from resnet_factory.sweep.population import COSTS, FURTHER
 from resnet_factory.sweep.run import Options, described
@@ -203,7 +203,7 @@ def _options(composed: Composed, space: Space) -> Options:
 
 def _device_faults(device: Any, threads: int) -> list[Fault]:
     """Whether what is measured on is there; on a cluster only its workers know."""
-    from resnet_factory.study.world import room
+    from resnet_factory.study.distributed import room
 
     try:
         room(str(device), threads)

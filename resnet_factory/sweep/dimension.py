@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from resnet_factory.fault import Fault, one_of, unknown
-from resnet_factory.sweep.column import Array
+from resnet_factory.errors import Fault, one_of, unknown
+from resnet_factory.sweep.vector import Array
 
 KINDS = ("choice", "range", "log", "uniform")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from resnet_factory.fault import ConfigError, Fault
+from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.worker import COMMAND, Outcome, Perform, Worker, attempt, perform, prepare
 
 KINDS = ("inline", "processes", "dask")

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 from resnet_factory.sweep import analysis
-from resnet_factory.sweep.column import Array
-from resnet_factory.sweep.listing import title
-from resnet_factory.sweep.table import MEMORY, MIB, MORE_IS_BETTER, Results
+from resnet_factory.sweep.results_table import MEMORY, MIB, MORE_IS_BETTER, Results
+from resnet_factory.sweep.rows import title
+from resnet_factory.sweep.vector import Array
 
 INK, PALE, ACCENT, WARM = "#1f2933", "#9fb3c8", "#0b69a3", "#c2410c"
 STYLE: dict[str, Any] = {

@@ -21,14 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from resnet_factory import pruning
-from resnet_factory.builder import Network, build
+from resnet_factory.config import pruning
 from resnet_factory.layers import Activation, BatchNorm, Conv, Linear, Norm
-from resnet_factory.nodes import Block, Branches, Chain, Gate, Node, Plan, Residual, Select, Stage
-from resnet_factory.planner import plan as make_plan
+from resnet_factory.network.builder import Network, build
+from resnet_factory.planning.nodes import Block, Branches, Chain, Gate, Node, Plan, Residual, Select, Stage
+from resnet_factory.planning.planner import plan as make_plan
+from resnet_factory.study.distributed import threads
 from resnet_factory.study.metric import TrainedError
 from resnet_factory.study.summary import Spread
-from resnet_factory.study.world import threads
 
 WARM_UP = 3
 """Runs before the clock counts."""

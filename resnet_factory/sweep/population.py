@@ -13,19 +13,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from resnet_factory import pruning, schema
-from resnet_factory.abridgement import most_memory
-from resnet_factory.costing import Cost, cost
-from resnet_factory.fault import ConfigError, Fault
-from resnet_factory.lines import Scope
-from resnet_factory.nodes import Block, Plan, Stage
-from resnet_factory.planner import Planner
-from resnet_factory.planner import plan as plan_one
-from resnet_factory.receptive_field import last_field
-from resnet_factory.recipe import PerStage, Recipe
-from resnet_factory.schema import MAX_BLOCKS, MAX_CHANNELS, PER_STAGE, WHOLE, ModelConfig, Specification
-from resnet_factory.sweep.column import Array, Column, Split, Unfit, choose
-from resnet_factory.unrolling import Broken
+from resnet_factory.config import pruning, schema
+from resnet_factory.config.recipe import PerStage, Recipe
+from resnet_factory.config.schema import (
+    MAX_BLOCKS,
+    MAX_CHANNELS,
+    PER_STAGE,
+    WHOLE,
+    ModelConfig,
+    Specification,
+)
+from resnet_factory.costing.complexity import Cost, cost
+from resnet_factory.costing.peak_memory import most_memory
+from resnet_factory.costing.receptive_field import last_field
+from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.planning.compiled import Scope
+from resnet_factory.planning.expansion import Broken
+from resnet_factory.planning.nodes import Block, Plan, Stage
+from resnet_factory.planning.planner import Planner
+from resnet_factory.planning.planner import plan as plan_one
+from resnet_factory.sweep.vector import Array, Column, Split, Unfit, choose
 
 CHUNK = 32_768
 """Members at a time: their columns stay in the processor's cache."""

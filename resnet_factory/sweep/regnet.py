@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from resnet_factory.arithmetic import divisible
-from resnet_factory.sweep.column import Array
+from resnet_factory.layers.expressions import divisible
+from resnet_factory.sweep.vector import Array
 
 QUANTUM = 8
 """Widths are multiples of it."""

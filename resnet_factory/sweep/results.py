@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from resnet_factory.fault import ConfigError, Fault, unknown
-from resnet_factory.report import plain_table
-from resnet_factory.sweep.column import Array
-from resnet_factory.sweep.listing import listing
+from resnet_factory.errors import ConfigError, Fault, unknown
+from resnet_factory.reporting.tables import plain_table
+from resnet_factory.sweep.results_table import FAILURES, MEMORY, Results, load
+from resnet_factory.sweep.rows import listing
 from resnet_factory.sweep.store import Store
-from resnet_factory.sweep.table import FAILURES, MEMORY, Results, load
+from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.winners import write_winners
 
 HEADINGS = {"macs": "MACs", **{metric: f"{metric} (MiB)" for metric in MEMORY}}
@@ -87,11 +87,11 @@ def _write_page(
     store: Store, results: Results, views: Mapping[str, Any], chosen: Array, ranked: Sequence[str], why: str
 ) -> Path:
     try:
-        from resnet_factory.sweep import sections
+        from resnet_factory.sweep import report_sections
     except ImportError as error:
         message = f"needs {error.name}: pip install 'resnet-factory[sweep]', or report=false"
         raise ConfigError([Fault("report", message)]) from None
-    return sections.write_page(store, results, views, chosen, ranked, why)
+    return report_sections.write_page(store, results, views, chosen, ranked, why)
 
 
 def _say(

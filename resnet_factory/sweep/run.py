@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from resnet_factory import __version__
 from resnet_factory.sweep import executors
-from resnet_factory.sweep.candidates import EXAMPLES, Candidate, Setting, Structure, Structures, survey
+from resnet_factory.sweep.evaluation import EXAMPLES, Candidate, Setting, Structure, Structures, survey
 from resnet_factory.sweep.population import place
 from resnet_factory.sweep.samplers import BATCH, draw
 from resnet_factory.sweep.space import Space

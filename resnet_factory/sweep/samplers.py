@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from resnet_factory.fault import ConfigError, Fault
-from resnet_factory.sweep.column import Array
+from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.dimension import Dimension
+from resnet_factory.sweep.vector import Array
 
 BATCH = 65_536
 """Samples drawn, costed and stored together."""

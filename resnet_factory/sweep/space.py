@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from resnet_factory import schema
-from resnet_factory.arithmetic import Expression, ExpressionError, parse
-from resnet_factory.fault import ConfigError, Fault, found, one_of, unknown
+from resnet_factory.config import schema
+from resnet_factory.config.schema import MAX_CHANNELS, PER_STAGE
+from resnet_factory.errors import ConfigError, Fault, found, one_of, unknown
 from resnet_factory.layers import VOCABULARY
-from resnet_factory.schema import MAX_CHANNELS, PER_STAGE
+from resnet_factory.layers.expressions import Expression, ExpressionError, parse
 from resnet_factory.sweep import regnet
-from resnet_factory.sweep.column import Array, holds
 from resnet_factory.sweep.dimension import KINDS, Dimension, read_dimension
 from resnet_factory.sweep.population import COSTS, FURTHER
+from resnet_factory.sweep.vector import Array, holds
 
 RELATIONS = ("non_decreasing", "increasing", "non_increasing", "decreasing")
 WINDOWS = (*COSTS, *FURTHER)

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from resnet_factory.fault import ConfigError, Fault
-from resnet_factory.sweep.candidates import Candidate, Structure
+from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.sweep.evaluation import Candidate, Structure
 
 FILE = "sweep.sqlite"
 SCHEMA = """

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from resnet_factory import pruning
-from resnet_factory.composer import compose_all
-from resnet_factory.fault import ConfigError
-from resnet_factory.library import Library, user_dir
-from resnet_factory.models import compose
-from resnet_factory.planner import plan
-from resnet_factory.source import load
-from resnet_factory.sweep.candidates import Candidate, Structure
+from resnet_factory.config import pruning
+from resnet_factory.config.composition import compose_all
+from resnet_factory.config.repository import Library, user_dir
+from resnet_factory.config.yaml_source import load
+from resnet_factory.errors import ConfigError
+from resnet_factory.planning.models import compose
+from resnet_factory.planning.planner import plan
+from resnet_factory.sweep.evaluation import Candidate, Structure
 from resnet_factory.sweep.run import model_of
 
 ROOT = "resnet18"

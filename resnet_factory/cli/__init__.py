@@ -1,0 +1,1 @@
+"""The command line: verbs, options, help, completion and Hydra's multirun."""

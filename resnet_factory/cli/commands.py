@@ -1,0 +1,182 @@
+"""What each command does, once its configuration is composed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from resnet_factory.config.composition import Composed, image_size
+from resnet_factory.config.model_index import catalogue
+from resnet_factory.costing.complexity import Cost, cost
+from resnet_factory.errors import ConfigError, Fault, unknown
+from resnet_factory.planning.planner import plan
+from resnet_factory.reporting import tables
+from resnet_factory.reporting.columns import Selection
+from resnet_factory.reporting.explanation import document
+
+
+def describe(composed: Composed) -> int:
+    """Print what the network costs, at a depth and in a format of the user's choice."""
+    _check(composed, describe_faults)
+    selection = _selection(composed.data).checked()
+    tables.show(_cost(composed), tables.console(), selection, composed.data["format"])
+    return 0
+
+
+def describe_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the keys of `describe`."""
+    faults = _format_faults(data, tables.FORMATS)
+    try:
+        _selection(data).checked()
+    except ConfigError as error:
+        faults += error.faults
+    return faults
+
+
+def _selection(data: Mapping[str, Any]) -> Selection:
+    columns = data["columns"]
+    columns = [] if columns is None else columns if isinstance(columns, list) else [columns]
+    return Selection(data["depth"], tuple(columns), data["sort"], data["batch"], data["dtype"])
+
+
+def explain(composed: Composed) -> int:
+    """Spell out the network's arithmetic, and what to mind about it."""
+    _check(composed, explain_faults)
+    costed = _cost(composed)
+    told = document.explain(costed.plan, costed.image)
+    document.show(told, tables.console(), composed.data["format"])
+    return 0
+
+
+def explain_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the keys of `explain`."""
+    return _format_faults(data, document.FORMATS)
+
+
+def _format_faults(data: Mapping[str, Any], formats: Sequence[str]) -> list[Fault]:
+    form = data["format"]
+    return [] if form in formats else [Fault("format", unknown("format", form, formats))]
+
+
+def build(composed: Composed) -> int:
+    """Build the network, hold it against its plan, print the tables; load and save weights where asked."""
+    _check(composed, build_faults)
+    costed, options = _cost(composed), composed.data
+    from resnet_factory.network.summary import built, layer_table
+
+    if options["save"] is not None:
+        _refuse_folder(Path(options["save"]), composed)
+    network = built(costed)
+    loaded = None
+    if options["weights"] is not None:
+        from resnet_factory.network.weights.transfer import load_weights
+
+        with _located(composed):
+            loaded = load_weights(network, options["weights"], keys=options["keys"])
+    out = tables.console()
+    tables.show(costed, out)
+    out.print(f"built: {costed.params:,} parameters in {len(network.state_dict())} tensors, as planned")
+    if loaded is not None:
+        out.print(f"loaded: {loaded}", markup=False)
+    if options["layers"]:
+        out.print(layer_table(network, costed.image), markup=False)
+    if options["save"] is not None:
+        from resnet_factory.network.weights.transfer import save
+
+        out.print(f"saved: {save(network, composed.model, options['save'])}", markup=False)
+    return 0
+
+
+def build_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the keys of `build`."""
+    texts = dict.fromkeys(("weights", "keys", "save"), str | None)
+    return _type_faults(data, {"layers": bool, **texts})
+
+
+def export(composed: Composed) -> int:
+    """Write the weights in a file under the names that another library has for them."""
+    texts = dict.fromkeys(("to", "keys", "weights", "file"), str | None)
+    _check(composed, lambda data: _type_faults(data, texts))
+    options = composed.data
+    missing = [key for key in ("weights", "file") if options[key] is None]
+    if options["to"] is None and options["keys"] is None:
+        missing.append("to")
+    if missing:
+        raise ConfigError(
+            Fault(key, f"is missing; export needs {key}=…", "command line 'export'") for key in missing
+        )
+    from resnet_factory.network.weights import transfer
+
+    _refuse_folder(Path(options["file"]), composed, "file")
+    with _located(composed):
+        if composed.given & {"model", "experiment"}:
+            from resnet_factory.network.builder import build as build_network
+
+            network = build_network(plan(composed.model))
+            loaded = transfer.load_weights(network, options["weights"])
+            tables.console().print(f"loaded: {loaded}", markup=False)
+        else:
+            network = transfer.load(options["weights"])
+        done = transfer.export(network, options["file"], to=options["to"], keys=options["keys"])
+    tables.console().print(f"exported: {done}", markup=False)
+    return 0
+
+
+def list_models(patterns: Sequence[str], config_dir: str | None) -> int:
+    """Print the named models that match a glob pattern; then what keeps others from being listed."""
+    models = catalogue(config_dir)
+    names = dict.fromkeys(name for pattern in patterns or ["*"] for name in models.names(pattern))
+    rows = []
+    faults: list[Fault] = []
+    for name in names:
+        try:
+            planned = plan(models.config(name))
+            rows.append((planned, cost(planned)))
+        except ConfigError as error:
+            faults.extend(error.faults)
+    if rows:
+        tables.console().print(tables.model_table(rows))
+    if faults:
+        raise ConfigError(faults)
+    return 0
+
+
+def _cost(composed: Composed) -> Cost:
+    planned = plan(composed.model)
+    try:
+        return cost(planned, (planned.in_channels, *image_size(composed.data)))
+    except ConfigError as error:
+        raise ConfigError(map(composed.locate, error.faults)) from None
+
+
+def _check(composed: Composed, find: Callable[[Mapping[str, Any]], list[Fault]]) -> None:
+    """Refuse faulty keys, also where Hydra's runner composed and nobody checked."""
+    if faults := find(composed.data):
+        raise ConfigError(map(composed.locate, faults))
+
+
+def _type_faults(data: Mapping[str, Any], types: Mapping[str, Any]) -> list[Fault]:
+    """The keys that are not of the type they must have."""
+    return [
+        Fault(key, f"expected {'true or false' if wanted is bool else 'a file name'}, found {data[key]!r}")
+        for key, wanted in types.items()
+        if not isinstance(data[key], wanted)
+    ]
+
+
+@contextmanager
+def _located(composed: Composed) -> Iterator[None]:
+    """Say once where a file was named that gives many faults."""
+    try:
+        yield
+    except ConfigError as error:
+        first, *rest = error.faults
+        raise ConfigError([composed.locate(first), *rest]) from None
+
+
+def _refuse_folder(file: Path, composed: Composed, key: str = "save") -> None:
+    if file.is_dir() or not file.parent.is_dir():
+        what = "is a folder" if file.is_dir() else f"lies in a folder that does not exist: {file.parent}"
+        raise ConfigError([composed.locate(Fault(key, f"'{file}' {what}"))])

@@ -1,0 +1,194 @@
+"""What `diff` and `draw` do, once their configuration is composed."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from resnet_factory.config.composition import Composed, compose_all, conf_dir, image_size
+from resnet_factory.costing.complexity import Cost, cost
+from resnet_factory.errors import ConfigError, Fault, one_of, suggest, unknown
+from resnet_factory.planning.planner import plan
+from resnet_factory.reporting import tables
+
+ENDINGS = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid"}
+"""A file's ending -> what is drawn into it."""
+WORD = r"""(?:\[[^\]]*\]+|\{[^}]*\}+|'[^']*'|"[^"]*"|\S)+"""
+"""A run of characters without a space, but for those inside brackets and quotes."""
+OTHER = "with=resnet50d names a network, with='resnet50d model.act=silu' one with overrides, \
+with='model/stem=deep' overrides of this one"
+
+
+def draw(composed: Composed) -> int:
+    """Draw the network into a file, or to standard output."""
+    from resnet_factory.reporting.drawing import draw as drawn
+
+    if faults := draw_faults(composed.data):
+        raise ConfigError(map(composed.locate, faults))
+    file, form = composed.data["file"], composed.data["format"]
+    if isinstance(file, str) and form is None:
+        form = ENDINGS[Path(file).suffix.lower()]
+    with _located(composed):
+        planned = plan(composed.model)
+        image = (planned.in_channels, *image_size(composed.data))
+        picture = drawn(planned, image, form or "svg")
+        if file is None:
+            sys.stdout.buffer.write(picture.encode())
+            sys.stdout.flush()
+        else:
+            tables.console().print(f"drawn: {_write(Path(file), picture)}", markup=False)
+    return 0
+
+
+def draw_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the keys of `draw`."""
+    from resnet_factory.reporting.drawing import FORMATS
+
+    file, form = data["file"], data["format"]
+    faults = []
+    if file is not None and not isinstance(file, str):
+        faults.append(Fault("file", f"expected a file name, found {file!r}"))
+    if form is not None and form not in FORMATS:
+        faults.append(Fault("format", unknown("format", form, FORMATS)))
+    if isinstance(file, str) and form is None:
+        ending = Path(file).suffix.lower()
+        if ending not in ENDINGS:
+            message = f"{file!r} does not end in {one_of(ENDINGS)}{suggest(ending, ENDINGS)}"
+            faults.append(
+                Fault("file", f"{message}; or say {one_of(f'format={known}' for known in FORMATS)}")
+            )
+    return faults
+
+
+def _write(file: Path, text: str) -> Path:
+    """Write a file whole or not at all; what is no ordinary file, as a pipe, is written to as it is.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    target = file.expanduser()
+    whole = target.resolve()
+    try:
+        if whole.exists() and not whole.is_file() and not whole.is_dir():
+            whole.write_text(text, encoding="utf-8")
+            return target
+        if whole.is_dir():
+            raise IsADirectoryError(None, "is a folder")
+        part = whole.with_name(f".{whole.name}.{os.getpid()}.part")
+        try:
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, whole)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        if not whole.parent.is_dir():
+            raise ConfigError([Fault("file", f"there is no folder '{target.parent}'")]) from None
+        raise ConfigError([Fault("file", f"'{file}' cannot be written: {error.strerror}")]) from None
+    return target
+
+
+def diff(composed: Composed) -> int:
+    """Print what turns this network into the one that `with` names; nothing where they are the same."""
+    from resnet_factory.reporting.difference import compare
+    from resnet_factory.reporting.difference.text import report as told
+
+    if composed.data["with"] is None:
+        raise ConfigError([Fault("with", f"is missing; {OTHER}", "command line 'diff'")])
+    before = _cost(composed)
+    try:
+        other = _other(composed)
+        after = _cost(other)
+    except ConfigError as error:
+        raise ConfigError(_as_typed(fault, composed) for fault in error.faults) from None
+    difference = compare(composed.model, other.model, before, after)
+    if difference and sys.stdout.isatty():
+        tables.console().print(told(difference))
+    elif difference:
+        print(difference)  # without the blanks that fill a table's lines
+    else:
+        print("no difference", file=sys.stderr)
+    return 0
+
+
+def _other(composed: Composed) -> Composed:
+    """The configuration that `with` asks for.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    first, *rest = words = _words(composed)
+    said = [override for override in composed.overrides if _key(override) != "with"]
+    folder = composed.config_dir
+    if not _is_override(first):
+        name, folder = _named(first, folder)
+        words = [f"model={name}", *rest]
+    if any(_key(word) == "model" for word in words):
+        said = [override for override in said if _key(override).startswith("input.")]
+    if stray := [word for word in words if not _is_override(word)]:
+        raise ConfigError([Fault("with", f"expected an override, as key=value, found {stray[0]!r}; {OTHER}")])
+    return compose_all("config", [*said, *words], folder, verify=plan)
+
+
+def _words(composed: Composed) -> list[str]:
+    """What `with` says, split at spaces that stand outside of brackets and quotes."""
+    said = composed.data["with"]
+    if isinstance(said, list) and said and all(isinstance(word, str) for word in said):
+        return said
+    if not isinstance(said, str) or not said.strip():
+        raise ConfigError([Fault("with", f"expected another network, found {said!r}; {OTHER}")])
+    inside = re.fullmatch(r"\s*\[(.*)\]\s*", said, re.DOTALL)
+    return re.findall(WORD.replace(r"\S", r"[^\s,]") if inside else WORD, inside[1] if inside else said)
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _is_override(word: str) -> bool:
+    return "=" in word or word.startswith("~")
+
+
+def _named(word: str, config_dir: str | Path | None) -> tuple[str, str | Path | None]:
+    """A model's name, and the folder that has it: a file stands in the `model` of some folder."""
+    if not word.endswith((".yaml", ".yml")):
+        return word, config_dir
+    file = Path(word).expanduser().resolve()
+    root = next((parent for parent in file.parents if parent.name == "model"), None)
+    if not file.is_file():
+        raise ConfigError([Fault("with", f"there is no file '{word}'")])
+    if root is None:
+        message = f"'{word}' does not stand in a folder called 'model', as my_conf/model/{file.name} would"
+        raise ConfigError([Fault("with", message)])
+    name = file.relative_to(root).with_suffix("").as_posix()
+    return name, config_dir if root.parent == Path(conf_dir()) else str(root.parent)
+
+
+def _as_typed(fault: Fault, composed: Composed) -> Fault:
+    """A fault of the other network, located at the `with` that asked for it, unless it stands in a file."""
+    typed = re.fullmatch(r"command line '(.*)'", fault.where, re.DOTALL)
+    if fault.where and (typed is None or typed[1] in composed.overrides):
+        return fault
+    where = composed.locate(Fault("with", "")).where
+    quoted = re.fullmatch(r"command line 'with='(.*)''", where, re.DOTALL)
+    return replace(fault, where=f"command line 'with={quoted[1]}'" if quoted else where)
+
+
+def _cost(composed: Composed) -> Cost:
+    planned = plan(composed.model)
+    with _located(composed):
+        return cost(planned, (planned.in_channels, *image_size(composed.data)))
+
+
+@contextmanager
+def _located(composed: Composed) -> Iterator[None]:
+    """Say of every fault where its key was written."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(map(composed.locate, error.faults)) from None

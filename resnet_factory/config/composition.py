@@ -1,0 +1,261 @@
+"""Names, YAML and command line to a checked config, every fault located."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from resnet_factory.config import overrides as typed
+from resnet_factory.config import pruning, schema
+from resnet_factory.config.interpolation import Resolver
+from resnet_factory.config.provenance import Origin, paths
+from resnet_factory.config.repository import Library, conf_dir, user_dir
+from resnet_factory.errors import ConfigError, Fault, found, unknown
+
+Check = Callable[[Mapping[str, Any]], list[Fault]]
+"""Finds what is wrong with a command's own keys."""
+Verify = Callable[[schema.ModelConfig], object]
+"""Raises a ConfigError where a config whose keys are right cannot be used."""
+
+WHOLE = {"study": frozenset({"models"})}
+"""Command -> its keys that a mapping on the command line replaces, where others would join the one there."""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A composed configuration: its plain data, the model in it, and how to locate a fault."""
+
+    data: Mapping[str, Any]
+    model: schema.ModelConfig
+    locate: Callable[[Fault], Fault]
+    given: frozenset[str] = frozenset()
+    """The top-level keys that the command line names."""
+    overrides: tuple[str, ...] = ()
+    """What the command line said, one by one: with `config_dir`, enough to compose a variation of it."""
+    config_dir: str | Path | None = None
+    """The folder of the user's own YAML."""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """Config group -> what was chosen."""
+
+
+def read(data: Any, path: str = "model") -> schema.ModelConfig:
+    """The config of a `model` subtree that somebody else's Hydra application composed.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    resolver = Resolver()
+    plain = resolver.plain(data, path) if OmegaConf.is_config(data) else data
+    if resolver.faults:
+        raise ConfigError(resolver.faults)
+    return schema.read(plain, name=path, find=_finder(Library.of(None)), path=path)
+
+
+def compose_all(
+    config: str,
+    overrides: Sequence[str],
+    config_dir: str | Path | None = None,
+    *,
+    check: Check | None = None,
+    verify: Verify | None = None,
+) -> Composed:
+    """Compose the whole configuration called `config` (one per command).
+
+    `check` finds what is wrong with the command's own keys and `verify` what is wrong with the model beyond
+    its keys, so that both are said, and located, with all the rest.
+
+    Raises:
+        ConfigError: with every fault found, each located in its file or override.
+    """
+    composed = compose_in(Library.of(user_dir(config_dir)), config, overrides, check=check, verify=verify)
+    return replace(composed, overrides=tuple(overrides), config_dir=config_dir)
+
+
+def from_hydra(
+    config: DictConfig, config_dir: str | Path | None = None, *, verify: Verify | None = None
+) -> Composed:
+    """What `compose_all` gives, from a configuration that Hydra's own runner composed (a multirun's job).
+
+    Raises:
+        ConfigError: with every fault found, each located in its file or override.
+    """
+    hydra = HydraConfig.get()
+    resolver = Resolver()
+    data = resolver.plain(config, "")
+    choices = {key: str(value) for key, value in hydra.runtime.choices.items() if value}
+    name, task, job = choices.get("model", ""), list(hydra.overrides.task), str(hydra.job.config_name)
+
+    @cache
+    def origin() -> Origin:
+        library = Library.of(user_dir(config_dir))
+        given = typed.read(task, library)
+        return Origin(library, library.compose(job, given.choices), given, data)
+
+    def locate(fault: Fault) -> Fault:
+        return origin().locate(fault)
+
+    if resolver.faults:
+        raise ConfigError(map(locate, resolver.faults))
+    examined = pruning.examine(
+        data.get("model"),
+        lambda path: not origin().inherited(path),
+        name=name,
+        titles=_titles(choices),
+        find=_finder(Library.of(user_dir(config_dir))),
+    )
+    faults = [origin().blame(fault) for fault in (*examined.faults, *examined.unread)]
+    model = examined.config
+    if verify is not None and model is not None:
+        try:
+            verify(model)
+        except ConfigError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise ConfigError(map(locate, faults))
+    assert model is not None
+    named = _top(re.split("=", word.lstrip("+~"))[0] for word in task)
+    return Composed(data, model, locate, named, tuple(task), config_dir, choices)
+
+
+def take_sweeps(
+    words: Sequence[str], config_dir: str | Path | None = None
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """The overrides with one value; and for those with several `{choice: […]}` or `{uniform: […]}` by key.
+
+    Raises:
+        ConfigError: an override cannot be read.
+    """
+    return typed.sweeps(words, Library.of(user_dir(config_dir)))
+
+
+def image_size(data: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width from `input.size`: one number, or two."""
+    size = data["input"]["size"]
+    return (size[0], size[1]) if isinstance(size, list) else (size, size)
+
+
+def choices(group: str, config_dir: str | Path | None = None) -> list[str]:
+    """The names of a config group, shipped and the user's own."""
+    return Library.of(user_dir(config_dir)).options(group)
+
+
+def compose_in(
+    library: Library,
+    config: str,
+    overrides: Sequence[str],
+    left: str = "",
+    *,
+    check: Check | None = None,
+    verify: Verify | None = None,
+) -> Composed:
+    """What `compose_all` does, with files read before; `left` names a resolver left to Hydra.
+
+    Raises:
+        ConfigError: with every fault found, each located in its file or override.
+    """
+    given = typed.read(overrides, library)
+    faults = list(given.faults)
+    try:
+        base = library.compose(config, given.choices)
+    except ConfigError as error:
+        raise ConfigError([*faults, *error.faults]) from None
+    if "model" in given.unchosen:
+        raise ConfigError(faults)  # of another model than was meant there is nothing to say
+    data, whole = deepcopy(base.data), WHOLE.get(config, frozenset())
+    faults.extend(
+        fault for override in given.values if (fault := typed.apply(override, data, whole)) is not None
+    )
+    origin = Origin(library, base, given, data)
+    if not isinstance(data.get("model"), dict):
+        fault = Fault("model", f"expected a model (a mapping), found {found(data.get('model'))}")
+        raise ConfigError(map(origin.locate, [*faults, fault]))
+    resolver = Resolver(left, list(paths(data)))
+    plain = resolver.plain(OmegaConf.create(_with_image_size(data)), "")
+    if resolver.full:
+        raise ConfigError(map(origin.locate, [*faults, *resolver.faults]))
+    if "image_size" not in data["model"]:
+        del plain["model"]["image_size"]
+    faults.extend(Fault(str(key), origin.stray(str(key))) for key in plain if key not in origin.keys)
+    faults.extend(_input_faults(plain.get("input")))
+    if check is not None:
+        faults.extend(check(plain))
+    examined = pruning.examine(
+        plain.get("model"),
+        lambda path: not origin.inherited(path),
+        name=base.choices.get("model", ""),
+        titles=_titles(base.choices),
+        find=_finder(library),
+    )
+    model = examined.config
+    faults.extend(origin.blame(fault) for fault in (*examined.faults, *examined.unread))
+    # What follows from a group never chosen or a value never found is no mistake of its own.
+    known = [*given.unchosen, *resolver.waiting, *(fault.path for fault in resolver.faults)]
+    faults = [
+        fault
+        for fault in faults
+        if not any(fault.path == path or fault.path.startswith(f"{path}.") for path in known)
+    ]
+    faults.extend(resolver.faults)
+    if verify is not None and model is not None:
+        try:
+            verify(model)
+        except ConfigError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise ConfigError(map(origin.locate, faults))
+    assert model is not None
+    named = _top(override.key_or_group for override in (*given.choices, *given.values))
+    return Composed(plain, model, origin.locate, named, choices=base.choices)
+
+
+def _top(keys: Iterable[str]) -> frozenset[str]:
+    return frozenset(re.split(r"[./@]", key)[0] for key in keys)
+
+
+def _with_image_size(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`input.size` follows the model's image size, also where the model leaves it at its default."""
+    return {**data, "model": {"image_size": schema.WHOLE["image_size"][1], **data["model"]}}
+
+
+def _titles(choices: Mapping[str, str]) -> dict[str, str]:
+    return {key.split("/", 1)[1]: name for key, name in choices.items() if key.startswith("model/")}
+
+
+def _finder(library: Library) -> schema.Find:
+    """Looks up model recipes by group and name; all the names of the group where none is asked for."""
+
+    def find(group: str, name: str) -> Any:
+        known = library.options(f"model/{group}")
+        if not name:
+            return known
+        if name not in known:
+            return None
+        return library.compose(f"model/{group}/{name}", ()).data["model"][group]
+
+    return find
+
+
+def _input_faults(data: Any) -> list[Fault]:
+    if not isinstance(data, dict):
+        return [Fault("input", f"expected keys, as input.size=224, found {found(data)}")]
+    faults = [Fault(f"input.{key}", unknown("key", str(key), ["size"])) for key in data if key != "size"]
+    size = data.get("size")
+    sides = size if isinstance(size, list) and len(size) == 2 else [size]
+    if not all(type(side) is int and 0 < side <= 2**16 for side in sides):
+        message = f"expected pixels from 1 to {2**16}, as 224 or [224, 320], found {found(size)}"
+        faults.append(Fault("input.size", message))
+    return faults
+
+
+__all__ = [
+    "Composed", "choices", "compose_all", "compose_in", "conf_dir", "from_hydra",
+    "image_size", "read", "user_dir",
+]  # fmt: skip

@@ -1,0 +1,196 @@
+"""What is wrong in a user's own file, told before Hydra reads it: its shape, its defaults list, its keys."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from resnet_factory.config.permission import may_name, refusal
+from resnet_factory.config.yaml_source import load, position
+from resnet_factory.errors import ConfigError, Fault, found, nearest, unknown
+
+if TYPE_CHECKING:
+    from resnet_factory.config.repository import Library
+
+
+def inspect(library: Library, file: Path, name: str, data: Any) -> None:
+    """Refuse a user's file, read as the config called `name`, that Hydra would stumble over.
+
+    Raises:
+        ConfigError: with every fault of the file.
+    """
+    faults = []
+
+    def fault(keys: Sequence[str], message: str) -> None:
+        faults.append(Fault(".".join(keys), message, position(file, keys)))
+
+    if data is None:
+        fault([], "an empty file; say what it changes, for example 'defaults: [resnet18, _self_]'")
+    elif not isinstance(data, dict):
+        fault([], f"expected a mapping of keys to values, found {found(data)}")
+    else:
+        for keys, message in _refusals(data, ()):
+            fault(keys, message)
+        if name.startswith("model/"):
+            if "hydra" in data:
+                fault(["hydra"], "Hydra's own settings do not belong to a model")
+            if package(file) is not None:
+                fault([], "a '# @package' line; what stands in this folder goes below its own key")
+        if "defaults" not in data and (typo := difflib.get_close_matches("defaults", map(str, data), 1, 0.8)):
+            fault(typo, f"unknown key {typo[0]!r}; did you mean 'defaults'?")
+        defaults = data.get("defaults", [])
+        if not isinstance(defaults, list):
+            fault(["defaults"], f"expected a list, as [resnet18, _self_], found {found(defaults)}")
+        else:
+            for i, message in _entries(library, defaults, name):
+                fault(["defaults", str(i)], message)
+            faults += _of_hydra(library, defaults, "", [])
+    if faults:
+        raise ConfigError(faults)
+
+
+def _entries(library: Library, defaults: Sequence[Any], name: str) -> Iterator[tuple[int, str]]:
+    """What is wrong with the entries of a defaults list."""
+    base = name.rpartition("/")[0]
+    inside = base.partition("/")[0] == "model"
+    library.parents[name] = []
+    overriding = False
+    for i, entry in enumerate(defaults):
+        if isinstance(entry, dict) and len(entry) == 1 and isinstance(next(iter(entry)), str):
+            (key, choice), *_ = entry.items()
+            *words, group = key.split() or [""]
+            overriding |= "override" in words
+            if overriding and "override" not in words:
+                yield i, f"{key!r} stands after an 'override'; overrides come last"
+            group = group.partition("@")[0]
+            if inside and group.startswith("/"):
+                meant = key.replace("/model/", "")
+                yield i, f"{key!r} is looked for below {base!r}; did you mean {meant!r}?"
+                continue
+            group = group[1:] if group.startswith("/") else f"{base}/{group}" if base else group
+            yield from ((i, message) for message in _choice(library, words, group, choice, base))
+        elif isinstance(entry, str):
+            if entry == "_self_":
+                if defaults.index(entry) != i:
+                    yield i, "'_self_' a second time"
+                continue
+            if overriding:
+                yield i, f"{entry!r} stands after an 'override'; overrides come last"
+            plain = entry.partition("@")[0]
+            if inside and plain.startswith("/"):
+                meant = plain.rpartition("/")[2]
+                yield i, f"{entry!r} would go below a key of its own; did you mean {meant!r}?"
+                continue
+            parent = plain[1:] if plain.startswith("/") else f"{base}/{plain}" if base else plain
+            library.parents[name].append(parent)
+            if (circle := _circle(library, parent, name)) is not None:
+                yield i, f"a circle: {' -> '.join([name, *circle])}; a file cannot be its own parent"
+            elif not library.config_exists(parent) and "$" not in parent:
+                yield i, _no_parent(library, entry, parent, base)
+        else:
+            yield i, f"expected a name, or 'group: name', found {found(entry)}"
+
+
+def _of_hydra(library: Library, defaults: Sequence[Any], base: str, seen: list[Path]) -> list[Fault]:
+    """What is wrong in the user's own files of Hydra's settings that a defaults list leads to."""
+    faults = []
+    for entry in defaults:
+        (key, choice), *_ = entry.items() if isinstance(entry, dict) and entry else (("", entry),)
+        group = str(key).split()[-1].partition("@")[0] if key else ""
+        for chosen in choice if isinstance(choice, list) else [choice]:
+            path = f"{group}/{str(chosen).partition('@')[0]}" if group else str(chosen).partition("@")[0]
+            path = path[1:] if path.startswith("/") else f"{base}/{path}" if base else path
+            file = library.file(path) if path.startswith("hydra/") else None
+            if file is None or file in seen:
+                continue
+            seen.append(file)
+            data = load(file)
+            above = tuple(path.split("/")[:-1])
+            if not isinstance(data, dict):
+                message = f"expected a mapping of keys to values, found {found(data)}"
+                faults.append(Fault("", message, position(file, [])))
+                continue
+            for keys, message in _refusals(data, above):
+                at = keys[len(above) :]
+                faults.append(Fault(".".join(keys), message, position(file, at)))
+            inner = data.get("defaults", [])
+            faults += _of_hydra(library, inner if isinstance(inner, list) else [], "/".join(above), seen)
+    return faults
+
+
+def _choice(library: Library, words: Sequence[str], group: str, choice: Any, base: str) -> Iterator[str]:
+    if odd := [word for word in words if word not in ("override", "optional")]:
+        yield unknown("word", odd[0], ("override", "optional"))
+    elif not library.group_exists(group):
+        if "optional" not in words and not group.startswith("hydra"):
+            names = [f"{base}/{name}" if base else name for name in library.groups(base)]
+            yield unknown("config group", group, names)
+    elif choice is not None:
+        for name in choice if isinstance(choice, list) else [choice]:
+            if not isinstance(name, str):
+                yield f"expected the name of a file of the group, found {found(name)}"
+            elif name not in library.options(group) and "$" not in name and "optional" not in words:
+                yield library.missing(group, name)
+
+
+def _no_parent(library: Library, entry: str, parent: str, base: str) -> str:
+    if library.group_exists(parent):
+        return f"{entry!r} is a config group; choose one of it, as '{entry}: {library.options(parent)[0]}'"
+    group, _, name = parent.rpartition("/")
+    if library.config_exists(entry):
+        return f"{entry!r} is looked for below {base!r}; did you mean {name!r}?"
+    if nearest(entry, ["_self_"]):
+        return f"unknown name {entry!r}; did you mean '_self_'?"
+    return (
+        library.missing(group, name) if name else unknown("config", entry, [*library.options(base), "_self_"])
+    )
+
+
+def _circle(library: Library, start: str, end: str) -> list[str] | None:
+    """The way from one file through its parents to another, of the files read so far."""
+    if start == end:
+        return [end]
+    for parent in library.parents.get(start, ()):
+        if (way := _circle(library, parent, end)) is not None:
+            return [start, *way]
+    return None
+
+
+def package(file: Path) -> str | None:
+    """What a `# @package NAME` line at a file's top says."""
+    header = re.match(r"(?:\s*#[^\n]*\n)*?\s*#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"))
+    return header[1] if header else None
+
+
+def _refusals(data: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Keys that would run code, and interpolations that cannot be read."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if key == "_target_":
+                if not may_name((*keys, key), value):
+                    yield (*keys, key), refusal((*keys, key), value)
+            elif "." in key and keys[:1] != ("hydra",):
+                above, _, below = key.partition(".")
+                yield (*keys, key), f"a key with a dot; write it as '{above}: {{{below}: …}}'"
+            elif key != "defaults" or (keys and keys[0] != "hydra"):
+                yield from _refusals(value, (*keys, str(key)))
+    elif isinstance(data, list):
+        for i, value in enumerate(data):
+            yield from _refusals(value, (*keys, str(i)))
+    elif isinstance(data, str) and "${" in data and (message := interpolation_fault(data)):
+        yield keys, message
+
+
+def interpolation_fault(text: str) -> str:
+    """What is wrong with the form of an interpolation such as `${model.depths}`; empty where nothing is."""
+    try:
+        OmegaConf.create([text])
+    except OmegaConfBaseException:
+        return f"{found(text)} cannot be read; an interpolation is '${{key}}', and '\\${{' is the plain text"
+    return ""

@@ -1,0 +1,111 @@
+"""Per-stage fields from a few numbers: RegNet's linear widths, and the CIFAR networks' nominal depth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, Protocol
+
+from resnet_factory.layers.expressions import divisible
+
+Stages = dict[str, list[int]]
+"""Field of the model -> its value in each stage."""
+
+
+class Generator(Protocol):
+    """What makes per-stage fields."""
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """An argument's name and what is wrong with it, one by one."""
+
+    def stages(self) -> Stages:
+        """The fields it gives; only called when nothing is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegNet:
+    """Widths that grow linearly, quantised to few (Radosavovic et al. 2020, eq. 2-4).
+
+    u_j = initial_width + slope * j; s_j = log(u_j / initial_width) / log(multiplier);
+    w_j = initial_width * multiplier ** round(s_j), to a multiple of 8. Blocks of equal width are a stage.
+    Each width is then made to fit whole groups: to the nearest multiple (pycls, timm) or, never below
+    nine tenths of it, with `divisible` (torchvision).
+    """
+
+    initial_width: int
+    slope: float
+    multiplier: float
+    depth: int
+    group_width: int
+    ratio: float = 1.0
+    rounding: Literal["nearest", "divisible"] = "nearest"
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """An argument's name and what is wrong with it, one by one."""
+        if self.initial_width < 8 or self.initial_width % 8:
+            yield "initial_width", f"{self.initial_width} is not a multiple of 8, 8 or more"
+        if self.slope < 0:
+            yield "slope", f"{self.slope} is negative; widths never shrink"
+        if self.multiplier <= 1:
+            yield "multiplier", f"{self.multiplier} is not more than 1"
+        if not 1 <= self.depth <= 10_000:
+            yield "depth", f"{self.depth} is not between 1 and 10000"
+        if self.group_width < 1:
+            yield "group_width", f"{self.group_width} is less than 1"
+        if self.initial_width * self.ratio < 1:
+            yield "ratio", f"{self.ratio} leaves nothing of a width of {self.initial_width}"
+
+    def stages(self) -> Stages:
+        """Depths, widths and groups."""
+        widths = []
+        for block in range(self.depth):
+            wanted = self.initial_width + self.slope * block
+            step = round(math.log(wanted / self.initial_width) / math.log(self.multiplier))
+            widths.append(round(self.initial_width * self.multiplier**step / 8) * 8)
+        depths = [len(list(same)) for _, same in groupby(widths)]
+        fitted = [self._fit(width) for width in dict.fromkeys(widths)]
+        return {
+            "depths": depths,
+            "widths": [width for width, _ in fitted],
+            "groups": [groups for _, groups in fitted],
+        }
+
+    def _fit(self, width: int) -> tuple[int, int]:
+        inner = int(width * self.ratio)
+        group = min(self.group_width, inner)
+        fits = round(inner / group) * group if self.rounding == "nearest" else divisible(inner, group)
+        return int(fits / self.ratio), fits // group
+
+
+@dataclass(frozen=True, slots=True)
+class Cifar:
+    """Three equal stages from the nominal depth, 3 * convolutions * n + 2 (He et al. 2015, section 4.2).
+
+    `convolutions` is how many a block has: 2 (basic) or 3 (bottleneck). Wide ResNets count four layers
+    outside the blocks instead of two (Zagoruyko & Komodakis 2016): `outside: 4`.
+    """
+
+    depth: int
+    convolutions: int = 2
+    outside: int = 2
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """An argument's name and what is wrong with it, one by one."""
+        if self.convolutions < 1:
+            yield "convolutions", f"{self.convolutions} is less than 1"
+            return
+        per_depth = 3 * self.convolutions
+        if self.depth < per_depth + self.outside or (self.depth - self.outside) % per_depth:
+            below = max((self.depth - self.outside) // per_depth, 1) * per_depth + self.outside
+            nearest = f"nearest are {below} and {below + per_depth}"
+            yield "depth", f"{self.depth} is not {per_depth} n + {self.outside}; {nearest}"
+
+    def stages(self) -> Stages:
+        """Depths."""
+        return {"depths": [(self.depth - self.outside) // (3 * self.convolutions)] * 3}
+
+
+GENERATORS: dict[str, type[RegNet] | type[Cifar]] = {"regnet": RegNet, "cifar": Cifar}
+"""The word a model file uses -> what it means."""

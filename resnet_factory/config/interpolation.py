@@ -1,0 +1,120 @@
+"""Interpolations resolved one by one, so that each one that has no value is seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from resnet_factory.errors import Fault, found, suggest
+
+MAX_VALUES = 10_000
+MAX_DEPTH = 100
+MAX_TEXT = 1_000_000
+"""Limits of one configuration, its interpolations followed: no chain of them can outgrow memory."""
+REFERENCE = re.compile(r"\$\{(\.*)([\w.-]+)\}")
+
+
+class Resolver:
+    """Makes plain data of OmegaConf's and collects what has no value.
+
+    `left` names a resolver whose interpolations are left as they are, for somebody else to fill in;
+    `known` are the keys to suggest.
+    """
+
+    def __init__(self, left: str = "", known: Sequence[str] = ()) -> None:
+        self.left = left
+        self.known = known
+        self.faults: list[Fault] = []
+        self.waiting: list[str] = []
+        """Keys whose value somebody else fills in later."""
+        self.values = 0
+        self.full = False
+        """Whether there was more than any configuration holds: what is left was not looked at."""
+
+    def plain(self, node: Any, path: str) -> Any:
+        """The plain data of a node that stands at `path`."""
+        if not self.values and isinstance(node, (DictConfig, ListConfig)):
+            self._measure(OmegaConf.to_container(node, resolve=False))
+        self.values += 1
+        if self.full:
+            return None
+        if self.values > MAX_VALUES or path.count(".") > MAX_DEPTH:
+            if not self.full:
+                self.full = True
+                message = f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, interpolations followed"
+                self.faults.append(Fault(".".join(path.split(".")[:2]), message))
+            return None
+        if isinstance(node, DictConfig):
+            return {key: self._child(node, key, path) for key in node}
+        if isinstance(node, ListConfig):
+            return [self._child(node, i, path) for i in range(len(node))]
+        return node
+
+    def _measure(self, root: Any) -> None:
+        """Note a text that its interpolations make too long: twice the line before, forty times over."""
+        lengths: dict[tuple[str, ...], int] = {}
+
+        def length(path: tuple[str, ...]) -> int:
+            if path in lengths:
+                return lengths[path]
+            lengths[path] = 0  # of one that refers to itself, which OmegaConf says when it comes there
+            value = root
+            for key in path:
+                value = _entry(value, key)
+            if isinstance(value, (Mapping, list)):
+                keys = value if isinstance(value, Mapping) else range(len(value))
+                lengths[path] = sum(length((*path, str(key))) for key in keys)
+            elif isinstance(value, str):
+                total = len(value)
+                for dots, name in REFERENCE.findall(value):
+                    above = path[: len(path) - len(dots)] if dots else ()
+                    total += length((*above, *name.split(".")))
+                lengths[path] = total
+                if total > MAX_TEXT and not self.full and not REFERENCE.fullmatch(value):
+                    self.full = True
+                    message = f"its interpolations make a text of more than {MAX_TEXT:,} characters"
+                    self.faults.append(Fault(".".join(path), message))
+            return lengths[path]
+
+        try:
+            length(())
+        except RecursionError:
+            self.full = True
+            self.faults.append(Fault("", "interpolations refer to each other too many times in a row"))
+
+    def _child(self, node: DictConfig | ListConfig, key: Any, path: str) -> Any:
+        where = f"{path}.{key}" if path else str(key)
+        if self.full:
+            return None
+        try:
+            return self.plain(node[key], where)
+        except MissingMandatoryValue:
+            self.faults.append(Fault(where, "'???' stands for a value to be given here; give one"))
+        except (OmegaConfBaseException, RecursionError) as error:
+            raw = node._get_node(key)._value()  # type: ignore[union-attr]
+            if self.left and f"${{{self.left}" in str(raw):
+                self.waiting.append(where)
+                return raw
+            self.faults.append(Fault(where, self._explained(error, raw)))
+        return None
+
+    def _explained(self, error: Exception, raw: Any) -> str:
+        if isinstance(error, RecursionError):
+            return f"{found(raw)} refers to itself"
+        reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).splitlines()[0])
+        if missing := re.fullmatch(r"Interpolation key '(.+)' not found", reason):
+            return f"{found(raw)}: there is no key {missing[1]!r}{suggest(missing[1], self.known)}"
+        return f"{found(raw)} has no value: {reason.strip(chr(34))}"
+
+
+def _entry(value: Any, key: str) -> Any:
+    """What stands at `key` of raw data; nothing where there is no such key."""
+    if isinstance(value, Mapping):
+        return next((entry for name, entry in value.items() if str(name) == key), None)
+    if isinstance(value, list) and key.isdigit() and int(key) < len(value):
+        return value[int(key)]
+    return None

@@ -1,0 +1,58 @@
+"""Keys that an override left without a reader, removed from a model's plain data before it becomes a config.
+
+Replacing a block's body, say, leaves numbers of the block that only the old body read. Where nobody wrote
+them, because they came with a shipped file, they go; where somebody did, they are a mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+from resnet_factory.config import schema
+from resnet_factory.errors import ConfigError
+
+
+def examine(
+    data: Any,
+    written: Callable[[str], bool] = lambda path: False,
+    *,
+    name: str = "",
+    titles: Mapping[str, str] | None = None,
+    find: schema.Find | None = None,
+    path: str = "model",
+) -> schema.Examination:
+    """Read a model's data without the keys that nothing reads, but for those that somebody has `written`.
+
+    `written` gets the dotted path of a key; the other arguments are those of `schema.read`.
+    """
+    while True:
+        examined = schema.examine(data, name=name, titles=titles, find=find, path=path)
+        spare = [fault.path for fault in examined.unread if not written(fault.path)]
+        kept = tuple(fault for fault in examined.unread if fault.path not in spare)
+        if not spare or examined.config is None:
+            return schema.Examination(examined.config, examined.faults, kept)
+        data = _without(data, [key.removeprefix(f"{path}.").split(".") for key in spare])
+
+
+def read(data: Any, *, name: str = "") -> schema.ModelConfig:
+    """The config of data whose unread keys nobody wrote: of a sample, or of a file of an earlier version.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    examined = examine(data, name=name)
+    if examined.config is None:
+        raise ConfigError(examined.faults)
+    return examined.config
+
+
+def _without(data: Any, paths: list[list[str]]) -> Any:
+    data = deepcopy(data)
+    for *above, last in paths:
+        holder = data
+        for key in above:
+            holder = holder[int(key) if isinstance(holder, list) else key]
+        del holder[last]
+    return data

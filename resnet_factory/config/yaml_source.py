@@ -1,0 +1,276 @@
+"""YAML files: their data, where in the text each key stands, and every reason why one cannot be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from resnet_factory.errors import ConfigError, Fault, found
+
+MAX_BYTES = 100_000
+MAX_VALUES = 5_000
+MAX_DEPTH = 40
+"""Limits of one file, checked while it is parsed: aliases of aliases cannot grow past any memory."""
+
+_TAG = "tag:yaml.org,2002:"
+_TAGS = frozenset(_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq"))
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML as OmegaConf reads it: `1e-5` is a number too, and a date is text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - how PyYAML holds them
+        first: [entry for entry in entries if entry[0] not in (f"{_TAG}timestamp", f"{_TAG}float")]
+        for first, entries in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(
+    f"{_TAG}float",
+    re.compile(
+        r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
+        |\.[0-9_]+(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
+        re.VERBOSE,
+    ),
+    list("-+0123456789."),
+)
+
+
+def load(file: Path) -> Any:
+    """The data in a YAML file.
+
+    Raises:
+        ConfigError: it cannot be read; the fault says where and why.
+    """
+    loader = _Loader("")
+    try:
+        node = tree(file)
+        return None if node is None else loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:  # a merge key ('<<') of something that is no mapping
+        raise _refused(file, error.problem_mark, str(error.problem)) from None
+    finally:
+        loader.dispose()
+
+
+def shown(file: Path) -> str:
+    """A path as a person would type it: relative to here where it lies below here."""
+    try:
+        return str(file.resolve().relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(file)
+
+
+def position(file: Path, keys: Sequence[str]) -> str:
+    """`file:line:col` of the deepest of `keys` that the file spells out."""
+    try:
+        mark = spelled(tree(file), keys)[1]
+    except ConfigError:
+        mark = None
+    return at(file, mark) if mark else f"{shown(file)}:1:1"
+
+
+def spelled(node: yaml.Node | None, keys: Sequence[str]) -> tuple[int, Any]:
+    """How many of `keys` a file spells out, and the mark of the last one it does."""
+    depth, mark = 0, node.start_mark if node is not None else None
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            entries = [(k, v) for k, v in node.value if k.value == key]
+            if not entries:
+                break
+            mark, node = entries[-1][0].start_mark, entries[-1][1]
+        elif isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
+            node = node.value[int(key)]
+            mark = node.start_mark
+        elif isinstance(node, yaml.ScalarNode) and node.value == key:
+            pass  # `- norm` says the same as `- norm: {}`
+        else:
+            break
+        depth += 1
+    return depth, mark
+
+
+def tree(file: Path) -> yaml.Node | None:
+    """The nodes of a YAML file, with their positions.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    return _tree(file, _stamp(file))
+
+
+def at(file: Path, mark: Any) -> str:
+    """`file:line:col`, counted from 1 as editors do."""
+    return f"{shown(file)}:{mark.line + 1}:{mark.column + 1}"
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=512)
+def _tree(file: Path, _changed: tuple[int, int]) -> yaml.Node | None:
+    """The nodes of a file, with their positions; parsed again only when the file has changed."""
+    text = _text(file)
+    try:
+        _measure(file, text)
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise _explained(file, text, error) from None
+    faults = [Fault("", message, at(file, part.start_mark)) for part, message in _oddities(node, set())]
+    if faults:
+        raise ConfigError(faults)
+    return node
+
+
+def _text(file: Path) -> str:
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    if len(raw) > MAX_BYTES:
+        raise _refused(file, None, f"{len(raw)} bytes; the limit is {MAX_BYTES}")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - raw.rfind(b"\n", 0, error.start)
+        message = f"the byte 0x{raw[error.start]:02x} is not UTF-8 text; save the file as UTF-8"
+        raise ConfigError([Fault("", message, f"{shown(file)}:{line}:{column}")]) from None
+
+
+def _unreadable(file: Path, error: OSError) -> ConfigError:
+    return ConfigError([Fault("", f"cannot be read: {error.strerror}", f"{shown(file)}:1:1")])
+
+
+def _refused(file: Path, mark: Any, message: str) -> ConfigError:
+    return ConfigError([Fault("", message, at(file, mark) if mark else f"{shown(file)}:1:1")])
+
+
+def _measure(file: Path, text: str) -> None:
+    """Refuse too deep a nesting and too many values before any of it is built."""
+    weights: dict[str | None, int] = {}
+    open_: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+            open_.append((event.anchor, 1))
+            if len(open_) > MAX_DEPTH:
+                raise _refused(file, event.start_mark, f"more than {MAX_DEPTH} levels of nesting")
+            continue
+        if isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in open_):
+                raise _refused(file, event.start_mark, f"the alias *{event.anchor} contains itself")
+            weight = weights.get(event.anchor, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            weight = 1
+            weights[event.anchor] = weight
+        elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
+            anchor, weight = open_.pop()
+            weights[anchor] = weight
+        else:
+            continue
+        anchor, total = open_[-1]
+        open_[-1] = (anchor, total + weight)
+        if total + weight > MAX_VALUES:
+            raise _refused(file, event.start_mark, f"more than {MAX_VALUES} values, aliases counted in full")
+
+
+def _oddities(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Node, str]]:
+    """What YAML allows and a configuration does not: a key twice, a key that is no word, odd types."""
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if node.tag not in _TAGS:
+        yield node, f"the tag {node.tag.replace(_TAG, '!!')!r}; values here are text, numbers, true and false"
+    elif isinstance(node, yaml.ScalarNode) and (message := _misleading(node)):
+        yield node, message
+    if isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            yield from _oddities(entry, seen)
+    elif isinstance(node, yaml.MappingNode):
+        first: dict[str, yaml.Node] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                yield key, "a list or mapping as a key; a key is a word"
+            elif key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
+                yield key, f"the key {key.value!r} is no text to YAML; put it in quotes or use another word"
+            elif key.value in first:
+                mark = first[key.value].start_mark
+                yield key, f"the key {key.value!r} a second time; it stands at line {mark.line + 1} already"
+            else:
+                first[key.value] = key
+            yield from _oddities(value, seen)
+
+
+def _misleading(node: yaml.ScalarNode) -> str:
+    """What is wrong with how a value is written: `010` is 8 to YAML, `1:30` is 90, `!!int x` nothing."""
+    try:
+        value = yaml.constructor.SafeConstructor().construct_object(node)
+    except (ValueError, LookupError):
+        long = f"a number of {len(node.value)} characters"
+        return (
+            long if len(node.value) > 100 else f"{found(node.value)} is no {node.tag.replace(_TAG, '!!')!r}"
+        )
+    if type(value) is int and not re.fullmatch(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+)", node.value):
+        return f"YAML reads {found(node.value)} as {value}; write what is meant"
+    return ""
+
+
+_REASONS = (
+    (r"'\\t' that cannot start any token", "a tab; YAML is indented with spaces"),
+    (
+        r"mapping values are not allowed",
+        "a ':' where no key can stand; check the indentation, and put text that holds ': ' in quotes",
+    ),
+    (
+        r"could not find expected ':'",
+        "a line that is neither 'key: value' nor '- entry'; a space belongs after the ':'",
+    ),
+    (
+        r"expected <block end>, but found '(<block|-|\?)",
+        "the indentation fits no line above; entries of one list or mapping start in one column",
+    ),
+    (r"expected <block end>, but found", "text after the end of a value; put the whole value in quotes"),
+    (r"expected ',' or '([\]}])', but got", r"no '\1' closes what opens here"),
+    (r"found undefined alias", "an alias ('*name') of nothing; text that starts with '*' needs quotes"),
+    (r"found unexpected end of stream", "a quote that is never closed"),
+    (r"found '<stream end>'", "the file ends before a '[', '{' or quote is closed"),
+    (r"found another document", "a second document ('---'); a file holds one"),
+    (
+        r"found character '(.)' that cannot start any token",
+        r"text may not start with '\1'; put it in quotes",
+    ),
+    (r"special characters are not allowed|control characters", "a character that is not text; is it binary?"),
+)
+"""What PyYAML says -> what a person should do."""
+
+
+def _explained(file: Path, text: str, error: yaml.YAMLError) -> ConfigError:
+    """PyYAML's own parser says more than libyaml's, so the text is read once more by that one."""
+    try:
+        yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as clearer:
+        error = clearer
+    except (RecursionError, ValueError):
+        pass
+    if isinstance(error, yaml.reader.ReaderError):
+        before = text[: error.position]
+        where = f"{shown(file)}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+        message = f"the character U+{ord(text[error.position]):04X} is not text; is the file binary?"
+        return ConfigError([Fault("", message, where)])
+    problem = str(getattr(error, "problem", None) or error)
+    mark = getattr(error, "problem_mark", None)
+    for pattern, advice in _REASONS:
+        if (match := re.search(pattern, problem)) is not None:
+            if "closes" in advice:
+                mark = getattr(error, "context_mark", mark)
+            return _refused(file, mark, f"not YAML: {match.expand(advice)}")
+    return _refused(file, mark, f"not YAML: {' '.join(problem.split())}")

@@ -1,0 +1,1 @@
+"""Parameters, MACs, memory and receptive field of a plan."""

@@ -1,0 +1,190 @@
+"""Arithmetic in recipes: text such as `4 * width` parsed against an allow-list, never evaluated as code."""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import math
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any
+
+from resnet_factory.errors import found, unknown
+
+Number = int | float
+Scope = Mapping[str, Any]
+Compute = Callable[[Scope], Any]
+
+LIMIT = 2**40
+"""No number in a recipe may pass this: far above any real network, far below what exhausts memory."""
+
+
+class ExpressionError(ValueError):
+    """An expression that cannot be read or computed; the message says what is allowed instead."""
+
+
+def divisible(value: Number, divisor: int, floor: float = 0.9) -> int:
+    """The multiple of `divisor` nearest to `value`, at least `divisor` and at least `floor * value`.
+
+    Source: `_make_divisible` of the MobileNet reference code, with its usual floor of 0.9; 0 switches
+    the floor off, as squeeze-and-excitation widths in timm do.
+    """
+    nearest = FUNCTIONS["max"](divisor, math.floor(value + divisor / 2) // divisor * divisor)
+    return nearest + divisor * (nearest < floor * value)  # type: ignore[no-any-return]
+
+
+def _either(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """`plain` for numbers; for the numbers of many architectures at once, what these bring themselves."""
+
+    def function(*values: Any) -> Any:
+        for value in values:
+            if not isinstance(value, (int, float)):
+                return value.functions[name](*values)
+        return plain(*values)
+
+    return function
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "min": _either("min", min),
+    "max": _either("max", max),
+    "abs": abs,
+    "round": round,
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "sqrt": _either("sqrt", math.sqrt),
+    "log2": _either("log2", math.log2),
+    "divisible": divisible,
+}
+_TAKES = {"min": (2, 20), "max": (2, 20), "divisible": (2, 3)}
+"""How few and how many numbers a function takes, where it is not one."""
+
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+    ast.FloorDiv: lambda a, b: a // b,
+    ast.Mod: lambda a, b: a % b,
+}
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: lambda a, b: a == b,
+    ast.NotEq: lambda a, b: a != b,
+    ast.Lt: lambda a, b: a < b,
+    ast.LtE: lambda a, b: a <= b,
+    ast.Gt: lambda a, b: a > b,
+    ast.GtE: lambda a, b: a >= b,
+}
+_RESERVED = {"and", "or", "not", "if", "else", "True", "False"}
+_GRAMMAR = (
+    "allowed are numbers, names, + - * / // %, comparisons, and/or/not, 'a if b else c', and "
+    + ", ".join(FUNCTIONS)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """Arithmetic over named numbers. Equal texts are equal expressions."""
+
+    text: str
+    names: frozenset[str] = field(compare=False, repr=False)
+    compute: Compute = field(compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[Callable[[str], Expression], tuple[str]]:
+        return parse, (self.text,)
+
+    def value(self, scope: Scope) -> Any:
+        """The number this stands for where the names have the values in `scope`.
+
+        Raises:
+            ExpressionError: the arithmetic has no value there (division by zero, too large, …).
+        """
+        try:
+            result = self.compute(scope)
+        except ZeroDivisionError:
+            raise ExpressionError(f"{self.text!r} divides by zero") from None
+        except (OverflowError, ValueError, TypeError) as error:
+            raise ExpressionError(f"{self.text!r} has no value: {error}") from None
+        if not -LIMIT < result < LIMIT:
+            raise ExpressionError(f"{self.text!r} is {found(result)}; the limit is {LIMIT}")
+        return result
+
+
+def _safe(name: str) -> str:
+    # Python's own keywords (`in` above all) are good names in a recipe, so they travel under an alias.
+    return f"_kw_{name}"
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> Expression:
+    """Read arithmetic.
+
+    Raises:
+        ExpressionError: it is not arithmetic, or uses something outside the allow-list.
+    """
+    if len(text) > 500:
+        raise ExpressionError(f"an expression of {len(text)} characters; at most 500 are allowed")
+    aliased = re.sub(
+        r"\b[A-Za-z_]\w*\b",
+        lambda m: _safe(m[0]) if keyword.iskeyword(m[0]) and m[0] not in _RESERVED else m[0],
+        text.strip(),
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # `2or 3` and its like are only frowned upon by Python
+            tree = ast.parse(aliased, mode="eval")
+        names: set[str] = set()
+        compute = _compile(tree.body, names)
+    except (SyntaxError, MemoryError, RecursionError, ValueError, Warning) as error:
+        if isinstance(error, ExpressionError):
+            message = str(error)
+            raise ExpressionError(message if repr(text) in message else f"{text!r}: {message}") from None
+        raise ExpressionError(f"{text!r} is not arithmetic; {_GRAMMAR}") from None
+    return Expression(text, frozenset(names), compute)
+
+
+def _compile(node: ast.expr, names: set[str]) -> Compute:
+    match node:
+        case ast.Constant(value=bool() | int() | float() as constant):
+            if not abs(constant) < LIMIT:
+                raise ExpressionError(f"{found(constant)} is too large; the limit is {LIMIT}")
+            return lambda scope: constant
+        case ast.Name(id=name):
+            plain = name.removeprefix("_kw_")
+            names.add(plain)
+            return itemgetter(plain)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            operate, a, b = _BINARY[type(op)], _compile(left, names), _compile(right, names)
+            return lambda scope: operate(a(scope), b(scope))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            inner = _compile(operand, names)
+            return lambda scope: -inner(scope)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            inner = _compile(operand, names)
+            return lambda scope: not inner(scope)
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
+            compare, a, b = _COMPARE[type(op)], _compile(left, names), _compile(right, names)
+            return lambda scope: compare(a(scope), b(scope))
+        case ast.BoolOp(op=op, values=values):
+            parts = [_compile(value, names) for value in values]
+            if isinstance(op, ast.And):
+                return lambda scope: all(part(scope) for part in parts)
+            return lambda scope: any(part(scope) for part in parts)
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            condition, yes, no = (_compile(part, names) for part in (test, body, orelse))
+            return lambda scope: yes(scope) if condition(scope) else no(scope)
+        case ast.Call(func=ast.Name(id=called), args=arguments, keywords=[]):
+            if called not in FUNCTIONS:
+                raise ExpressionError(unknown("function", called, FUNCTIONS))
+            least, most = _TAKES.get(called, (1, 1))
+            if not least <= len(arguments) <= most:
+                wanted = f"{least} to {most} numbers" if most > least else "one number"
+                raise ExpressionError(f"{called}() takes {wanted}, found {len(arguments)}")
+            function = FUNCTIONS[called]
+            parts = [_compile(argument, names) for argument in arguments]
+            return lambda scope: function(*[part(scope) for part in parts])
+    raise ExpressionError(f"{ast.unparse(node).replace('_kw_', '')!r} is not allowed here; {_GRAMMAR}")

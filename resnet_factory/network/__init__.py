@@ -1,0 +1,1 @@
+"""Plans as torch modules, and their weights."""

@@ -1,0 +1,54 @@
+"""Initial weights, drawn in the order the reference libraries draw them: one seed, the same weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from resnet_factory import layers
+from resnet_factory.config.schema import Init
+from resnet_factory.planning.nodes import Plan, walk
+
+
+def initialise(network: nn.Module, plan: Plan) -> None:
+    """Redraw every convolution (and linear layer) of a freshly constructed network by the plan's scheme.
+
+    Then norms marked `zero_init` are set to 0, and layers with an `init` factor scaled by it.
+    Source of the schemes: torchvision's and timm's constructors, named in conf/model/init.
+    """
+    scheme = plan.init
+    for name, layer in walk(plan.root, shortcuts_first=scheme.shortcut == "first"):
+        part = network.get_submodule(name)
+        if isinstance(part, nn.Conv2d):
+            _draw_conv(part, scheme)
+        elif isinstance(part, nn.Linear) and scheme.linear == "normal":
+            nn.init.normal_(part.weight, 0.0, 0.01)
+            nn.init.zeros_(part.bias)
+        if isinstance(layer, layers.Norm) and layer.zero_init:
+            weight = part.weight
+            assert isinstance(weight, nn.Parameter)
+            nn.init.zeros_(weight)
+        elif isinstance(layer, layers.Conv | layers.Linear) and layer.init != 1.0:
+            # A scaled convolution starts with its gain there, any other with its weights.
+            weight = getattr(part, "gain", part.weight)
+            assert isinstance(weight, nn.Parameter)
+            with torch.no_grad():
+                weight.mul_(layer.init)
+
+
+def _draw_conv(part: nn.Conv2d, scheme: Init) -> None:
+    fan_out = part.kernel_size[0] * part.kernel_size[1] * part.out_channels
+    match scheme.conv:
+        case "he":
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+        case "fan_in":
+            nn.init.kaiming_normal_(part.weight, mode="fan_in", nonlinearity="linear")
+        case "fan_out":
+            # As "he" but for the last bit of the deviation, which decides the last bits of the weights.
+            nn.init.normal_(part.weight, 0.0, math.sqrt(2.0 / fan_out))
+        case "fan_out_per_group":
+            nn.init.normal_(part.weight, 0.0, math.sqrt(2.0 / (fan_out // part.groups)))
+    if scheme.bias == "zero" and part.bias is not None:
+        nn.init.zeros_(part.bias)

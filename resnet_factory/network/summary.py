@@ -1,0 +1,39 @@
+"""A built network held against its plan, and torchinfo's layer table."""
+
+from __future__ import annotations
+
+import torch
+import torchinfo
+
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.network.builder import Network, build
+from resnet_factory.network.data_flow import verify
+
+
+def built(cost: Cost) -> Network:
+    """Build the plan behind `cost` and check that the module has the planned parameters and data flow.
+
+    Raises:
+        AssertionError: plan and module disagree, which is a mistake of ours.
+    """
+    network = build(cost.plan)
+    found = sum(parameter.numel() for parameter in network.parameters())
+    assert found == cost.params, f"built {found} parameters, planned {cost.params}"
+    verify(network, cost.image)
+    return network
+
+
+def layer_table(network: Network, image: tuple[int, int, int]) -> str:
+    """Torchinfo's table: every layer with its output shape, parameters and multiply-adds."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    statistics = torchinfo.summary(
+        network,
+        input_size=(1, *image),
+        depth=6,
+        device=device,
+        col_names=("output_size", "num_params", "mult_adds"),
+        row_settings=("var_names",),
+        verbose=0,
+    )
+    network.to("cpu")
+    return str(statistics)

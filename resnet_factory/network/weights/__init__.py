@@ -1,0 +1,1 @@
+"""Weights read, matched, adapted and written."""

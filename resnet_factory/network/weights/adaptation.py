@@ -1,0 +1,206 @@
+"""Fits a checkpoint's tensors to a network, and says everything it does.
+
+Tensors fit when names and shapes are the network's. Four differences are bridged: names of another
+library, another number of classes (exactly the classifier stays out), another number of input channels
+(the stem's convolution is adapted), and counters that old checkpoints lack. Anything else is a fault.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.layers import Conv
+from resnet_factory.network.builder import Network, assemble
+from resnet_factory.network.weights import key_matching
+from resnet_factory.network.weights.key_matching import COUNTER, SHOWN, Reading, module_of
+from resnet_factory.network.weights.reader import Checkpoint
+from resnet_factory.planning.nodes import Plan
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Tensors ready for one network."""
+
+    tensors: Mapping[str, Tensor]
+    """Our name -> a tensor of the network's shape."""
+    left: tuple[str, ...]
+    """Our names that keep what they hold."""
+    keys: str
+    """The key map the file's names were read with; empty where they are ours."""
+    done: tuple[str, ...]
+    """What was done to make them fit, a sentence each."""
+
+
+def fit(network: Network, checkpoint: Checkpoint, keys: str | None = None) -> Fit:
+    """The tensors of `checkpoint` as `network` needs them; nothing is changed yet.
+
+    `keys` names the key map to read the file's names with; without it they must be the network's own or
+    exactly those of one shipped map.
+
+    Raises:
+        ConfigError: names are missing or unexpected, or shapes differ; every one is said.
+    """
+    plan, targets = network.plan, network.state_dict()
+    whole = plan.whole or plan
+    reading = key_matching.read(whole, targets, _names(network), checkpoint.tensors, keys)
+    done = list(checkpoint.done)
+    if reading.prefix:
+        done.append(f"prefix {reading.prefix!r} taken off every name")
+    if reading.keys:
+        done.append(f"names read with the key map {reading.keys!r}")
+    tensors = {
+        name: checkpoint.tensors[reading.theirs[name]]
+        for name in targets
+        if reading.theirs.get(name) in checkpoint.tensors
+    }
+    _count(tensors, targets, done)
+    _adapt_stem(tensors, targets, plan, reading, done)
+    left = _spare_classifier(tensors, targets, key_matching.classifier(whole), done)
+    misshapen = _misshapen(tensors, targets)
+    if reading.missing or reading.unexpected or misshapen:
+        counts = {"missing": reading.missing, "unexpected": reading.unexpected, "misshapen": misshapen}
+        said = ", ".join(f"{len(names)} {what}" for what, names in counts.items() if names)
+        how = f" with the names of {reading.keys!r}" if reading.keys else ""
+        text = (
+            f"'{checkpoint.file}' does not fit {plan.name or 'the network'}{how}: {said}; nothing was loaded"
+        )
+        shapes = [Fault("weights", f"misshapen {line}") for line in misshapen[:SHOWN]]
+        raise ConfigError([Fault("weights", text), *reading.faults, *shapes, *_hints(checkpoint, plan)])
+    used = {reading.theirs.get(name) for name in (*tensors, *left)}
+    spare = [name for name in checkpoint.tensors if name not in used]
+    if spare:
+        done.append(
+            f"{len(spare)} tensors that the network has no use for left out: {', '.join(_modules(spare))}"
+        )
+    return Fit(tensors, left, reading.keys, tuple(done))
+
+
+def _names(network: Network) -> list[str]:
+    """Every name a checkpoint of this network may have: for a backbone, the whole network's."""
+    if network.plan.whole is None:
+        return list(network.state_dict())
+    with torch.device("meta"):
+        return list(assemble(network.plan.whole).state_dict())
+
+
+def _modules(names: list[str]) -> list[str]:
+    found = [repr(name) for name in dict.fromkeys(map(module_of, names))]
+    return [*found[:6], f"and {len(found) - 6} more"] if len(found) > 7 else found
+
+
+def _hints(checkpoint: Checkpoint, plan: Plan) -> list[Fault]:
+    saved = checkpoint.metadata.get("resnet_factory.plan_id", plan.id)
+    if saved == plan.id:
+        return []
+    name = checkpoint.metadata.get("resnet_factory.name", "")
+    return [
+        Fault("weights", f"the file was saved from {name!r}; load('{checkpoint.file}') rebuilds that network")
+    ]
+
+
+def _count(tensors: dict[str, Tensor], targets: Mapping[str, Tensor], done: list[str]) -> None:
+    absent = [name for name in targets if name.endswith(COUNTER) and name not in tensors]
+    for name in absent:
+        tensors[name] = torch.zeros((), dtype=targets[name].dtype)
+    if absent:
+        done.append(f"{len(absent)} counters ({COUNTER[1:]}) that the file lacks start at 0")
+
+
+# The stem ---------------------------------------------------------------------------------------
+
+
+def _adapt_stem(
+    tensors: dict[str, Tensor], targets: Mapping[str, Tensor], plan: Plan, reading: Reading, done: list[str]
+) -> None:
+    stem, layer = next(
+        ((leaf.name, leaf.layer) for leaf in plan.leaves if isinstance(leaf.layer, Conv)), ("", None)
+    )
+    name = f"{stem}.weight"
+    if layer is None or name not in tensors or tensors[name].ndim != 4:
+        return
+    weight, target = tensors[name], targets[name]
+    if reading.bgr and weight.shape[1] == 3:
+        weight = weight.flip(1)
+        done.append(f"input channels of {stem!r} turned from BGR to RGB")
+    base, channels = weight.shape[1], target.shape[1]
+    rest = weight.shape[:1] + weight.shape[2:] == target.shape[:1] + target.shape[2:]
+    if base != channels and rest and layer.groups == 1:
+        weight = adapted(weight, channels)
+        how = (
+            f"summed over {base}"
+            if channels == 1
+            else f"repeated from {base} and scaled by {base}/{channels}"
+        )
+        done.append(f"stem {stem!r} adapted to {channels} input channels: {how}")
+    tensors[name] = weight
+
+
+def adapted(weight: Tensor, channels: int) -> Tensor:
+    """A stem convolution's weight (out, in, height, width) for another number of input channels.
+
+    One channel takes the sum of all; several repeat the old ones and scale them by old / new, so that a
+    uniform image gives the same result (timm's `adapt_input_conv`).
+    """
+    base, dtype = weight.shape[1], weight.dtype
+    weight = weight.float()
+    if channels == 1:
+        return weight.sum(dim=1, keepdim=True).to(dtype)
+    weight = weight.repeat(1, math.ceil(channels / base), 1, 1)[:, :channels]
+    return (weight * (base / float(channels))).to(dtype)
+
+
+# The classifier ---------------------------------------------------------------------------------
+
+
+def _spare_classifier(
+    tensors: dict[str, Tensor], targets: Mapping[str, Tensor], head: str, done: list[str]
+) -> tuple[str, ...]:
+    """Leave out a classifier of other classes, whole or not at all; the names that keep what they hold."""
+    own = [name for name in targets if module_of(name) == head]
+    held = [name for name in own if name in tensors]
+    if own and not held:
+        done.append(f"the file has no classifier {head!r}: it keeps what it holds")
+        return tuple(own)
+    for name in held:
+        # A linear layer and a 1x1 convolution hold the same numbers.
+        if _core(tensors[name]) == _core(targets[name]) and tensors[name].shape != targets[name].shape:
+            done.append(f"{name} reshaped from {_shape(tensors[name])} to {_shape(targets[name])}")
+            tensors[name] = tensors[name].reshape(targets[name].shape)
+    if len(held) < len(own) or all(tensors[name].shape == targets[name].shape for name in own):
+        return ()
+    if any(_core(tensors[name])[1:] != _core(targets[name])[1:] for name in own):
+        return ()
+    classes = tensors[own[0]].shape[0], targets[own[0]].shape[0]
+    done.append(f"classifier {head!r} left out: {classes[0]} classes in the file, {classes[1]} here")
+    for name in own:
+        del tensors[name]
+    return tuple(own)
+
+
+def _core(tensor: Tensor) -> tuple[int, ...]:
+    """A shape without the 1x1 window of a convolution."""
+    return tuple(tensor.shape[:2] if tensor.shape[2:] == (1, 1) else tensor.shape)
+
+
+# Shapes -----------------------------------------------------------------------------------------
+
+
+def _misshapen(tensors: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> list[str]:
+    wrong = []
+    for name, tensor in tensors.items():
+        target = targets[name]
+        if tensor.shape != target.shape:
+            wrong.append(f"{name!r} is {_shape(tensor)} in the file, {_shape(target)} here")
+        elif tensor.is_floating_point() != target.is_floating_point():
+            wrong.append(f"{name!r} holds {tensor.dtype} in the file, {target.dtype} here")
+    return wrong
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a single number"

@@ -1,0 +1,82 @@
+"""Fetches a checkpoint named by URL or hub name into the cache its own library uses, and gives its path."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from torch import hub
+
+from resnet_factory.errors import ConfigError, Fault
+
+HUB = ("hf-hub:", "hf_hub:", "hf://")
+"""What a Hugging Face hub name begins with, as timm and the hub write it."""
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+"""What a model is called in a hub repository, the better format first."""
+
+
+def fetch(source: str | Path) -> Path:
+    """The local file of `source`: itself, or what it names, downloaded once.
+
+    URLs go to torch.hub's cache, where torchvision and timm look too; a hash in the file's name
+    (`resnet50-0676ba61.pth`) is checked. Hub names are `hf-hub:owner/name[@revision]`.
+
+    Raises:
+        ConfigError: it cannot be fetched.
+    """
+    text = str(source)
+    if text.startswith(("http://", "https://")):
+        return _from_url(text)
+    if text.startswith(HUB):
+        return _from_hub(text)
+    return Path(source)
+
+
+def _from_url(url: str) -> Path:
+    name = unquote(Path(urlparse(url).path).name)
+    if not name or name in (".", ".."):
+        raise ConfigError([Fault("weights", f"'{url}' names no file")])
+    target = Path(hub.get_dir()) / "checkpoints" / name
+    if target.is_file():
+        return target
+    digest = re.search(r"-([a-f0-9]{8,})\.", name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        hub.download_url_to_file(url, str(target), digest[1] if digest else None, progress=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError([Fault("weights", f"'{url}' cannot be fetched: {error}")]) from None
+    return target
+
+
+def _from_hub(name: str) -> Path:
+    match = re.fullmatch(r"(?:hf[-_]hub:|hf://)(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?", name)
+    if match is None:
+        raise ConfigError(
+            [
+                Fault(
+                    "weights",
+                    f"'{name}' is no hub name; expected hf-hub:owner/name or hf-hub:owner/name@revision",
+                )
+            ]
+        )
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    except ImportError:
+        message = "hub names need huggingface_hub: pip install 'resnet-factory[hub]'"
+        raise ConfigError([Fault("weights", f"'{name}': {message}")]) from None
+    for file in HUB_FILES:
+        try:
+            return Path(hf_hub_download(match["repo"], file, revision=match["revision"]))
+        except LocalEntryNotFoundError as error:
+            raise ConfigError([Fault("weights", f"'{name}' cannot be fetched: {_line(error)}")]) from None
+        except EntryNotFoundError:
+            continue
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ConfigError([Fault("weights", f"'{name}' cannot be fetched: {_line(error)}")]) from None
+    raise ConfigError([Fault("weights", f"'{name}' has neither {' nor '.join(HUB_FILES)}")])
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

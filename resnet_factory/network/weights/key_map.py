@@ -1,0 +1,240 @@
+"""Key maps: what other libraries call a network's tensors, as YAML that reads in both directions. No torch.
+
+A map never looks into a checkpoint. It renames the names a plan has, so that one table serves loading
+(their name -> ours) and exporting (ours -> theirs, in their order). Each line of a map is
+
+    their.name: our.name            the module of that name; its weight, bias, … go with it
+    name:                           called the same in both
+    their.name: [one, other]        the first of ours that this network has and no line above took
+    parts.{i}: all.{i}.0            for every number in its place
+
+under `stem` and `head` for modules of the network, under `body` for modules of a block. `block` is
+their name of a block, with arithmetic over `stage` (from 1) and `block` (from 0) in braces.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from resnet_factory.config.yaml_source import load, shown
+from resnet_factory.errors import ConfigError, Fault, unknown
+from resnet_factory.layers.expressions import ExpressionError, parse
+from resnet_factory.planning.nodes import Plan, walk
+
+FOLDER = Path(__file__).resolve().parent / "keys"
+"""The shipped maps."""
+
+Line = tuple[str, tuple[str, ...]]
+"""Their name, and the names of ours it may stand for."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """One network's tensors under the names of another library."""
+
+    theirs: Mapping[str, str]
+    """Our name -> theirs, in the order the other library has them."""
+    unnamed: tuple[str, ...] = ()
+    """Our tensors that the map has no name for."""
+
+
+@dataclass(frozen=True)
+class KeyMap:
+    """How one library calls what a network consists of."""
+
+    name: str
+    library: str = ""
+    stem: tuple[Line, ...] = ()
+    block: str = ""
+    body: tuple[Line, ...] = ()
+    head: tuple[Line, ...] = ()
+    bgr: bool = False
+    """Whether its networks were trained on images with the channels blue, green, red."""
+    stem_stride: int | None = None
+    """The stride that every stem of this family has, where that tells it from others."""
+    having: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+
+    def names(self, plan: Plan, keys: Iterable[str]) -> Names:
+        """What the tensors `keys` of a network built from `plan` are called there."""
+        stages = {stage.name: (number, len(stage.blocks)) for number, stage in enumerate(plan.stages, 1)}
+        outside: dict[str, None] = {}
+        inside: dict[tuple[int, int], dict[str, None]] = {}
+        placed: list[tuple[str, tuple[int, int] | None, str, str]] = []
+        for key in keys:
+            first, _, rest = key.partition(".")
+            index, _, inner = rest.partition(".")
+            if first in stages and index.isdigit() and int(index) < stages[first][1]:
+                place = stages[first][0], int(index)
+                module, _, leaf = inner.rpartition(".")
+                inside.setdefault(place, {})[module] = None
+                placed.append((key, place, module, leaf))
+            else:
+                module, _, leaf = key.rpartition(".")
+                outside[module] = None
+                placed.append((key, None, module, leaf))
+        around = _taken((*self.stem, *self.head), tuple(outside))
+        named: list[tuple[tuple[float, ...], str, str]] = []
+        unnamed: list[str] = []
+        for key, within, module, leaf in placed:
+            taken = around if within is None else _taken(self.body, tuple(inside[within]))
+            if module not in taken:
+                unnamed.append(key)
+                continue
+            line, theirs = taken[module]
+            if within is not None:
+                named.append(((1, *within, line), key, f"{self.block_name(*within)}.{theirs}.{leaf}"))
+            else:
+                named.append(((0 if line < len(self.stem) else 2, line), key, f"{theirs}.{leaf}"))
+        named.sort(key=lambda entry: entry[0])
+        return Names({key: theirs for _, key, theirs in named}, tuple(unnamed))
+
+    def block_name(self, stage: int, block: int) -> str:
+        """Their name of a block: `s1.b1` for the first block of stage 1."""
+        scope = {"stage": stage, "block": block}
+        return re.sub(r"\{(.+?)\}", lambda match: str(parse(match[1]).value(scope)), self.block)
+
+    def misfits(self, plan: Plan, keys: Iterable[str]) -> list[str]:
+        """Why a network is not of this family, as far as its stem and its modules tell; empty if it is."""
+        keys = list(keys)
+        modules = [*{key.rpartition(".")[0] for key in keys}, *keys]
+        stride = 1
+        for leaf in walk(plan.stem):
+            stride *= leaf.layer.step
+        found = []
+        if self.stem_stride is not None and stride != self.stem_stride:
+            found.append(f"its stems have stride {self.stem_stride}, this one {stride}")
+        found += [f"its networks have {name!r}" for name in self.having if not fnmatch.filter(modules, name)]
+        found += [f"its networks have no {name!r}" for name in self.lacking if fnmatch.filter(modules, name)]
+        if unnamed := self.names(plan, keys).unnamed:
+            found.append(f"it has no name for {unnamed[0]!r}")
+        return found
+
+
+@cache
+def _taken(lines: tuple[Line, ...], modules: tuple[str, ...]) -> dict[str, tuple[float, str]]:
+    """Our modules -> (place in the other library's order, their name).
+
+    Each line takes the first of its names that is still free.
+    """
+    taken: dict[str, tuple[float, str]] = {}
+    for number, (theirs, ours) in enumerate(lines):
+        for option in ours:
+            free = [module for module in modules if module not in taken]
+            if "{i}" not in option:
+                found = {option: ""} if option in free else {}
+            else:
+                before, after = option.split("{i}", 1)
+                pattern = re.compile(rf"{re.escape(before)}(\d+){re.escape(after)}")
+                found = {module: match[1] for module in free if (match := pattern.fullmatch(module))}
+            for place, (module, i) in enumerate(found.items()):
+                taken[module] = number + place / (len(found) or 1), theirs.replace("{i}", i)
+            if found:
+                break
+    return taken
+
+
+@cache
+def shipped() -> dict[str, KeyMap]:
+    """Every shipped map by name."""
+    return {file.stem: read(file) for file in sorted(FOLDER.glob("*.yaml"))}
+
+
+def find(name: str) -> KeyMap:
+    """The map called `name`, or in the YAML file of that path.
+
+    Raises:
+        ConfigError: there is none, or the file is faulty.
+    """
+    if name in shipped():
+        return shipped()[name]
+    if name.endswith((".yaml", ".yml")):
+        return read(Path(name).expanduser())
+    known = [*shipped(), "a .yaml file of your own"]
+    raise ConfigError([Fault("keys", unknown("key map", name, known))])
+
+
+def fitting(library: str, plan: Plan, keys: Sequence[str]) -> KeyMap:
+    """The one shipped map of a library that fits a network.
+
+    Raises:
+        ConfigError: the library is unknown, no map fits, or several do.
+    """
+    maps = shipped()
+    libraries = sorted({entry.library for entry in maps.values()})
+    if library not in libraries:
+        raise ConfigError([Fault("to", unknown("library", library, libraries))])
+    candidates = [entry for entry in maps.values() if entry.library == library]
+    found = [entry for entry in candidates if not entry.misfits(plan, keys)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = " and ".join(f"keys={entry.name}" for entry in found)
+        raise ConfigError(
+            [Fault("to", f"several key maps of {library} fit this network; choose one: {names}")]
+        )
+    raise ConfigError(
+        Fault("to", f"{entry.name!r} does not fit this network: {entry.misfits(plan, keys)[0]}")
+        for entry in candidates
+    )
+
+
+def read(file: Path) -> KeyMap:
+    """A map from its YAML file.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    where, data = shown(file), load(file)
+    faults: list[Fault] = []
+    known = ("library", "fits", "input", "stem", "block", "body", "head")
+    if not isinstance(data, dict):
+        raise ConfigError([Fault("", f"expected a mapping with {', '.join(known)}", where)])
+    faults += [Fault(str(key), unknown("key", str(key), known), where) for key in data if key not in known]
+    fits = data.get("fits", {})
+    allowed = ("stem_stride", "with", "without")
+    if not isinstance(fits, dict):
+        faults.append(Fault("fits", f"expected a mapping with {', '.join(allowed)}", where))
+        fits = {}
+    faults += [
+        Fault(f"fits.{key}", unknown("key", str(key), allowed), where) for key in fits if key not in allowed
+    ]
+    if data.get("input", "rgb") not in ("rgb", "bgr"):
+        faults.append(Fault("input", f"expected rgb or bgr, found {data['input']!r}", where))
+    result = KeyMap(
+        name=file.stem,
+        library=str(data.get("library", "")),
+        block=str(data.get("block", "")),
+        bgr=data.get("input") == "bgr",
+        stem_stride=fits.get("stem_stride"),
+        having=tuple(fits.get("with", ())),
+        lacking=tuple(fits.get("without", ())),
+        **{part: _lines(data.get(part), part, where, faults) for part in ("stem", "body", "head")},
+    )
+    try:
+        result.block_name(1, 0)
+    except (ExpressionError, KeyError) as error:
+        faults.append(Fault("block", f"{error}; known are stage and block", where))
+    if faults:
+        raise ConfigError(faults)
+    return result
+
+
+def _lines(data: Any, part: str, where: str, faults: list[Fault]) -> tuple[Line, ...]:
+    lines: list[Line] = []
+    if not isinstance(data, dict | None):
+        faults.append(Fault(part, f"expected lines as 'their.name: our.name', found {data!r}", where))
+        return ()
+    for theirs, ours in (data or {}).items():
+        options = [theirs] if ours is None else ours if isinstance(ours, list) else [ours]
+        if not all(isinstance(name, str) for name in (theirs, *options)):
+            faults.append(Fault(f"{part}.{theirs}", f"expected names, found {ours!r}", where))
+            continue
+        lines.append((theirs, tuple(options)))
+    return tuple(lines)

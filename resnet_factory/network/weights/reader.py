@@ -1,0 +1,212 @@
+"""A checkpoint file as plain tensors: safetensors or torch's own formats, with nothing in the file ever run.
+
+What a file can lie about is refused before torch reads it: an archive that is cut off, one whose
+members are compressed or overlap (torch writes neither), text where data should be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from resnet_factory.errors import ConfigError, Fault, unknown
+
+WRAPPERS = ("state_dict_ema", "model_ema", "ema_state", "state_dict", "model", "model_state")
+"""Where training scripts put the weights; the averaged ones first, as timm takes them."""
+SHELLS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Names that torch.compile, FSDP and activation checkpointing put between a module and its own."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of one file, named as there but for what wrappers put before the names."""
+
+    file: Path
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What a safetensors file says beside its tensors."""
+    done: tuple[str, ...] = ()
+    """What was taken off on the way, a sentence each."""
+
+
+def read(file: str | Path, *, entry: str | None = None, device: str | torch.device = "cpu") -> Checkpoint:
+    """Read the tensors in `file`; on the CPU they stay in the file's pages until they are touched.
+
+    The format is told by the first bytes, not by the file's name. `entry` names the mapping to take
+    from a file that wraps several (say `state_dict` where there is a `state_dict_ema` as well).
+
+    Raises:
+        ConfigError: there is no such file, it is damaged, or it holds something other than tensors.
+    """
+    path = Path(file).expanduser()
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(64)
+    except OSError as error:
+        what = {FileNotFoundError: "does not exist", IsADirectoryError: "is a folder"}
+        raise _fault(path, what.get(type(error), f"cannot be read: {error.strerror}")) from None
+    if start[8:9] == b"{":
+        tensors, metadata = _mapped(path, device)
+        return _named(path, tensors, metadata, [])
+    if start[:4] == b"PK\x03\x04":
+        _check_archive(path)
+        return _unwrapped(path, _unpickled(path, device, mmap=True), entry)
+    if start[:1] == b"\x80":
+        return _unwrapped(path, _unpickled(path, device, mmap=False), entry)
+    raise _fault(path, _what_else(start))
+
+
+def _fault(path: Path, message: str) -> ConfigError:
+    return ConfigError([Fault("weights", f"'{path}' {message}")])
+
+
+def _what_else(start: bytes) -> str:
+    if len(start) < 9:
+        return f"is cut off: {len(start)} bytes"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file it points to; fetch it with 'git lfs pull'"
+    if start.lstrip()[:1] == b"<":
+        return "is a web page; the download did not give the file"
+    return "is neither a safetensors file nor one that torch.save wrote"
+
+
+# safetensors ------------------------------------------------------------------------------------
+
+
+def _mapped(path: Path, device: str | torch.device) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        RuntimeError,
+        MemoryError,
+        OverflowError,
+        TypeError,
+    ) as error:
+        # The header is checked against the file's length before any tensor is made.
+        raise _fault(path, f"is not a whole safetensors file: {_line(error)}") from None
+
+
+# torch.save -------------------------------------------------------------------------------------
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what torch.save never writes, before torch unpacks it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise _fault(path, f"is a damaged archive, perhaps cut off: {_line(error)}") from None
+    names = {member.filename.rpartition("/")[2] for member in members}
+    if any(name.endswith(".npy") for name in names):
+        raise _fault(path, "is a NumPy archive; expected safetensors or what torch.save writes")
+    if "data.pkl" not in names:
+        raise _fault(path, "is an archive, but not one that torch.save wrote")
+    if "constants.pkl" in names:
+        raise _fault(path, "is a TorchScript program, not weights; save its state_dict()")
+    packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        raise _fault(path, f"has the compressed member {packed[0]!r}, which torch.save never writes")
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise _fault(path, "has members that claim more bytes than the file has")
+
+
+def _unpickled(path: Path, device: str | torch.device, *, mmap: bool) -> Any:
+    # Training scripts keep their arguments beside the weights; a Namespace runs nothing.
+    allowed = torch.serialization.safe_globals([argparse.Namespace])
+    try:
+        with allowed, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location=device, weights_only=True, mmap=mmap)
+    except Exception as error:  # noqa: BLE001 - a hostile pickle can raise anything; nothing of it ran
+        if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise _fault(
+                path,
+                f"asks for {named[1]!r}, which is code; none of it was run. Save the tensors alone: "
+                "torch.save(model.state_dict(), …), or a safetensors file",
+            ) from None
+        raise _fault(path, f"cannot be read: {_line(error)}") from None
+
+
+def _line(error: BaseException) -> str:
+    """The line of a message that says what is wrong, without torch's advice around it."""
+    advice = ("Weights only load failed", "Check the documentation", "changed the default", "In PyTorch 2.6")
+    lines = [line.strip() for line in str(error).splitlines()]
+    text = next(
+        (line for line in reversed(lines) if line and not line.startswith(advice)), type(error).__name__
+    )
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def _unwrapped(path: Path, content: Any, entry: str | None) -> Checkpoint:
+    done: list[str] = []
+    for _ in range(4):
+        if not isinstance(content, Mapping):
+            raise _fault(path, f"holds a {type(content).__name__}, not a state dict")
+        inside = [
+            key for key, value in content.items() if isinstance(key, str) and isinstance(value, Mapping)
+        ]
+        if entry is not None:
+            if entry not in inside:
+                raise ConfigError([Fault("entry", f"'{path}': {unknown('entry', entry, inside)}")])
+            taken, entry = entry, None
+        else:
+            taken = next((key for key in WRAPPERS if key in inside), "")
+        if not taken:
+            break
+        others = [f"{key!r}" for key in WRAPPERS if key in inside and key != taken]
+        done.append(
+            f"weights taken from {taken!r}" + (f"; the file has {', '.join(others)} too" if others else "")
+        )
+        content = content[taken]
+    return _named(path, content, {}, done)
+
+
+def _named(
+    path: Path, content: Mapping[Any, Any], metadata: Mapping[str, str], done: list[str]
+) -> Checkpoint:
+    """The tensors under their names without wrappers' prefixes; anything but dense tensors is refused."""
+    faults: list[Fault] = []
+    tensors: dict[str, Tensor] = {}
+    changed = 0
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            faults.append(
+                Fault("weights", f"'{path}': {str(key)[:100]!r} is a {type(value).__name__}, not a tensor")
+            )
+            continue
+        if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_nested:
+            faults.append(Fault("weights", f"'{path}': {key!r} is not a dense tensor"))
+            continue
+        name = _bare(key)
+        changed += name != key
+        if name in tensors:
+            faults.append(Fault("weights", f"'{path}': {name!r} is there twice, once as {key!r}"))
+        tensors[name] = value.detach()
+    if not content:
+        faults.append(Fault("weights", f"'{path}' holds no tensors"))
+    if faults:
+        raise ConfigError(faults[:20])
+    if changed:
+        done.append(f"wrappers' prefixes (module., _orig_mod.) taken off {changed} names")
+    return Checkpoint(path, tensors, metadata, tuple(done))
+
+
+def _bare(key: str) -> str:
+    parts = [part for part in key.split(".") if part not in SHELLS]
+    while len(parts) > 1 and parts[0] == "module":
+        del parts[0]
+    return ".".join(parts)

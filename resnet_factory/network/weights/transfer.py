@@ -1,0 +1,211 @@
+"""Weights out and back: a file of ours holds the config too; other libraries' are read and written."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from resnet_factory.config import pruning, schema
+from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.layers import Conv
+from resnet_factory.network.builder import Network, assemble
+from resnet_factory.network.modules import module
+from resnet_factory.network.weights import key_map, reader
+from resnet_factory.network.weights.adaptation import fit
+from resnet_factory.network.weights.download import fetch
+from resnet_factory.network.weights.key_matching import OURS
+from resnet_factory.network.weights.reader import Checkpoint
+from resnet_factory.network.weights.writer import ALIGNMENT, write
+from resnet_factory.planning.nodes import Plan
+from resnet_factory.planning.planner import plan
+
+MARK = "resnet_factory."
+"""What our keys in a safetensors file's metadata begin with."""
+FORMAT = "1"
+"""Version of the metadata written beside the tensors."""
+LIMITS = 2**20, 2**21
+"""A config in a file may have this many characters, and this many entries times blocks."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `load_weights` or `export` did."""
+
+    file: Path
+    tensors: int
+    """How many tensors of the network came from the file, or went into it."""
+    left: tuple[str, ...] = ()
+    """The network's tensors that keep what they held: a classifier of other classes."""
+    keys: str = ""
+    """The key map used; empty where the names are ours."""
+    done: tuple[str, ...] = ()
+    """What was done to make the tensors fit, a sentence each."""
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.tensors} tensors, {self.file}", *(f"  {line}" for line in self.done)])
+
+
+def save(network: Network, config: schema.ModelConfig, file: str | Path) -> Path:
+    """Write weights and config to `file` as safetensors, whole or not at all.
+
+    Raises:
+        ConfigError: the network is not what this config plans, so that `load` could not rebuild it, or the
+            file cannot be written.
+        TypeError: the network is wrapped.
+    """
+    _refuse_wrapped(network)
+    planned, state = plan(config), network.state_dict()
+    with torch.device("meta"):
+        rebuilt = assemble(planned).state_dict()
+    what = f"what {config.name or 'the config'!r} plans"
+    if network.plan != planned:
+        raise ConfigError([Fault("save", f"the network is not {what}")])
+    if odd := [name for name in {**rebuilt, **state} if _size(rebuilt, name) != _size(state, name)]:
+        message = (
+            f"the network is no longer {what}: see {odd[0]!r}; undo what changed it, or save its state_dict"
+        )
+        raise ConfigError([Fault("save", message)])
+    metadata = {
+        "format": "pt",
+        f"{MARK}version": FORMAT,
+        f"{MARK}name": config.name,
+        f"{MARK}plan_id": network.plan.id,
+        f"{MARK}config": json.dumps(config.to_dict(), sort_keys=True),
+    }
+    return write(Path(file), state, metadata)
+
+
+def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
+    """The network saved in `file`, from that file alone: config and weights, bit for bit.
+
+    `file` is a path, a URL or a hub name. The network is assembled without memory, and its tensors then
+    are the file's own pages, read when first touched: keep the file unchanged while the network lives.
+    Nothing in the file is run. Like a built network, it is in training mode.
+
+    Raises:
+        ConfigError: the file is damaged, holds no config, or one that this version reads otherwise.
+    """
+    found = reader.read(fetch(file), device=device)
+    planned = _plan_in(found)
+    with torch.device("meta"):
+        network = assemble(planned)
+    fitted = fit(network, found, OURS)
+    if fitted.left or fitted.done:
+        raise ConfigError([Fault("weights", f"'{found.file}': {line}") for line in fitted.done])
+    _assign(network, fitted.tensors)
+    return network
+
+
+def _plan_in(found: Checkpoint) -> Plan:
+    """The plan of the config that was saved in a file beside its tensors."""
+
+    def refuse(message: str) -> ConfigError:
+        return ConfigError([Fault("weights", f"'{found.file}' {message}")])
+
+    said = {key.removeprefix(MARK): value for key, value in found.metadata.items() if key.startswith(MARK)}
+    if "config" not in said:
+        raise refuse("holds no config; build the network it is for and load_weights into it")
+    if said.get("version") != FORMAT:
+        raise refuse(f"has format {said.get('version')!r}; this version reads {FORMAT!r}")
+    text = said["config"]
+    if len(text) > LIMITS[0]:
+        raise refuse(f"has a config of {len(text)} characters; the limit is {LIMITS[0]}")
+    try:
+        config = pruning.read(json.loads(text), name=re.sub(r"[^\w.+-]", "", said.get("name", ""))[:100])
+        # A short list of layers, repeated without end, would take hours to plan.
+        if text.count(":") * sum(config.depths) > LIMITS[1]:
+            raise refuse(f"has a config of {len(text)} characters for {sum(config.depths)} blocks: too many")
+        planned = plan(config)
+    except (ValueError, RecursionError) as error:
+        raise refuse(f"has a faulty config: {error}") from None
+    if planned.id != said.get("plan_id"):
+        raise refuse(
+            "was saved from a config that this version reads otherwise; build a network and load_weights"
+        )
+    return planned
+
+
+def load_weights(
+    network: Network, file: str | Path, *, keys: str | None = None, entry: str | None = None
+) -> Report:
+    """Copy the weights in `file` into `network`: all of them, or none and a fault for each that does not fit.
+
+    `file` is a path, a URL or a hub name (`hf-hub:timm/resnet50.a1_in1k`) of a checkpoint of ours, of
+    torchvision, timm or pycls. `keys` names the key map to read its names with, where they alone do not
+    tell (`none`: they are ours); `entry` the mapping to take from a file that wraps several.
+
+    Raises:
+        ConfigError: the file is damaged, or its tensors do not fit.
+        TypeError: the network is wrapped.
+    """
+    _refuse_wrapped(network)
+    found = reader.read(fetch(file), entry=entry)
+    fitted = fit(network, found, keys)
+    if any(tensor.is_meta for tensor in network.state_dict().values()):
+        if fitted.left:
+            message = (
+                f"no numbers for {', '.join(fitted.left)}, and the network on the meta device has none either"
+            )
+            raise ConfigError([Fault("weights", f"'{found.file}' has {message}")])
+        _assign(network, fitted.tensors)
+    else:
+        network.load_state_dict(fitted.tensors, strict=False)
+    return Report(found.file, len(fitted.tensors), fitted.left, fitted.keys, fitted.done)
+
+
+def export(network: Network, file: str | Path, *, to: str | None = None, keys: str | None = None) -> Report:
+    """Write the weights under another library's names: safetensors, or torch's format for `.pth` and `.pt`.
+
+    `to` names the library (`timm`, `torchvision`, `pycls`), whose family is told by the network's stem and
+    modules; `keys` names the key map itself.
+
+    Raises:
+        ConfigError: no key map fits the network, or several do.
+    """
+    state = network.state_dict()
+    entry = key_map.find(keys) if keys is not None else key_map.fitting(to or "", network.plan, list(state))
+    names = entry.names(network.plan, state)
+    if names.unnamed:
+        raise ConfigError(
+            Fault("keys", f"{entry.name!r} has no name for {name!r}") for name in names.unnamed[:20]
+        )
+    tensors = {theirs: state[ours] for ours, theirs in names.theirs.items()}
+    done = [f"names of {entry.library or 'another library'}, written with the key map {entry.name!r}"]
+    if entry.bgr:
+        stem = next(leaf.name for leaf in network.plan.leaves if isinstance(leaf.layer, Conv))
+        theirs = names.theirs[f"{stem}.weight"]
+        tensors[theirs] = tensors[theirs].flip(1)
+        done.append(f"input channels of {theirs!r} turned from RGB to BGR")
+    target = write(Path(file), tensors, {"format": "pt"})
+    return Report(target, len(tensors), keys=entry.name, done=tuple(done))
+
+
+def _refuse_wrapped(network: Network) -> None:
+    if not isinstance(network, Network):
+        raise TypeError("expected a network as build or create_model gives it; pass what the wrapper holds")
+
+
+def _size(state: Mapping[str, Tensor], name: str) -> torch.Size | None:
+    return state[name].shape if name in state else None
+
+
+def _assign(network: Network, tensors: Mapping[str, Tensor]) -> None:
+    """Make `tensors` themselves the network's, and what no file holds (fixed filters) from the plan."""
+    placed = {name: t if t.data_ptr() % ALIGNMENT == 0 else t.clone() for name, t in tensors.items()}
+    network.load_state_dict(placed, strict=True, assign=True)
+    if not any(buffer.is_meta for buffer in network.buffers()):
+        return
+    device = next(iter(tensors.values())).device
+    for name, layer in network.plan.leaves:
+        part = network.get_submodule(name)
+        if any(buffer.is_meta for buffer in part.buffers()):
+            for inner, fresh in zip(part.modules(), module(layer).modules(), strict=True):
+                for key, buffer in fresh.named_buffers(recurse=False):
+                    if getattr(inner, key).is_meta:
+                        setattr(inner, key, buffer.to(device))

@@ -1,0 +1,1 @@
+"""A model config's recipes expanded into the frozen plan."""

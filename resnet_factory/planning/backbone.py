@@ -1,0 +1,70 @@
+"""Backbones: a plan cut to the feature maps that were asked for, with nothing after the last of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from resnet_factory.errors import Fault, unknown
+from resnet_factory.layers import MAP, Layer
+from resnet_factory.planning.nodes import Branches, Chain, Feature, Node, Plan, Residual
+from resnet_factory.planning.paths import out_channels
+
+STAGES = "stages"
+"""The word that stands for every stage."""
+
+
+def choices(plan: Plan) -> tuple[Feature, ...]:
+    """Every map a backbone can return: what leaves each stem layer, stage and head layer, up to the pool."""
+    found: list[Feature] = []
+    channels, stride, form = plan.in_channels, 1, MAP
+    for name, child in plan.root.children:
+        channels = out_channels(child, channels)
+        stride, form = _leaves(child, stride, form)
+        if form != MAP:
+            break
+        if name:
+            found.append(Feature(name, channels, stride))
+    return tuple(found)
+
+
+def cut(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fault]) -> Plan:
+    """The plan of the backbone that returns the maps called `names`, in the network's order.
+
+    Names that are no map go to `faults`. The state-dict keys that remain are the whole network's.
+    """
+    if names == (STAGES,):
+        names = tuple(stage.name for stage in plan.stages)
+    known = {feature.name: feature for feature in choices(plan)}
+    for i, name in enumerate(names):
+        if name not in known:
+            faults.append(Fault(f"{path}.{i}", unknown("feature", name, (*known, STAGES))))
+        elif name in names[:i]:
+            faults.append(Fault(f"{path}.{i}", f"{name!r} is named twice"))
+    taken = [i for i, (name, _) in enumerate(plan.root.children) if name in names and name in known]
+    if not taken:
+        return plan
+    last = taken[-1] + 1
+    stem, stages = len(plan.stem.children), len(plan.stages)
+    return replace(
+        plan,
+        stem=Chain(plan.stem.children[:last]),
+        stages=plan.stages[: max(last - stem, 0)],
+        head=Chain(plan.head.children[: max(last - stem - stages, 0)]),
+        features=tuple(known[name] for name, _ in plan.root.children if name in names and name in known),
+        whole=plan,
+    )
+
+
+def _leaves(node: Node, stride: int, form: str) -> tuple[int, str]:
+    """The stride from the image and the form of what leaves `node`."""
+    match node:
+        case Layer():
+            return stride * node.step, node.gives or form
+        case Chain(children=children):
+            for _, child in children:
+                stride, form = _leaves(child, stride, form)
+            return stride, form
+        case Residual(body=main) | Branches(branches=(main, *_)):
+            return _leaves(main, stride, form)
+        case _:
+            return stride, form

@@ -1,0 +1,264 @@
+"""The planner: a ModelConfig's recipes unrolled into a Plan. The only place numbers are derived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from resnet_factory.config.recipe import Recipe
+from resnet_factory.config.schema import MAX_CHANNELS, Specification
+from resnet_factory.errors import ConfigError, Fault, one_of
+from resnet_factory.layers import Layer
+from resnet_factory.layers.expressions import parse
+from resnet_factory.planning import backbone
+from resnet_factory.planning.compiled import Scope
+from resnet_factory.planning.expansion import MAX_LAYERS, Broken, Children, Namer, Signal, Unroller
+from resnet_factory.planning.nodes import Block, Chain, Plan, Residual, Stage
+
+OUT = parse("out")
+
+
+def plan(config: Specification) -> Plan:
+    """Unroll a config into an explicit network.
+
+    Raises:
+        ConfigError: the recipes do not fit together; with every fault found.
+    """
+    planner = Planner(config)
+    result = planner.network()
+    if planner.faults:
+        raise ConfigError(planner.faults)
+    assert result is not None
+    return result
+
+
+class Planner(Unroller):
+    """Puts stem, stages and head together."""
+
+    def __init__(self, config: Specification) -> None:
+        super().__init__(config)
+        self.planned: dict[Any, Any] = {}
+        """The blocks planned so far, by what they depend on."""
+        self.strides, self.dilations = config.strides, config.dilations
+        self.words = dict(config.shortcut.words)
+
+    def network(self) -> Plan | None:
+        """The whole network; None where a fault ended it early."""
+        config = self.config
+        scope = self.prepared.everywhere
+        names = Namer()
+        try:
+            stem, signal = self.section(config.stem, config.in_channels, scope, names)
+            self.dilate(signal.step)
+            channels, stages = signal.channels, []
+            for stage, _ in enumerate(config.depths):
+                names.taken.add(f"layer{stage + 1}")
+                planned = self.stage(stage, channels, scope)
+                stages.append(planned)
+                channels = planned.out_channels
+            head, _ = self.section(config.head, channels, scope, names)
+        except Broken:
+            return None
+        whole = Plan(
+            config.in_channels,
+            Chain(stem),
+            tuple(stages),
+            Chain(head),
+            config.name,
+            config.image_size,
+            config.init,
+        )
+        if config.features is None:
+            return whole
+        faults: list[Fault] = []
+        cut = backbone.cut(whole, config.features, f"{config.path}.features", faults)
+        self.faults |= dict.fromkeys(faults)
+        return cut
+
+    def dilate(self, shrunk: int) -> None:
+        """Turn the strides beyond `output_stride` into dilation (Chen et al. 2017, section 3.1)."""
+        wanted = self.config.output_stride
+        if wanted is None:
+            return
+        strides, dilations, factor, possible = [], [], 1, [shrunk]
+        for stride, dilation in zip(self.strides, self.dilations, strict=True):
+            possible.append(possible[-1] * stride)
+            if shrunk >= wanted:
+                factor, kept = factor * stride, 1
+            else:
+                shrunk, kept = shrunk * stride, stride
+            strides.append(kept)
+            dilations.append(dilation * factor)
+        if shrunk > wanted:
+            self.fault(
+                f"{self.root}.output_stride",
+                f"strides that become dilation leave this network at "
+                f"{one_of(map(str, dict.fromkeys(possible)))}, not at {wanted}",
+            )
+            raise Broken
+        self.strides, self.dilations = tuple(strides), tuple(dilations)
+
+    def section(self, recipe: Recipe, channels: int, scope: Scope, names: Namer) -> tuple[Children, Signal]:
+        """The stem or the head."""
+        self.room = MAX_LAYERS
+        inner = {**scope, "in": channels}
+        self.define(recipe, inner)
+        return self.expand(recipe.items("layers"), Signal(channels), inner, names)
+
+    def stage(self, stage: int, channels: int, outer: Scope) -> Stage:
+        """One stage, counted from 0; `channels` arrive."""
+        config = self.config
+        recipe = config.blocks[stage]
+        depth = config.depths[stage]
+        scope: Scope = {
+            **outer,
+            "width": config.widths[stage],
+            "groups": config.groups[stage],
+            "base_width": config.base_width[stage],
+            "depth": depth,
+            "stage": stage + 1,
+            "blocks": sum(config.depths),
+        }
+        stride = self.strides[stage]
+        transition, signal = self.transition(stage, Signal(channels), scope)
+        if stride % signal.step:
+            self.fault(
+                f"{config.transition.path}.layers",
+                f"the transition shrinks the map by {signal.step}, but the stage's stride is {stride}",
+            )
+            raise Broken
+        channels, stride = signal.channels, stride // signal.step
+
+        def at(block: int, channels: int) -> Block:
+            here = {"in": channels, "stride": stride if block == 0 else 1}
+            return self.block(recipe, {**scope, **self.position(stage, block), **here})
+
+        bare = Stage(f"layer{stage + 1}", (), Chain(transition))
+        return self.repeat(bare, depth, channels, self.prepared.repeats[stage], at)
+
+    def repeat(
+        self, stage: Stage, depth: int, channels: int, repeats: bool, at: Callable[[int, int], Block]
+    ) -> Stage:
+        """The stage with its blocks; `at` plans one from its place and the channels that arrive."""
+        blocks: list[Block] = []
+        for block in range(depth):
+            if repeats and block > 1 and blocks[-1].in_channels == channels:
+                blocks.append(blocks[-1])
+            else:
+                blocks.append(at(block, channels))
+            channels = blocks[-1].out_channels
+        return replace(stage, blocks=tuple(blocks))
+
+    def transition(self, stage: int, signal: Signal, scope: Scope) -> tuple[Children, Signal]:
+        """The layers before a stage's first block."""
+        items = self.config.transition.items("layers")
+        if not items:
+            return (), signal
+        here = {"in": signal.channels, "stride": self.strides[stage]}
+        return self.expand(items, signal, {**scope, **self.position(stage, 0), **here}, Namer(indexed=True))
+
+    def position(self, stage: int, block: int) -> Scope:
+        """What differs from block to block of one stage."""
+        dilations, depths = self.dilations, self.config.depths
+        before = stage - 1 if block == 0 and stage and self.config.first_dilation == "previous" else stage
+        return {
+            "dilation": dilations[stage],
+            # The first block still works at the dilation of the map it reads (torchvision, timm).
+            "entry_dilation": dilations[before],
+            "first_block": int(block == 0),
+            "block": block,
+            "index": sum(depths[:stage]) + block,
+            "previous_depth": depths[stage - 1] if stage else 0,
+        }
+
+    def block(self, recipe: Recipe, scope: Scope) -> Block:
+        """One block; the same as before where it depends on the same."""
+        key = self.prepared.depends[scope["stage"] - 1](scope)
+        known = self.planned.get(key)
+        if known is None:
+            known = self.planned[key] = self.new_block(recipe, scope)
+        return known
+
+    def new_block(self, recipe: Recipe, scope: Scope) -> Block:
+        """One block: body and shortcut planned from what `scope` holds, and held against each other."""
+        shortcut = self.config.shortcut
+        self.room = MAX_LAYERS
+        self.define(recipe, scope)
+        where, value = self.trace(OUT, f"{recipe.path}.out", scope)
+        out = self.whole(scope["out"], where, scope, value)
+        if not 0 < out <= MAX_CHANNELS:
+            self.fault(where, f"{out} channels; allowed are 1 to {MAX_CHANNELS}", scope, value)
+            raise Broken
+        arrives, stride = scope["in"], scope["stride"]
+        scope["out"] = out
+        scope["change"] = int(stride != 1 or arrives != out)
+        names = Namer(taken={"downsample"})
+        pre, signal = self.expand(recipe.items("pre"), Signal(arrives), scope, names)
+        body, signal = self.expand(recipe.items("body"), signal, scope, names)
+        if signal.channels != out:
+            self.fault(
+                f"{recipe.path}.body",
+                f"the body ends in {signal.channels} channels, but 'out' is {out}; end it in 'to: out'",
+                scope,
+            )
+            raise Broken
+        if signal.step != stride:
+            self.fault(
+                f"{recipe.path}.body",
+                f"the body shrinks the map by {signal.step}, but the stage's stride is {stride}"
+                "; give one layer 'stride: stride'",
+                scope,
+            )
+            raise Broken
+        words, here = self.words, scope
+        if shortcut.names:
+            here = dict(scope)
+            self.define(shortcut, here)
+        projects = bool(self.value(words.get("when", 1), here, f"{shortcut.path}.when"))
+        added = bool(self.value(words.get("add", 1), here, f"{shortcut.path}.add"))
+        node = pre + body
+        if added:
+            reads_pre = words.get("reads" if projects else "identity_reads") == "pre"
+            entry = Signal(pre_channels(pre, arrives) if reads_pre else arrives)
+            layers = self.shortcut(shortcut, projects, entry, out, here)
+            if reads_pre:
+                node = (*pre, ("", Residual(Chain(body), layers)))
+            else:
+                node = (("", Residual(Chain(pre + body), layers)),)
+        post, signal = self.expand(recipe.items("post"), Signal(out), scope, names)
+        if signal != Signal(out):
+            self.fault(f"{recipe.path}.post", "'post' changes the channels or the size of the map", scope)
+            raise Broken
+        return Block(
+            Chain(node + post), recipe.title or "block", arrives, out, stride, added, added and projects
+        )
+
+    def shortcut(self, recipe: Recipe, projects: bool, entry: Signal, out: int, scope: Scope) -> Chain:
+        """The shortcut's layers: those of a projection, or none."""
+        layers: Children = ()
+        signal = entry
+        if projects:
+            layers, signal = self.expand(recipe.items("layers"), entry, scope, Namer(indexed=True))
+        stride = scope["stride"]
+        if (signal.channels, signal.step) != (out, stride):
+            what = "the shortcut's layers turn" if projects else "an identity shortcut leaves"
+            self.fault(
+                f"{recipe.path}.when" if not projects else f"{recipe.path}.layers",
+                f"{what} {entry.channels} channels "
+                + (
+                    f"into {signal.channels} at stride {signal.step}"
+                    if projects
+                    else "as they are at stride 1"
+                )
+                + f", but the body of stage {scope['stage']} block {scope['block']} gives {out} channels"
+                f" at stride {stride}; they cannot be added",
+            )
+            raise Broken
+        return Chain((("downsample", Chain(layers)),) if layers else ())
+
+
+def pre_channels(pre: Children, arrives: int) -> int:
+    """Channels after a block's `pre` list."""
+    last = pre[-1][1] if pre else None
+    return last.out_channels if isinstance(last, Layer) else arrives

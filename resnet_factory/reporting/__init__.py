@@ -1,0 +1,1 @@
+"""Plans and costs as tables, HTML, explanations, differences and drawings."""

@@ -1,0 +1,214 @@
+"""What a report can say of each network, stage, block or layer: one entry per column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from resnet_factory.costing.complexity import Cost, Row
+from resnet_factory.costing.memory import Use, memory_faults
+from resnet_factory.costing.receptive_field import ReceptiveField, Seen
+from resnet_factory.errors import ConfigError, Fault, unknown
+
+DEPTHS = ("network", "stage", "block", "layer")
+
+
+class Entry(NamedTuple):
+    """All there is to say of one row."""
+
+    cost: Cost
+    row: Row
+    seen: Seen
+    use: Use
+
+
+class Column(NamedTuple):
+    """One column: its heading, what it means, and its value in a row."""
+
+    heading: str
+    meaning: str
+    value: Callable[[Entry], Any]
+    """A number, a text, a shape, or None where there is nothing to say."""
+    kind: str = "number"
+    """How people read it: text, number, share (of 1), bytes or shape."""
+
+    def text(self, entry: Entry) -> str:
+        """Its value in a row as people read it."""
+        value = self.value(entry)
+        if value is None:
+            return ""
+        if self.kind == "shape":
+            return shape_text(value)
+        if self.kind == "share":
+            return f"{100 * value:.1f} %"
+        if self.kind == "bytes":
+            return bytes_text(value)
+        return str(value) if self.kind == "text" else f"{value:,}"
+
+
+def _seen(read: Callable[[ReceptiveField], int]) -> Callable[[Entry], int | None]:
+    return lambda entry: read(entry.seen) if entry.seen is not None else None
+
+
+def _side(axis: int) -> Callable[[Entry], int | None]:
+    return lambda entry: entry.row.shape[axis] if axis < len(entry.row.shape) else None
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+COLUMNS = {
+    "name": Column("name", "dotted, as in the state dict", lambda e: e.row.name, "text"),
+    "kind": Column("kind", "the block's recipe, or what the layer is", lambda e: e.row.kind, "text"),
+    "depth": Column("depth", "blocks", lambda e: e.row.depth if e.row.kind else None),
+    "output": Column("output", "the shape that leaves, for one image", lambda e: e.row.shape, "shape"),
+    "channels": Column("channels", "channels that leave", _side(0)),
+    "height": Column("height", "height of the map that leaves", _side(1)),
+    "width": Column("width", "width of the map that leaves", _side(2)),
+    "params": Column("params", "trainable parameters", lambda e: e.row.tally.params),
+    "params_share": Column(
+        "share", "part of all parameters", lambda e: _share(e.row.tally.params, e.cost.params), "share"
+    ),
+    "macs": Column(
+        "MACs",
+        "for one image, one per multiply-add of convolution and linear layers, biases aside; norm, "
+        "activation and pooling 0",
+        lambda e: e.row.tally.macs,
+    ),
+    "macs_share": Column(
+        "share", "part of all MACs", lambda e: _share(e.row.tally.macs, e.cost.macs), "share"
+    ),
+    "activations": Column(
+        "activations",
+        "elements that convolution and linear layers output, for one image",
+        lambda e: e.row.tally.activations,
+    ),
+    "receptive_field": Column(
+        "sees",
+        "receptive field: pixels along one axis that a position of the map sees through the convolutions; "
+        "gates that pool the whole map aside",
+        _seen(lambda s: s.size),
+    ),
+    "stride": Column("stride", "pixels between what neighbouring positions see", _seen(lambda s: s.stride)),
+    "padding": Column(
+        "padding", "pixels that the first position sees before the image begins", _seen(lambda s: s.before)
+    ),
+    "weights": Column("weights", "bytes of parameters and buffers", lambda e: e.use.weights, "bytes"),
+    "alive": Column(
+        "alive",
+        "bytes of maps alive in the whole network while this runs, at most, not training",
+        lambda e: e.use.alive,
+        "bytes",
+    ),
+    "kept": Column(
+        "kept", "bytes it makes that training keeps for the backward pass", lambda e: e.use.kept, "bytes"
+    ),
+}
+
+HEADINGS = {
+    "network": {"name": "model", "kind": "blocks of"},
+    "stage": {"name": "stage", "kind": "block"},
+    "block": {"name": "block", "kind": "recipe"},
+    "layer": {"name": "layer", "kind": "operation"},
+}
+"""Headings that depend on the depth."""
+
+DEFAULT = {
+    "network": ("name", "depth", "output", "params", "macs", "activations", "receptive_field", "stride"),
+    "stage": (
+        "name", "kind", "depth", "output", "params", "params_share", "macs", "macs_share", "receptive_field",
+    ),
+    "block": ("name", "kind", "output", "params", "params_share", "macs", "macs_share", "receptive_field"),
+    "layer": ("name", "kind", "output", "params", "macs", "receptive_field"),
+}  # fmt: skip
+"""The columns shown where none are named, by depth."""
+
+
+class Selection(NamedTuple):
+    """Which rows and columns a report shows, in which order, and for how many images of which dtype."""
+
+    depth: str = "stage"
+    columns: tuple[str, ...] = ()
+    """Those of `DEFAULT` where empty."""
+    sort: str | None = None
+    """A column, falling where written with a minus; as the network runs where None."""
+    batch: int = 1
+    dtype: str = "float32"
+
+    def heading(self, column: str) -> str:
+        """What stands above a column."""
+        return HEADINGS[self.depth].get(column, COLUMNS[column].heading)
+
+    def checked(self) -> Selection:
+        """This selection with its columns spelled out.
+
+        Raises:
+            ConfigError: an unknown depth, column or dtype, or no images.
+        """
+        faults = []
+        if self.depth not in DEPTHS:
+            faults.append(Fault("depth", unknown("depth", self.depth, DEPTHS)))
+        for i, name in enumerate(self.columns):
+            if not isinstance(name, str) or name not in COLUMNS:
+                faults.append(Fault(f"columns.{i}", unknown("column", name, COLUMNS)))
+        by = self.sort.removeprefix("-") if isinstance(self.sort, str) else self.sort
+        if by is not None and (not isinstance(by, str) or by not in COLUMNS):
+            faults.append(Fault("sort", unknown("column", by, COLUMNS)))
+        faults += memory_faults(self.batch, self.dtype)
+        if faults:
+            raise ConfigError(faults)
+        return self._replace(columns=self.columns or DEFAULT[self.depth])
+
+
+def entries(cost: Cost, selection: Selection) -> list[Entry]:
+    """The rows of a report, in the order it shows them.
+
+    Raises:
+        ConfigError: an unknown depth, column or dtype.
+    """
+    selection = selection.checked()
+    rows = cost.rows(selection.depth)
+    if not cost.plan.head.children and selection.depth in ("stage", "block"):
+        rows = rows[:-1]  # a backbone has no head
+    found = [_entry(cost, row, selection) for row in rows]
+    if selection.sort:
+        value = COLUMNS[selection.sort.removeprefix("-")].value
+        found.sort(key=lambda entry: _order(value(entry)), reverse=selection.sort.startswith("-"))
+    return found
+
+
+def total(cost: Cost, selection: Selection) -> Entry:
+    """The whole network as one row."""
+    return _entry(cost, cost.rows("network")[0]._replace(name="total"), selection._replace(depth="network"))
+
+
+def values(found: Sequence[Entry], columns: Sequence[str]) -> dict[str, list[Any]]:
+    """Column name -> its plain values, a frame in the making."""
+    return {name: [COLUMNS[name].value(entry) for entry in found] for name in columns}
+
+
+def _entry(cost: Cost, row: Row, selection: Selection) -> Entry:
+    memory = cost.memory(selection.batch, selection.dtype)
+    if selection.depth == "network":
+        return Entry(cost, row, cost.sight.last, Use(memory.weights, memory.inference, memory.kept))
+    seen = {"stage": cost.sight.sections, "block": cost.sight.blocks, "layer": cost.sight.layers}
+    use = memory.uses.get((selection.depth, row.name), Use(0, 0, 0))
+    return Entry(cost, row, seen[selection.depth].get(row.name), use)
+
+
+def _order(value: Any) -> tuple[bool, Any]:
+    return value is not None, 0 if value is None else value
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """`64x112x112`."""
+    return "x".join(map(str, shape))
+
+
+def bytes_text(size: int) -> str:
+    """`97.7 MiB`."""
+    if size < 1024:
+        return f"{size} B"
+    power = min((size.bit_length() - 1) // 10, 4)
+    return f"{size / 1024**power:,.1f} {' KMGT'[power]}iB"

@@ -1,0 +1,63 @@
+"""What differs between two networks: in their configs, layer by layer, and in what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+from resnet_factory.config.schema import ModelConfig
+from resnet_factory.costing.complexity import Cost, cost
+from resnet_factory.planning.planner import plan
+from resnet_factory.reporting.difference.block_changes import Place, places
+from resnet_factory.reporting.difference.config_changes import Change, changes
+
+
+@dataclass(frozen=True, repr=False)
+class Difference:
+    """Two networks side by side; false where nothing differs. As a string: what `diff` prints."""
+
+    before: Cost
+    after: Cost
+    config: tuple[Change, ...]
+    """Keys of the model's config that say something else."""
+    places: tuple[Place, ...]
+    """Layers and blocks that were added, removed or altered, alike ones together."""
+
+    def __bool__(self) -> bool:
+        return bool(self.config or self.places) or _figures(self.before) != _figures(self.after)
+
+    def __str__(self) -> str:
+        from resnet_factory.reporting.difference.text import text_of
+
+        return text_of(self)
+
+    def __repr__(self) -> str:
+        names = " and ".join(
+            f"{cost.plan.name or 'unnamed'} {cost.plan.id}" for cost in (self.before, self.after)
+        )
+        changes = self.after.params - self.before.params, self.after.macs - self.before.macs
+        return f"<Difference of {names}: {changes[0]:+,} parameters, {changes[1]:+,} MACs>"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self) or 'no difference')}</pre>"
+
+
+def diff(before: ModelConfig, after: ModelConfig, image: tuple[int, int, int] | None = None) -> Difference:
+    """What turns the network of one config into that of another.
+
+    Both are costed for an image of shape (channels, height, width); each for the size it is meant
+    for unless given.
+
+    Raises:
+        ConfigError: a config cannot be planned, or the image does not fit.
+    """
+    return compare(before, after, *(cost(plan(config), image) for config in (before, after)))
+
+
+def compare(before: ModelConfig, after: ModelConfig, before_cost: Cost, after_cost: Cost) -> Difference:
+    """The same for networks that are planned and costed already."""
+    return Difference(before_cost, after_cost, changes(before, after), places(before_cost, after_cost))
+
+
+def _figures(cost: Cost) -> tuple[object, ...]:
+    return cost.image, cost.shape, cost.total

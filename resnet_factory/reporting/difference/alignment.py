@@ -1,0 +1,169 @@
+"""Which layer of one block became which layer of another, by name, kind and order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+from resnet_factory.layers import VOCABULARY, Layer
+from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Residual, Select, describe, join
+
+JOINTS = frozenset({"shortcut", "gate", "select", "branches"})
+"""Words for what is no layer: where things meet."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a block: a layer, or where a shortcut is added, a gate multiplies, branches meet."""
+
+    name: str
+    """Dotted, from the block on; empty for the block's own shortcut."""
+    word: str
+    values: dict[str, Any] = field(hash=False)
+    """The arguments by name, defaults included."""
+    defaults: dict[str, Any] = field(hash=False, compare=False, default_factory=dict)
+
+    @property
+    def meets(self) -> bool:
+        """Whether this is no layer, but where things meet."""
+        return self.word in JOINTS
+
+    @property
+    def label(self) -> str:
+        """The dotted name; where things meet, also what meets there."""
+        return " ".join(filter(None, (self.name, self.word if self.meets else "")))
+
+    @property
+    def width(self) -> tuple[Any, Any]:
+        """Channels that arrive and that leave."""
+        same = self.values.get("channels")
+        return self.values.get("in", same), self.values.get("out", same)
+
+    @property
+    def listed(self) -> str | None:
+        """The list this stands in, where its name is its place there and says nothing of what it is."""
+        parent, _, own = self.name.rpartition(".")
+        return parent if own.isdigit() else None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One thing added (nothing before), removed (nothing after), altered, renamed or moved."""
+
+    before: Entry | None
+    after: Entry | None
+    follows: str | None = None
+    """What a moved one now stands behind; empty for the first place, None where it did not move."""
+
+    @property
+    def story(self) -> tuple[object, ...]:
+        """What two edits of different blocks share where they can be told as one: all but the numbers."""
+        lines = ((line.name, line.word) if line else None for line in (self.before, self.after))
+        return (*lines, self.follows)
+
+
+def altered(edits: Sequence[Edit]) -> list[str]:
+    """The arguments that any of `edits` changes, all of one story and of layers that stayed of their kind."""
+    names: set[str] = set()
+    for edit in edits:
+        if edit.before is None or edit.after is None or edit.before.word != edit.after.word:
+            return []
+        old, new = edit.before.values, edit.after.values
+        names |= {name for name in (*old, *new) if old.get(name) != new.get(name)}
+        order = dict.fromkeys((*new, *old))
+    return [name for name in order if name in names]
+
+
+def entries(node: Node, prefix: str = "") -> Iterator[Entry]:
+    """The lines of a block in order; where things meet comes after what meets there."""
+    match node:
+        case Layer():
+            word = describe(node).split(" ", 1)[0]
+            given = [
+                entry for entry in fields(node) if entry.name not in ("channels", "to", *VOCABULARY[word][1])
+            ]
+            ends = {"in": node.channels, "out": node.out_channels}
+            values = ends if hasattr(node, "to") else {"channels": node.channels}
+            values |= {entry.name: getattr(node, entry.name) for entry in given}
+            yield Entry(prefix, word, values, {entry.name: entry.default for entry in given})
+        case Chain(children=children):
+            for name, child in children:
+                yield from entries(child, join(prefix, name))
+        case Residual(body=body, shortcut=shortcut):
+            yield from entries(body, prefix)
+            yield from entries(shortcut, prefix)
+            reads = next((entry.name for entry in entries(body, prefix)), "")
+            kind = "layers" if shortcut.children else "identity"
+            yield Entry(prefix, "shortcut", {"kind": kind, "from before": reads})
+        case Gate(gate=gate):
+            yield from entries(gate, prefix)
+            yield Entry(prefix, "gate", {})
+        case Select(gate=gate, parts=parts, groups=groups):
+            yield from entries(gate, prefix)
+            yield Entry(prefix, "select", {"parts": parts, "groups": groups}, {"parts": MISSING, "groups": 1})
+        case Branches(branches=branches, split=split, linked=linked):
+            for i, branch in enumerate(branches):
+                yield from entries(branch, join(prefix, str(i)))
+            values = {"count": len(branches), "split": split, "linked": linked}
+            yield Entry(prefix, "branches", values, {"count": MISSING, "split": False, "linked": 0})
+
+
+def align(before: Sequence[Entry], after: Sequence[Entry]) -> Iterator[Edit]:
+    """What turns one list of lines into the other, in the order of both.
+
+    Lines that keep their order are paired so that the pairs' likeness adds up to the most (Needleman &
+    Wunsch 1970); a line that is left over on both sides under one name has moved.
+    """
+    pairs = list(_pairs(before, after))
+    gone = {(line.name, line.word): line for line, other in pairs if line and other is None}
+    come = {(line.name, line.word): line for other, line in pairs if line and other is None}
+    previous = ""
+    for old, new in pairs:
+        if new is None:
+            assert old is not None
+            if (old.name, old.word) not in come:
+                yield Edit(old, None)
+            continue
+        if old is None and (moved := gone.get((new.name, new.word))) is not None:
+            yield Edit(moved, new, follows=previous)
+        elif old is None or old != new:
+            yield Edit(old, new)
+        previous = new.label
+
+
+def _pairs(before: Sequence[Entry], after: Sequence[Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:
+    """Each line with its counterpart; one without any comes alone, what is gone before what is new."""
+    rows, columns = len(before), len(after)
+    best = [[0] * (columns + 1) for _ in range(rows + 1)]
+    for i in reversed(range(rows)):
+        for j in reversed(range(columns)):
+            together = _likeness(before[i], after[j])
+            both = best[i + 1][j + 1] + together if together else 0
+            best[i][j] = max(both, best[i + 1][j], best[i][j + 1])
+    i = j = 0
+    while i < rows or j < columns:
+        if i < rows and j < columns:
+            together = _likeness(before[i], after[j])
+            if together and best[i][j] == best[i + 1][j + 1] + together:
+                yield before[i], after[j]
+                i, j = i + 1, j + 1
+                continue
+        if i < rows and (j == columns or best[i][j] == best[i + 1][j]):
+            yield before[i], None
+            i += 1
+        else:
+            yield None, after[j]
+            j += 1
+
+
+def _likeness(old: Entry, new: Entry) -> int:
+    """How much speaks for one being the other; 0 rules it out."""
+    together = old.listed is not None and old.listed == new.listed
+    if old.word == new.word:
+        if old.name == new.name:
+            return (12 if old.meets else 8) + 2 * (old == new)
+        return 4 + 2 * (old.values == new.values) if together else 0
+    if old.name != new.name or old.meets or new.meets:
+        return 0
+    return 1 if together else 3

@@ -1,0 +1,138 @@
+"""Where two plans differ: block by block, with blocks that changed in the same way told together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from resnet_factory.costing.complexity import NOTHING, Cost, Tally
+from resnet_factory.planning.nodes import Block, Chain, Plan, join
+from resnet_factory.reporting.difference.alignment import Edit, align, entries
+
+Spot = tuple[str, str]
+"""A section and what of it: ("layer1", "0"), ("layer1", "transition"), ("stem", "")."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Blocks in which the same lines changed, or that were added or removed."""
+
+    spots: tuple[Spot, ...]
+    sign: str
+    """`~` altered, `+` added, `-` removed."""
+    every: bool
+    """Whether these are all the blocks there are."""
+    kind: str
+    """What was added or removed: `17 × bottleneck 1024 -> 1024`; empty for what is altered."""
+    edits: tuple[tuple[Edit, ...], ...]
+    """For each changed line what became of it in each of the spots."""
+    change: Tally
+    """What these edits, or blocks, add to the costs."""
+
+
+def places(before: Cost, after: Cost) -> tuple[Place, ...]:
+    """Every difference between two plans, in the order of the network."""
+    old, new = _nodes(before.plan), _nodes(after.plan)
+    seen: dict[tuple[int, int], tuple[Edit, ...]] = {}
+    stories: dict[tuple[object, ...], dict[Spot, Edit]] = {}
+    blocks: dict[tuple[str, str, str], list[Spot]] = {}
+    for spot in _merged(list(old), list(new)):
+        if spot in old and spot in new:
+            pair = _chain(old[spot]), _chain(new[spot])
+            known = id(pair[0]), id(pair[1])
+            if known not in seen:
+                same = pair[0] is pair[1] or pair[0] == pair[1]
+                seen[known] = () if same else tuple(align(*(list(entries(node)) for node in pair)))
+            for edit in seen[known]:
+                stories.setdefault((spot[1].isdigit() or spot, *edit.story), {})[spot] = edit
+        else:
+            sign, side = ("+", new) if spot in new else ("-", old)
+            blocks.setdefault((sign, spot[0], _kind(side[spot])), []).append(spot)
+    together: dict[tuple[Spot, ...], list[tuple[Edit, ...]]] = {}
+    for story in stories.values():
+        together.setdefault(tuple(story), []).append(tuple(story.values()))
+    every = {spot for spot in (*old, *new) if spot[1].isdigit()}
+    costs = [{row.name: row.tally for row in (*cost.layers, *cost.blocks)} for cost in (before, after)]
+    found = [
+        Place(
+            spots, "~", set(spots) == every, _kind(new[spots[0]]), tuple(edits), _change(costs, spots, edits)
+        )
+        for spots, edits in together.items()
+    ]
+    for (sign, _, kind), spots in blocks.items():
+        side = old if sign == "-" else new
+        what = f"{len(spots)} × {kind}" if len(spots) > 1 else kind
+        what += _width(side[spots[0]], side[spots[-1]])
+        found.append(Place(tuple(spots), sign, False, what, (), _change(costs, spots, [])))
+    order = {spot: i for i, spot in enumerate(_merged(list(old), list(new)))}
+    return tuple(sorted(found, key=lambda place: (order[place.spots[0]], -len(place.spots))))
+
+
+def _change(
+    costs: Sequence[dict[str, Tally]], spots: Sequence[Spot], edits: Sequence[Sequence[Edit]]
+) -> Tally:
+    """The layers that edits concern, after minus before; whole blocks where no edits are given."""
+    sums = []
+    for side, cost in enumerate(costs):
+        total = NOTHING
+        for i, spot in enumerate(spots):
+            place = "" if spot[0] in ("stem", "head") else ".".join(spot)
+            lines = [(line[i].before, line[i].after)[side] for line in edits]
+            names = (
+                [join(place, line.name) for line in lines if line and not line.meets] if edits else [place]
+            )
+            for name in names:
+                total = total.plus(cost.get(name, NOTHING))
+        sums.append(total)
+    return Tally(*(new - old for old, new in zip(*sums, strict=True)))
+
+
+def _nodes(plan: Plan) -> dict[Spot, Chain | Block]:
+    nodes: dict[Spot, Chain | Block] = {("stem", ""): plan.stem}
+    for stage in plan.stages:
+        if stage.transition.children:
+            nodes[stage.name, "transition"] = stage.transition
+        nodes |= {(stage.name, str(i)): block for i, block in enumerate(stage.blocks)}
+    return nodes | {("head", ""): plan.head}
+
+
+def _merged(old: Sequence[Spot], new: Sequence[Spot]) -> Iterator[Spot]:
+    """All spots in the order of the network: section by section, first what both have."""
+    sections = dict.fromkeys(section for section, _ in (*old[:-1], *new[:-1], old[-1]))
+    for section in sections:
+        yield from dict.fromkeys(spot for spot in (*old, *new) if spot[0] == section)
+
+
+def _chain(node: Chain | Block) -> Chain:
+    return node.node if isinstance(node, Block) else node
+
+
+def _kind(node: Chain | Block) -> str:
+    return node.kind if isinstance(node, Block) else "layers"
+
+
+def _width(first: Chain | Block, last: Chain | Block) -> str:
+    """`256 -> 512`: from what arrives at the first of some blocks to what leaves the last."""
+    if isinstance(first, Block) and isinstance(last, Block):
+        return f" {first.in_channels} -> {last.out_channels}"
+    return ""
+
+
+def named(place: Place) -> str:
+    """`layer1.0-2, layer2.0`: the spots of a place, or `every block`."""
+    if place.every and len(place.spots) > 1:
+        return "every block"
+    parts = []
+    for section, spots in groupby(place.spots, key=lambda spot: spot[0]):
+        runs: list[list[int]] = []
+        for _, own in spots:
+            if not own.isdigit():
+                parts.append(f"{section}.{own}" if own else section)
+            elif runs and int(own) == runs[-1][1] + 1:
+                runs[-1][1] = int(own)
+            else:
+                runs.append([int(own), int(own)])
+        for first, last in runs:
+            parts.append(f"{section}.{first}" if first == last else f"{section}.{first}-{last}")
+    return ", ".join(parts)

@@ -1,0 +1,133 @@
+"""Which keys of a model's config say something else: typed fields by value, recipes by name or by content."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any
+
+from resnet_factory.config.recipe import Recipe
+from resnet_factory.config.schema import PER_STAGE, ModelConfig
+
+NOT_SAID = {"text", "name", "path", "locate"}
+"""Fields of a config that are no choice of architecture."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One key of the config; what it said and says is empty where it is new or gone."""
+
+    key: str
+    before: str
+    after: str
+
+
+def changes(before: ModelConfig, after: ModelConfig) -> tuple[Change, ...]:
+    """Every key that says something else, in the order in which a config has them.
+
+    A value for all stages and the same value given for each are one and the same.
+    """
+    if before == after:
+        return ()
+    found: list[Change] = []
+    data = before.to_dict(), after.to_dict()
+    for entry in fields(ModelConfig):
+        if entry.name in NOT_SAID or not entry.init:  # what is derived from the rest says nothing new
+            continue
+        pair = getattr(before, entry.name), getattr(after, entry.name)
+        if entry.name == "slots":
+            for key in dict.fromkeys((*pair[0], *pair[1])):
+                found += _recipes(key, (pair[0].get(key),), (pair[1].get(key),), data)
+        elif entry.name == "blocks":
+            found += _recipes("block", *pair, data)
+        elif any(isinstance(value, Recipe) for value in pair):
+            found += _recipes(entry.name, (pair[0],), (pair[1],), data)
+        elif is_dataclass(pair[0]) and is_dataclass(pair[1]):
+            found += _edits(entry.name, *(asdict(value) for value in pair))
+        elif pair[0] != pair[1]:
+            said = [_shown(_brief(value, entry.name)) for value in pair]
+            if said[0] == said[1] and entry.name == "depths":  # the same depth for more or fewer stages
+                said = [_shown(value) for value in pair]
+            if said[0] != said[1]:
+                found.append(Change(entry.name, *said))
+    return tuple(found)
+
+
+def _recipes(
+    key: str,
+    before: tuple[Recipe | None, ...],
+    after: tuple[Recipe | None, ...],
+    data: tuple[dict[str, Any], dict[str, Any]],
+) -> Iterator[Change]:
+    """A recipe exchanged for another is one change; one edited in place is shown edit by edit."""
+    if before == after or _all(before) == _all(after):
+        return
+    old, new = _titles(before), _titles(after)
+    if old and new and old != new:
+        yield Change(key, old, new)
+    else:
+        yield from _edits(key, data[0].get(key), data[1].get(key))
+
+
+def _all(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """One value where all are the same."""
+    return values[:1] if all(value == values[0] for value in values) else values
+
+
+def _titles(recipes: tuple[Recipe | None, ...]) -> str:
+    """What the recipes are called; nothing where one stands in the config without a name."""
+    titles = _all(tuple(recipe.title if recipe else "none" for recipe in recipes))
+    if "" in titles or "block" in titles:  # what the schema calls a block without a name
+        return ""
+    return titles[0] if len(titles) == 1 else f"[{', '.join(titles)}]"
+
+
+def _edits(key: str, before: Any, after: Any) -> Iterator[Change]:
+    if before == after:
+        return
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for name in dict.fromkeys((*before, *after)):
+            if name not in before or name not in after:
+                yield Change(
+                    f"{key}.{name}", *(_shown(side[name]) if name in side else "" for side in (before, after))
+                )
+            else:
+                yield from _edits(f"{key}.{name}", before[name], after[name])
+    elif isinstance(before, list) and isinstance(after, list):
+        yield from _items(key, before, after)
+    else:
+        yield Change(key, _shown(before), _shown(after))
+
+
+def _items(key: str, before: list[Any], after: list[Any]) -> Iterator[Change]:
+    """Edits of a list; a path counts as the list does after the change, or before for what is gone."""
+    old_texts, new_texts = ([json.dumps(item, sort_keys=True) for item in side] for side in (before, after))
+    matcher = difflib.SequenceMatcher(None, old_texts, new_texts, autojunk=False)
+    for kind, i, j, k, m in matcher.get_opcodes():
+        if kind == "equal":
+            continue
+        paired = min(j - i, m - k)
+        for old, new in zip(range(i, i + paired), range(k, k + paired), strict=True):
+            yield from _edits(f"{key}.{new}", before[old], after[new])
+        for old in range(i + paired, j):
+            yield Change(f"{key}.{old}", _shown(before[old]), "")
+        for new in range(k + paired, m):
+            yield Change(f"{key}.{new}", "", _shown(after[new]))
+
+
+def _brief(value: Any, field: str) -> Any:
+    """One value where every stage has the same."""
+    return value[0] if field in PER_STAGE and len(set(value)) == 1 else value
+
+
+def _shown(value: Any) -> str:
+    """A value as YAML says it on one line."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name}: {_shown(item)}' for name, item in value.items())}}}"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)

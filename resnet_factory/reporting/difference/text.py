@@ -1,0 +1,217 @@
+"""A difference as text: what `diff` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from resnet_factory.costing.complexity import NOTHING, Cost, Tally
+from resnet_factory.reporting.columns import bytes_text
+from resnet_factory.reporting.difference.alignment import Edit, Entry, altered
+from resnet_factory.reporting.difference.block_changes import Place, named
+
+if TYPE_CHECKING:
+    from resnet_factory.reporting.difference import Difference
+
+SHOWN = 4
+"""The most values told one by one where a number differs from block to block."""
+STYLES = {"+": "green", "-": "red", "~": "yellow"}
+TITLES = {"params": "parameters", "macs": "MACs"}
+FURTHER: tuple[tuple[str, Callable[[Cost], int], Callable[[int], str]], ...] = (
+    ("weights", lambda cost: cost.memory().weights, bytes_text),
+    ("inference, maps", lambda cost: cost.memory().inference, bytes_text),
+    ("training, maps and gradients", lambda cost: cost.memory().training, bytes_text),
+    ("receptive field", lambda cost: cost.receptive_field, "{:,}".format),
+    ("stride", lambda cost: cost.stride, "{:,}".format),
+)
+"""What else is told where it differs (memory: for one image in float32): title, figure, how it is written."""
+
+
+def report(difference: Difference) -> RenderableType:
+    """Config, layers and costs, each where it differs; nothing where nothing does."""
+    if not difference:
+        return Group()
+    before, after = difference.before, difference.after
+    parts: list[RenderableType] = [_headline(before, after)]
+    if difference.config:
+        parts += [Text("\nconfig", "bold"), _config(difference)]
+    if difference.places:
+        parts.append(Text("\nlayers", "bold"))
+        parts += [line for place in difference.places for line in _place(place)]
+    rest = _unedited(difference)
+    if difference.places and rest != NOTHING:
+        parts.append(Text("  layers that are as they were, on other maps") + Text(_effect(rest), "dim"))
+    parts += [Text(), _totals(before, after)]
+    if before.total != after.total:
+        parts += [Text(), _sections(before, after)]
+    return Group(*parts)
+
+
+def text_of(difference: Difference) -> str:
+    """The same without colour, as one string."""
+    console = Console(width=10_000, no_color=True, highlight=False, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(report(difference))
+    return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
+
+
+def _unedited(difference: Difference) -> Tally:
+    """What the costs of layers change by that no edit touched: their maps have another size."""
+    whole = difference.before.total
+    for place in difference.places:
+        whole = whole.plus(place.change)
+    return Tally(*(new - old for old, new in zip(whole, difference.after.total, strict=True)))
+
+
+def _headline(before: Cost, after: Cost) -> Text:
+    costs = (before, after)
+    names = dict.fromkeys(cost.plan.name or "plan" for cost in costs)
+    ids = dict.fromkeys(cost.plan.id for cost in costs)
+    images = dict.fromkeys("x".join(map(str, cost.image)) for cost in costs)
+    return Text(f"{' -> '.join(names)}  id {' -> '.join(ids)}  image {' -> '.join(images)}", "bold")
+
+
+def _config(difference: Difference) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for change in difference.config:
+        before, after = (Text(said or "(nothing)") for said in (change.before, change.after))
+        table.add_row(f"  {change.key}", before.append(" -> ").append(after))
+    return table
+
+
+def _place(place: Place) -> Iterator[RenderableType]:
+    if place.sign == "~":
+        heading = Text(f"  {named(place)}", "bold")
+    else:
+        heading = Text(f"  {place.sign} {named(place)}  {place.kind}", STYLES[place.sign])
+    yield heading + Text(_effect(place.change), "dim")
+    lines: dict[tuple[str, str], list[str]] = {}
+    for edits in place.edits:
+        sign, name, told = _line(edits)
+        lines.setdefault((sign, told), []).append(name)
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for (sign, told), names in lines.items():
+        table.add_row(Text(f"    {sign} {', '.join(names)}", STYLES[sign]), Text(told))
+    if lines:
+        yield table
+
+
+def _effect(change: Tally) -> str:
+    """What the edits of a place do to the two costs that count most."""
+    changes = {"parameters": change.params, "MACs": change.macs}
+    told = [f"{value:+,} {title}" for title, value in changes.items() if value]
+    return f"  ({', '.join(told)})" if told else ""
+
+
+def _line(edits: Sequence[Edit]) -> tuple[str, str, str]:
+    """Sign, name and what became of one line in all the spots of a place."""
+    first = edits[0]
+    old = [edit.before for edit in edits if edit.before]
+    new = [edit.after for edit in edits if edit.after]
+    if first.before is None:
+        return "+", new[0].label, _whole(new)
+    if first.after is None:
+        return "-", old[0].label, _whole(old)
+    parts = []
+    if first.before.word != first.after.word:
+        bare = [entry.width for entry in old] == [entry.width for entry in new]
+        parts.append((" -> " if bare else ", now ").join(_whole(side, bare=bare) for side in (old, new)))
+    deltas: dict[str, list[str]] = {}
+    for field in altered(edits):
+        told = " -> ".join(_run(entry.values.get(field) for entry in side) for side in (old, new))
+        deltas.setdefault(told, []).append(field)
+    parts += [f"{' and '.join(names)} {told}" for told, names in deltas.items()]
+    if first.follows is not None:
+        parts.append(f"now after {first.follows}" if first.follows else "now first")
+    names = dict.fromkeys((first.before.label, first.after.label))
+    return "~", " -> ".join(names), "; ".join(parts) or "renamed"
+
+
+def _whole(entries: Sequence[Entry], *, bare: bool = False) -> str:
+    """A line in full, defaults left out; `bare` leaves out the channels too."""
+    first = entries[0]
+
+    def told(name: str) -> str:
+        return _run(entry.values[name] for entry in entries)
+
+    if first.word == "shortcut":
+        return f"{told('kind')}, from before {told('from before')}"
+    parts = [] if first.meets else [first.word]
+    if "out" in first.values and not bare:
+        parts.append(f"{told('in')} -> {told('out')}")
+    elif "channels" in first.values and not bare:
+        parts.append(told("channels"))
+    for name in first.values:
+        if name in first.defaults and any(entry.values[name] != first.defaults[name] for entry in entries):
+            parts.append(f"{name}={told(name)}")
+    return " ".join(parts)
+
+
+def _run(values: Iterable[Any]) -> str:
+    """One value, or what it is from block to block: `64/128/256`, or first … last of many."""
+    texts = list(dict.fromkeys(map(_value, values)))
+    return "/".join(texts) if len(texts) <= SHOWN else f"{texts[0]} … {texts[-1]}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _totals(before: Cost, after: Cost) -> Table:
+    names = [cost.plan.name or "plan" for cost in (before, after)]
+    table = _table("costs", *(names if len(set(names)) == 2 else ("before", "after")), "change", "")
+    for field in Tally._fields:
+        old, new = getattr(before.total, field), getattr(after.total, field)
+        change = _signed(new - old), _relative(old, new)
+        table.add_row(f"  {TITLES.get(field, field)}", f"{old:,}", f"{new:,}", *change)
+    for title, read, told in FURTHER:
+        old, new = read(before), read(after)
+        if old != new:
+            signed = f"{'+' if new > old else '-'}{told(abs(new - old))}"
+            table.add_row(f"  {title}", told(old), told(new), signed, _relative(old, new))
+    for title, shapes in (
+        ("last map", (before.last_map, after.last_map)),
+        ("output", (before.shape, after.shape)),
+    ):
+        if shapes[0] != shapes[1]:
+            table.add_row(f"  {title}", *("x".join(map(str, shape)) for shape in shapes), "", "")
+    return table
+
+
+def _sections(before: Cost, after: Cost) -> Table:
+    """What changes in each section; one that is only on one side counts whole."""
+    table = _table("by section", *(TITLES.get(field, field) for field in Tally._fields))
+    sides = [{row.name: row.tally for row in cost.sections} for cost in (before, after)]
+    for row in max(before.sections, after.sections, key=len):
+        old, new = (side.get(row.name, NOTHING) for side in sides)
+        if old != new:
+            table.add_row(f"  {row.name}", *(_signed(b - a) for a, b in zip(old, new, strict=True)))
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(first)
+    for title in others:
+        table.add_column(title, justify="right")
+    return table
+
+
+def _signed(change: int) -> str:
+    return f"{change:+,}" if change else "="
+
+
+def _relative(old: int, new: int) -> str:
+    """`+5.9 %`; of what grows tenfold or more, how many times it is."""
+    if not old or new == old:
+        return ""
+    change = 100 * (new - old) / old
+    if change >= 900:
+        return f"{new / old:,.0f} ×"
+    return f"{change:+.1f} %" if abs(change) >= 0.095 else f"{change:+.1g} %"

@@ -1,0 +1,118 @@
+"""A drawsvg drawing that rounds coordinates, styles by class and centres text the same in every viewer."""
+
+from __future__ import annotations
+
+import drawsvg
+
+from resnet_factory.reporting.drawing.palette import FONT, style
+
+Point = tuple[float, float]
+
+
+class Canvas:
+    """Shapes in the order in which they are added; later ones lie on top."""
+
+    def __init__(self) -> None:
+        self.parts: list[drawsvg.DrawingElement] = []
+        self.looks: set[str] = set()
+        """Every class that something drawn has."""
+
+    def box(
+        self, x: float, y: float, width: float, height: float, look: str, corner: float = 0, title: str = ""
+    ) -> None:
+        """A rectangle with rounded corners; `title` shows where it is pointed at."""
+        part = drawsvg.Rectangle(
+            _round(x), _round(y), _round(width), _round(height), rx=corner or None, class_=look
+        )
+        self._add(part, title)
+
+    def disc(self, x: float, y: float, radius: float, look: str) -> None:
+        """A circle."""
+        self._add(drawsvg.Circle(_round(x), _round(y), radius, class_=look))
+
+    def text(
+        self, x: float, y: float, words: str, size: float, look: str, anchor: str = "start", title: str = ""
+    ) -> None:
+        """One line, its capitals centred on `y`; `anchor` is start, middle or end."""
+        # dominant-baseline differs between viewers: move the baseline by half a capital's height instead.
+        part = drawsvg.Text(
+            words, size, _round(x), _round(y + 0.36 * size), text_anchor=_anchor(anchor), class_=look
+        )
+        self._add(part, title)
+
+    def line(self, points: list[Point], look: str, corner: float = 0) -> None:
+        """A line through right angles, each rounded by `corner`."""
+        path = drawsvg.Path(class_=look)
+        path.M(*map(_round, points[0]))
+        for before, here, after in zip(points, points[1:], points[2:], strict=False):
+            start, end = _towards(here, before, corner), _towards(here, after, corner)
+            path.L(*map(_round, start))
+            path.Q(*map(_round, (*here, *end)))
+        path.L(*map(_round, points[-1]))
+        self._add(path)
+
+    def arch(self, left: float, right: float, foot: float, spring: float, rise: float, look: str) -> None:
+        """Two pillars from `foot` up to `spring` and half an ellipse over them."""
+        path = drawsvg.Path(class_=look)
+        path.M(_round(left), _round(foot)).L(_round(left), _round(spring))
+        path.A(_round((right - left) / 2), _round(rise), 0, 0, 1, _round(right), _round(spring))
+        path.L(_round(right), _round(foot))
+        self._add(path)
+
+    def area(self, points: list[Point], look: str, title: str = "", below: int | None = None) -> None:
+        """A filled polygon, on top or under everything from the part number `below` on."""
+        flat = [_round(value) for point in points for value in point]
+        self._add(drawsvg.Lines(*flat, close=True, class_=look), title)
+        if below is not None:
+            self.parts.insert(below, self.parts.pop())
+
+    def arrow(self, x: float, y: float, *, down: bool = False) -> None:
+        """The tip of an arrow that ends at (x, y), pointing right or down."""
+        points = [(x - 3, y - 5), (x + 3, y - 5)] if down else [(x - 6, y - 3.5), (x - 6, y + 3.5)]
+        self.area([(x, y), *points], "tip")
+
+    def document(self, width: float, height: float, title: str, description: str) -> str:
+        """The whole as an SVG document of its own."""
+        drawing = drawsvg.Drawing(
+            _round(width), _round(height), id_prefix="rf", class_="rf", role="img", font_family=FONT
+        )
+        drawing.append_css(style())
+        drawing.append(drawsvg.Title(title))
+        drawing.append(_Description(description))
+        drawing.extend(self.parts)
+        return str(drawing.as_svg(header="")) + "\n"
+
+    def _add(self, part: drawsvg.DrawingElement, title: str = "") -> None:
+        self.looks.update(part.args["class"].split())
+        if title:
+            part.append_title(title)
+        self.parts.append(part)
+
+
+class _Description(drawsvg.Title):  # type: ignore[misc]
+    TAG_NAME = "desc"
+
+
+WIDTHS = {"il.,:;|'Ij·": 0.3, " tfr()/-": 0.4, "mwMW×%": 0.87}
+"""Characters by their width, as a share of the type size; all others are 0.63."""
+_WIDTH = {character: width for characters, width in WIDTHS.items() for character in characters}
+
+
+def width_of(words: str, size: float) -> float:
+    """About how wide a line of text is in DejaVu Sans, the widest of the fonts a viewer may pick."""
+    return size * sum(_WIDTH.get(character, 0.63) for character in words)
+
+
+def _towards(start: Point, end: Point, distance: float) -> Point:
+    length = abs(end[0] - start[0]) + abs(end[1] - start[1])
+    part = min(distance / length, 0.5) if length else 0
+    return start[0] + part * (end[0] - start[0]), start[1] + part * (end[1] - start[1])
+
+
+def _round(value: float) -> float:
+    rounded = round(value, 1)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def _anchor(anchor: str) -> str | None:
+    return None if anchor == "start" else anchor

@@ -1,0 +1,175 @@
+"""The whole picture: a column for each section, with its maps above and one block's layers below."""
+
+from __future__ import annotations
+
+from resnet_factory.costing.complexity import Cost, Row
+from resnet_factory.reporting.drawing.canvas import Canvas, width_of
+from resnet_factory.reporting.drawing.labels import percent, shape_text, short
+from resnet_factory.reporting.drawing.section import Column, columns
+from resnet_factory.reporting.drawing.stage_row import RISE, Scale
+
+MARGIN, PAD, APART, STUB, NOTE = 28.0, 14.0, 12.0, 9.0, 20.0
+"""Around the picture; inside a card; between two columns; the line out of a block; a line of small type."""
+HEADER, TITLES, BEAM, SHARES = 94.0, 52.0, 30.0, 66.0
+"""Heights: name and totals; a column's heading; from the slabs to the cards; the bars below them."""
+LEAST, LONGEST, LEADING = 112.0, 1560.0, 34.0
+"""The narrowest column; a longer picture is broken into lines; further room between two of them."""
+BIG, MEDIUM, SMALL = 22.0, 14.0, 11.0
+"""Sizes of type."""
+LEGEND = {
+    "identity": "identity shortcut",
+    "projection": "projection: a shortcut with weights",
+    "padding": "shortcut without weights, changing the shape",
+    "weight": "convolution: kernel, channels, /stride",
+    "front": "output of a block: height × depth its map, thickness its channels (√ scale)",
+}
+"""What a line or colour means."""
+
+
+def poster(cost: Cost) -> str:
+    """The picture of a costed plan as an SVG document."""
+    found = list(columns(cost))
+    scale = _scale(found)
+    lines = _broken(found, scale)
+    title = cost.plan.name or "network"
+    totals = f"{cost.params:,} parameters · {cost.macs:,} MACs · image {shape_text(cost.image)}"
+    if cost.plan.features:
+        totals += f" · returns {', '.join(feature.name for feature in cost.plan.features)}"
+    longest = max(sum(_width(c, scale) + APART for c in line) for line in lines)
+    key = 26 + max(width_of(words, SMALL) for words in LEGEND.values())
+    width = max(longest + 4, width_of(totals, 12.5), width_of(title, 26), key) + 2 * MARGIN
+    canvas = Canvas()
+    y = HEADER - LEADING
+    for line in lines:
+        y = _line(canvas, line, scale, cost, y + LEADING)
+    height = _legend(canvas, y, width)
+    front = Canvas()
+    front.box(0, 0, width, height, "paper", 12)
+    front.text(MARGIN, MARGIN + 6, title, BIG, "ink strong")
+    front.text(MARGIN, MARGIN + 31, totals, 12.5, "muted")
+    front.parts += canvas.parts
+    return front.document(width, height, f"{title}: {totals}", f"plan {cost.plan.id}")
+
+
+def _scale(found: list[Column]) -> Scale:
+    shapes = [slab.shape for column in found for slab in column.strip.slabs]
+    sides = [side for shape in shapes for side in shape[1:]]
+    return Scale(max(sides), max(shape[0] for shape in shapes))
+
+
+def _width(column: Column, scale: Scale) -> float:
+    """As wide as its widest part."""
+    return max(
+        LEAST,
+        column.strip.width(scale),
+        column.piece.left + column.piece.right + 2 * PAD,
+        width_of(column.row.name, MEDIUM) * 1.1,
+        width_of(column.heading, SMALL),
+        width_of(column.note, SMALL) + PAD,
+        width_of(f"{short(column.row.tally.params)} params  < 0.1 %", SMALL),
+        width_of(f"{short(column.row.tally.macs)} MACs  < 0.1 %", SMALL),
+    )
+
+
+def _height(column: Column) -> float:
+    """The card's height."""
+    return PAD + column.piece.height + STUB + (NOTE if column.note else 0) + PAD - 2
+
+
+def _broken(found: list[Column], scale: Scale) -> list[list[Column]]:
+    """Columns in as few lines as LONGEST allows, of about equal length."""
+    total = sum(_width(column, scale) + APART for column in found)
+    target = total / -(-total // LONGEST)
+    lines: list[list[Column]] = [[]]
+    used = 0.0
+    for column in found:
+        if lines[-1] and used + _width(column, scale) / 2 > target:
+            lines.append([])
+            used = 0
+        lines[-1].append(column)
+        used += _width(column, scale) + APART
+    return lines
+
+
+def _line(canvas: Canvas, line: list[Column], scale: Scale, cost: Cost, y: float) -> float:
+    """One line of columns; returns where it ends."""
+    tallest = max(column.strip.height(scale) for column in line)
+    middle = y + TITLES + RISE + 12 + tallest / 2
+    top = middle + tallest / 2 + BEAM
+    foot = top + max(map(_height, line))
+    x = MARGIN
+    for column in line:
+        width = _width(column, scale)
+        canvas.text(x, y + 6, column.row.name, MEDIUM, "ink strong")
+        canvas.text(x, y + 24, column.heading, SMALL, "muted")
+        canvas.text(x, y + 40, shape_text(column.row.shape), SMALL, "muted")
+        last = column is line[-1]
+        _maps(canvas, column, scale, (x, x + width, APART - 2 if last else APART), middle, top)
+        if last:
+            canvas.arrow(x + width + APART + 2, middle)
+        _card(canvas, column, x, top, width)
+        _shares(canvas, column.row, cost, x, foot + 18, width)
+        x += width + APART
+    return foot + SHARES
+
+
+def _maps(
+    canvas: Canvas, column: Column, scale: Scale, span: tuple[float, float, float], middle: float, top: float
+) -> None:
+    """The strip in the middle of its column, and the beam from it to the card."""
+    left, right, beyond = span
+    room = column.strip.width(scale)
+    start = (left + right - room) / 2
+    if column.strip.slabs[0].look != "image":
+        canvas.line([(left, middle), (start, middle)], "flow")
+    canvas.line([(start + room, middle), (right + beyond, middle)], "flow")
+    behind = len(canvas.parts)
+    edge = column.strip.paint(canvas, scale, start, middle)
+    if edge:
+        canvas.area([*edge, (right, top), (left, top)], "beam", below=behind)
+
+
+def _card(canvas: Canvas, column: Column, x: float, top: float, width: float) -> None:
+    height = _height(column)
+    canvas.box(x, top, width, height, "card", 10)
+    axis = x + (width + column.piece.left - column.piece.right) / 2
+    foot = top + PAD + column.piece.height
+    canvas.line([(axis, top), (axis, top + PAD)], "flow")
+    column.piece.paint(canvas, axis, top + PAD)
+    canvas.line([(axis, foot), (axis, foot + STUB - 3)], "flow")
+    canvas.arrow(axis, foot + STUB, down=True)
+    if column.note:
+        canvas.text(x + width / 2, top + height - PAD - 1, column.note, SMALL, "muted", "middle")
+
+
+def _shares(canvas: Canvas, row: Row, cost: Cost, x: float, y: float, width: float) -> None:
+    """What the section costs, as numbers and as bars of the whole."""
+    for label, part, whole in (
+        ("params", row.tally.params, cost.params),
+        ("MACs", row.tally.macs, cost.macs),
+    ):
+        canvas.text(x, y, f"{short(part)} {label}", SMALL, "muted")
+        canvas.text(x + width, y, percent(part, whole), SMALL, "muted", "end")
+        canvas.box(x, y + 9, width, 3, "track", 1.5)
+        if part:
+            canvas.box(x, y + 9, max(width * part / whole, 1.5), 3, "front", 1.5)
+        y += 25
+
+
+def _legend(canvas: Canvas, y: float, width: float) -> float:
+    """What the lines and colours mean that occur; returns where the picture ends."""
+    samples = [(look, words) for look, words in LEGEND.items() if look in canvas.looks]
+    x, y = MARGIN, y + 14
+    for look, words in samples:
+        room = 26 + width_of(words, SMALL)
+        if x > MARGIN and x + room > width - MARGIN:
+            x, y = MARGIN, y + 20
+        if look == "front":
+            canvas.box(x + 4, y - 5, 10, 10, look)
+        elif look == "weight":
+            canvas.box(x, y - 5, 18, 10, look, 3)
+        else:
+            canvas.arch(x + 1, x + 17, y + 5, y, 5, look)
+        canvas.text(x + 26, y, words, SMALL, "muted")
+        x += room + 22
+    return y + MARGIN

@@ -1,0 +1,205 @@
+"""What a picture writes: a layer in a few characters, a shape, a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from resnet_factory.layers import MAP, Conv, Layer
+from resnet_factory.planning.nodes import (
+    Block,
+    Branches,
+    Chain,
+    Gate,
+    Node,
+    Residual,
+    Select,
+    Stage,
+    describe,
+    walk,
+)
+
+ROLES = {
+    "bn": "norm",
+    "act": "act",
+    "maxpool": "shape",
+    "avgpool": "shape",
+    "flatten": "shape",
+    "blur": "shape",
+    "pad": "shape",
+    "border": "shape",
+    "identity": "shape",
+}
+"""A layer's family -> how it is coloured; what is counted and has weights is `weight`, the rest `other`."""
+
+WORDS = {
+    "conv2d": "",
+    "standardized_conv": "ws",
+    "scaled_conv": "scaled ws",
+    "channel_conv": "1-d conv",
+    "filter_response_norm": "response norm",
+    "global_pool": "global avg pool",
+    "stochastic_depth": "drop path",
+    "block_dropout": "drop block",
+}
+
+
+class Caption(NamedTuple):
+    """A layer as a picture shows it."""
+
+    text: str
+    role: str
+    title: str
+    """The layer in full, for whoever points at it."""
+
+
+def caption(layer: Layer, name: str = "") -> Caption:
+    """`3×3, 128, /2` for a convolution; a word and its most telling arguments for anything else."""
+    full = describe(layer)
+    word = full.split(" ", 1)[0]
+    weighs = layer.counted and layer.params() > 0
+    role = "weight" if weighs else ROLES.get(layer.family, "other")
+    kernel = getattr(layer, "kernel", None)
+    sides = "" if kernel is None else str(kernel) if MAP not in layer.takes else f"{kernel}×{kernel}"
+    text = " ".join(filter(None, (WORDS.get(word, word.replace("_", " ")), sides)))
+    if hasattr(layer, "to"):
+        text += f", {layer.out_channels}"
+    return Caption(text + _details(layer), role, f"{name}: {full}" if name else full)
+
+
+def _details(layer: Layer) -> str:
+    details = ""
+    if (stride := getattr(layer, "stride", 1)) != 1:
+        details += f", /{stride}"
+    if (dilation := getattr(layer, "dilation", 1)) != 1:
+        details += f", dil {dilation}"
+    groups = getattr(layer, "groups", 1)
+    if layer.counted and groups != 1:
+        details += ", depthwise" if groups == layer.channels else f", {groups} groups"
+    for argument in ("rate", "by"):
+        if value := getattr(layer, argument, 0):
+            details += f" {value:.2g}"
+    return details
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """`64 × 56 × 56`."""
+    return " × ".join(map(str, shape))
+
+
+def short(number: int) -> str:
+    """Three digits and a unit: `25.6 M`."""
+    scaled, unit = float(number), ""
+    for larger in ("k", "M", "G", "T", "P"):
+        if scaled < 999.5:
+            break
+        scaled, unit = scaled / 1000, larger
+    digits = 0 if scaled >= 99.95 or not unit else 1 if scaled >= 9.995 else 2
+    return f"{scaled:.{digits}f} {unit}".strip()
+
+
+def percent(part: int, whole: int) -> str:
+    """`12 %`, with one digit more below ten."""
+    value = 100 * part / whole if whole else 0.0
+    return "< 0.1 %" if 0 < value < 0.05 else f"{value:.{1 if 0 < value < 9.95 else 0}f} %"
+
+
+def shortcut_kind(block: Block) -> str:
+    """`identity`, `projection` (a shortcut with weights), `padding` (layers without any) or `none`."""
+    if not block.residual:
+        return "none"
+    return shortcut_look(next(_shortcuts(block.node))) if block.projects else "identity"
+
+
+def shortcut_look(shortcut: Chain) -> str:
+    """`identity`, `projection` or `padding`, by what is on a shortcut."""
+    if not shortcut.children:
+        return "identity"
+    return "projection" if any(leaf.layer.params() for leaf in walk(shortcut)) else "padding"
+
+
+def _shortcuts(node: Node) -> Iterator[Chain]:
+    """The shortcut of every residual below `node`, outermost first."""
+    match node:
+        case Residual(body=body, shortcut=shortcut):
+            yield shortcut
+            yield from _shortcuts(body)
+        case Chain(children=children):
+            for _, child in children:
+                yield from _shortcuts(child)
+        case Branches(branches=branches):
+            for branch in branches:
+                yield from _shortcuts(branch)
+
+
+def first_block(stage: Stage) -> Chain:
+    """What a picture shows of a stage: its transition, where it has one, and its first block."""
+    return Chain(tuple(child for child in stage.node.children if child[0] in ("transition", "0")))
+
+
+def rest(stage: Stage) -> str:
+    """What follows the first block of a stage: `then 3 more, identity shortcut`."""
+    first, *others = stage.blocks
+    if not others:
+        return ""
+    kinds = list(dict.fromkeys(shortcut_kind(block) for block in others))
+    if kinds == [shortcut_kind(first)] and first.stride == 1:
+        return "both blocks alike" if len(others) == 1 else f"all {len(stage.blocks)} blocks alike"
+    what = {"none": "stride 1", "identity": "identity shortcut", "padding": "padded shortcut"}
+    news = _news(first, others[0])
+    shortcut = " or ".join(what.get(kind, kind) for kind in kinds)
+    return ", ".join([f"then {len(others)} more", shortcut, *news])
+
+
+def _news(first: Block, other: Block) -> list[str]:
+    """How the second block's body is put together in another way than the first one's."""
+    news = []
+    dilations = [
+        {
+            leaf.layer.dilation
+            for leaf in walk(block.node)
+            if isinstance(leaf.layer, Conv) and leaf.layer.kernel > 1
+        }
+        for block in (first, other)
+    ]
+    if dilations[0] != dilations[1]:
+        news.append(f"dilation {' and '.join(map(str, sorted(dilations[1])))}")
+    linked = [any(branches.linked > 1 for branches in _branches(block.node)) for block in (first, other)]
+    if linked[0] != linked[1]:
+        news.append("branches in a cascade" if linked[1] else "branches side by side")
+    before, after = (
+        {describe(layer).split(" ", 1)[0] for layer in _body(block.node)} for block in (first, other)
+    )
+    news += [f"with {WORDS.get(word) or word.replace('_', ' ')}" for word in sorted(after - before)]
+    news += [f"without {WORDS.get(word) or word.replace('_', ' ')}" for word in sorted(before - after)]
+    return news
+
+
+def _branches(node: Node) -> Iterator[Branches]:
+    match node:
+        case Branches(branches=branches):
+            yield node
+            for branch in branches:
+                yield from _branches(branch)
+        case Chain(children=children):
+            for _, child in children:
+                yield from _branches(child)
+        case Residual(body=body):
+            yield from _branches(body)
+
+
+def _body(node: Node) -> Iterator[Layer]:
+    """The layers of a block, but for those on its shortcut."""
+    match node:
+        case Layer():
+            yield node
+        case Chain(children=children):
+            for _, child in children:
+                yield from _body(child)
+        case Residual(body=body):
+            yield from _body(body)
+        case Gate(gate=gate) | Select(gate=gate):
+            yield from _body(gate)
+        case Branches(branches=branches):
+            for branch in branches:
+                yield from _body(branch)

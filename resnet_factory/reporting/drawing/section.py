@@ -1,0 +1,65 @@
+"""What a picture shows of each section: its maps, the layers of one block, a heading and a note."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from resnet_factory.costing.complexity import Cost, Row
+from resnet_factory.planning.nodes import Block, Chain, Node
+from resnet_factory.planning.paths import main_path
+from resnet_factory.reporting.drawing.block_layout import Piece
+from resnet_factory.reporting.drawing.flow import lay
+from resnet_factory.reporting.drawing.labels import first_block, rest, shape_text, shortcut_kind
+from resnet_factory.reporting.drawing.stage_row import Slab, Strip, strip
+
+
+@dataclass(frozen=True)
+class Column:
+    """One section of the network: the stem, a stage or the head."""
+
+    row: Row
+    heading: str
+    strip: Strip
+    piece: Piece
+    note: str = ""
+
+
+def columns(cost: Cost) -> Iterator[Column]:
+    """The sections in order; a head without layers has none."""
+    plan, rows = cost.plan, {row.name: row for row in cost.sections}
+    layers = {row.name: row for row in cost.layers}
+    blocks = {row.name: row for row in cost.blocks}
+    image = Slab(cost.image, "none", f"image {shape_text(cost.image)}", "image")
+    stem = [image, *_maps(plan.stem, layers, cost.image)]
+    yield Column(rows["stem"], _count(plan.stem), strip(stem), lay(plan.stem, ""))
+    for stage in plan.stages:
+        row = rows[stage.name]
+        slabs = [_output(blocks[f"{stage.name}.{i}"], block) for i, block in enumerate(stage.blocks)]
+        if stage.transition.children:
+            between = blocks[f"{stage.name}.transition"]
+            slabs.insert(0, Slab(between.shape, "none", f"{between.name}: {shape_text(between.shape)}"))
+        heading = f"{row.depth} × {row.kind.replace('_', ' ')}"
+        yield Column(row, heading, strip(slabs), lay(first_block(stage), stage.name), rest(stage))
+    if plan.head.children:
+        maps = list(_maps(plan.head, layers, cost.sections[-2].shape))
+        yield Column(cost.sections[-1], _count(plan.head), strip(maps), lay(plan.head, ""))
+
+
+def _count(node: Chain) -> str:
+    count = len(main_path(node))
+    return f"{count} layer{'s' * (count != 1)}"
+
+
+def _output(row: Row, block: Block) -> Slab:
+    title = f"{row.name}: {row.kind}, {shape_text(row.shape)}, {row.tally.params:,} parameters"
+    return Slab(row.shape, shortcut_kind(block), title)
+
+
+def _maps(node: Node, layers: dict[str, Row], before: tuple[int, ...]) -> Iterator[Slab]:
+    """One slab wherever the shape changes on the way through a stem or head."""
+    for name, _ in main_path(node):
+        shape = layers[name].shape
+        if before not in {shape, (*shape, 1, 1)}:  # flattening is not worth a slab
+            yield Slab(shape, "none", f"{name}: {shape_text(shape)}")
+        before = shape

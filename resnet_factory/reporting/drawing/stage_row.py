@@ -1,0 +1,120 @@
+"""One section seen from afar: its maps as slabs on the line of flow, its shortcuts as arches over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+from resnet_factory.reporting.drawing.canvas import Canvas, Point
+
+TALLEST, WIDEST = 150.0, 26.0
+"""The tallest and the widest slab of a picture."""
+BETWEEN = 13.0
+"""From one slab to the next."""
+SHOWN = 6
+"""The most blocks of a stage that are drawn one by one; of longer stages the first and the last ones."""
+ELLIPSIS = 40.0
+CLEAR, RISE, APART = 3.0, 12.0, 1.4
+"""An arch springs this far above a slab, rises by so much, and keeps so far from the next one."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes on paper: both go with the square root, so that a map of 7 stays visible beside one of 224."""
+
+    side: int
+    channels: int
+
+    def height(self, side: int) -> float:
+        """How tall a slab is."""
+        return max(TALLEST * sqrt(side / self.side), 8)
+
+    def width(self, channels: int) -> float:
+        """How wide a slab's front is."""
+        return max(WIDEST * sqrt(channels / self.channels), 4)
+
+    def depth(self, side: int) -> float:
+        """How far a slab's back is shifted to the right; upwards it is half of that."""
+        return 0.26 * self.height(side)
+
+
+@dataclass(frozen=True)
+class Slab:
+    """One map, and the shortcut that leads past what makes it."""
+
+    shape: tuple[int, ...]
+    shortcut: str
+    """identity, projection, padding or none."""
+    title: str
+    look: str = ""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Slabs in a row; `hidden` of them are left out after the first `before`."""
+
+    slabs: tuple[Slab, ...]
+    hidden: int = 0
+    before: int = 0
+
+    def width(self, scale: Scale) -> float:
+        """How much room the row takes."""
+        return sum(_room(scale, slab) for slab in self.slabs) + (ELLIPSIS if self.hidden else 0)
+
+    def height(self, scale: Scale) -> float:
+        """How tall the tallest slab is, back included."""
+        return max(scale.height(_sides(s)[0]) + scale.depth(_sides(s)[1]) / 2 for s in self.slabs)
+
+    def paint(self, canvas: Canvas, scale: Scale, x: float, middle: float) -> list[Point]:
+        """Draw it; returns the lower edge of the slab whose making is shown below."""
+        edge: list[Point] = []
+        for i, slab in enumerate(self.slabs):
+            if self.hidden and i == self.before:
+                canvas.line([(x + 6, middle), (x + ELLIPSIS - 6, middle)], "more")
+                canvas.text(x + ELLIPSIS / 2, middle - 14, f"+{self.hidden}", 10.5, "muted", "middle")
+                x += ELLIPSIS
+            made = _slab(canvas, scale, slab, x, middle)
+            if slab.look != "image" and not edge:
+                edge = made
+            x += _room(scale, slab)
+        return edge
+
+
+def _room(scale: Scale, slab: Slab) -> float:
+    return scale.width(slab.shape[0]) + scale.depth(_sides(slab)[1]) + BETWEEN
+
+
+def _slab(canvas: Canvas, scale: Scale, slab: Slab, x: float, middle: float) -> list[Point]:
+    tall, deep = _sides(slab)
+    width, height, depth = scale.width(slab.shape[0]), scale.height(tall), scale.depth(deep)
+    up = depth / 2
+    left, end = x + BETWEEN / 2, x + _room(scale, slab)
+    right, back = left + width, left + width + depth
+    top, bottom = middle - (height - up) / 2, middle + (height + up) / 2
+    if slab.look != "image":
+        canvas.line([(x, middle), (left, middle)], "flow")
+    canvas.line([(right + depth / 2, middle), (end, middle)], "flow")
+    if slab.shortcut != "none":
+        canvas.arch(x + APART, end - APART, middle, top - up - CLEAR, RISE, slab.shortcut)
+        canvas.disc(x, middle, 2.2, "tip")
+        canvas.disc(end, middle, 2.2, "tip")
+    look, title = slab.look, slab.title
+    side = [(right, top), (back, top - up), (back, bottom - up), (right, bottom)]
+    lid = [(left, top), (left + depth, top - up), (back, top - up), (right, top)]
+    canvas.area(side, f"{look} side".strip(), title)
+    canvas.area(lid, f"{look} lid".strip(), title)
+    canvas.box(left, top, width, bottom - top, f"{look} front".strip(), 0, title)
+    return [(left, bottom), (right, bottom), (back, bottom - up)]
+
+
+def _sides(slab: Slab) -> tuple[int, int]:
+    """Height and width of the map; a vector is a map of one position."""
+    return (slab.shape[1], slab.shape[2]) if len(slab.shape) > 1 else (1, 1)
+
+
+def strip(slabs: list[Slab]) -> Strip:
+    """A row of `slabs`, its middle left out where there are too many."""
+    if len(slabs) <= SHOWN:
+        return Strip(tuple(slabs))
+    head, tail = slabs[: SHOWN // 2], slabs[-SHOWN // 2 + 1 :]
+    return Strip((*head, *tail), len(slabs) - len(head) - len(tail), len(head))

@@ -1,0 +1,1 @@
+"""The arithmetic of a network explained in words and equations."""

@@ -1,0 +1,116 @@
+"""A network explained: its arithmetic spelled out from the plan, for whatever was configured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from resnet_factory.costing.complexity import Cost, cost
+from resnet_factory.planning.nodes import Plan
+from resnet_factory.reporting.explanation import sections, warnings
+from resnet_factory.reporting.explanation.equations import EQUATION
+from resnet_factory.reporting.explanation.layer_table import Part, survey
+from resnet_factory.reporting.tables import WIDEST, headline, put
+
+
+class Section(NamedTuple):
+    """A title and the sentences under it."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a network is, section by section. `str` gives it as plain text."""
+
+    title: str
+    sections: tuple[Section, ...]
+
+    def __str__(self) -> str:
+        parts = [self.title]
+        for title, lines in self.sections:
+            parts.append("\n".join([title, *(f"  {line}" for line in lines)]))
+        return "\n\n".join(parts) + "\n"
+
+    def markdown(self) -> str:
+        """The same with Markdown's headings and lists."""
+        parts = [f"## {self.title}"]
+        for title, lines in self.sections:
+            parts.append("\n".join([f"### {title}\n", *(f"- {line}" for line in lines)]))
+        return "\n\n".join(parts) + "\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return {"title": self.title, "sections": {title: list(lines) for title, lines in self.sections}}
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
+
+
+FORMATS = ("text", "markdown", "json")
+
+Lesson = Callable[[Cost, tuple[Part, ...]], Iterator[str]]
+
+WARNINGS = "Warnings"
+LESSONS: tuple[tuple[str, Lesson], ...] = (
+    ("The stem", sections.stem),
+    ("What a filter is", sections.filters),
+    ("The stages", sections.stages),
+    ("The shortcuts", sections.shortcuts),
+    ("The depth", sections.depth),
+    ("Inside a block", sections.inside),
+    ("Resolution against width", sections.balance),
+    ("Groups", sections.groups),
+    ("Gates", sections.gates),
+    ("The head", sections.head),
+    ("Where it all sits", sections.whereabouts),
+    ("What a position sees", sections.sight),
+    ("Memory", sections.memory),
+    (WARNINGS, warnings.warnings),
+)
+"""The sections in their order; one with nothing to say is left out."""
+
+
+def explain(plan: Plan, image: tuple[int, int, int] | None = None) -> Explanation:
+    """The arithmetic of a network, for one image of shape (channels, height, width).
+
+    The image is as large as the network is meant for unless given.
+
+    Raises:
+        ConfigError: the image does not fit the network.
+    """
+    costed = cost(plan, image)
+    parts = survey(costed)
+    sections = []
+    for title, lesson in LESSONS:
+        if lines := tuple(lesson(costed, parts)):
+            sections.append(Section(title, lines))
+    return Explanation(headline(costed), tuple(sections))
+
+
+def show(explanation: Explanation, out: Console, form: str = "text") -> None:
+    """Print an explanation; on a terminal wrapped and with its equations marked."""
+    if form == "markdown":
+        out.file.write(explanation.markdown())
+    elif form == "json":
+        out.file.write(json.dumps(explanation.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    else:
+        out.print(Text(explanation.title, style="bold"))
+        for title, lines in explanation.sections:
+            out.print()
+            out.print(Text(title, style="bold yellow" if title == WARNINGS else "bold"))
+            grid = Table.grid(padding=(0, 1))
+            grid.add_column()
+            grid.add_column(overflow="fold")
+            for line in lines:
+                text = Text(line)
+                text.highlight_regex(EQUATION, style="cyan")
+                grid.add_row(" ·", text)
+            put(grid, out, min(out.width, WIDEST))

@@ -1,0 +1,101 @@
+"""Every layer of a plan with where it stands and what it works on: what explanations are written from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from resnet_factory.costing.complexity import Cost, Size, Tally
+from resnet_factory.layers import Conv, Layer
+from resnet_factory.planning import paths
+from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Residual, Select, join
+
+MAIN, SHORTCUT, GATE = "main", "shortcut", "gate"
+"""The path a layer stands on: through a block, its own shortcut, or a gate."""
+
+
+class Place(NamedTuple):
+    """Where in a network something stands."""
+
+    section: str
+    """stem, head, or the stage."""
+    block: str = ""
+    """The block, as layer1.0; empty outside blocks."""
+    path: str = MAIN
+    lane: int = 0
+    """Which of several parallel branches, those of a sum included."""
+
+
+class Part(NamedTuple):
+    """One layer where it stands."""
+
+    name: str
+    layer: Layer
+    place: Place
+    arrives: Size
+    leaves: Size
+    tally: Tally
+
+
+def survey(cost: Cost) -> tuple[Part, ...]:
+    """The layers of a network in state-dict order."""
+    plan, survey = cost.plan, _Survey(cost)
+    size = survey.walk(plan.stem, cost.image[1:], "", Place("stem"))
+    for stage in plan.stages:
+        size = survey.walk(stage.transition, size, f"{stage.name}.transition", Place(stage.name))
+        for i, block in enumerate(stage.blocks):
+            name = f"{stage.name}.{i}"
+            size = survey.walk(block.node, size, name, Place(stage.name, name))
+    survey.walk(plan.head, size, "", Place("head"))
+    return tuple(survey.parts)
+
+
+class _Survey:
+    def __init__(self, cost: Cost) -> None:
+        self.parts: list[Part] = []
+        self.tallies = {row.name: row.tally for row in cost.layers}
+
+    def walk(self, node: Node, size: Size, prefix: str, place: Place) -> Size:
+        """Note the layers below `node`; gives the size that leaves it."""
+        match node:
+            case Layer():
+                after = node.size(size[0]), node.size(size[1])
+                self.parts.append(Part(prefix, node, place, size, after, self.tallies[prefix]))
+                return after
+            case Chain(children=children):
+                for name, child in children:
+                    # A block's own shortcut; a name that no other layer of a block may have.
+                    own = name == "downsample" and prefix == place.block
+                    inner = place._replace(path=SHORTCUT) if own else place
+                    size = self.walk(child, size, join(prefix, name), inner)
+                return size
+            case Residual(body=body, shortcut=shortcut):
+                after = self.walk(body, size, prefix, place)
+                self.walk(shortcut, size, prefix, place._replace(lane=1))
+                return after
+            case Gate(gate=gate) | Select(gate=gate):
+                self.walk(gate, size, prefix, place._replace(path=GATE))
+                return size
+            case Branches(branches=branches):
+                after = size
+                for i, branch in enumerate(branches):
+                    after = self.walk(branch, size, join(prefix, str(i)), place._replace(lane=i))
+                return after
+
+
+def summed(parts: Iterable[Part]) -> Tally:
+    """What layers cost together."""
+    total = Tally(0, 0, 0)
+    for part in parts:
+        total = total.plus(part.tally)
+    return total
+
+
+def weighted(part: Part) -> bool:
+    """Whether it is a convolution or linear layer with weights of its own."""
+    return paths.weighted(part.layer)
+
+
+def spatial(part: Part) -> bool:
+    """Whether it convolves over more than one position."""
+    return isinstance(part.layer, Conv) and part.layer.kernel > 1

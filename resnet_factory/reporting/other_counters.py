@@ -1,0 +1,89 @@
+"""How other counters count the same network, by how much they differ, and why.
+
+Sources: torch 2.13 `torch/utils/flop_counter.py`; torchinfo 1.8 `layer_info.py: calculate_macs`;
+pycls `models/blocks.py: conv2d_cx, linear_cx, pool2d_cx, norm2d_cx`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from resnet_factory import layers
+from resnet_factory.costing.complexity import Cost, Row
+
+
+class Count(NamedTuple):
+    """What one tool says of one quantity."""
+
+    tool: str
+    quantity: str
+    number: int
+    ours: int
+    """What this package says of it."""
+    why: tuple[str, ...]
+    """Where the difference comes from; empty where there is none."""
+
+
+def peers(cost: Cost) -> tuple[Count, ...]:
+    """What torch's counter, torchinfo and pycls' rules give for this network and image."""
+    placed = [(leaf.layer, row) for leaf, row in zip(cost.plan.leaves, cost.layers, strict=True)]
+    positions = [(layer, _area(row)) for layer, row in placed]
+    return (
+        Count("torch FlopCounterMode", "flops", 2 * cost.macs, cost.macs, ("a multiply and an add are two",)),
+        _torchinfo(cost, positions),
+        _pycls_flops(cost, positions),
+        _pycls_activations(cost, positions),
+    )
+
+
+Placed = list[tuple[layers.Layer, int]]
+"""Layers, each with the positions of its output."""
+
+
+def _area(row: Row) -> int:
+    return row.shape[1] * row.shape[2] if len(row.shape) == 3 else 1
+
+
+def _torchinfo(cost: Cost, placed: Placed) -> Count:
+    """Conv modules: parameters times positions, biases included; any other: `weight` and `bias` once."""
+    biases = sum(layer.biases() * area for layer, area in placed)
+    norms = sum(2 * layer.channels for layer, _ in placed if isinstance(layer, layers.Norm))
+    scales = sum(layer.params() for layer, _ in placed if isinstance(layer, layers.Scale))
+    blurs = sum(layer.macs(area) for layer, area in placed if isinstance(layer, layers.BlurPool))
+    channel = sum(
+        layer.macs(1) - layer.params() for layer, _ in placed if isinstance(layer, layers.ChannelConv)
+    )
+    number = cost.macs + biases + norms + scales - blurs - channel
+    return Count(
+        "torchinfo",
+        "mult-adds",
+        number,
+        cost.macs,
+        _reasons(
+            (norms, "weights and biases of norms, once each"),
+            (biases, "biases, at every position"),
+            (scales, "trained factors, once each"),
+            (-blurs, "fixed blur filters, which it does not see"),
+            (-channel, "convolutions along channels, which it counts once"),
+        ),
+    )
+
+
+def _pycls_flops(cost: Cost, placed: Placed) -> Count:
+    biases = sum(layer.biases() for layer, _ in placed)
+    return Count("pycls", "flops", cost.macs + biases, cost.macs, _reasons((biases, "biases, once each")))
+
+
+def _pycls_activations(cost: Cost, placed: Placed) -> Count:
+    pooled = sum(layer.channels * area for layer, area in placed if isinstance(layer, layers.MaxPool))
+    return Count(
+        "pycls",
+        "activations",
+        cost.activations + pooled,
+        cost.activations,
+        _reasons((pooled, "elements that max-pooling outputs")),
+    )
+
+
+def _reasons(*parts: tuple[int, str]) -> tuple[str, ...]:
+    return tuple(f"{amount:+,} {what}" for amount, what in parts if amount)

@@ -1,0 +1,253 @@
+"""Tables for people and for programs: a plan's cost at any depth, and the list of named models."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.planning.nodes import Plan
+from resnet_factory.reporting.columns import (
+    COLUMNS,
+    DEFAULT,
+    Entry,
+    Selection,
+    bytes_text,
+    entries,
+    shape_text,
+    total,
+    values,
+)
+from resnet_factory.reporting.other_counters import peers
+
+WIDEST = 110
+"""Characters in a line of prose: longer ones are hard to read."""
+FORMATS = ("table", "markdown", "csv", "json")
+MEMORY_CONVENTION = (
+    "what is alive at once when PyTorch runs the network eagerly, the images included, at its worst moment; "
+    "not the kernels' scratch space, nor the optimiser's state (momentum: once the weights; Adam: twice)"
+)
+
+
+def console() -> Console:
+    """Where reports go: a terminal as it is, a pipe without colour, width limits or cropping."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, width=10_000, no_color=True, file=sys.stdout)
+
+
+def plain_table() -> Table:
+    """An empty table as all of ours look: no lines, bold headings."""
+    return Table(box=None, pad_edge=False, header_style="bold")
+
+
+def show(cost: Cost, out: Console, selection: Selection | None = None, form: str = "table") -> None:
+    """Print a report. CSV and JSON come alone, so that a program can read them."""
+    selection = (selection or Selection()).checked()
+    if form == "csv":
+        out.file.write(comma_separated(cost, selection))
+        print("\n".join(f"{term}: {text}" for term, text in conventions(selection).items()), file=sys.stderr)
+    elif form == "json":
+        out.file.write(as_json(cost, selection) + "\n")
+    elif form == "markdown":
+        out.file.write(markdown(cost, selection) + "\n")
+    else:
+        out.print(headline(cost), style="bold", markup=False)
+        out.print()
+        table = fitting(cost, selection, out)
+        put(table, out, max(width_of(table, out), min(out.width, WIDEST)))
+        out.print()
+        for name, channels, stride in cost.plan.features:
+            out.print(f"returns {name}: {channels} channels at stride {stride}", markup=False)
+        put_terms(totals(cost, selection).items(), out)
+        for title, terms in (
+            ("the numbers", conventions(selection).items()),
+            ("how others count", comparison(cost)),
+        ):
+            out.print(f"\n{title}", style="dim bold", markup=False)
+            put_terms(terms, out, style="dim")
+
+
+def put(renderable: Table, out: Console, width: int) -> None:
+    """Print, `width` wide: a narrow terminal wraps lines, and no number is cut off.
+
+    A pipe gets no colours, and no blanks at the end of lines.
+    """
+    wide = Console(
+        file=out.file, width=width, highlight=False, force_terminal=out.is_terminal, no_color=out.no_color
+    )
+    if out.is_terminal:
+        wide.print(renderable, crop=False)
+        return
+    with wide.capture() as captured:
+        wide.print(renderable, crop=False)
+    out.file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def put_terms(terms: Iterable[tuple[str, str]], out: Console, style: str = "") -> None:
+    """Print terms and what is said of them, side by side."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for term, text in terms:
+        grid.add_row(Text(term), Text(text), style=style)
+    put(grid, out, min(out.width, WIDEST))
+
+
+def width_of(table: Table, out: Console) -> int:
+    """Columns of text that a table needs in full."""
+    return Measurement.get(out, out.options.update(width=10_000), table).maximum
+
+
+def fitting(cost: Cost, selection: Selection, out: Console) -> Table:
+    """The table; on a narrow terminal without the columns that the totals say too."""
+    table = cost_table(cost, selection)
+    for spare in ("macs_share", "params_share", "receptive_field"):
+        if not out.is_terminal or selection.columns != DEFAULT[selection.depth]:
+            break
+        if width_of(table, out) > out.width:
+            selection = selection._replace(columns=tuple(c for c in selection.columns if c != spare))
+            table = cost_table(cost, selection)
+    return table
+
+
+def cost_table(cost: Cost, selection: Selection) -> Table:
+    """One row per network, stage, block or layer, and the total."""
+    table = plain_table()
+    for name in selection.columns:
+        side: Any = "left" if COLUMNS[name].kind == "text" else "right"
+        table.add_column(selection.heading(name), justify=side, no_wrap=True)
+    for entry in entries(cost, selection):
+        table.add_row(*map(Text, cells(entry, selection.columns)), style=_style(entry, selection))
+    if selection.depth != "network":
+        table.add_section()
+        table.add_row(*map(Text, cells(total(cost, selection), selection.columns)), style="bold")
+    return table
+
+
+def markdown(cost: Cost, selection: Selection) -> str:
+    """The whole report as Markdown."""
+    rows = [[selection.heading(name) for name in selection.columns]]
+    rows.append([":--" if COLUMNS[name].kind == "text" else "--:" for name in selection.columns])
+    rows += [cells(entry, selection.columns) for entry in entries(cost, selection)]
+    if selection.depth != "network":
+        whole = cells(total(cost, selection), selection.columns)
+        rows.append([f"**{cell}**" if cell else "" for cell in whole])
+    table = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
+    parts = [f"### {headline(cost)}", table]
+    for terms in (totals(cost, selection).items(), conventions(selection).items(), comparison(cost)):
+        parts.append("\n".join(f"- {term}: {text}" for term, text in terms))
+    return "\n\n".join(parts)
+
+
+def comma_separated(cost: Cost, selection: Selection) -> str:
+    """Rows as CSV: plain numbers, bytes as bytes, shares of 1, no total."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(selection.columns)
+    columns = values(entries(cost, selection), selection.columns)
+    for row in zip(*columns.values(), strict=True):
+        writer.writerow([shape_text(cell) if isinstance(cell, tuple) else cell for cell in row])
+    return text.getvalue()
+
+
+ALWAYS = ("params", "macs", "activations", "receptive_field", "stride", "padding")
+"""Figures of the whole network that JSON has whatever its columns are."""
+
+
+def as_json(cost: Cost, selection: Selection) -> str:
+    """Rows as JSON, with the totals and the conventions beside them."""
+    memory = cost.memory(selection.batch, selection.dtype)
+    columns = values(entries(cost, selection), selection.columns)
+    data = {
+        "model": cost.plan.name,
+        "id": cost.plan.id,
+        "image": cost.image,
+        "output": cost.shape,
+        "params": cost.params,
+        "macs": cost.macs,
+        "activations": cost.activations,
+        "last_map": cost.last_map,
+        "receptive_field": cost.receptive_field,
+        "stride": cost.stride,
+        "padding": cost.padding,
+        "memory": {entry.name: getattr(memory, entry.name) for entry in fields(memory) if entry.repr},
+        "depth": selection.depth,
+        "rows": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
+        "conventions": {name: COLUMNS[name].meaning for name in dict.fromkeys((*selection.columns, *ALWAYS))}
+        | {"memory": MEMORY_CONVENTION},
+        "peers": [peer._asdict() for peer in peers(cost)],
+    }
+    return json.dumps(data, indent=2, ensure_ascii=False)
+
+
+def headline(cost: Cost) -> str:
+    """The network in one line: name, id, image."""
+    plan = cost.plan
+    return f"{plan.name or 'plan'}  id {plan.id}  image {shape_text(cost.image)}"
+
+
+def totals(cost: Cost, selection: Selection) -> dict[str, str]:
+    """What the whole network costs, sees and needs."""
+    memory = cost.memory(selection.batch, selection.dtype)
+    images = "1 image" if memory.batch == 1 else f"{memory.batch} images"
+    return {
+        "parameters": f"{cost.params:,}",
+        "MACs": f"{cost.macs:,}",
+        "activations": f"{cost.activations:,}",
+        "last map": f"{shape_text(cost.last_map)}; each position sees {cost.receptive_field} pixels of "
+        f"{shape_text(cost.image[1:])}, in steps of {cost.stride}",
+        "weights": f"{bytes_text(memory.weights)} in {memory.dtype}",
+        "inference": f"{bytes_text(memory.inference)} of maps more for {images}, at {memory.inference_at}",
+        "training": f"{bytes_text(memory.training)} of maps and gradients more for {images}, "
+        f"{memory.training_at}; {bytes_text(memory.kept)} of maps await the backward pass",
+    }
+
+
+def conventions(selection: Selection) -> dict[str, str]:
+    """What the numbers mean, those of the columns shown and of the totals."""
+    said = ("macs", "activations", "receptive_field")
+    named = dict.fromkeys([*said, *(name for name in selection.columns if COLUMNS[name].kind == "bytes")])
+    return {COLUMNS[name].heading: COLUMNS[name].meaning for name in named} | {"memory": MEMORY_CONVENTION}
+
+
+def comparison(cost: Cost) -> list[tuple[str, str]]:
+    """What other counters say of the same network, and why."""
+    return [
+        (peer.tool, f"{peer.number:,} {peer.quantity}: {', '.join(peer.why) or 'the same'}")
+        for peer in peers(cost)
+    ]
+
+
+def model_table(costs: Iterable[tuple[Plan, Cost]]) -> Table:
+    """One row per model: name, depths, image, parameters, MACs."""
+    table = plain_table()
+    table.add_column("model")
+    table.add_column("depths")
+    for name in ("image", "params", "MACs"):
+        table.add_column(name, justify="right")
+    for plan, cost in costs:
+        depths = "-".join(str(len(stage.blocks)) for stage in plan.stages)
+        table.add_row(plan.name, depths, str(cost.image[1]), f"{cost.params:,}", f"{cost.macs:,}")
+    return table
+
+
+def cells(entry: Entry, columns: Sequence[str]) -> list[str]:
+    """A row as people read it."""
+    return [COLUMNS[name].text(entry) for name in columns]
+
+
+def _style(entry: Entry, selection: Selection) -> str:
+    """Layers that only pass numbers on stand back behind those that cost."""
+    free = selection.depth == "layer" and not entry.row.tally.params and not entry.row.tally.macs
+    return "dim" if free else ""

@@ -1,0 +1,146 @@
+"""Receptive fields against published figures, and against what gradients of the built network reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+import resnet_factory as rf
+from resnet_factory import layers
+from resnet_factory.config.model_index import catalogue
+from resnet_factory.network.modules import module
+from resnet_factory.reporting.explanation.layer_table import GATE, survey
+
+MODELS = catalogue()
+NARROW = [
+    "model.in_channels=1", "model.num_classes=0", "++model.stem.width=4", "model/norm=none",
+    "model/head=none", "model.act=relu",
+]  # fmt: skip
+"""Few channels, for speed; no norms, whose statistics reach everywhere."""
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "stride"),
+    [  # for the shapes of torchvision; TF-slim's strides stand elsewhere (483, Araujo et al. 2019, table 1)
+        ("resnet18", 435, 32),
+        ("resnet50", 427, 32),
+        ("resnet152", 1451, 32),
+        ("resnet20", 81, 4),  # 3 + 6·2 + (2 + 5·4) + (4 + 5·8)
+    ],
+)
+def test_published_figures(name: str, pixels: int, stride: int) -> None:
+    cost = rf.cost(rf.plan(MODELS.config(name)))
+    assert (cost.receptive_field, cost.stride) == (pixels, stride)
+    assert cost.padding == pixels // 2
+
+
+def averaging(network: nn.Module) -> nn.Module:
+    """Maximum pools made means, of which every pixel moves the output; factors made 1."""
+    for name, part in list(network.named_modules()):
+        if isinstance(part, nn.MaxPool2d):
+            mean = nn.AvgPool2d(part.kernel_size, part.stride, part.padding, ceil_mode=part.ceil_mode)
+            network.set_submodule(name, mean)
+    for parameter in network.parameters():
+        if parameter.ndim == 1:
+            nn.init.ones_(parameter)
+    return network.double().eval()
+
+
+def positive(network: nn.Module) -> nn.Module:
+    """The same with all weights positive, so that nothing cancels out and no ReLU cuts off."""
+    for parameter in network.parameters():
+        nn.init.constant_(parameter, 1 / parameter[0].numel())
+    return averaging(network)
+
+
+def reached(gradient: torch.Tensor) -> Iterator[tuple[int, int]]:
+    """First and last row, then first and last column, with a gradient."""
+    for axis in (3, 2):
+        found = gradient.abs().amax(dim=(0, 1, axis)).nonzero().flatten()
+        yield int(found[0]), int(found[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("resnet18", ["model.widths=[4,4,4,4]"]),
+        ("resnet50", ["model.widths=[4,4,4,4]"]),
+        ("resnet50", ["model.widths=[4,4,4,4]", "model/block=bottleneck_v1"]),
+        ("resnet50d", ["model.widths=[4,4,4,4]"]),
+        ("resnet50", ["model.widths=[4,4,4,4]", "model.output_stride=8"]),
+        ("resnet18", ["model.widths=[4,4,4,4]", "model/antialias=blur"]),
+        ("resnet18", ["model.widths=[4,4,4,4]", "model/shortcut=avg_down", "model.strides=[2,3,1,2]"]),
+        ("resnet18", ["model.widths=[4,4,4,4]", "model/stem_pool=max_zero_padded"]),
+        ("resnet20", ["model.widths=[4,8,8]"]),
+        ("plain20", ["model.widths=[4,4,4]"]),
+        ("res2net50_26w_4s", ["model.widths=[4,4,4,4]", "model.base_width=16"]),
+    ],
+)
+def test_gradients_reach_as_far_as_the_plan_says(name: str, overrides: list[str]) -> None:
+    config = rf.compose(name, *NARROW, *overrides)
+    last = f"layer{len(config.depths)}"
+    plan = rf.plan(rf.compose(name, *NARROW, *overrides, f"++model.features=[{last}]"))
+    seen = rf.cost(plan, (1, 97, 97)).sight.last
+    # Room on every side of what the chosen position sees, odd so that rounding shows.
+    position = -(-seen.before // seen.stride) + 1
+    side = seen.stride * position + seen.after + 2 * seen.stride + 1
+    image = torch.rand(1, 1, side, side, dtype=torch.double, requires_grad=True)
+    output = positive(rf.build(plan))(image)[last]
+    output[:, :, position, position].sum().backward()
+    assert image.grad is not None
+    ends = position * seen.stride - seen.before, position * seen.stride + seen.after
+    assert list(reached(image.grad)) == [ends, ends]
+
+
+def shipped_layers() -> dict[str, layers.Layer]:
+    """One layer of each kind and shape of window in the shipped networks, the narrowest."""
+    found: dict[str, layers.Layer] = {}
+    for name in MODELS.names():
+        for _, layer in rf.plan(MODELS.config(name)).leaves:
+            if layers.MAP not in layer.takes or isinstance(layer, layers.Norm) or layer.reach is None:
+                continue  # norms see the whole map through its statistics
+            key = f"{type(layer).__name__} {layer.reach} {layer.step}"
+            if key not in found or layer.channels < found[key].channels:
+                found[key] = layer
+    return found
+
+
+def test_every_layer_reaches_as_far_as_it_says() -> None:
+    """What a new kind of layer must define: a shipped network that uses it brings it here."""
+    found = shipped_layers()
+    assert len(found) > 20
+    for name, layer in found.items():
+        image = torch.rand(1, layer.channels, 31, 31, dtype=torch.double, requires_grad=True)
+        output = averaging(nn.Sequential(module(layer)))(image + 1)
+        assert tuple(output.shape[1:]) == (layer.out_channels, layer.size(31), layer.size(31)), name
+        position = 10 // layer.step
+        output[:, :, position, position].sum().backward()
+        assert image.grad is not None
+        assert layer.reach is not None
+        before, after = layer.reach
+        ends = position * layer.step - before, position * layer.step + after
+        assert list(reached(image.grad)) == [ends, ends], name
+
+
+@pytest.mark.parametrize("name", ["seresnet50", "ecaresnet50d", "resnest14d", "skresnet18"])
+def test_gates_that_pool_the_whole_map_are_left_out(name: str) -> None:
+    cost = rf.cost(rf.plan(MODELS.config(name)))
+    assert cost.receptive_field < 1000
+    gates = [part for part in survey(cost) if part.place.path == GATE]
+    assert gates
+    assert not any(cost.sight.layers[part.name] for part in gates)
+
+
+def test_after_the_pool_everything_is_seen() -> None:
+    cost = rf.cost(rf.plan(MODELS.config("resnet18")))
+    assert cost.sight.sections["head"] is None
+    assert cost.sight.layers["fc"] is None
+    assert cost.sight.layers["layer1.0.conv1"] == (4, 9, 9)
+
+
+def test_a_backbone_sees_what_its_last_map_sees() -> None:
+    plan = rf.plan(rf.compose("resnet18", "++model.features=[conv1]"))
+    assert rf.cost(plan).receptive_field == 7

@@ -1,0 +1,75 @@
+"""Longest and shortest paths and joins of random plans, against every path written out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from strategies import structured_models
+
+import resnet_factory as rf
+from resnet_factory.layers import Conv, Linear
+from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Residual, Select
+from resnet_factory.planning.paths import depth, joins, main_path, shortest, widths
+
+
+def every_path(node: Node, name: str) -> Iterator[tuple[str, ...]]:
+    """Each way through `node`, as the names of its layers with weights."""
+    match node:
+        case Chain(children=children):
+            ways = [list(every_path(child, ".".join(filter(None, (name, key))))) for key, child in children]
+            for way in product(*ways):
+                yield tuple(layer for part in way for layer in part)
+        case Residual(body=body, shortcut=shortcut):
+            yield from every_path(body, name)
+            yield from every_path(shortcut, name)
+        case Branches(branches=branches):
+            for i, branch in enumerate(branches):
+                yield from every_path(branch, f"{name}.{i}")
+        case Gate() | Select():
+            yield ()
+        case _:
+            yield (name,) if isinstance(node, (Conv, Linear)) else ()
+
+
+def every_join(node: Node) -> Iterator[tuple[bool, bool]]:
+    """Each sum and concatenation outside of gates: whether it is a sum, whether a branch is weightless."""
+    match node:
+        case Chain(children=children):
+            for _, child in children:
+                yield from every_join(child)
+        case Residual() | Branches():
+            inner = (node.body, node.shortcut) if isinstance(node, Residual) else node.branches
+            weightless = [not any(every_path(branch, "")) for branch in inner]
+            yield isinstance(node, Residual), len(inner) > 1 and any(weightless)
+            for branch in inner:
+                yield from every_join(branch)
+
+
+@given(structured_models())
+@settings(max_examples=150)
+def test_of_all_paths_the_longest_and_the_shortest(data: dict[str, Any]) -> None:
+    plan = rf.plan(rf.read(data | {"depths": [1]}))
+    for node in (plan.stem, plan.stages[0].blocks[0].node, plan.head):
+        paths = list(every_path(node, ""))
+        assert depth(node) == max(map(len, paths))
+        assert shortest(node) == min(map(len, paths))
+        assert len(widths(node, plan.in_channels)) == depth(node)
+        longest = tuple(leaf.name for leaf in main_path(node) if isinstance(leaf.layer, (Conv, Linear)))
+        assert longest in paths
+        assert len(longest) == depth(node)
+        assert [(join.sums, join.passes) for join in joins(node)] == list(every_join(node))
+    # A network is its parts in a row.
+    parts = [plan.stem, *(stage.node for stage in plan.stages), plan.head]
+    assert depth(plan.root) == sum(map(depth, parts))
+
+
+@pytest.mark.parametrize("name", ["plain20", "resnet50", "res2net50_26w_4s", "skresnet50", "resnext50_32x4d"])
+def test_the_number_in_the_name(name: str) -> None:
+    number = int(
+        "".join(digit for digit in name.removesuffix("_32x4d").split("_")[0] if digit.isdigit())[-2:]
+    )
+    assert depth(rf.plan(rf.compose(name)).root) == number

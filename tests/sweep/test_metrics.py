@@ -1,0 +1,141 @@
+"""Measured metrics: repeatable, seeded, leaving the network as it is, and silent where they mean nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+import resnet_factory as rf
+from resnet_factory.layers import Activation
+from resnet_factory.planning.nodes import Residual
+from resnet_factory.sweep import metrics
+from resnet_factory.sweep.metrics import METRICS, Conditions, NotApplicable, measure, measured
+
+SMALL = Conditions((8, 8), batch=4, repeats=3)
+SCORES = ("synflow", "naswot", "zen", "gradients")
+
+
+def plan_of(*overrides: str) -> rf.Plan:
+    return rf.plan(rf.compose("resnet20", "model.in_channels=1", "model.depths=1", *overrides))
+
+
+@pytest.mark.parametrize("metric", [*METRICS])
+def test_a_metric_leaves_everything_as_it_was(metric: str) -> None:
+    network = rf.build(plan_of())
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.random.get_rng_state()
+    METRICS[metric](network, SMALL)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    after = network.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert network.training
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
+
+
+@pytest.mark.parametrize("metric", [*SCORES, "memory"])
+def test_a_score_is_the_same_every_time_and_another_with_another_seed(metric: str) -> None:
+    plan = plan_of()
+    first = measured(plan, metric, SMALL)
+    torch.randn(3)
+    assert measured(plan, metric, SMALL) == first
+    other = measured(plan, metric, Conditions((8, 8), batch=4, seed=5))
+    assert (other.value == first.value) == (metric == "memory")
+
+
+def test_synflow_is_what_the_paper_says_on_a_network_worked_by_hand() -> None:
+    """One 1x1 path: R is a product of the weights' absolute values, and each w * dR/dw is R itself."""
+    plan = rf.plan(
+        rf.compose("plain20", "model.in_channels=1", "model.depths=[1]", "model.widths=[1]",
+                   "model.strides=[1]",
+                   "model.num_classes=1", "model.stem.width=1", "model.act=identity")
+    )  # fmt: skip
+    network = rf.build(plan)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+            if parameter.dim() == 4:
+                parameter[:, :, 1, 1] = -2.0
+            elif parameter.dim() == 2:
+                parameter.fill_(3.0)
+    convolutions = sum(parameter.dim() == 4 for parameter in network.parameters())
+    score = metrics.synflow(network, SMALL)
+    assert score.value == pytest.approx(math.log10((convolutions + 1) * 2**convolutions * 3))
+
+
+def test_what_means_nothing_says_why() -> None:
+    with pytest.raises(NotApplicable, match="silu"):
+        measured(plan_of("model.act=silu"), "naswot", SMALL)
+    with pytest.raises(NotApplicable, match="batch normalisation"):
+        measured(plan_of("model/norm=group", "model.norm.groups=4"), "zen", SMALL)
+    with pytest.raises(NotApplicable, match="singular"):
+        measured(plan_of("model.widths=1", "model.stem.width=1", "model/shortcut=none"), "naswot",
+                 Conditions((1, 1), batch=64))  # fmt: skip
+    with pytest.raises(NotApplicable, match=r"the gradient of .* is 0"):
+        measured(plan_of("model.zero_init_residual=true"), "gradients", SMALL)
+
+
+def test_naswot_counts_equal_answers() -> None:
+    """Two inputs: K is [[n, s], [s, n]] of n rectifiers, s of them alike, so the score is log(n^2 - s^2)."""
+    network = rf.build(plan_of())
+    found = metrics.naswot(network, Conditions((8, 8), batch=2)).value
+    codes = []
+    for name, layer in network.plan.leaves:
+        if isinstance(layer, Activation):
+            part = network.get_submodule(name)
+            part.register_forward_hook(lambda _m, _i, out: codes.append((out.flatten(1) > 0).int()))
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        network(torch.randn(2, 1, 8, 8))
+    code = torch.cat(codes, dim=1)
+    total, alike = code.shape[1], int((code[0] == code[1]).sum())
+    assert found == pytest.approx(math.log(total**2 - alike**2))
+
+
+def test_memory_counts_tensors_that_are_alive() -> None:
+    plan = plan_of()
+    batch_1, batch_8 = (measured(plan, "memory", Conditions((8, 8), batch=batch)).value for batch in (1, 8))
+    network = rf.build(plan)
+    fixed = sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
+    assert fixed < batch_1 < batch_8
+    # Activations grow with the batch, parameters do not.
+    assert batch_8 - fixed == pytest.approx(8 * (batch_1 - fixed))
+
+
+def test_several_seeds_are_a_mean_with_a_spread() -> None:
+    score = measured(plan_of(), "zen", Conditions((8, 8), batch=4, seeds=3))
+    single = [measured(plan_of(), "zen", Conditions((8, 8), batch=4, seed=seed)).value for seed in range(3)]
+    assert score.value == pytest.approx(sum(single) / 3)
+    assert score.low is not None
+    assert score.high is not None
+    assert min(single) <= score.low <= score.high <= max(single)
+
+
+def test_latency_names_its_conditions() -> None:
+    score = measured(plan_of(), "latency", Conditions((8, 8), batch=2, repeats=5, channels_last=True))
+    assert score.low is not None
+    assert score.high is not None
+    assert 0 < score.low <= score.value <= score.high
+    for word in ("batch 2 of 8x8", "cpu", "1 thread", "float32", "channels_last", "median of 5"):
+        assert word in score.note
+
+
+def test_a_job_is_json_and_holds_its_plan() -> None:
+    config = rf.compose("resnet20", "model.in_channels=1", "model.depths=1", "model.act=silu")
+    job = {"model": config.to_dict(), "plan": rf.plan(config).id, "image": [8, 8], "batch": 4, "seed": 0}
+    rows = json.loads(measure(json.dumps(job | {"metrics": ["synflow", "naswot"]})))
+    assert rows[0][:2] == ["synflow", "ok"]
+    assert rows[1][:3] == ["naswot", "not applicable", None]
+    with pytest.raises(ValueError, match="another version"):
+        measure(json.dumps(job | {"metrics": [], "plan": "0"}))
+
+
+def test_zen_leaves_no_shortcut_in() -> None:
+    stage = rf.plan(rf.compose("resnet18", "model.depths=1")).stages[1]
+    stripped = metrics._without_shortcuts(stage)
+    assert any(isinstance(child, Residual) for _, child in stage.blocks[0].node.children)
+    assert not any(isinstance(child, Residual) for _, child in stripped.blocks[0].node.children)

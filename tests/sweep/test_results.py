@@ -1,0 +1,281 @@
+"""What a sweep says at its end: winners told apart, errors joined, failures told, files that compose."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import resnet_factory as rf
+from resnet_factory.cli import main
+from resnet_factory.errors import ConfigError
+from resnet_factory.sweep import figures
+from resnet_factory.sweep.results import conclude
+from resnet_factory.sweep.results_table import load
+from resnet_factory.sweep.store import Measured, Store
+
+VIEWS: dict[str, Any] = {"by": "params", "top": 5, "pareto": [["params", "macs"]], "errors": None}
+FOUR = ("model=resnet20", "model.depths=[1,1,1],[2,2,2]", "model/shortcut=none,zero_pad")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def swept(home: Path) -> Iterator[Callable[..., Store]]:
+    """Sweeps a whole grid, opens its results to write."""
+    stores = []
+
+    def sweep(*arguments: str) -> Store:
+        command = ["sweep", "sampler=grid", "samples=null", "report=false", "out=s", *arguments]
+        assert main.main(command) == 0
+        stores.append(Store(home / "s", write=True))
+        return stores[0]
+
+    yield sweep
+    for store in stores:
+        store.close()
+
+
+def concluded(store: Store, *, page: bool = False, **views: Any) -> str:
+    """What is printed at the end of a sweep."""
+    out = io.StringIO()
+    conclude(store, VIEWS | views, Console(file=out, width=1000), page=page)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def plans(store: Store) -> list[str]:
+    return [candidate.plan for candidate in store.candidates()]
+
+
+def measured(
+    store: Store, metric: str, *rows: tuple[str, float | None, float | None, float | None, str]
+) -> None:
+    """One row for each of the first architectures: state, value, low, high, note."""
+    for plan, (state, value, low, high, note) in zip(plans(store), rows, strict=False):
+        store.add_measured([Measured(plan, metric, state, value, low, high, note)])
+
+
+def cells(text: str, start: str) -> list[list[str]]:
+    """The table's header and rows."""
+    lines = text.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("model "))
+    return [re.split(r"  +", line) for line in lines[first:] if line.startswith(("model ", start))]
+
+
+def test_winners_show_all_in_which_they_differ(home: Path, swept: Callable[..., Store]) -> None:
+    store = swept("model=resnet20", "model/attention=none,se", "model.act=relu,silu", "model.groups=1,2")
+    text = concluded(store, by="macs")
+    head, *rows = cells(text, "resnet20_")
+    assert head[:6] == ["model", "MACs", "depths", "widths", "attention", "act"]
+    assert {row[4] for row in rows} == {"none", "se"}
+    assert len({tuple(row[2:]) for row in rows}) == len(rows) == 5
+    # What all have in common is not shown.
+    assert "act" not in cells(concluded(store, by="macs", top=1), "resnet20_")[0]
+
+
+def test_keys_per_stage_are_dashed_together(home: Path, swept: Callable[..., Store]) -> None:
+    store = swept("model=resnet20", "model.groups.0=1,2", "model.groups.2=1,4")
+    head, *rows = cells(concluded(store), "resnet20_")
+    assert head[:5] == ["model", "params", "depths", "widths", "groups"]
+    assert {row[4] for row in rows} == {"1-1-1", "2-1-1", "1-1-4", "2-1-4"}
+
+
+def test_the_ranked_metric_comes_first_and_bytes_are_mebibytes(
+    home: Path, swept: Callable[..., Store]
+) -> None:
+    store = swept(*FOUR, "space.constraints.training_memory=[null,null]")
+    head, *rows = cells(concluded(store, by="training_memory"), "resnet20_")
+    assert head[:2] == ["model", "training_memory (MiB)"]
+    exact = load(store).metrics["training_memory"]
+    assert [row[1] for row in rows] == [f"{value / 2**20:.4g}" for value in sorted(exact)]
+    with (home / "s/archs.csv").open() as file:
+        assert all(row["training_memory"].isdigit() for row in csv.DictReader(file))
+
+
+def test_spreads_are_kept_and_shown(home: Path, swept: Callable[..., Store]) -> None:
+    store = swept(*FOUR)
+    measured(
+        store, "latency", ("ok", 4.0, 3.5, 4.7, "here"), ("ok", 3.0, None, None, "here"),
+        ("failed", None, None, None, "RuntimeError: no"),
+    )  # fmt: skip
+    measured(store, "synflow", ("ok", 1.0, None, None, "log10"))
+    _, *rows = cells(concluded(store, by="latency"), "resnet20_")
+    assert [row[1] for row in rows] == ["3", "4 ± 0.6"]
+    with (home / "s/archs.csv").open() as file:
+        found = {row["plan"]: row for row in csv.DictReader(file)}
+    first, second, third, fourth = (found[plan] for plan in plans(store))
+    assert (first["latency"], first["latency low"], first["latency high"]) == ("4.0", "3.5", "4.7")
+    assert (second["latency low"], second["latency note"]) == ("", "here")
+    assert (third["latency state"], third["latency note"]) == ("failed", "RuntimeError: no")
+    assert fourth["latency state"] == fourth["synflow"] == ""
+    assert "synflow low" not in first
+
+
+def test_failures_are_told_with_the_commonest_reason(home: Path, swept: Callable[..., Store]) -> None:
+    store = swept(*FOUR)
+    boom, late = "RuntimeError: boom [x]", "took more than 1 seconds"
+    failed = [("failed", None, None, None, boom)] * 2
+    measured(store, "latency", *failed, ("timeout", None, None, None, late), ("ok", 1.0, None, None, ""))
+    measured(store, "zen", *[("not applicable", None, None, None, "no norms")] * 4)
+    text = concluded(store)
+    assert "latency: 2 failed, 1 timed out: RuntimeError: boom [x]" in text
+    assert "nan" not in text
+    assert "zen:" not in text
+    page = concluded(store, page=True) and (home / "s/report.html").read_text()
+    assert ">nan<" not in page
+    assert "no winners: no architecture has zen" in concluded(store, by="zen")
+
+
+def test_measuring_that_is_not_done_is_partial(home: Path, swept: Callable[..., Store]) -> None:
+    store = swept(*FOUR)
+    store.connection.execute("UPDATE run SET value = ? WHERE key = 'metrics'", (json.dumps(["latency"]),))
+    store.connection.execute("INSERT INTO run VALUES ('torch', 'torch 9.9')")
+    assert "partial: latency measured of 0 of 4 architectures so far" in concluded(store)
+    measured(store, "latency", *[("ok", 1.0, None, None, "")] * 3)
+    assert "partial: latency measured of 3 of 4 architectures so far" in concluded(store, page=True)
+    page = (home / "s/report.html").read_text()
+    assert "Partial: latency measured of 3 of 4" in page
+    assert "torch 9.9 ·" in page
+    measured(store, "latency", *[("ok", 1.0, None, None, "")] * 4)
+    assert "partial" not in concluded(store)
+
+
+def test_errors_join_by_plan_whatever_the_first_row_says(home: Path, swept: Callable[..., Store]) -> None:
+    store = swept(*FOUR)
+    first, second, third, _ = plans(store)
+    file = home / "errors.csv"
+    file.write_text(
+        f"plan,error,remark\n{first},n/a,a\n{second},0.25,b\n{third},0.125,c\nffffffffffff,0.1,d\n"
+    )
+    text = concluded(store, errors=str(file), by="error")
+    assert "3 of 4 rows joined by plan: error; 1 match no plan here" in text
+    assert [row[1] for row in cells(text, "resnet20_")[1:]] == ["0.125", "0.25"]
+    # A copy of the sweep's own CSV with one more column joins that column only.
+    with (home / "s/archs.csv").open() as opened:
+        rows = list(csv.DictReader(opened))
+    with file.open("w", newline="") as opened:
+        writer = csv.DictWriter(opened, [*rows[0], "accuracy"])
+        writer.writeheader()
+        writer.writerows(row | {"accuracy": 90 + i} for i, row in enumerate(rows))
+    results = load(store, str(file))
+    assert results.joined == ["accuracy", "error"]
+    assert sorted(results.metrics["error"]) == [7, 8, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("plan,error\nresnet20,0.5\nabc,0.25\n", "2 rows, none of them for one of the sweep's 4 plans"),
+        ("name,error\na,0.5\n", "needs a column called 'plan'"),
+        ("plan,error\nPLAN,n/a\n", "no column with numbers"),
+    ],
+)  # fmt: skip
+def test_a_file_without_errors_is_an_error(
+    home: Path, swept: Callable[..., Store], text: str, message: str
+) -> None:
+    store = swept(*FOUR)
+    (home / "errors.csv").write_text(text.replace("PLAN", plans(store)[0]))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(store, str(home / "errors.csv"))
+
+
+def test_a_winner_is_named_after_the_model_it_was_made_from(home: Path, swept: Callable[..., Store]) -> None:
+    store = swept("model=resnet18,resnet50,resnext50_32x4d", "model.depths.0=1,2", "model.num_classes=7")
+    text = concluded(store, top=6)
+    files = sorted((home / "s/winners/model").iterdir())
+    bases = [file.stem.rsplit("_", 1)[0] for file in files]
+    assert bases == ["resnet18"] * 2 + ["resnet50"] * 2 + ["resnext50_32x4d"] * 2
+    for file, base in zip(files, bases, strict=True):
+        assert file.stem in text
+        assert f"defaults: [{base}, _self_]" in file.read_text()
+        assert len(file.read_text().splitlines()) <= 4
+        assert rf.plan(rf.compose(file.stem, config_dir=home / "s/winners")).id == file.stem.rsplit("_", 1)[1]
+    # Fewer winners leave none of the others behind.
+    concluded(store, top=1)
+    assert len(list((home / "s/winners/model").iterdir())) == 1
+
+
+MINE = """\
+# a user's own
+defaults:
+  - resnet50
+  - override block: odd
+  - override stem: deep
+  - _self_
+widths: [32, 64, 128, 256]
+"""
+ODD = """\
+# a user's own block
+defaults:
+  - odder
+  - _self_
+out: width
+"""
+ODDER = """\
+# what it starts from
+out: 2 * width
+body:
+  - conv: {kernel: 5, stride: stride, to: out}
+  - norm
+post: [act]
+"""
+
+
+def test_winners_of_a_users_own_model_are_short_and_need_no_other_folder(
+    home: Path, swept: Callable[..., Store]
+) -> None:
+    (home / "conf/model/block").mkdir(parents=True)
+    (home / "conf/model/mine.yaml").write_text(MINE)
+    (home / "conf/model/block/odd.yaml").write_text(ODD)
+    (home / "conf/model/block/odder.yaml").write_text(ODDER)
+    store = swept("--config-dir", "conf", "model=mine", "model.depths=[1,1,1,1],[2,2,2,2]")
+    concluded(store, config_dir=home / "conf")
+    files = list((home / "s/winners/model").glob("mine_*.yaml"))
+    assert len(files) == 2
+    for file in files:
+        assert "- resnet50\n- {override block: odd}\n" in file.read_text()
+        assert len(file.read_text().splitlines()) < 10
+        assert rf.plan(rf.compose(file.stem, config_dir=home / "s/winners")).id == file.stem.rsplit("_", 1)[1]
+
+
+def test_choices_are_counted_not_averaged(home: Path, swept: Callable[..., Store]) -> None:
+    store = swept("model=resnet20", "model.act=silu,relu,gelu", "model.widths.0=range(8,25,8)")
+    rows = "\n".join(f"{plan},{i}" for i, plan in enumerate(plans(store)))
+    (home / "errors.csv").write_text(f"plan,error\n{rows}\n")
+    results = load(store, str(home / "errors.csv"))
+    assert results.choices["act"] == ["silu", "relu", "gelu"]
+    figure = figures.best_ranges(results, "error", ["act", "widths.0"])
+    shares = figure.axes[0]
+    assert shares.get_title(loc="left") == "act"
+    assert [label.get_text() for label in shares.get_yticklabels()] == ["silu", "relu", "gelu"]
+
+
+def test_counts_are_whole_and_wide_axes_logarithmic(home: Path, swept: Callable[..., Store]) -> None:
+    store = swept(*FOUR)
+    results = load(store)
+    for axes in figures.distributions(results, ["params", "macs"]).axes:
+        assert all(float(tick).is_integer() for tick in axes.get_yticks())
+        assert axes.yaxis.get_major_formatter()(0.8) == "1"
+    results.metrics["params"] = np.array([1e3, 2e3, 4e3, 5e4])
+    results.metrics["macs"] = np.array([5e6, 4e6, 3e6, 2e6])
+    picked = figures.picked_on_front(results, "params", "macs", 8)
+    assert picked == [0, 1, 2, 3]
+    axes = figures.pareto(results, "params", "macs", picked).axes[0]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
+    assert [text.get_text() for text in axes.texts] == ["1", "2", "3", "4"]
+    # Numbers that would touch are left out.
+    results.metrics["params"][1] = 1001
+    results.metrics["macs"][1] = 4.999e6
+    assert figures.picked_on_front(results, "params", "macs", 8) == [0, 2, 3]
