@@ -11,11 +11,10 @@ if TYPE_CHECKING:
     from resnet_factory.config.schema import ModelConfig
     from resnet_factory.costing.complexity import Cost
     from resnet_factory.errors import ConfigError, Fault
-    from resnet_factory.network.builder import Backbone, Network, build, create_model
+    from resnet_factory.network.builder import Backbone, Network, build, create_model, reset_classifier
     from resnet_factory.network.weights.transfer import Report, export, load, load_weights, save
-    from resnet_factory.planning.models import compose
+    from resnet_factory.planning.models import compose, list_models, plan
     from resnet_factory.planning.nodes import Plan
-    from resnet_factory.planning.planner import plan
     from resnet_factory.reporting.cost_report import CostReport, cost
     from resnet_factory.reporting.difference import Difference, diff
     from resnet_factory.reporting.drawing import draw
@@ -38,22 +37,24 @@ _HOME = {
     "explain": "reporting.explanation.document",
     "Explanation": "reporting.explanation.document",
     "Fault": "errors",
+    "list_models": "planning.models",
     "load": "network.weights.transfer",
     "load_weights": "network.weights.transfer",
     "ModelConfig": "config.schema",
     "Network": "network.builder",
     "Plan": "planning.nodes",
-    "plan": "planning.planner",
+    "plan": "planning.models",
     "read": "config.composition",
+    "reset_classifier": "network.builder",
     "Report": "network.weights.transfer",
     "save": "network.weights.transfer",
 }
 """Public name -> the file it lives in, imported when the name is first used."""
 
 __all__ = [
-    "Backbone", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault",
-    "ModelConfig", "Network", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model",
-    "diff", "draw", "explain", "export", "load", "load_weights", "plan", "read", "save",
+    "Backbone", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault", "ModelConfig",
+    "Network", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model", "diff", "draw",
+    "explain", "export", "list_models", "load", "load_weights", "plan", "read", "reset_classifier", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

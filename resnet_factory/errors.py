@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 MAX_SHOWN = 100
@@ -114,3 +115,29 @@ def foreign(word: str) -> str:
     """` (its 'е' is CYRILLIC SMALL LETTER IE)`: a character that only looks like ASCII's, named."""
     odd = next((c for c in word if not c.isascii()), None)
     return f" (its {odd!r} is {unicodedata.name(odd, 'unnamed')})" if odd else ""
+
+
+def path_of(value: object, what: str) -> Path:
+    """A path from a text or path; `what` begins the message of anything else.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    return Path(path_or_name(value, what))
+
+
+def path_or_name(value: object, what: str) -> str | Path:
+    """A text or path as it is; `what` begins the message of anything else.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if not isinstance(value, str | Path):
+        raise TypeError(f"{what} takes a path as text or Path, found {shown(value)}")
+    return value
+
+
+def shown(value: object) -> str:
+    """A wrong argument as a message shows it: plain data as it is, of anything else the type."""
+    plain = value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
+    return found(value) if plain else f"a {type(value).__name__}"

@@ -132,6 +132,19 @@ class ModelConfig(Specification):
         assert isinstance(data, dict)
         return data
 
+    def changed(self, fields: Mapping[str, Any]) -> ModelConfig:
+        """The config with other values of some fields, read and checked anew.
+
+        Raises:
+            ConfigError: with every fault found.
+        """
+        once = ("stem", "shortcut", "transition", "head")
+        recipes = dict(self.slots) | {key: getattr(self, key) for key in once}
+        titles = {key: recipe.title for key, recipe in recipes.items()}
+        titles |= {f"block.{i}": block.title for i, block in enumerate(self.blocks)}
+        titles["block"] = self.blocks[0].title
+        return read(self.to_dict() | dict(fields), name=self.name, titles=titles)
+
 
 @dataclass(frozen=True)
 class Examination:

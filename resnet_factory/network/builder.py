@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from resnet_factory import layers
+from resnet_factory.config.schema import ModelConfig
+from resnet_factory.errors import shown
 from resnet_factory.network.initialisation import initialise
 from resnet_factory.network.modules import module
+from resnet_factory.planning.models import Source, compose, config_of, plan_of
 from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select
-from resnet_factory.planning.planner import plan as make_plan
 
 
 class Add(NamedTuple):
@@ -110,6 +113,8 @@ class Network(nn.Sequential):
     plan: Plan
     steps: tuple[Step, ...] = ()
     """Empty where the children run in a row."""
+    config: ModelConfig | None = None
+    """The config it was built from; None where that was a plan alone."""
 
     def forward(self, input: Tensor) -> Tensor:
         return run(self, self.steps or tuple(self._modules), input)
@@ -153,39 +158,98 @@ def assemble(plan: Plan) -> Network:
     return network
 
 
-def build(plan: Plan) -> Network:
-    """The torch network a plan describes, freshly initialised.
+def build(plan: Source, *, device: str | torch.device | None = None) -> Network:
+    """The torch network of a plan, freshly initialised; of a model's name or config, too.
 
     A plan with features gives a `Backbone`, whose `forward` returns {name: map} instead of one tensor.
     State-dict keys and their order are the plan's. Weights are drawn in the order torchvision and timm
     draw them, so one seed gives the same weights here and there: modules are constructed in order, a
-    shortcut before its body; then every convolution is redrawn by the plan's scheme.
+    shortcut before its body; then every convolution is redrawn by the plan's scheme. On the meta device
+    the network has shapes, but no numbers and no memory.
+
+    Raises:
+        ConfigError: there is no such model, or its recipes do not fit together.
+        TypeError: it is neither a name nor a config nor a plan.
     """
-    network = assemble(plan)
-    initialise(network, plan)
+    config = config_of(plan, "build()") if isinstance(plan, str | ModelConfig) else None
+    planned = plan_of(plan if config is None else config, "build()")
+    with _device(device):
+        network = assemble(planned)
+        initialise(network, planned)
+    network.config = config
     return network
+
+
+def _device(device: str | torch.device | None) -> AbstractContextManager[object]:
+    """Torch's context of a device; none where none is given."""
+    if device is None:
+        return nullcontext()
+    if not isinstance(device, str | torch.device):
+        raise TypeError(f"device takes a name, as 'cuda' or 'meta', found {shown(device)}")
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"unknown device {device!r}; known are cpu, cuda, cuda:1, mps, meta, …") from None
 
 
 def create_model(
     name: str,
-    *overrides: str,
+    *changes: str,
+    overrides: Iterable[str] = (),
     config_dir: str | Path | None = None,
-    features: Sequence[str] | str | None = None,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    features: Iterable[str] | str | None = None,
+    device: str | torch.device | None = None,
 ) -> Network:
     """Compose, plan and build the model called `name` in one call.
 
-    `features` names the maps of a backbone (`["layer3", "layer4"]`, or `"stages"` for every stage), as
-    the override `model.features=[layer3,layer4]` does.
+    The arguments are those of `compose` and `build`: overrides one by one or as a list; `features` names
+    the maps of a backbone (`["layer3", "layer4"]`, or `"stages"` for every stage).
 
     Raises:
         ConfigError: with every fault in the configuration.
+        TypeError: an argument is of another type.
     """
-    from resnet_factory.planning.models import compose  # Hydra takes longer to import than a network to build
+    config = compose(
+        name,
+        *changes,
+        overrides=overrides,
+        config_dir=config_dir,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        features=features,
+    )
+    return build(config, device=device)
 
-    if features is not None:
-        names = features if isinstance(features, str) else ",".join(features)
-        overrides = (*overrides, f"++model.features=[{names}]")
-    return build(make_plan(compose(name, *overrides, config_dir=config_dir)))
+
+def reset_classifier(network: Network, num_classes: int) -> Network:
+    """Give a network a freshly initialised classifier of so many classes; config, plan and modules agree.
+
+    The network itself is changed and returned. Layers that do not depend on the number of classes keep
+    their weights, and so do optimisers that hold them.
+
+    Raises:
+        ConfigError: no layer of the network reads `num_classes`, or the number is out of range.
+        TypeError: it is no network of ours.
+        ValueError: the network was built from a bare plan, or without the layers it would need.
+    """
+    if not isinstance(network, Network):
+        raise TypeError("reset_classifier() takes a network as build or create_model gives it")
+    if network.config is None:
+        raise ValueError("the network was built from a plan alone; build it from a config or name instead")
+    config = network.config.changed({"num_classes": num_classes})
+    planned = plan_of(config, "reset_classifier()")
+    before, after = dict(network.plan.leaves), dict(planned.leaves)
+    changed = [name for name in after if before.get(name) != after[name]]
+    if not set(changed) <= before.keys() or before.keys() != after.keys():
+        raise ValueError(f"{num_classes} classes want other layers than the network has; build it anew")
+    fresh = build(planned) if changed else network
+    for name in changed:
+        old = next(network.get_submodule(name).parameters())
+        network.set_submodule(name, fresh.get_submodule(name).to(old.device, old.dtype))
+    network.plan, network.config = planned, config
+    return network
 
 
 def _children(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]]:

@@ -1,27 +1,132 @@
-"""Named models: composed, checked and planned from a name, a config or a plan."""
+"""Named models: listed, composed and planned from whatever says which network is meant."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.config.schema import ModelConfig
-from resnet_factory.errors import ConfigError
-from resnet_factory.planning.planner import plan
+from resnet_factory.errors import ConfigError, Fault, path_of, shown
+from resnet_factory.planning import planner
+from resnet_factory.planning.nodes import Plan
+
+Source = str | ModelConfig | Plan
+"""A network: the name of a model, its config, or its plan."""
 
 
-def compose(name: str, *overrides: str, config_dir: str | Path | None = None) -> ModelConfig:
-    """The config of the model called `name`, changed by `overrides` in Hydra's grammar.
+def list_models(pattern: str = "*", config_dir: str | Path | None = None) -> list[str]:
+    """The names of the models that match a glob pattern, in natural order; an empty list where none does.
 
+    `config_dir` is a folder of the caller's own YAML, whose models are listed with the shipped ones.
+    """
+    _check_text(pattern, "list_models() takes a glob pattern, as 'resnet*'")
+    try:
+        return catalogue(None if config_dir is None else str(path_of(config_dir, "config_dir"))).names(
+            pattern
+        )
+    except ConfigError as error:
+        if any("no model matches" in fault.message for fault in error.faults):
+            return []
+        raise
+
+
+def compose(
+    name: str,
+    *changes: str,
+    overrides: Iterable[str] = (),
+    config_dir: str | Path | None = None,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    features: Iterable[str] | str | None = None,
+) -> ModelConfig:
+    """The config of the model called `name`, changed by overrides in Hydra's grammar.
+
+    Overrides are given one by one, as `compose("resnet50", "model.act=silu")`, or as a list. `num_classes`,
+    `in_channels` and `features` (names of maps, or `"stages"`) set the model's fields of these names.
     `config_dir` is a folder of the caller's own YAML, laid out like the shipped `conf/`.
 
     Raises:
-        ConfigError: with every fault found, those of planning too, each located in its file or override.
+        ConfigError: with every fault found, those of planning too, each located in its file, override or
+            argument.
+        TypeError: an argument is of another type.
     """
-    if not overrides and config_dir is None:
+    _check_text(name, "compose() takes the name of a model, as 'resnet50', then overrides")
+    if isinstance(overrides, str) or not isinstance(overrides, Iterable):
+        raise TypeError(f"overrides takes a list of texts, found {shown(overrides)}")
+    said = [*changes, *overrides]
+    for word in said:
+        _check_text(word, "an override is a text, as 'model.act=silu'")
+    folder = None if config_dir is None else path_of(config_dir, "config_dir")
+    given: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
+    if features is not None:
+        if not isinstance(features, Iterable):
+            raise TypeError(f"features takes names of maps, as ['layer3'], found {shown(features)}")
+        given["features"] = [features] if isinstance(features, str) else list(features)
+    given = {key: value for key, value in given.items() if value is not None}
+    if not said and not given and folder is None:
         with suppress(ConfigError):  # which composing locates
             return catalogue().config(name)  # the same, many times quicker
     from resnet_factory.config.composition import compose_all
 
-    return compose_all("config", [f"model={name}", *overrides], config_dir, verify=plan).model
+    arguments = {f"++model.{key}={_written(value)}": f"{key}={value!r}" for key, value in given.items()}
+    words = (f"model={name}", *said, *arguments)
+    try:
+        return compose_all("config", words, folder, verify=planner.plan).model
+    except ConfigError as error:
+        raise ConfigError(_at_argument(fault, arguments) for fault in error.faults) from None
+
+
+def _written(value: Any) -> str:
+    """A keyword argument's value in Hydra's grammar, quoted so that it is taken as it is."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    return f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _at_argument(fault: Fault, arguments: dict[str, str]) -> Fault:
+    """A fault of an override that a keyword argument stands for, located at the argument."""
+    word = fault.where.removeprefix("command line ")[1:-1]
+    return replace(fault, where=f"argument '{arguments[word]}'") if word in arguments else fault
+
+
+def config_of(network: Source, what: str) -> ModelConfig:
+    """The config of a model given by name or as its config; `what` begins the message of a wrong type.
+
+    Raises:
+        ConfigError: there is no model of that name.
+        TypeError: it is neither.
+    """
+    if isinstance(network, ModelConfig):
+        return network
+    if isinstance(network, str):
+        return compose(network)
+    raise TypeError(f"{what} takes the name of a model or its config, found {shown(network)}")
+
+
+def plan(network: Source) -> Plan:
+    """The explicit network of a model's name or config; a plan is returned as it is.
+
+    Raises:
+        ConfigError: there is no such model, or its recipes do not fit together; with every fault found.
+        TypeError: it is none of these.
+    """
+    return plan_of(network, "plan()")
+
+
+def plan_of(network: Source, what: str) -> Plan:
+    """What `plan` returns; `what` begins the message of a wrong type."""
+    if isinstance(network, Plan):
+        return network
+    if isinstance(network, str | ModelConfig):
+        return planner.plan(config_of(network, what))
+    raise TypeError(f"{what} takes the name of a model, its config or its plan, found {shown(network)}")
+
+
+def _check_text(value: object, message: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{message}; found {shown(value)}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from resnet_factory.costing import complexity
-from resnet_factory.planning.nodes import Plan
+from resnet_factory.planning.models import Source, plan_of
 from resnet_factory.reporting.columns import COLUMNS, Selection, entries, values
 from resnet_factory.reporting.html import html_of_cost
 
@@ -60,13 +60,14 @@ class CostReport(complexity.Cost):
         return html_of_cost(self)
 
 
-def cost(plan: Plan, image: tuple[int, int, int] | None = None) -> CostReport:
-    """The cost of `plan` for one image of shape (channels, height, width).
+def cost(plan: Source, image: tuple[int, int, int] | None = None) -> CostReport:
+    """The cost of a plan for one image of shape (channels, height, width); of a model's name or config, too.
 
     Unless given, the image has the size that the network is meant for.
 
     Raises:
         ConfigError: the image does not fit the network: too small, or other channels.
+        TypeError: `plan` is no network.
     """
-    found = complexity.cost(plan, image)
+    found = complexity.cost(plan_of(plan, "cost()"), image)
     return CostReport(found.plan, found.image, found.total, found.shape, found.sections)

@@ -149,7 +149,7 @@ def fitted(config: schema.ModelConfig, data: Data) -> schema.ModelConfig:
         ConfigError: the network cannot take them.
     """
     said = {"in_channels": data.channels, "num_classes": data.classes, "image_size": data.size}
-    return schema.read(config.to_dict() | said, name=config.name)
+    return config.changed(said)
 
 
 def image(data: Data) -> tuple[int, int, int]:

@@ -429,10 +429,10 @@ def test_a_changed_network_is_not_saved_as_its_plan(tmp_path: Path) -> None:
     again = rf.load(rf.save(synced, config, tmp_path / "synced.safetensors"))
     assert equal(again.state_dict(), synced.state_dict())
     network.fc = nn.Linear(16, 7)
-    with pytest.raises(rf.ConfigError, match=r"no longer what 'resnet18' plans: see 'fc\.weight'"):
+    with pytest.raises(rf.ConfigError, match=r"no longer what 'resnet18' plans: fc\.weight \[7"):
         rf.save(network, config, tmp_path / "x.safetensors")
     with pytest.raises(TypeError, match="pass what the wrapper holds"):
-        rf.save(nn.DataParallel(network), config, tmp_path / "x.safetensors")  # type: ignore[arg-type]
+        rf.save(nn.DataParallel(network), config, tmp_path / "x.safetensors")  # type: ignore[call-overload]
     assert not (tmp_path / "x.safetensors").exists()
 
 

@@ -7,12 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from resnet_factory.config import pruning, schema
-from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.errors import ConfigError, Fault, path_of, path_or_name
 from resnet_factory.layers import Conv
 from resnet_factory.network.builder import Network, assemble
 from resnet_factory.network.modules import module
@@ -29,6 +30,8 @@ MARK = "resnet_factory."
 """What our keys in a safetensors file's metadata begin with."""
 FORMAT = "1"
 """Version of the metadata written beside the tensors."""
+SHOWN = 5
+"""Tensors that no longer fit, of which a message gives so many by name."""
 LIMITS = 2**20, 2**21
 """A config in a file may have this many characters, and this many entries times blocks."""
 
@@ -51,24 +54,42 @@ class Report:
         return "\n".join([f"{self.tensors} tensors, {self.file}", *(f"  {line}" for line in self.done)])
 
 
-def save(network: Network, config: schema.ModelConfig, file: str | Path) -> Path:
-    """Write weights and config to `file` as safetensors, whole or not at all.
+@overload
+def save(network: Network, file: str | Path, /) -> Path: ...
+@overload
+def save(network: Network, config: schema.ModelConfig, file: str | Path, /) -> Path: ...
+def save(network: Network, *given: Any) -> Path:
+    """Write weights and config to a file as safetensors, whole or not at all: `save(network, file)`.
+
+    The config is the network's own; `save(network, config, file)` gives that of a network built from a
+    bare plan.
 
     Raises:
-        ConfigError: the network is not what this config plans, so that `load` could not rebuild it, or the
+        ConfigError: the network is not what its config plans, so that `load` could not rebuild it, or the
             file cannot be written.
-        TypeError: the network is wrapped.
+        TypeError: the network is wrapped, or has no config.
     """
     _refuse_wrapped(network)
+    config, file = given if len(given) == 2 else (network.config, *given)
+    if not isinstance(config, schema.ModelConfig):
+        raise TypeError(
+            "the network was built from a plan alone; give the plan's config: save(network, config, file)"
+        )
+    target = path_of(file, "save()")
     planned, state = plan(config), network.state_dict()
     with torch.device("meta"):
         rebuilt = assemble(planned).state_dict()
     what = f"what {config.name or 'the config'!r} plans"
     if network.plan != planned:
         raise ConfigError([Fault("save", f"the network is not {what}")])
-    if odd := [name for name in {**rebuilt, **state} if _size(rebuilt, name) != _size(state, name)]:
+    odd = [name for name in {**rebuilt, **state} if _size(rebuilt, name) != _size(state, name)]
+    if odd:
+        said = [f"{name} {_size_text(state, name)}, planned {_size_text(rebuilt, name)}" for name in odd]
+        more = f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
         message = (
-            f"the network is no longer {what}: see {odd[0]!r}; undo what changed it, or save its state_dict"
+            f"the network is no longer {what}: {'; '.join(said[:SHOWN])}{more}; other classes are given by "
+            "reset_classifier(network, N), other changes by the config; torch.save(network.state_dict(), …) "
+            "saves the tensors alone"
         )
         raise ConfigError([Fault("save", message)])
     metadata = {
@@ -78,7 +99,7 @@ def save(network: Network, config: schema.ModelConfig, file: str | Path) -> Path
         f"{MARK}plan_id": network.plan.id,
         f"{MARK}config": json.dumps(config.to_dict(), sort_keys=True),
     }
-    return write(Path(file), state, metadata)
+    return write(target, state, metadata)
 
 
 def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
@@ -91,10 +112,11 @@ def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
     Raises:
         ConfigError: the file is damaged, holds no config, or one that this version reads otherwise.
     """
-    found = reader.read(fetch(file), device=device)
-    planned = _plan_in(found)
+    found = reader.read(fetch(path_or_name(file, "load()")), device=device)
+    config, planned = _config_in(found)
     with torch.device("meta"):
         network = assemble(planned)
+    network.config = config
     fitted = fit(network, found, OURS)
     if fitted.left or fitted.done:
         raise ConfigError([Fault("weights", f"'{found.file}': {line}") for line in fitted.done])
@@ -102,8 +124,8 @@ def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
     return network
 
 
-def _plan_in(found: Checkpoint) -> Plan:
-    """The plan of the config that was saved in a file beside its tensors."""
+def _config_in(found: Checkpoint) -> tuple[schema.ModelConfig, Plan]:
+    """The config that was saved in a file beside its tensors, and its plan."""
 
     def refuse(message: str) -> ConfigError:
         return ConfigError([Fault("weights", f"'{found.file}' {message}")])
@@ -128,7 +150,7 @@ def _plan_in(found: Checkpoint) -> Plan:
         raise refuse(
             "was saved from a config that this version reads otherwise; build a network and load_weights"
         )
-    return planned
+    return config, planned
 
 
 def load_weights(
@@ -145,7 +167,7 @@ def load_weights(
         TypeError: the network is wrapped.
     """
     _refuse_wrapped(network)
-    found = reader.read(fetch(file), entry=entry)
+    found = reader.read(fetch(path_or_name(file, "load_weights()")), entry=entry)
     fitted = fit(network, found, keys)
     if any(tensor.is_meta for tensor in network.state_dict().values()):
         if fitted.left:
@@ -168,6 +190,11 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
     Raises:
         ConfigError: no key map fits the network, or several do.
     """
+    _refuse_wrapped(network)
+    written = path_of(file, "export()")
+    for name in (to, keys):
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"export() takes names of a library and of a key map, found {name!r}")
     state = network.state_dict()
     entry = key_map.find(keys) if keys is not None else key_map.fitting(to or "", network.plan, list(state))
     names = entry.names(network.plan, state)
@@ -182,13 +209,17 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
         theirs = names.theirs[f"{stem}.weight"]
         tensors[theirs] = tensors[theirs].flip(1)
         done.append(f"input channels of {theirs!r} turned from RGB to BGR")
-    target = write(Path(file), tensors, {"format": "pt"})
+    target = write(written, tensors, {"format": "pt"})
     return Report(target, len(tensors), keys=entry.name, done=tuple(done))
 
 
 def _refuse_wrapped(network: Network) -> None:
     if not isinstance(network, Network):
         raise TypeError("expected a network as build or create_model gives it; pass what the wrapper holds")
+
+
+def _size_text(state: Mapping[str, Tensor], name: str) -> str:
+    return str(list(state[name].shape)) if name in state else "nothing"
 
 
 def _size(state: Mapping[str, Tensor], name: str) -> torch.Size | None:

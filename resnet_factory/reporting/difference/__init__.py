@@ -7,6 +7,7 @@ from html import escape
 
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.costing.complexity import Cost, cost
+from resnet_factory.planning.models import config_of
 from resnet_factory.planning.planner import plan
 from resnet_factory.reporting.difference.block_changes import Place, places
 from resnet_factory.reporting.difference.config_changes import Change, changes
@@ -42,8 +43,10 @@ class Difference:
         return f"<pre>{escape(str(self) or 'no difference')}</pre>"
 
 
-def diff(before: ModelConfig, after: ModelConfig, image: tuple[int, int, int] | None = None) -> Difference:
-    """What turns the network of one config into that of another.
+def diff(
+    before: str | ModelConfig, after: str | ModelConfig, image: tuple[int, int, int] | None = None
+) -> Difference:
+    """What turns the network of one config, or model's name, into that of another.
 
     Both are costed for an image of shape (channels, height, width); each for the size it is meant
     for unless given.
@@ -51,7 +54,8 @@ def diff(before: ModelConfig, after: ModelConfig, image: tuple[int, int, int] | 
     Raises:
         ConfigError: a config cannot be planned, or the image does not fit.
     """
-    return compare(before, after, *(cost(plan(config), image) for config in (before, after)))
+    configs = config_of(before, "diff()"), config_of(after, "diff()")
+    return compare(*configs, *(cost(plan(config), image) for config in configs))
 
 
 def compare(before: ModelConfig, after: ModelConfig, before_cost: Cost, after_cost: Cost) -> Difference:

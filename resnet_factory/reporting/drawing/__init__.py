@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resnet_factory.costing.complexity import cost
 from resnet_factory.errors import ConfigError, Fault, unknown
-from resnet_factory.planning.nodes import Plan
+from resnet_factory.planning.models import Source, plan_of
 
 FORMATS = ("svg", "mermaid")
 
@@ -16,17 +16,17 @@ class Svg(str):
         return str(self)
 
 
-def draw(plan: Plan, image: tuple[int, int, int] | None = None, format: str = "svg") -> str:
-    """A picture of `plan` as text: a self-contained SVG document, or a Mermaid flowchart.
+def draw(plan: Source, image: tuple[int, int, int] | None = None, format: str = "svg") -> str:
+    """A picture of a plan as text: a self-contained SVG document, or a Mermaid flowchart.
 
-    `image` is (channels, height, width); the size the network is meant for unless given.
+    The name of a model or its config stands for its plan. `image` is (channels, height, width); the size the network is meant for unless given.
 
     Raises:
         ConfigError: the image does not fit the network, or no such format is known.
     """
-    if format not in FORMATS:
+    if not isinstance(format, str) or format not in FORMATS:
         raise ConfigError([Fault("format", unknown("format", format, FORMATS))])
-    costed = cost(plan, image)
+    costed = cost(plan_of(plan, "draw()"), image)
     if format == "mermaid":
         from resnet_factory.reporting.drawing.mermaid import flowchart
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_factory.costing.complexity import Cost, cost
-from resnet_factory.planning.nodes import Plan
+from resnet_factory.planning.models import Source, plan_of
 from resnet_factory.reporting.explanation import sections, warnings
 from resnet_factory.reporting.explanation.equations import EQUATION
 from resnet_factory.reporting.explanation.layer_table import Part, survey
@@ -78,15 +78,15 @@ LESSONS: tuple[tuple[str, Lesson], ...] = (
 """The sections in their order; one with nothing to say is left out."""
 
 
-def explain(plan: Plan, image: tuple[int, int, int] | None = None) -> Explanation:
-    """The arithmetic of a network, for one image of shape (channels, height, width).
+def explain(plan: Source, image: tuple[int, int, int] | None = None) -> Explanation:
+    """The arithmetic of a plan for one image of shape (channels, height, width).
 
-    The image is as large as the network is meant for unless given.
+    The name of a model or its config stands for its plan. The image is as large as the network is meant for unless given.
 
     Raises:
         ConfigError: the image does not fit the network.
     """
-    costed = cost(plan, image)
+    costed = cost(plan_of(plan, "explain()"), image)
     parts = survey(costed)
     sections = []
     for title, lesson in LESSONS:
