@@ -123,7 +123,9 @@ def path_of(value: object, what: str) -> Path:
     Raises:
         TypeError: it is neither.
     """
-    return Path(path_or_name(value, what))
+    if not str(path_or_name(value, what)):
+        raise ValueError(f"{what} takes a path, found an empty text")
+    return Path(str(value))
 
 
 def path_or_name(value: object, what: str) -> str | Path:

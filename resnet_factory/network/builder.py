@@ -246,8 +246,10 @@ def reset_classifier(network: Network, num_classes: int) -> Network:
         raise ValueError(f"{num_classes} classes want other layers than the network has; build it anew")
     fresh = build(planned) if changed else network
     for name in changed:
-        old = next(network.get_submodule(name).parameters())
-        network.set_submodule(name, fresh.get_submodule(name).to(old.device, old.dtype))
+        made = fresh.get_submodule(name)
+        for old in network.get_submodule(name).parameters():
+            made = made.to(old.device, old.dtype)
+        network.set_submodule(name, made)
     network.plan, network.config = planned, config
     return network
 

@@ -25,10 +25,9 @@ def list_models(pattern: str = "*", config_dir: str | Path | None = None) -> lis
     `config_dir` is a folder of the caller's own YAML, whose models are listed with the shipped ones.
     """
     _check_text(pattern, "list_models() takes a glob pattern, as 'resnet*'")
+    folder = None if config_dir is None else str(path_of(config_dir, "config_dir"))
     try:
-        return catalogue(None if config_dir is None else str(path_of(config_dir, "config_dir"))).names(
-            pattern
-        )
+        return catalogue(folder).names(pattern)
     except ConfigError as error:
         if any("no model matches" in fault.message for fault in error.faults):
             return []

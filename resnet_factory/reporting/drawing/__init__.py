@@ -19,7 +19,8 @@ class Svg(str):
 def draw(plan: Source, image: tuple[int, int, int] | None = None, format: str = "svg") -> str:
     """A picture of a plan as text: a self-contained SVG document, or a Mermaid flowchart.
 
-    The name of a model or its config stands for its plan. `image` is (channels, height, width); the size the network is meant for unless given.
+    The name of a model or its config stands for its plan. `image` is (channels, height,
+    width); the size the network is meant for unless given.
 
     Raises:
         ConfigError: the image does not fit the network, or no such format is known.

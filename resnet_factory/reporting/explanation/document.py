@@ -81,7 +81,8 @@ LESSONS: tuple[tuple[str, Lesson], ...] = (
 def explain(plan: Source, image: tuple[int, int, int] | None = None) -> Explanation:
     """The arithmetic of a plan for one image of shape (channels, height, width).
 
-    The name of a model or its config stands for its plan. The image is as large as the network is meant for unless given.
+    The name of a model or its config stands for its plan. The image is as large as the
+    network is meant for unless given.
 
     Raises:
         ConfigError: the image does not fit the network.
