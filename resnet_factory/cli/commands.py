@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from resnet_factory.config.composition import Composed, image_size
+from resnet_factory.config.file_access import WEIGHTS, input_faults, output_faults
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.costing.complexity import Cost, cost
 from resnet_factory.errors import ConfigError, Fault, unknown
+from resnet_factory.network.capacity import check_capacity
+from resnet_factory.network.weights import key_map
 from resnet_factory.planning.planner import plan
 from resnet_factory.reporting import tables
 from resnet_factory.reporting.columns import Selection
@@ -64,10 +66,10 @@ def build(composed: Composed) -> int:
     """Build the network, hold it against its plan, print the tables; load and save weights where asked."""
     _check(composed, build_faults)
     costed, options = _cost(composed), composed.data
+    with _located(composed):
+        check_capacity(costed.plan)
     from resnet_factory.network.summary import built, layer_table
 
-    if options["save"] is not None:
-        _refuse_folder(Path(options["save"]), composed)
     network = built(costed)
     loaded = None
     if options["weights"] is not None:
@@ -92,24 +94,34 @@ def build(composed: Composed) -> int:
 def build_faults(data: Mapping[str, Any]) -> list[Fault]:
     """What is wrong with the keys of `build`."""
     texts = dict.fromkeys(("weights", "keys", "save"), str | None)
-    return _type_faults(data, {"layers": bool, **texts})
+    if faults := _type_faults(data, {"layers": bool, **texts}):
+        return faults
+    weights, keys, save = data["weights"], data["keys"], data["save"]
+    if weights is None and keys is not None:
+        faults.append(Fault("keys", "it tells how to read a file with weights; give weights=… as well"))
+    faults += _weights_faults(weights, keys)
+    if save is not None:
+        faults += output_faults(save, "save", WEIGHTS)
+    return faults
+
+
+def _weights_faults(weights: str | None, keys: str | None) -> list[Fault]:
+    """What is wrong with the files that weights, and the names of their tensors, are read from."""
+    faults = [] if weights is None else input_faults(weights, "weights")
+    if keys is not None and keys != key_map.OURS:
+        try:
+            key_map.find(keys)
+        except ConfigError as error:
+            faults += error.faults
+    return faults
 
 
 def export(composed: Composed) -> int:
     """Write the weights in a file under the names that another library has for them."""
-    texts = dict.fromkeys(("to", "keys", "weights", "file"), str | None)
-    _check(composed, lambda data: _type_faults(data, texts))
+    _check(composed, export_faults)
     options = composed.data
-    missing = [key for key in ("weights", "file") if options[key] is None]
-    if options["to"] is None and options["keys"] is None:
-        missing.append("to")
-    if missing:
-        raise ConfigError(
-            Fault(key, f"is missing; export needs {key}=…", "command line 'export'") for key in missing
-        )
     from resnet_factory.network.weights import transfer
 
-    _refuse_folder(Path(options["file"]), composed, "file")
     with _located(composed):
         if composed.given & {"model", "experiment"}:
             from resnet_factory.network.builder import build as build_network
@@ -122,6 +134,19 @@ def export(composed: Composed) -> int:
         done = transfer.export(network, options["file"], to=options["to"], keys=options["keys"])
     tables.console().print(f"exported: {done}", markup=False)
     return 0
+
+
+def export_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the keys of `export`."""
+    if faults := _type_faults(data, dict.fromkeys(("to", "keys", "weights", "file"), str | None)):
+        return faults
+    missing = [key for key in ("weights", "file") if data[key] is None]
+    if data["to"] is None and data["keys"] is None:
+        missing.append("to")
+    if missing:
+        return [Fault(key, f"is missing; export needs {key}=…", "command line 'export'") for key in missing]
+    faults = _weights_faults(data["weights"], data["keys"])
+    return faults + output_faults(data["file"], "file", WEIGHTS, [data["weights"]])
 
 
 def list_models(patterns: Sequence[str], config_dir: str | None) -> int:
@@ -174,9 +199,3 @@ def _located(composed: Composed) -> Iterator[None]:
     except ConfigError as error:
         first, *rest = error.faults
         raise ConfigError([composed.locate(first), *rest]) from None
-
-
-def _refuse_folder(file: Path, composed: Composed, key: str = "save") -> None:
-    if file.is_dir() or not file.parent.is_dir():
-        what = "is a folder" if file.is_dir() else f"lies in a folder that does not exist: {file.parent}"
-        raise ConfigError([composed.locate(Fault(key, f"'{file}' {what}"))])

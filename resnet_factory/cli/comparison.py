@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_factory.config.composition import Composed, compose_all, conf_dir, image_size
+from resnet_factory.config.file_access import MERMAID, SVG, output_faults, write_whole
 from resnet_factory.costing.complexity import Cost, cost
 from resnet_factory.errors import ConfigError, Fault, one_of, suggest, unknown
 from resnet_factory.planning.planner import plan
@@ -63,31 +63,23 @@ def draw_faults(data: Mapping[str, Any]) -> list[Fault]:
             faults.append(
                 Fault("file", f"{message}; or say {one_of(f'format={known}' for known in FORMATS)}")
             )
+    if isinstance(file, str) and not faults:
+        kind = MERMAID if (form or ENDINGS.get(Path(file).suffix.lower())) == "mermaid" else SVG
+        faults += output_faults(file, "file", kind if form is None else kind._replace(endings=()))
     return faults
 
 
 def _write(file: Path, text: str) -> Path:
-    """Write a file whole or not at all; what is no ordinary file, as a pipe, is written to as it is.
+    """Write a picture, whole or not at all.
 
     Raises:
         ConfigError: it cannot be written.
     """
     target = file.expanduser()
-    whole = target.resolve()
     try:
-        if whole.exists() and not whole.is_file() and not whole.is_dir():
-            whole.write_text(text, encoding="utf-8")
-            return target
-        if whole.is_dir():
-            raise IsADirectoryError(None, "is a folder")
-        part = whole.with_name(f".{whole.name}.{os.getpid()}.part")
-        try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, whole)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(target, text)
     except OSError as error:
-        if not whole.parent.is_dir():
+        if not target.resolve().parent.is_dir():
             raise ConfigError([Fault("file", f"there is no folder '{target.parent}'")]) from None
         raise ConfigError([Fault("file", f"'{file}' cannot be written: {error.strerror}")]) from None
     return target

@@ -37,6 +37,8 @@ class Verb:
     """Whether it goes through several values itself; what Hydra is asked is about the others."""
     check: str = ""
     """What finds the faults in its own keys, where that can be said before it runs."""
+    writes: str = ""
+    """The key of the file that it writes, where it writes one."""
     figures: str = ""
     """What gives a job's row of a multirun its further columns, where it has any."""
 
@@ -65,6 +67,7 @@ VERBS = {
         "cli.commands:build",
         "compose, plan and build a network, check it and summarise it (the default)",
         check="cli.commands:build_faults",
+        writes="save",
     ),
     "describe": Verb(
         "cli.commands:describe",
@@ -78,13 +81,19 @@ VERBS = {
         "cli.comparison:draw",
         "a picture as SVG or Mermaid: draw [file=NAME.svg]",
         check="cli.comparison:draw_faults",
+        writes="file",
     ),
     "explain": Verb(
         "cli.commands:explain",
         "the arithmetic of a network spelled out, and what to mind about it",
         check="cli.commands:explain_faults",
     ),
-    "export": Verb("cli.commands:export", "write weights under timm's, torchvision's or pycls's names"),
+    "export": Verb(
+        "cli.commands:export",
+        "write weights under timm's, torchvision's or pycls's names",
+        check="cli.commands:export_faults",
+        writes="file",
+    ),
     "study": Verb(
         "study.command:study",
         "train networks side by side and report: why shortcuts",
@@ -294,6 +303,7 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
         if options.multirun:
             from resnet_factory.cli import multirun
 
+            multirun.refuse_shared_output(VERBS[verb].writes, wanted.jobs or ())
             return multirun.run(verb, wanted, options.config_dir)
         hydra_runner.check_settings(verb, wanted, options.config_dir)
         words = wanted.words

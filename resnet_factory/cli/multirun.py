@@ -22,6 +22,7 @@ from rich.table import Table
 from resnet_factory.cli.hydra_runner import Request, job_of_hydra, sweep_folder
 from resnet_factory.cli.hydra_runner import run as launch
 from resnet_factory.config.composition import from_hydra, image_size
+from resnet_factory.config.file_access import write_whole
 from resnet_factory.costing.complexity import cost
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.planning.planner import plan
@@ -33,6 +34,27 @@ DEFAULT = "runs/multirun"
 """Hydra's folder in our configuration: where nobody gives another, each run has its own beside it."""
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
+
+
+def refuse_shared_output(key: str, jobs: Sequence[Sequence[str]]) -> None:
+    """Refuse jobs that would write one file, each over the one before; `key` names the file.
+
+    Raises:
+        ConfigError: two jobs name the same file.
+    """
+    named: dict[str, int] = {}
+    for job in jobs:
+        words = [word for word in job if word.lstrip("+").partition("=")[0] == key]
+        if words and "${" not in words[-1]:
+            named[words[-1]] = named.get(words[-1], 0) + 1
+    faults = [
+        Fault(key, f"{count} jobs would write it, one over the other; put ${{hydra:job.num}} into its name",
+              f"command line '{word}'")
+        for word, count in named.items()
+        if count > 1 and not word.endswith("=null")
+    ]  # fmt: skip
+    if faults:
+        raise ConfigError(faults)
 
 
 def perform(rows: Path, config: Any) -> None:
@@ -86,9 +108,7 @@ def perform(rows: Path, config: Any) -> None:
 
 def _keep(rows: Path, row: Mapping[str, Any]) -> None:
     """Write a job's row, whole or not at all; jobs may run in other processes."""
-    part = rows / f"{row['job']}.part"
-    part.write_text(json.dumps(row), encoding="utf-8")
-    os.replace(part, rows / f"{row['job']}.json")
+    write_whole(rows / f"{row['job']}.json", json.dumps(row))
 
 
 def conclude(

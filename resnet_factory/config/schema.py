@@ -347,7 +347,16 @@ def _neutral(key: str, value: Any) -> bool:
     """Whether a field that nothing reads has the value it has anyway: a slot's may always be empty."""
     empty = isinstance(value, Mapping) and value.get("layers") == []
     values = value if isinstance(value, list) else [value]
-    return empty or all(entry in NEUTRAL.get(key, ()) for entry in values)
+    return empty or all(any(_within(entry, known) for known in NEUTRAL.get(key, ())) for entry in values)
+
+
+def _within(value: Any, known: Any) -> bool:
+    """Whether a value says nothing else than a known one does; arguments may be left at their defaults."""
+    if isinstance(value, Mapping) and isinstance(known, Mapping):
+        return value.get("layer") == known.get("layer") and all(
+            key in known and known[key] == entry for key, entry in value.items()
+        )
+    return bool(value == known)
 
 
 def _unread_fields(

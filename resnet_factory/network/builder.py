@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from resnet_factory import layers
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.errors import shown
+from resnet_factory.network.capacity import check_capacity
 from resnet_factory.network.initialisation import initialise
 from resnet_factory.network.modules import module
 from resnet_factory.planning.models import Source, compose, config_of, plan_of
@@ -173,6 +174,8 @@ def build(plan: Source, *, device: str | torch.device | None = None) -> Network:
     """
     config = config_of(plan, "build()") if isinstance(plan, str | ModelConfig) else None
     planned = plan_of(plan if config is None else config, "build()")
+    if torch.device(device or torch.get_default_device()).type == "cpu":
+        check_capacity(planned, torch.get_default_dtype().itemsize)
     with _device(device):
         network = assemble(planned)
         initialise(network, planned)

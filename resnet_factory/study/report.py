@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from resnet_factory import __version__
+from resnet_factory.config.file_access import write_whole
 from resnet_factory.study.result import DONE, RUNNING, Outcome
 from resnet_factory.study.settings import Data, Folder, Settings, Train
 from resnet_factory.study.summary import Row, Spread, best, by_rate, findings, ranked, series
@@ -203,7 +204,7 @@ def write(said: Report, outcomes: Sequence[Outcome], folder: Path) -> tuple[Path
         inline = {}
         for theme in THEMES:
             svg = picture.svg(theme)
-            (figures / f"{picture.name}-{theme.name}.svg").write_text(svg, encoding="utf-8")
+            write_whole(figures / f"{picture.name}-{theme.name}.svg", svg)
             inline[theme.name] = base64.b64encode(svg.encode()).decode()
         drawn.append((picture, inline))
     environment = Environment(
@@ -216,5 +217,5 @@ def write(said: Report, outcomes: Sequence[Outcome], folder: Path) -> tuple[Path
     files = folder / "report.html", folder / "report.md"
     for file in files:
         template = environment.get_template(f"{file.name}.jinja")
-        file.write_text(template.render(said=said, pictures=drawn), encoding="utf-8")
+        write_whole(file, template.render(said=said, pictures=drawn))
     return files

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from resnet_factory.config.file_access import write_whole
 from resnet_factory.study.jobs import Job
 from resnet_factory.study.settings import Folder
 
@@ -91,9 +91,7 @@ class Outcome:
             OSError: the folder cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"{FILE}.part{os.getpid()}"
-        part.write_text(json.dumps(to_dict(self), allow_nan=False), encoding="utf-8")
-        part.replace(folder / FILE)
+        write_whole(folder / FILE, json.dumps(to_dict(self), allow_nan=False))
 
 
 def begun(job: Job) -> Outcome:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from resnet_factory.config.file_access import replacing
 from resnet_factory.study.result import CHECKPOINT as FILE
 
 
@@ -19,15 +19,8 @@ def save(state: dict[str, Any], folder: Path) -> None:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{FILE}.part{os.getpid()}"
-    try:
-        with part.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(folder / FILE)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(folder / FILE) as file:
+        torch.save(state, file)
 
 
 def load(folder: Path) -> dict[str, Any] | None:

@@ -153,9 +153,9 @@ def test_few_jobs_are_composed_before_the_first(tmp_path: Path, monkeypatch: pyt
     """Every choice and every value, but not every combination; and Hydra composes each job once."""
     composed = []
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments: Any, check: Any) -> Any:
         composed.append(arguments[2])
-        return composition.compose_in(*arguments)
+        return composition.compose_in(*arguments, check=check)
 
     monkeypatch.setattr("resnet_factory.cli.hydra_runner.compose_in", counted)
     wanted = hydra_runner.request(

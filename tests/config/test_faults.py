@@ -1,4 +1,4 @@
-"""Every mistake of the corpus in tests/faults: its exact message, exit code 2, no traceback, nothing written.
+"""Every mistake of the corpus in faults/: its exact message, exit code 2, no traceback, nothing written.
 
 A case is a title (`## …`), the user's files (`file NAME` and their text, indented), a command (`$ …`) and
 the lines it prints. `pytest --refresh-golden` rewrites those lines from what the command prints now.
@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 import resnet_factory as rf
 from resnet_factory.cli import main
 
-FAULTS = ROOT / "tests" / "faults"
+FAULTS = ROOT / "tests" / "config" / "faults"
 SHIPPED = str(ROOT / "conf")
 
 

@@ -591,7 +591,7 @@ def test_build_and_export_commands(tmp_path: Path, capsys: pytest.CaptureFixture
         (["weights=3"], "expected a file name, found 3"),
         (["export"], "weights: is missing; export needs weights=…"),
         (["export", "weights=none.pth", "file=x.pth", "to=timm"], "'none.pth' does not exist"),
-        (["export", "weights=none.pth", "file=no/x.pth", "to=timm"], "lies in a folder that does not exist"),
+        (["export", "weights=none.pth", "file=no/x.pth", "to=timm"], "there is no folder"),
         (["model=resnet18", "weights=CUT"], "not a whole safetensors file"),
         (["model=resnet34", "weights=OWN"], "nothing was loaded"),
         (["model=resnet18", "weights=OWN", "keys=tim"], "unknown key map 'tim'"),

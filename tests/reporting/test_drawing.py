@@ -305,7 +305,7 @@ def test_file_is_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "net.svg"
-    file.write_text("what was there", encoding="utf-8")
+    file.write_text("<svg>what was there</svg>", encoding="utf-8")
 
     def fails(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -315,7 +315,7 @@ def test_file_is_written_whole_or_not_at_all(
         assert main(["draw", "model=plain20", f"file={file}"]) == 2
     assert "cannot be written: No space left on device" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["net.svg"]
-    assert file.read_text(encoding="utf-8") == "what was there"
+    assert file.read_text(encoding="utf-8") == "<svg>what was there</svg>"
     link = tmp_path / "link.svg"
     link.symlink_to(file)
     assert main(["draw", "model=plain20", f"file={link}"]) == 0
@@ -335,7 +335,7 @@ def test_file_is_written_whole_or_not_at_all(
         (["file=a.sgv"], "did you mean '.svg'?"),
         (["file=true"], "command line 'file=true': file: expected a file name, found True"),
         (["file=no/such/a.svg"], "command line 'file=no/such/a.svg': file: there is no folder 'no/such'"),
-        (["file=folder.svg"], "line 'file=folder.svg': file: 'folder.svg' cannot be written: is a folder"),
+        (["file=folder.svg"], "line 'file=folder.svg': file: 'folder.svg' is a folder"),
         (["file=a.png", "format=sgv"], "unknown format 'sgv'"),
         (["input.size=8", "model=resnet50"], None),
         (["input.size=2", "model.stem.layers=[{conv: {kernel: 5, to: width, padding: 0}}]"],

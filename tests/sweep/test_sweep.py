@@ -293,8 +293,8 @@ def test_mistakes_are_told(
 
 def test_a_sweep_without_measured_metrics_imports_no_torch(home: Path) -> None:
     code = (
-        "import sys; from resnet_factory import cli; "
-        "status = main.main(['sweep', 'space=anynet_growing', 'samples=20000', 'out=n']); "
+        "import sys; from resnet_factory.cli import main; "
+        "status = main(['sweep', 'space=anynet_growing', 'samples=20000', 'out=n']); "
         "assert status == 0; assert 'torch' not in sys.modules; print('fine')"
     )
     done = subprocess.run(

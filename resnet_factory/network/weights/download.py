@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -12,6 +13,8 @@ from resnet_factory.errors import ConfigError, Fault
 
 HUB = ("hf-hub:", "hf_hub:", "hf://")
 """What a Hugging Face hub name begins with, as timm and the hub write it."""
+CONNECT_TIMEOUT = 3
+"""Seconds to wait for the hub to take a connection."""
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """What a model is called in a hub repository, the better format first."""
 
@@ -61,21 +64,38 @@ def _from_hub(name: str) -> Path:
             ]
         )
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import constants, hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     except ImportError:
         message = "hub names need huggingface_hub: pip install 'resnet-factory[hub]'"
         raise ConfigError([Fault("weights", f"'{name}': {message}")]) from None
+    online = _answers(constants.ENDPOINT)
     for file in HUB_FILES:
         try:
-            return Path(hf_hub_download(match["repo"], file, revision=match["revision"]))
+            return Path(
+                hf_hub_download(match["repo"], file, revision=match["revision"], local_files_only=not online)
+            )
         except LocalEntryNotFoundError as error:
-            raise ConfigError([Fault("weights", f"'{name}' cannot be fetched: {_line(error)}")]) from None
+            if not online and file != HUB_FILES[-1]:
+                continue  # the other may be in the cache
+            reason = _line(error) if online else "the hub does not answer, and the cache does not have it"
+            raise ConfigError([Fault("weights", f"'{name}' cannot be fetched: {reason}")]) from None
         except EntryNotFoundError:
             continue
         except (OSError, ValueError, RuntimeError) as error:
             raise ConfigError([Fault("weights", f"'{name}' cannot be fetched: {_line(error)}")]) from None
     raise ConfigError([Fault("weights", f"'{name}' has neither {' nor '.join(HUB_FILES)}")])
+
+
+def _answers(address: str) -> bool:
+    """Whether a server takes connections; its client library would try again for half a minute."""
+    parts = urlparse(address)
+    try:
+        port = parts.port or (80 if parts.scheme == "http" else 443)
+        socket.create_connection((parts.hostname or "", port), timeout=CONNECT_TIMEOUT).close()
+    except OSError:
+        return False
+    return True
 
 
 def _line(error: Exception) -> str:

@@ -27,6 +27,8 @@ from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.layers.expressions import ExpressionError, parse
 from resnet_factory.planning.nodes import Plan, walk
 
+OURS = "none"
+"""The choice of no key map: the names are ours."""
 FOLDER = Path(__file__).resolve().parent / "keys"
 """The shipped maps."""
 

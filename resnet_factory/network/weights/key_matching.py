@@ -9,12 +9,11 @@ from difflib import get_close_matches
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import Activation, Conv, Dropout, Flatten, Identity, Linear
 from resnet_factory.network.weights import key_map
+from resnet_factory.network.weights.key_map import OURS
 from resnet_factory.planning.nodes import Plan, walk
 
 COUNTER = ".num_batches_tracked"
 """A batch norm's counter: torch before 0.4.1 had none, and with a fixed momentum nothing reads it."""
-OURS = "none"
-"""What to call the choice of no key map."""
 SHOWN = 20
 """At most this many names of one kind are listed."""
 COMPARED = 1000

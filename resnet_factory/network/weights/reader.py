@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from resnet_factory.config.file_access import input_faults
 from resnet_factory.errors import ConfigError, Fault, unknown
 
 WRAPPERS = ("state_dict_ema", "model_ema", "ema_state", "state_dict", "model", "model_state")
@@ -49,12 +50,13 @@ def read(file: str | Path, *, entry: str | None = None, device: str | torch.devi
         ConfigError: there is no such file, it is damaged, or it holds something other than tensors.
     """
     path = Path(file).expanduser()
+    if faults := input_faults(path, "weights"):
+        raise ConfigError(faults)
     try:
         with path.open("rb") as stream:
             start = stream.read(64)
     except OSError as error:
-        what = {FileNotFoundError: "does not exist", IsADirectoryError: "is a folder"}
-        raise _fault(path, what.get(type(error), f"cannot be read: {error.strerror}")) from None
+        raise _fault(path, f"cannot be read: {error.strerror}") from None
     if start[8:9] == b"{":
         tensors, metadata = _mapped(path, device)
         return _named(path, tensors, metadata, [])

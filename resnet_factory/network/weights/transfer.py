@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from resnet_factory.config import pruning, schema
+from resnet_factory.config.file_access import WEIGHTS, output_faults
 from resnet_factory.errors import ConfigError, Fault, path_of, path_or_name
 from resnet_factory.layers import Conv
 from resnet_factory.network.builder import Network, assemble
@@ -20,7 +21,7 @@ from resnet_factory.network.modules import module
 from resnet_factory.network.weights import key_map, reader
 from resnet_factory.network.weights.adaptation import fit
 from resnet_factory.network.weights.download import fetch
-from resnet_factory.network.weights.key_matching import OURS
+from resnet_factory.network.weights.key_map import OURS
 from resnet_factory.network.weights.reader import Checkpoint
 from resnet_factory.network.weights.writer import ALIGNMENT, write
 from resnet_factory.planning.nodes import Plan
@@ -76,6 +77,8 @@ def save(network: Network, *given: Any) -> Path:
             "the network was built from a plan alone; give the plan's config: save(network, config, file)"
         )
     target = path_of(file, "save()")
+    if faults := output_faults(target, "save", WEIGHTS):
+        raise ConfigError(faults)
     planned, state = plan(config), network.state_dict()
     with torch.device("meta"):
         rebuilt = assemble(planned).state_dict()
@@ -192,6 +195,8 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
     """
     _refuse_wrapped(network)
     written = path_of(file, "export()")
+    if faults := output_faults(written, "file", WEIGHTS):
+        raise ConfigError(faults)
     for name in (to, keys):
         if name is not None and not isinstance(name, str):
             raise TypeError(f"export() takes names of a library and of a key map, found {name!r}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +10,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from resnet_factory.config.file_access import replacing
 from resnet_factory.errors import ConfigError, Fault
 
 ALIGNMENT = 64
@@ -33,21 +33,17 @@ def write(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         ConfigError: it cannot be written; what was there before still is.
     """
     target = file.expanduser()
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        with part.open("xb") as stream:
+        with replacing(target) as stream:
             if target.suffix in TORCH_SUFFIXES:
                 torch.save(plain, stream)
             else:
                 _write_safetensors(stream, plain, metadata)
-        part.replace(target)
     except KeyError as error:
         raise ConfigError([Fault("save", f"safetensors has no word for tensors of {error}")]) from None
     except (OSError, RuntimeError) as error:
         raise ConfigError([Fault("save", f"'{target}' cannot be written: {error}")]) from None
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from html import escape
 
 from resnet_factory.config.schema import ModelConfig
-from resnet_factory.costing.complexity import Cost, cost
+from resnet_factory.costing.complexity import Cost
 from resnet_factory.planning.models import config_of
 from resnet_factory.planning.planner import plan
+from resnet_factory.reporting.cost_report import cost
 from resnet_factory.reporting.difference.block_changes import Place, places
 from resnet_factory.reporting.difference.config_changes import Change, changes
 

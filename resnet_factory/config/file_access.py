@@ -1,0 +1,131 @@
+"""Files that commands read and write: checked first; written whole or not at all, over nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from resnet_factory.errors import Fault, one_of
+
+HEAD = 512
+"""Bytes at the beginning of a file that tell its kind."""
+
+
+class Kind(NamedTuple):
+    """A kind of file that a command writes."""
+
+    name: str
+    endings: tuple[str, ...]
+    """Of names; any where there are none."""
+    begins: Callable[[bytes], bool]
+    """Whether a file that begins with these bytes is of the kind."""
+
+
+def output_faults(file: str | Path, key: str, kind: Kind, inputs: Iterable[str | Path] = ()) -> list[Fault]:
+    """What forbids writing `file`, which `key` names: a folder in its place, an input, another kind of file.
+
+    An input is recognised under any of its names, links included. A file that is no regular one, as a pipe
+    or a device, is written to as it is.
+    """
+    target = Path(file).expanduser()
+    try:
+        if target.is_dir():
+            return [Fault(key, f"'{file}' is a folder")]
+        if not target.parent.is_dir():
+            return [Fault(key, f"there is no folder '{target.parent}'")]
+        ending = target.suffix.lower()
+        if kind.endings and ending[1:].isalpha() and ending not in kind.endings:
+            return [Fault(key, f"'{file}' does not end in {one_of(kind.endings)}, as {kind.name} do")]
+        if not target.is_file():
+            return []
+        for other in inputs:
+            read = Path(other).expanduser()
+            if read.exists() and target.samefile(read):
+                return [Fault(key, f"'{file}' is what this command reads; give another name")]
+        with target.open("rb") as stream:
+            head = stream.read(HEAD)
+    except OSError as error:
+        return [Fault(key, f"'{file}' cannot be written: {error.strerror}")]
+    if head and not kind.begins(head):
+        return [
+            Fault(key, f"'{file}' is there already and holds no {kind.name}; remove it, or give another name")
+        ]
+    return []
+
+
+WEIGHTS = Kind(
+    "weights",
+    (".safetensors", ".pth", ".pt", ".bin"),
+    lambda head: head[8:9] == b"{" or head[:4] == b"PK\x03\x04" or head[:1] == b"\x80",
+)
+SVG = Kind("SVG pictures", (".svg",), lambda head: head.lstrip().startswith((b"<svg", b"<?xml")))
+MERMAID = Kind(
+    "Mermaid flowcharts",
+    (".mmd", ".mermaid"),
+    lambda head: head.lstrip().startswith((b"flowchart", b"graph", b"---", b"%%")),
+)
+
+
+def input_faults(file: str | Path, key: str) -> list[Fault]:
+    """What forbids reading `file`, which `key` names: it is not there, or no regular file.
+
+    A pipe or a device would be waited for without end. URLs and hub names are no files and have no faults.
+    """
+    if re.match(r"[\w+-]+:(?!\\)", str(file)):
+        return []
+    path = Path(file).expanduser()
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return [Fault(key, f"'{path}' does not exist")]
+    except (OSError, ValueError) as error:
+        return [Fault(key, f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}")]
+    if stat.S_ISDIR(mode):
+        return [Fault(key, f"'{path}' is a folder")]
+    if not stat.S_ISREG(mode):
+        return [Fault(key, f"'{path}' is a pipe, a socket or a device, not a file")]
+    return []
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """A stream whose bytes become the file when the block ends well; until then, what was there still is.
+
+    What is no regular file, as a pipe or a device, is written to as it is.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if target.exists() and not target.is_file() and not target.is_dir():
+        with target.open("wb") as stream:
+            yield stream
+        return
+    place = target.resolve()
+    if place.is_dir():
+        raise IsADirectoryError(None, "is a folder")
+    part = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
+    try:
+        with part.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(place)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_whole(target: Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replacing(target) as stream:
+        stream.write(text.encode("utf-8"))

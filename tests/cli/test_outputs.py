@@ -1,0 +1,176 @@
+"""Files that commands read and write: none over an input, a file of another kind or another job's."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+import resnet_factory as rf
+from resnet_factory.cli import main
+from resnet_factory.network import capacity
+
+SMALL = ["model=resnet18", "model.depths=1", "model.widths=8", "model.stem.width=8", "input.size=32"]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with weights, files of other kinds, and what only looks like files."""
+    monkeypatch.chdir(tmp_path)
+    network = rf.create_model("resnet18", *SMALL[1:-1])
+    rf.save(network, "a.safetensors")
+    os.link("a.safetensors", "hard.safetensors")
+    os.symlink("a.safetensors", "soft.safetensors")
+    Path("cfg.yaml").write_text("mine: 1\n")
+    Path("notes.safetensors").write_text("not weights at all, but notes\n")
+    Path("notes.svg").write_text("not a picture\n")
+    Path("notes.mmd").write_text("not a picture\n")
+    Path("folder").mkdir()
+    os.mkfifo("pipe.pth")
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every regular file and its bytes."""
+    return {str(file): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+REFUSED = {
+    "export over its input": (
+        ["export", "weights=a.safetensors", "to=timm", "file=a.safetensors"], "what this command reads"),
+    "export over its input by another path": (
+        ["export", "weights=a.safetensors", "to=timm", "file=folder/../a.safetensors"], "this command reads"),
+    "export over its input by a hard link": (
+        ["export", "weights=a.safetensors", "to=timm", "file=hard.safetensors"], "what this command reads"),
+    "export over its input by a symbolic link": (
+        ["export", "weights=soft.safetensors", "to=timm", "file=a.safetensors"], "what this command reads"),
+    "save over a YAML file": (["build", *SMALL, "save=cfg.yaml"], "does not end in .safetensors, .pth"),
+    "save over notes": (["build", *SMALL, "save=notes.safetensors"], "is there already and holds no weights"),
+    "export into a format that it does not write": (
+        ["export", "weights=a.safetensors", "to=timm", "file=x.onnx"], "does not end in .safetensors"),
+    "save into a folder": (["build", *SMALL, "save=folder"], "'folder' is a folder"),
+    "save nowhere": (["build", *SMALL, "save=no/where.safetensors"], "there is no folder 'no'"),
+    "draw over notes": (["draw", *SMALL, "file=notes.svg"], "is there already and holds no SVG pictures"),
+    "draw Mermaid over notes": (["draw", *SMALL, "file=notes.mmd"], "is there already and holds no Mermaid"),
+    "draw a picture in another's file": (
+        ["draw", *SMALL, "file=cfg.yaml", "format=svg"], "is there already and holds no SVG"),
+    "read a pipe": (["build", *SMALL, "weights=pipe.pth"], "is a pipe, a socket or a device"),
+    "read a device": (["build", *SMALL, "weights=/dev/zero"], "is a pipe, a socket or a device"),
+    "read a folder": (["build", *SMALL, "weights=folder"], "'folder' is a folder"),
+    "read nothing": (["build", *SMALL, "weights=nothing.pth"], "'nothing.pth' does not exist"),
+    "export a pipe": (["export", "weights=pipe.pth", "to=timm", "file=b.safetensors"], "is a pipe"),
+    "an unknown key map": (["build", *SMALL, "weights=a.safetensors", "keys=tim"], "tim"),
+    "a key map without weights": (["build", *SMALL, "keys=timm_resnet"], "give weights=… as well"),
+    "pictures of several jobs in one file": (
+        ["draw", "-m", "model=resnet18,resnet34", "file=x.svg"], "2 jobs would write it, one over the other"),
+    "weights of several jobs in one file": (
+        ["build", "-m", *SMALL, "model.act=relu,silu", "save=b.safetensors"], "2 jobs would write it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "says"), REFUSED.values(), ids=REFUSED)
+def test_refused_before_torch_and_nothing_is_touched(words: list[str], says: str, home: Path) -> None:
+    """In a process of its own: what is wrong with a file is said without importing torch."""
+    before = contents(home)
+    code = (
+        "import sys; from resnet_factory.cli.main import main; status = main(sys.argv[1:]); "
+        "assert 'torch' not in sys.modules, 'torch was imported'; sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=home, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(home) == before
+
+
+def test_pictures_of_several_jobs_each_have_a_file(home: Path) -> None:
+    words = ["draw", "-m", "model=resnet18,resnet34", "file='x_${hydra:job.num}.svg'"]
+    assert main.main(words) == 0
+    assert {file.name for file in home.glob("x_*.svg")} == {"x_0.svg", "x_1.svg"}
+    assert "resnet34" in Path("x_1.svg").read_text()
+
+
+def test_files_of_the_same_kind_are_written_over(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert main.main(["draw", *SMALL, "file=x.svg"]) == 0
+        assert main.main(["draw", *SMALL, "file=x.mmd"]) == 0
+        assert main.main(["build", *SMALL, "save=b.safetensors"]) == 0
+        assert main.main(["export", "weights=b.safetensors", "to=timm", "file=c.pth"]) == 0
+    network = rf.load("b.safetensors")
+    rf.save(network, "b.safetensors")
+    assert rf.load("b.safetensors").plan == network.plan
+
+
+def test_python_writes_over_no_other_kind_of_file_either(home: Path) -> None:
+    before = contents(home)
+    network = rf.load("a.safetensors")
+    for file in ("cfg.yaml", "notes.safetensors", "folder", "no/where.safetensors", "x.onnx"):
+        with pytest.raises(rf.ConfigError):
+            rf.save(network, file)
+        with pytest.raises(rf.ConfigError):
+            rf.export(network, file, to="timm")
+    assert contents(home) == before
+
+
+# Memory -----------------------------------------------------------------------------------------------
+
+
+def test_a_network_that_does_not_fit_is_refused_before_it_is_built(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(capacity, "available_memory", lambda: 40 * 2**20)
+    assert main.main(["build", "model=resnet18"]) == 2
+    said = capsys.readouterr().err
+    assert "its 11,689,512 parameters take 44.6 MiB, but only 40.0 MiB of memory are available" in said
+    with pytest.raises(rf.ConfigError, match=r"11,689,512 parameters take 44\.6 MiB"):
+        rf.create_model("resnet18")
+    assert rf.build("resnet18", device="meta").fc.weight.is_meta  # type: ignore[union-attr]
+    monkeypatch.setattr(capacity, "available_memory", lambda: 50 * 2**20)
+    assert sum(p.numel() for p in rf.create_model("resnet18").parameters()) == 11_689_512
+
+
+def test_widths_beyond_the_machine_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """The real figure of this machine, against a network of some terabytes."""
+    assert main.main(["build", "model=resnet18", "model.widths=100000"]) == 2
+    assert "of memory are available" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "expected"),
+    [("max", "5", 3000 * 1024), ("1000000", "400000", 600_000), ("9000000000", "1", 3000 * 1024)],
+)
+def test_the_memory_of_a_control_group_counts(
+    limit: str, used: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text(f"{used}\n")
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    3000 kB\n")
+    monkeypatch.setattr(capacity, "CGROUP", tmp_path)
+    monkeypatch.setattr(capacity, "MEMINFO", tmp_path / "meminfo")
+    assert capacity.available_memory() == expected
+    monkeypatch.setattr(capacity, "MEMINFO", tmp_path / "nothing")
+    assert capacity.available_memory() is None
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One attempt to connect, with a limit; its client library would go on trying."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    asked: list[float] = []
+
+    def refuse(address: tuple[str, int], timeout: float) -> socket.socket:
+        asked.append(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://nowhere.invalid")
+    with pytest.raises(rf.ConfigError, match="the hub does not answer, and the cache does not have it"):
+        rf.load_weights(rf.create_model("resnet18", *SMALL[1:-1]), "hf-hub:nobody/nothing")
+    assert asked == [3]
