@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from resnet_factory.config.composition import Composed, image_size
@@ -65,7 +66,9 @@ def _format_faults(data: Mapping[str, Any], formats: Sequence[str]) -> list[Faul
 def build(composed: Composed) -> int:
     """Build the network, hold it against its plan, print the tables; load and save weights where asked."""
     _check(composed, build_faults)
-    costed, options = _cost(composed), composed.data
+    options = composed.data
+    composed = _with_the_files_model(composed)
+    costed = _cost(composed)
     with _located(composed):
         check_capacity(costed.plan)
     from resnet_factory.network.summary import built, layer_table
@@ -89,6 +92,21 @@ def build(composed: Composed) -> int:
 
         out.print(f"saved: {save(network, composed.model, options['save'])}", markup=False)
     return 0
+
+
+def _with_the_files_model(composed: Composed) -> Composed:
+    """The configuration with the model that a file of weights was saved with, where no other is asked for."""
+    weights, given = composed.data["weights"], composed.given & {"model", "experiment"}
+    if weights is None or given:
+        return composed
+    from resnet_factory.network.weights.transfer import config_in
+
+    with _located(composed):
+        config = config_in(weights)
+    if config is None:
+        return composed
+    size = composed.data["input"] if "input" in composed.given else {"size": config.image_size}
+    return replace(composed, model=config, data={**composed.data, "input": size})
 
 
 def build_faults(data: Mapping[str, Any]) -> list[Fault]:

@@ -79,6 +79,8 @@ def input_faults(file: str | Path, key: str) -> list[Fault]:
     """
     if re.match(r"[\w+-]+:(?!\\)", str(file)):
         return []
+    if not str(file):
+        return [Fault(key, "expected a file, found an empty text")]
     path = Path(file).expanduser()
     try:
         mode = path.stat().st_mode

@@ -25,13 +25,15 @@ class Catalogue:
         self.folders = [folder / "model" for folder in folders]
 
     def names(self, pattern: str = "*") -> list[str]:
-        """Names that match a glob pattern, in natural order (resnet18 before resnet101).
+        """Names that match a glob pattern, or hold a word, in natural order (resnet18 before resnet101).
 
         Raises:
             ConfigError: none matches.
         """
         known = {file.stem for folder in self.folders for file in folder.glob("*.yaml")}
-        found = sorted(fnmatch.filter(known, pattern), key=_natural)
+        # A word that is no name and no pattern is looked for anywhere in a name.
+        plain = pattern not in known and not re.search(r"[*?\[]", pattern)
+        found = sorted(fnmatch.filter(known, f"*{pattern}*" if plain else pattern), key=_natural)
         if not found:
             word = re.sub(r"^model=|[*?]", "", pattern)
             message = f"no model matches {pattern!r}{suggest(word, known)}; 'resnet-factory list' shows all"

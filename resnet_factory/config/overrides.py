@@ -228,6 +228,8 @@ def apply(override: Override, data: dict[str, Any], whole: Container[str] = ()) 
             at = int(key)
         elif not isinstance(holder, dict):
             message = f"{'.'.join(keys[:i])!r} is {found(holder)}, which holds no keys"
+            if keys[:2] == ["model", "block"] and isinstance(holder, str):
+                message += f"; change a copy: a recipe of your own with 'defaults: [{holder}, _self_]'"
             return Fault(path, message, where(override))
         present = isinstance(holder, list) or at in holder
         if override.is_delete():

@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from resnet_factory.config.vocabulary_hints import argument_hint, layer_hint
 from resnet_factory.errors import Fault, found, one_of, suggest, unknown
 from resnet_factory.layers import VOCABULARY
 from resnet_factory.layers.expressions import LIMIT, Expression, ExpressionError, Number, parse
@@ -44,6 +45,21 @@ class PerStage:
 
     values: tuple[Any, ...]
 
+
+RESERVED = frozenset({
+    "T_destination", "add_module", "append", "apply", "bfloat16", "buffers", "call_super_init",
+    "children", "compile", "config", "cpu", "cuda", "double", "dump_patches", "eval", "extend",
+    "extra_repr", "float", "forward", "get_buffer", "get_extra_state", "get_parameter", "get_submodule",
+    "half", "insert", "ipu", "load_state_dict", "modules", "mtia", "named_buffers", "named_children",
+    "named_modules", "named_parameters", "parameters", "plan", "pop", "register_backward_hook",
+    "register_buffer", "register_forward_hook", "register_forward_pre_hook",
+    "register_full_backward_hook", "register_full_backward_pre_hook",
+    "register_load_state_dict_post_hook", "register_load_state_dict_pre_hook", "register_module",
+    "register_parameter", "register_state_dict_post_hook", "register_state_dict_pre_hook",
+    "requires_grad_", "set_extra_state", "set_submodule", "share_memory", "state_dict", "steps", "to",
+    "to_empty", "train", "training", "type", "xpu", "zero_grad",
+})  # fmt: skip
+"""Names that a torch module has itself, which no layer in it may take; a test compares."""
 
 Value = Number | str | Expression | PerStage
 Names = tuple[tuple[str, Value], ...]
@@ -179,6 +195,12 @@ class Reader:
             else:
                 continue
             del plain[key]
+        if "recipe" in data:
+            message = (
+                "a recipe by name stands alone; to change it, write one of your own: defaults: [NAME, _self_]"
+            )
+            self.fault(f"{path}.recipe", message)
+            return Recipe(path=path)
         for key in role.needs:
             if key not in data and layer is None and len(self.faults) == before:
                 self.fault(path, f"{key!r} is missing{suggest(key, map(str, plain))}")
@@ -264,9 +286,7 @@ class Reader:
             path = f"{path}.{kind}"
             arguments = {} if arguments is None else arguments
         else:
-            self.fault(
-                path, f"expected a layer, as 'norm' or 'conv: {{kernel: 3, to: out}}', found {found(entry)}"
-            )
+            self.fault(path, self._no_item(entry))
             return None
         if not self._known(kind, (*self.slots, *VOCABULARY, *STRUCTURES), path, "layer"):
             return None
@@ -278,6 +298,9 @@ class Reader:
         if name is not None and not (isinstance(name, str) and name.isidentifier()):
             self.fault(f"{path}.name", f"{name!r} is not a name")
             name = None
+        elif name is not None and (name in RESERVED or name.startswith("_")):
+            self.fault(f"{path}.name", f"{name!r} is what every torch module has itself; choose another name")
+            name = None
         when = self._number(rest.pop("when", 1), scope, f"{path}.when", staged=False)
         if kind in STRUCTURES:
             return self._structure(kind, rest, name, when, scope, path)
@@ -288,7 +311,9 @@ class Reader:
             slot = f"{self.root}.{kind}"
             for key in rest:
                 if key not in allowed:
-                    message = unknown("argument", str(key), sorted(allowed), f" of {kind!r}")
+                    message = argument_hint(str(key), kind, allowed) or unknown(
+                        "argument", str(key), sorted(allowed), f" of {kind!r}"
+                    )
                     other = f"recipes give it {key!r}; define that, as '{key}: 0'"
                     self.faults.append(Fault(f"{path}.{key}", message, instead=Fault(slot, other)))
             for key in signature.needed:
@@ -303,6 +328,15 @@ class Reader:
             )
             return Item(kind, values, name, when, (), path)
         return Item(kind, self._arguments(kind, rest, scope, path), name, when, (), path)
+
+    def _no_item(self, entry: Any) -> str:
+        """What to say of an entry of a list that is neither a word nor one layer with its arguments."""
+        layers = [key for key in entry if key not in ("name", "when")] if isinstance(entry, Mapping) else []
+        if len(layers) == 1 and len(entry) > 1:
+            beside = one_of(repr(key) for key in entry if key != layers[0])
+            inside = ", ".join(f"{key}: {entry[key]}" for key in entry if key != layers[0])
+            return f"{beside} stands beside {layers[0]!r}; it goes inside, as '{layers[0]}: {{{inside}, …}}'"
+        return f"expected a layer, as 'norm' or 'conv: {{kernel: 3, to: out}}', found {found(entry)}"
 
     def _structure(
         self,
@@ -342,7 +376,8 @@ class Reader:
         read: list[tuple[str, Value]] = []
         for key, value in given.items():
             if key not in allowed:
-                self.fault(f"{path}.{key}", unknown("argument", str(key), allowed, f" of {kind!r}"))
+                hint = argument_hint(str(key), kind, tuple(allowed))
+                self.fault(f"{path}.{key}", hint or unknown("argument", str(key), allowed, f" of {kind!r}"))
             elif allowed[key].words:
                 read.append((key, self._word(value, allowed[key].words, scope, f"{path}.{key}")))
             else:
@@ -365,7 +400,8 @@ class Reader:
         if not isinstance(word, str):
             self.fault(path, f"expected a {what} by name, found {found(word)}")
         else:
-            self.fault(path, unknown(what, word, known))
+            hint = layer_hint(word) if what == "layer" else ""
+            self.fault(path, hint or unknown(what, word, known))
         return False
 
     def _number(self, value: Any, scope: frozenset[str], path: str, *, staged: bool) -> Value:
@@ -394,7 +430,9 @@ class Reader:
                     for i, entry in enumerate(value)
                 )
             )
-        self.fault(path, f"expected a number or arithmetic, found {found(value)}")
+        axes = isinstance(value, list) and all(isinstance(entry, int) for entry in value)
+        square = "; kernels, strides and paddings are the same along both axes" if axes else ""
+        self.fault(path, f"expected a number or arithmetic, found {found(value)}{square}")
         return 1
 
 

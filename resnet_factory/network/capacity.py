@@ -51,4 +51,4 @@ def check_capacity(plan: Plan, itemsize: int = 4) -> None:
             f"{bytes_text(max(room, 0))} of memory are available; 'describe' needs none, nor does "
             "build(…, device='meta') in Python"
         )
-        raise ConfigError([Fault("model", message)])
+        raise ConfigError([Fault("", message)])

@@ -20,7 +20,7 @@ Source = str | ModelConfig | Plan
 
 
 def list_models(pattern: str = "*", config_dir: str | Path | None = None) -> list[str]:
-    """The names of the models that match a glob pattern, in natural order; an empty list where none does.
+    """The names of the models that match a glob pattern, or hold a word, in natural order; none may.
 
     `config_dir` is a folder of the caller's own YAML, whose models are listed with the shipped ones.
     """

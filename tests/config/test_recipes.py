@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import resnet_factory as rf
+from resnet_factory.config.recipe import RESERVED
 
 
 def write(folder: Path, name: str, text: str) -> None:
@@ -22,6 +24,15 @@ def test_five_lines_make_a_new_depth_variant(tmp_path: Path) -> None:
     plan = rf.plan(rf.compose("mine", config_dir=tmp_path))
     assert [len(stage.blocks) for stage in plan.stages] == [2, 3, 5, 2]
     assert plan == rf.plan(rf.compose("resnet50", "model.depths=[2,3,5,2]"))
+
+
+def test_names_of_torch_modules_are_reserved() -> None:
+    """What a module of torch, or a network of ours, has itself can be no child's name."""
+    own = {name for name in dir(nn.Sequential()) if not name.startswith("_")}
+    assert own <= RESERVED
+    assert {
+        name for name in vars(rf.create_model("resnet18", "model.depths=1")) if name[0] != "_"
+    } <= RESERVED
 
 
 def test_a_new_block_and_five_stages(tmp_path: Path) -> None:

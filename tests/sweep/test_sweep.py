@@ -293,7 +293,7 @@ def test_mistakes_are_told(
 
 def test_a_sweep_without_measured_metrics_imports_no_torch(home: Path) -> None:
     code = (
-        "import sys; from resnet_factory.cli import main; "
+        "import sys; from resnet_factory.cli.main import main; "
         "status = main(['sweep', 'space=anynet_growing', 'samples=20000', 'out=n']); "
         "assert status == 0; assert 'torch' not in sys.modules; print('fine')"
     )

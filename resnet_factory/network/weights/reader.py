@@ -140,7 +140,12 @@ def _unpickled(path: Path, device: str | torch.device, *, mmap: bool) -> Any:
                 f"asks for {named[1]!r}, which is code; none of it was run. Save the tensors alone: "
                 "torch.save(model.state_dict(), …), or a safetensors file",
             ) from None
-        raise _fault(path, f"cannot be read: {_line(error)}") from None
+        reason = _line(error)
+        if reason.startswith("Unsupported operand"):
+            reason = (
+                "it holds a pickle that torch.save did not write; save tensors with torch.save or safetensors"
+            )
+        raise _fault(path, f"cannot be read: {reason}") from None
 
 
 def _line(error: BaseException) -> str:

@@ -127,6 +127,16 @@ def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
     return network
 
 
+def config_in(file: str | Path) -> schema.ModelConfig | None:
+    """The config saved in a file of weights beside its tensors; None where it holds none.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds a config that this version reads otherwise.
+    """
+    found = reader.read(fetch(path_or_name(file, "config_in()")))
+    return _config_in(found)[0] if f"{MARK}config" in found.metadata else None
+
+
 def _config_in(found: Checkpoint) -> tuple[schema.ModelConfig, Plan]:
     """The config that was saved in a file beside its tensors, and its plan."""
 

@@ -1,0 +1,105 @@
+"""Words of other libraries that recipes do not know, and the word or form that says the same here."""
+
+from __future__ import annotations
+
+import re
+
+LAYERS = {
+    "concat": "'branches' joins its branches by concatenation",
+    "cat": "'branches' joins its branches by concatenation",
+    "concatenate": "'branches' joins its branches by concatenation",
+    "add": "'residual' adds its 'shortcut' to its 'body'",
+    "sum": "'residual' adds its 'shortcut' to its 'body'",
+    "skip": "'residual' adds its 'shortcut' to its 'body'",
+    "multiply_by": "'gate' multiplies its input by what its layers make of it",
+    "split": "'branches' with 'split: true' gives each branch its share of the channels",
+    "chunk": "'branches' with 'split: true' gives each branch its share of the channels",
+    "parallel": "'branches' runs branches side by side",
+    "inception": "'branches' runs branches side by side",
+    "sequential": "'chain' runs layers in a row",
+    "sequence": "'chain' runs layers in a row",
+    "relu_": "'relu', or 'act' for the model's activation",
+    "swish": "'silu'",
+    "leakyrelu": "'leaky_relu'",
+    "hardswish": "'hard_swish'",
+    "hardsigmoid": "'hard_sigmoid'",
+    "batchnorm": "'batch_norm', or 'norm' for the model's norm",
+    "batchnorm2d": "'batch_norm', or 'norm' for the model's norm",
+    "bn": "'batch_norm', or 'norm' for the model's norm",
+    "groupnorm": "'group_norm'",
+    "layernorm": "'layer_norm'",
+    "maxpool": "'max_pool'",
+    "maxpool2d": "'max_pool'",
+    "avgpool": "'avg_pool'",
+    "avgpool2d": "'avg_pool'",
+    "adaptiveavgpool": "'global_pool'",
+    "adaptiveavgpool2d": "'global_pool'",
+    "globalavgpool": "'global_pool'",
+    "gap": "'global_pool'",
+    "dense": "'linear'",
+    "fc": "'linear'",
+    "fullyconnected": "'linear'",
+    "depthwise": "'conv' with 'groups: channels'",
+    "depthwiseconv": "'conv' with 'groups: channels'",
+    "dwconv": "'conv' with 'groups: channels'",
+    "pointwise": "'conv' with 'kernel: 1'",
+    "squeezeexcitation": "the slot 'attention', with model/attention=se",
+    "se": "the slot 'attention', with model/attention=se",
+    "droppath": "'stochastic_depth', or the slot 'drop_path'",
+    "dropblock": "'block_dropout', or the slot 'drop_block'",
+    "dropout2d": "'dropout' drops single numbers; there is none that drops channels",
+    "blur": "'blur_pool'",
+    "layerscale": "'scale', or the slot 'gain'",
+    "pad": "'border' pads the map, 'zero_pad' its channels",
+    "zeropad2d": "'border'",
+}
+"""Layer, folded to lower case without underscores -> what says it here."""
+MISSING = (
+    "upsample", "interpolate", "resize", "unpool", "deconv", "convtranspose", "transposedconv",
+    "conv1d", "conv3d", "selfattention", "multiheadattention", "mhsa", "transformer", "channelshuffle",
+    "shuffle", "pixelshuffle", "spacetodepth", "depthtospace", "einsum", "matmul", "softmax",
+    "logsoftmax", "permute", "transpose", "reshape", "view", "embedding", "lstm", "gru", "rnn",
+    "instancenorm", "localresponsenorm", "lrn", "prelu", "glu", "deformconv", "lambda", "mean", "max",
+    "min", 
+)  # fmt: skip
+"""Layers, folded alike, that the vocabulary does not have."""
+ARGUMENTS = {
+    "kernelsize": "kernel", "ksize": "kernel", "k": "kernel", "outchannels": "to", "out": "to",
+    "filters": "to", "outfeatures": "to", "channels": "to", "strides": "stride", "s": "stride", "pad":
+    "padding", "p": "padding", "dilationrate": "dilation", "usebias": "bias", "numgroups": "groups",
+    "dropprob": "rate", "prob": "rate", "epsilon": "eps",
+}  # fmt: skip
+"""Argument, folded alike -> the argument of a layer here."""
+LACKING = {
+    "slope": "slopes are torch's default, 0.01",
+    "negativeslope": "slopes are torch's default, 0.01",
+    "inplace": "activations work out of place",
+    "paddingmode": "convolutions pad with zeros",
+    "outputpadding": "there are no transposed convolutions",
+    "affine": "norms have weights and biases",
+}
+"""Argument, folded alike, that no layer has -> why it is not needed or not there."""
+
+
+def layer_hint(word: str) -> str:
+    """What to say of a word that another library has for a layer; empty where it is none."""
+    plain = _folded(word)
+    if plain in LAYERS:
+        return f"unknown layer {word!r}; here that is {LAYERS[plain]}"
+    if plain in MISSING:
+        return f"{word!r} is not in the vocabulary; 'conf/README.md' lists every layer there is"
+    return ""
+
+
+def argument_hint(word: str, of: str, known: frozenset[str] | tuple[str, ...]) -> str:
+    """What to say of a word that another library has for an argument; empty where it is none."""
+    plain = _folded(word)
+    if plain in LACKING:
+        return f"{of!r} has no {word!r}: {LACKING[plain]}"
+    if ARGUMENTS.get(plain) in known:
+        return f"unknown argument {word!r} of {of!r}; here it is called {ARGUMENTS[plain]!r}"
+    return ""
+
+
+def _folded(word: str) -> str:
+    return re.sub(r"[_\-\s]", "", word).lower()
