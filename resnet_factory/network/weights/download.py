@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlparse
 
 from torch import hub
 
-from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.errors import ConfigError, Fault, install_hint
 
 HUB = ("hf-hub:", "hf_hub:", "hf://")
 """What a Hugging Face hub name begins with, as timm and the hub write it."""
@@ -67,7 +67,7 @@ def _from_hub(name: str) -> Path:
         from huggingface_hub import constants, hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     except ImportError:
-        message = "hub names need huggingface_hub: pip install 'resnet-factory[hub]'"
+        message = f"hub names need huggingface_hub; {install_hint('hub')}"
         raise ConfigError([Fault("weights", f"'{name}': {message}")]) from None
     online = _answers(constants.ENDPOINT)
     for file in HUB_FILES:
