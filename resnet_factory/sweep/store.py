@@ -227,6 +227,12 @@ class Store:
                 Measured._make, self.connection.execute("SELECT * FROM metrics ORDER BY plan, metric")
             )
 
+    def metrics(self) -> list[str]:
+        """The metrics of which there is a measurement."""
+        with self._clear():
+            rows = self.connection.execute("SELECT DISTINCT metric FROM metrics ORDER BY metric")
+            return [metric for (metric,) in rows]
+
     def forget_failures(self) -> None:
         """Let what failed be tried again."""
         with self._transaction() as db:
@@ -289,6 +295,17 @@ class Store:
             values = [numbers.get(key) for key in keys]
             costs = [row.params, row.macs, row.activations, *json.loads(row.further).values()]
             table.writerow([row.plan, row.sample, names[row.structure], *values, *costs, *cells])
+
+
+def metrics_in(folder: Path) -> list[str]:
+    """The metrics measured so far in a folder; none where no sweep is."""
+    if not (folder / FILE).is_file():
+        return []
+    store = Store(folder, write=False)
+    try:
+        return store.metrics()
+    finally:
+        store.close()
 
 
 def _locked(folder: Path) -> TextIO | None:

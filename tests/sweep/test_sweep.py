@@ -21,6 +21,7 @@ from conftest import ROOT
 
 import resnet_factory as rf
 from resnet_factory.cli import main
+from resnet_factory.sweep import options as options_of_sweep
 from resnet_factory.sweep.store import FILE
 
 
@@ -273,6 +274,13 @@ def test_failing_measurements_are_rows_and_an_exit_code(home: Path) -> None:
         (["sweep"], "nothing varies"),
         (["sweep", "space=anynett"], "did you mean 'anynet'?"),
         (["sweep", "space=anynet", "sampler=randm"], "expected grid, random or sobol"),
+        (["sweep", "space=anynet", "samples=1e12"], "1,000,000,000,000 are more than a sweep takes"),
+        (
+            ["sweep", "space=anynet_growing", "sampler=grid", "samples=null"],
+            "a grid of 6.63e+16 combinations is more than a sweep takes",
+        ),
+        (["sweep", "space=anynet", "by=zen"], "unknown metric 'zen'"),
+        (["sweep", "space=anynet", "errors=nowhere.csv"], "'nowhere.csv' cannot be read"),
         (["sweep", "space=anynet", "measure=[zenn]"], "did you mean 'zen'?"),
         (["sweep", "space=anynet", "samples=none"], "whole number"),
         (["sweep", "space=anynet", "executor=dusk"], "did you mean 'dask'?"),
@@ -289,11 +297,37 @@ def test_mistakes_are_told(
     monkeypatch.chdir(home)
     assert main.main(arguments) == 2
     assert message in capsys.readouterr().err
+    assert not (home / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("absent", "options", "message"),
+    [
+        ("scipy", ["sampler=sobol", "report=false"], "sampler: needs SciPy: pip install"),
+        ("scipy", [], "report: needs SciPy: pip install"),
+        ("matplotlib", [], "report: needs matplotlib: pip install"),
+        ("distributed", ["executor=dask", "report=false"], "executor: needs dask.distributed: pip install"),
+    ],
+)
+def test_missing_packages_are_told_before_anything_is_made(
+    absent: str,
+    options: list[str],
+    message: str,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    monkeypatch.chdir(home)
+    find = options_of_sweep.find_spec
+    monkeypatch.setattr(options_of_sweep, "find_spec", lambda name: None if name == absent else find(name))
+    assert main.main([*TINY, "samples=10", "out=o", *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (home / "o").exists()
 
 
 def test_a_sweep_without_measured_metrics_imports_no_torch(home: Path) -> None:
     code = (
-        "import sys; from resnet_factory import cli; "
+        "import sys; from resnet_factory.cli import main; "
         "status = main.main(['sweep', 'space=anynet_growing', 'samples=20000', 'out=n']); "
         "assert status == 0; assert 'torch' not in sys.modules; print('fine')"
     )
