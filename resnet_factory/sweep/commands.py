@@ -11,15 +11,18 @@ from typing import Any
 from resnet_factory.config.composition import Composed, choices, compose_all, take_sweeps
 from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.reporting.tables import console
+from resnet_factory.study.signals import terminated_as_interrupted
+from resnet_factory.sweep.csv_table import export
 from resnet_factory.sweep.dimension import Dimension, read_dimension
 from resnet_factory.sweep.evaluation import Structures
+from resnet_factory.sweep.measuring import Options
 from resnet_factory.sweep.options import (
     read_options,
     read_views,
     refuse_missing_packages,
     refuse_unknown_metrics,
 )
-from resnet_factory.sweep.run import Options, described
+from resnet_factory.sweep.run import described
 from resnet_factory.sweep.run import sweep as run_sweep
 from resnet_factory.sweep.space import Space, read_space
 from resnet_factory.sweep.store import Store, metrics_in
@@ -34,7 +37,7 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     space = _space(composed, several)
     options = read_options(composed, space)
     views = read_views(composed) | {"config_dir": config_dir}
-    out = Path(composed.data["out"] or f"runs/{space.name}-{_place(space, options)}")
+    out = Path(composed.data["out"] or f"runs/{space.name}-{_place(space, options, composed)}")
     refuse_unknown_metrics(views, space, (*options.metrics, *metrics_in(out)), composed)
 
     def compose_one(changes: Sequence[str]) -> Mapping[str, Any]:
@@ -43,9 +46,10 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     store = Store(out, write=True)
     try:
         try:
-            run_sweep(space, Structures(space, compose_one), options, store)
+            with terminated_as_interrupted():
+                run_sweep(space, Structures(space, compose_one), options, store)
         except KeyboardInterrupt:
-            store.export()
+            export(store)
             console().print(f"interrupted; what is done is in '{out}', and the same command goes on")
             raise
         return _finish(store, views, page=bool(composed.data["report"]))
@@ -95,11 +99,16 @@ def why_invalid(store: Store) -> Iterator[str]:
         yield "no architecture is left; widen the space or its windows"
 
 
-def _place(space: Space, options: Options) -> str:
+def _place(space: Space, options: Options, composed: Composed) -> str:
+    """A hash of all that may not change when a sweep goes on; which metrics are asked for may."""
     import hashlib
 
     run = described(space, options)
-    parts = [run[key] for key in ("space", "sampler", "seed", "image", "measuring")]
+    study = composed.data["measuring"]["study"]
+    measuring = {key: value for key, value in options.measuring.items() if key != "study"}
+    measuring |= {"study": study} if study else {}
+    parts = [run[key] for key in ("space", "sampler", "seed", "image")]
+    parts.append(json.dumps(measuring, sort_keys=True))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from resnet_factory.config.composition import Composed, image_size
 from resnet_factory.errors import ConfigError, Fault, one_of, unknown
 from resnet_factory.sweep.executors import KINDS
+from resnet_factory.sweep.measuring import Options
 from resnet_factory.sweep.objectives import MEASURED, TRAINED, read_ranking
 from resnet_factory.sweep.population import COSTS, FURTHER
-from resnet_factory.sweep.run import Options
 from resnet_factory.sweep.samplers import SAMPLERS, size_of
 from resnet_factory.sweep.space import Space
 
@@ -52,7 +52,8 @@ def read_options(composed: Composed, space: Space) -> Options:
     for key in ("batch", "repeats", "seeds", "threads"):
         number: Any = measuring.get(key)
         check(_is_int(number) and number > 0, f"measuring.{key}", "a whole number above 0", number)
-    known = ("batch", "repeats", "seeds", "threads", "device", "dtype", "channels_last", "limit", "study")
+    known = ("batch", "repeats", "seeds", "threads", "device", "dtype", "channels_last", "limit",
+             "training_limit", "study")  # fmt: skip
     for key in measuring:
         if key not in known:
             faults.append(Fault(f"measuring.{key}", unknown("key", str(key), known)))
@@ -66,10 +67,10 @@ def read_options(composed: Composed, space: Space) -> Options:
             measuring["study"] = TrainedError.compose(*study, config_dir=composed.config_dir).to_dict()
         except ConfigError as error:
             faults.extend(Fault("measuring.study", str(fault)) for fault in error.faults)
-    limit = measuring.pop("limit", None)
-    check(
-        limit is None or (isinstance(limit, (int, float)) and limit > 0), "measuring.limit", "seconds", limit
-    )
+    limits = {key: measuring.pop(key, None) for key in ("limit", "training_limit")}
+    for key, limit in limits.items():
+        good = limit is None or (isinstance(limit, (int, float)) and limit > 0 and limit is not True)
+        check(good, f"measuring.{key}", "seconds above 0, or null", limit)
     kinds = ("float32", "float64", "bfloat16", "float16")
     check(measuring.get("dtype") in kinds, "measuring.dtype", one_of(kinds), measuring.get("dtype"))
     check(executor.get("kind") in KINDS, "executor.kind", one_of(KINDS), executor.get("kind"))
@@ -94,7 +95,8 @@ def read_options(composed: Composed, space: Space) -> Options:
         raise ConfigError(map(composed.locate, error.faults)) from None
     return Options(
         total, data["sampler"], data["seed"], None if size == (own, own) else size, tuple(metrics), measuring,
-        limit, executor["kind"], executor["workers"], address, data["retry"],
+        limits["limit"], limits["training_limit"],
+        executor["kind"], executor["workers"], address, data["retry"],
     )  # fmt: skip
 
 

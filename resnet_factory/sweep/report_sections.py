@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from html import escape
@@ -111,6 +112,9 @@ def _sections(
     if results.states:
         yield html.heading("Measured")
         yield html.paragraph(REMINDER, "warn")
+        if (several := len(_made(results, "latency"))) > 1:
+            text = f"Latency was measured in {several} environments; compare it within one only."
+            yield html.paragraph(text, "warn")
         yield _measured(results)
     yield html.heading("What was run")
     yield _asked(run)
@@ -174,6 +178,10 @@ def _best(store: Store, results: Results, by: Objective | None) -> Iterator[str]
     yield _drawn(store, "best_ranges", figures.best_ranges(results, by, keys))
 
 
+def _made(results: Results, metric: str) -> Counter[str]:
+    return results.environments.get(metric, Counter())
+
+
 def _measured(results: Results) -> str:
     rows = []
     for metric in results.states:
@@ -199,9 +207,10 @@ def _measured(results: Results) -> str:
         better = "more" if maximized(metric) else "less"
         counts = ", ".join(f"{count:,} {state}" for state, count in results.states[metric].most_common())
         notes = "; ".join(f"{note} ({count:,})" for note, count in results.notes[metric].most_common(3))
-        rows.append([metric, better, counts, spread, *ranks, notes])
+        made = "; ".join(f"{name} ({n:,})" for name, n in _made(results, metric).most_common(3))
+        rows.append([metric, better, counts, spread, *ranks, notes, made])
     head = ["metric", "better", "ended", "spread", "rank with params", "rank with MACs"]
-    head += [*(["rank with error"] if results.error else []), "conditions and reasons"]
+    head += [*(["rank with error"] if results.error else []), "conditions and reasons", "measured on"]
     return html.table(head, rows)
 
 

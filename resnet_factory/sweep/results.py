@@ -12,6 +12,7 @@ from rich.console import Console
 
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.reporting.tables import plain_table
+from resnet_factory.sweep.csv_table import export
 from resnet_factory.sweep.objectives import Objective, Ranking, read_ranking
 from resnet_factory.sweep.results_table import FAILURES, MEMORY, Results, load
 from resnet_factory.sweep.rows import listing
@@ -36,7 +37,7 @@ def conclude(store: Store, views: Mapping[str, Any], out: Console, *, page: bool
     results = load(store, views["errors"])
     ranking = read_ranking(views, results.metrics)
     folder = store.folder
-    written = [store.export()]
+    written = [export(store)]
     chosen, ranked, why = _winners(results, ranking, views["top"])
     run, structures = store.run(), store.structures()
     try:

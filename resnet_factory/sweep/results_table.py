@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.sweep import environment
 from resnet_factory.sweep.analysis import front
 from resnet_factory.sweep.evaluation import Candidate
 from resnet_factory.sweep.objectives import Objective
@@ -47,6 +48,8 @@ class Results:
     """Per measured metric the middle half of what was seen."""
     reasons: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     """Per measured metric and state, the notes."""
+    environments: dict[str, Counter[str]] = field(default_factory=dict)
+    """Per measured metric, on which machines and how, in words."""
     asked: list[str] = field(default_factory=list)
     """The metrics that were to be measured."""
     joined: list[str] = field(default_factory=list)
@@ -132,6 +135,7 @@ def load(store: Store, errors: str | None = None) -> Results:
     notes: dict[str, Counter[str]] = {}
     spread: dict[str, tuple[Array, Array]] = {}
     reasons: dict[tuple[str, str], Counter[str]] = {}
+    environments: dict[str, Counter[str]] = {}
     for row in store.measured():
         at = place.get(row.plan)
         if at is None:
@@ -142,12 +146,17 @@ def load(store: Store, errors: str | None = None) -> Results:
             spread[row.metric] = (np.full(len(candidates), math.nan), np.full(len(candidates), math.nan))
         states[row.metric][row.state] += 1
         _note(row, notes[row.metric])
+        if row.environment:
+            made = environment.described(row.environment)
+            environments.setdefault(row.metric, Counter())[made] += 1
         _note(row, reasons.setdefault((row.metric, row.state), Counter()))
         if row.value is not None:
             metrics[row.metric][at] = row.value
         for column, value in zip(spread[row.metric], (row.low, row.high), strict=True):
             column[at] = math.nan if value is None else value
-    results = Results(candidates, numbers, choices, metrics, states, notes, spread, reasons, asked)
+    results = Results(
+        candidates, numbers, choices, metrics, states, notes, spread, reasons, environments, asked
+    )
     if errors is not None:
         _join(results, Path(errors), place)
     return results
@@ -202,7 +211,7 @@ def _join(results: Results, file: Path, place: Mapping[str, int]) -> None:
         raise ConfigError([Fault("errors", message)])
     _refuse_collisions(results, file, matching)
     own = {"plan", "sample", "overrides", *results.numbers, *results.known}
-    own |= {f"{metric} {side}" for metric in results.states for side in ("low", "high")}
+    own |= {f"{metric} {side}" for metric in results.states for side in ("low", "high", *environment.KEYS)}
     names = [
         name
         for name in rows[0]

@@ -20,7 +20,7 @@ from resnet_factory.errors import ConfigError
 from resnet_factory.planning.models import compose
 from resnet_factory.planning.planner import plan
 from resnet_factory.sweep.evaluation import Candidate, Structure
-from resnet_factory.sweep.run import model_of
+from resnet_factory.sweep.measuring import model_of
 
 ROOT = "resnet18"
 """The shipped model that names a recipe of every group: with enough choices, a start for any other."""
