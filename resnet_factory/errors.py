@@ -160,4 +160,6 @@ def install_hint(extra: str) -> str:
         required = []
     mark = re.compile(rf"""extra == ['"]{extra}['"]""")
     names = [line.partition(";")[0].strip() for line in required if mark.search(line)]
-    return f"pip install {' '.join(repr(name) for name in names)}" if names else f"install its extra {extra!r}"
+    return (
+        f"pip install {' '.join(repr(name) for name in names)}" if names else f"install its extra {extra!r}"
+    )

@@ -97,7 +97,9 @@ def test_no_torch_without_building(command: list[str], tmp_path: Path) -> None:
 def test_no_message_advises_a_package_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """The project's name may be another's there: a checkout is advised, else the packages of an extra."""
     tracked = [*PACKAGE.rglob("*.py"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
-    named = [str(file) for file in tracked if re.search(r"resnet-factory\[\w", file.read_text(encoding="utf-8"))]
+    named = [
+        str(file) for file in tracked if re.search(r"resnet-factory\[\w", file.read_text(encoding="utf-8"))
+    ]
     assert not named
     assert errors.install_hint("sweep") == f"in {ROOT}: pip install -c constraints.txt -e '.[sweep]'"
     monkeypatch.setattr(errors, "__file__", "/elsewhere/site-packages/resnet_factory/errors.py")

@@ -386,13 +386,9 @@ def _fault(hydra: Hydra, config: str, words: Sequence[str], mode: RunMode, error
         group = above.replace(".", "/")
         if (choice := known.hydra.runtime.choices.get(group)) is not None:
             more = [option for option in hydra.config_loader.get_group_options(group) if option != choice]
-            message += (
-                ""
-                if not more
-                else (
-                    f"; this is '{group}={choice}', and there {'are' if len(more) > 1 else 'is'} {all_of(more)}"
-                )
-            )
+            if more:
+                message += f"; this is '{group}={choice}', and there {'are' if len(more) > 1 else 'is'} "
+                message += all_of(more)
         return Fault("", message, _where(others, key))
     where = _where(others, text)
     if (wrong := re.search(r"Value .* could not be converted to \w+", text)) is not None:

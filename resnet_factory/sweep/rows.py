@@ -10,8 +10,8 @@ from typing import Any
 
 from resnet_factory.config.schema import PER_STAGE
 from resnet_factory.sweep.evaluation import Structure
+from resnet_factory.sweep.measuring import model_of
 from resnet_factory.sweep.results_table import COUNTS, MEMORY, MIB, Results
-from resnet_factory.sweep.run import model_of
 from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.winners import name_of
 
