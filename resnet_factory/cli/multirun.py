@@ -67,7 +67,7 @@ def perform(rows: Path, config: Any) -> None:
     out, start = console(), time.perf_counter()
     out.print(f"#{job.number}  {row['overrides']}", style="bold", markup=False)
     try:
-        composed = from_hydra(config, job.config_dir, verify=plan)
+        composed = from_hydra(job.config_dir, verify=plan)
         planned = plan(composed.model)
         found = cost(planned, (planned.in_channels, *image_size(composed.data)))
         row |= {
