@@ -91,7 +91,8 @@ def _costing(windows: Mapping[str, Any], measuring: Mapping[str, Any]) -> str:
 
 
 def _conditions_of(metric: str, measuring: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: measuring[key] for key in READS[metric] if key in measuring}
+    found: dict[str, Any] = json.loads(json.dumps(measuring))
+    return {key: found[key] for key in READS[metric] if key in found}
 
 
 def _date_up(store: Store) -> None:

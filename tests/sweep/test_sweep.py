@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -134,16 +135,18 @@ def test_ctrl_c_ends_cleanly_with_what_is_done(home: Path) -> None:
 
 
 TRAINED = (
-    "sweep", "model=resnet20", "model.image_size=8", "model.in_channels=1", "model.widths=4,6",
+    "sweep", "model=resnet20", "model.image_size=8", "model.in_channels=1", "model.depths=[1,1,1],[2,1,1]",
     "sampler=grid", "samples=null", "measure=[error,loss]", "report=false",
     "measuring.study=['train.epochs=2','seeds=[0,1]','data=digits','machine.checkpoint=0']",
 )  # fmt: skip
 
 
-def began_training(folder: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until a training has kept something."""
-    while process.poll() is None and not list(folder.glob("trainings/*/*/checkpoint.pt")):
-        time.sleep(0.02)
+def checkpoints(folder: Path) -> set[tuple[Path, int]]:
+    found = set()
+    for file in folder.glob("trainings/*/*/checkpoint.pt"):
+        with suppress(FileNotFoundError):
+            found.add((file, file.stat().st_mtime_ns))
+    return found
 
 
 @pytest.mark.slow
@@ -157,9 +160,10 @@ def test_interrupted_trainings_go_on_to_the_same_bits(home: Path, executor: str)
     assert not (home / "whole/trainings").exists()
     arguments = (*TRAINED, f"executor={executor}", "executor.workers=1", "out=broken")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
+        before = checkpoints(home / "broken")
         process = start(*arguments, cwd=home)
-        began_training(home / "broken", process)
-        time.sleep(0.3)
+        while process.poll() is None and checkpoints(home / "broken") <= before:
+            time.sleep(0.01)
         process.send_signal(number)
         _, err = process.communicate(timeout=120)
         assert process.returncode == (-9 if number == signal.SIGKILL else 130), err
@@ -177,7 +181,7 @@ def test_an_interruption_says_nothing_against_what_is_measured(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(home)
-    arguments = [*TINY, "samples=3", "out=i", "measure=[memory]", "measuring.batch=1", "report=false"]
+    arguments = [*TINY, "samples=20", "out=i", "measure=[memory]", "measuring.batch=1", "report=false"]
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -194,7 +198,7 @@ def test_an_interruption_says_nothing_against_what_is_measured(
 
 def test_trainings_have_a_limit_of_their_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
-    short = [*TRAINED, "model.widths=4,5", "out=t", "measure=[error]"]
+    short = [*TRAINED, "model.depths=[1,1,1],[1,2,1]", "out=t", "measure=[error]"]
     assert main.main([*short, "measuring.training_limit=0.05"]) == 1
     assert {row[2] for row in rows_of(home / "t", "metrics")} == {"timeout"}
     assert main.main([*short, "measuring.limit=0.05", "retry=true"]) == 0
@@ -238,7 +242,7 @@ def test_values_know_where_they_were_measured(home: Path, monkeypatch: pytest.Mo
     import platform
 
     monkeypatch.chdir(home)
-    arguments = [*TINY, "samples=2", "out=e", "measure=[latency,synflow]", "measuring.batch=1"]
+    arguments = [*TINY, "samples=20", "out=e", "measure=[latency,synflow]", "measuring.batch=1"]
     assert main.main([*arguments, "executor=processes", "executor.workers=2"]) == 0
     with (home / "e/archs.csv").open() as file:
         rows = list(csv.DictReader(file))
