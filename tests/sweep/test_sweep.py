@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -489,7 +490,7 @@ def test_missing_packages_are_told_before_anything_is_made(
     capsys: Any,
 ) -> None:
     monkeypatch.chdir(home)
-    find = options_of_sweep.find_spec
+    find = find_spec
     monkeypatch.setattr(options_of_sweep, "find_spec", lambda name: None if name == absent else find(name))
     assert main.main([*TINY, "samples=10", "out=o", *options]) == 2
     assert message in capsys.readouterr().err
