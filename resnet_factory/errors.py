@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,22 @@ def shown(value: object) -> str:
     """A wrong argument as a message shows it: plain data as it is, of anything else the type."""
     plain = value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
     return found(value) if plain else f"a {type(value).__name__}"
+
+
+def install_hint(extra: str) -> str:
+    """The command that installs an extra of this package: from its checkout, else the packages themselves.
+
+    The name of this project on a package index may be somebody else's, and is never advised.
+    """
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "pyproject.toml").is_file():
+        return f"in {checkout}: pip install -c constraints.txt -e '.[{extra}]'"
+    try:
+        required = requires("resnet-factory") or []
+    except PackageNotFoundError:
+        required = []
+    mark = re.compile(rf"""extra == ['"]{extra}['"]""")
+    names = [line.partition(";")[0].strip() for line in required if mark.search(line)]
+    return (
+        f"pip install {' '.join(repr(name) for name in names)}" if names else f"install its extra {extra!r}"
+    )

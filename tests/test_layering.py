@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from importlinter.cli import lint_imports
+
+from resnet_factory import errors
 
 PACKAGE = ROOT / "resnet_factory"
 TORCH = {
@@ -89,3 +92,15 @@ def test_no_torch_without_building(command: list[str], tmp_path: Path) -> None:
     assert "resnet_factory" in modules
     assert "torch" not in modules
     assert not list(tmp_path.iterdir()), "nothing is written unless asked for"
+
+
+def test_no_message_advises_a_package_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project's name may be another's there: a checkout is advised, else the packages of an extra."""
+    tracked = [*PACKAGE.rglob("*.py"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    named = [
+        str(file) for file in tracked if re.search(r"resnet-factory\[\w", file.read_text(encoding="utf-8"))
+    ]
+    assert not named
+    assert errors.install_hint("sweep") == f"in {ROOT}: pip install -c constraints.txt -e '.[sweep]'"
+    monkeypatch.setattr(errors, "__file__", "/elsewhere/site-packages/resnet_factory/errors.py")
+    assert errors.install_hint("sweep") == "pip install 'matplotlib>=3.8' 'scipy>=1.11'"

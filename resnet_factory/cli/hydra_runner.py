@@ -56,6 +56,7 @@ def request(
         ConfigError: with every fault found, each located in its file or override.
     """
     library = Library.of(user_dir(config_dir))
+    words = [typed.per_stage(word) for word in words]
     own, others = typed.split(words)
     params = _params(library, config, own, others) if multirun else {}
     if params is None:
@@ -91,10 +92,19 @@ def request(
     if faults:
         raise ConfigError(faults)
     jobs = typed.jobs([*swept, *own], library) if multirun else None
-    forced = typed.forced(own, library, bases, WHOLE.get(config, ()))
+    forced = typed.forced(own, library, bases, WHOLE.get(config, ())) + _block_lists(own, bases)
     # To Hydra `++key` is another key than a parameter's, which would go on being swept beside it.
     settled = [f"{key}=null" for key in params if any(word.startswith(f"++{key}=") for word in forced)]
     return Request([*others, *(word for word in settled if word not in forced), *forced], jobs)
+
+
+def _block_lists(words: Sequence[str], bases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What tells Hydra of the blocks that a file chooses for each stage, which it would merge into one."""
+    models = [base["model"] for base in bases if isinstance(base.get("model"), Mapping)]
+    blocks = models[0].get("block") if len(models) == 1 else None
+    if not isinstance(blocks, list) or any("model.block" in word for word in words):
+        return []
+    return ["~model.block", f"++model.block=[{','.join(map(str, blocks))}]"]
 
 
 def print_jobs(
@@ -114,6 +124,7 @@ def print_jobs(
         for number, job in enumerate(wanted.jobs):
             base = library.compose(config, typed.read(job, library).choices).data
             words = [*others, *typed.forced(job, library, [base], WHOLE.get(config, ()))]
+            words += _block_lists(job, [base])
             print(*(["---"] if number else []), f"# job {number}: {' '.join(job)}", sep="\n")
             with _explained(hydra, config, words, RunMode.RUN):
                 hydra.show_cfg(config, words, part, package, resolve)
@@ -386,13 +397,9 @@ def _fault(hydra: Hydra, config: str, words: Sequence[str], mode: RunMode, error
         group = above.replace(".", "/")
         if (choice := known.hydra.runtime.choices.get(group)) is not None:
             more = [option for option in hydra.config_loader.get_group_options(group) if option != choice]
-            message += (
-                ""
-                if not more
-                else (
-                    f"; this is '{group}={choice}', and there {'are' if len(more) > 1 else 'is'} {all_of(more)}"
-                )
-            )
+            if more:
+                message += f"; this is '{group}={choice}', and there {'are' if len(more) > 1 else 'is'} "
+                message += all_of(more)
         return Fault("", message, _where(others, key))
     where = _where(others, text)
     if (wrong := re.search(r"Value .* could not be converted to \w+", text)) is not None:

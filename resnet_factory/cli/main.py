@@ -312,9 +312,7 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
     def job(config: Any) -> None:
         nonlocal status
         try:
-            status = max(
-                status, VERBS[verb].load()(composition.from_hydra(config, options.config_dir, verify=plan))
-            )
+            status = max(status, VERBS[verb].load()(composition.from_hydra(options.config_dir, verify=plan)))
         except ConfigError as error:
             print(error, file=sys.stderr)
             status = 2

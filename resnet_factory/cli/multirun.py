@@ -30,7 +30,8 @@ from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.planning.planner import plan
 from resnet_factory.reporting.tables import console
 
-COLUMNS = ("job", "overrides", "state", "plan", "params", "macs", "activations", "seconds", "error")
+COSTS = ("plan", "params", "macs", "activations")
+COLUMNS = ("job", "overrides", "state", *COSTS, "seconds", "error")
 RESULTS = "results.csv"
 DEFAULT = "runs/multirun"
 """Hydra's folder in our configuration: where nobody gives another, each run has its own beside it."""
@@ -67,28 +68,25 @@ def perform(rows: Path, config: Any) -> None:
         "overrides": " ".join(job.overrides),
     }
     out, start = console(), time.perf_counter()
+    figures: Callable[[], Mapping[str, Any]] = dict
     out.print(f"#{job.number}  {row['overrides']}", style="bold", markup=False)
     try:
-        composed = from_hydra(config, job.config_dir, verify=plan)
-        planned = plan(composed.model)
-        found = cost(planned, (planned.in_channels, *image_size(composed.data)))
-        row |= {
-            "plan": planned.id,
-            "params": found.params,
-            "macs": found.macs,
-            "activations": found.activations,
-        }
+        composed = from_hydra(job.config_dir, verify=plan)
         from resnet_factory.cli.main import VERBS
 
         verb = VERBS[job.verb]
+        figures = partial(verb.load_figures() or _costs, composed)
+        costs = figures()
+        row |= {name: costs[name] for name in COSTS if name in costs}
         _claim(rows, composed, verb.writes)
         status = verb.load()(composed)
         if status == INTERRUPTED:
             raise KeyboardInterrupt
         row |= {"state": "ok"} if status == 0 else {"state": "failed", "error": f"exit code {status}"}
-        if (figures := verb.load_figures()) is not None:
-            row |= figures(composed)
+        row |= figures()
     except KeyboardInterrupt:
+        with suppress(ConfigError):
+            row |= figures()
         row |= {
             "state": "interrupted",
             "error": "by Ctrl-C",
@@ -107,6 +105,14 @@ def perform(rows: Path, config: Any) -> None:
     row["seconds"] = round(time.perf_counter() - start, 3)
     out.print()
     _keep(rows, row)
+
+
+def _costs(composed: Composed) -> dict[str, Any]:
+    """What the row of a command without figures of its own says: the model's costs."""
+    planned = plan(composed.model)
+    found = cost(planned, (planned.in_channels, *image_size(composed.data)))
+    values = (planned.id, found.params, found.macs, found.activations)
+    return dict(zip(COSTS, values, strict=True))
 
 
 def _claim(rows: Path, composed: Composed, key: str) -> None:

@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from resnet_factory.config import overrides as typed
 from resnet_factory.config import pruning, schema
@@ -79,50 +78,18 @@ def compose_all(
     return replace(composed, overrides=tuple(overrides), config_dir=config_dir)
 
 
-def from_hydra(
-    config: DictConfig, config_dir: str | Path | None = None, *, verify: Verify | None = None
-) -> Composed:
-    """What `compose_all` gives, from a configuration that Hydra's own runner composed (a multirun's job).
+def from_hydra(config_dir: str | Path | None = None, *, verify: Verify | None = None) -> Composed:
+    """The configuration of the job that Hydra's own runner is at, composed from the job's overrides.
+
+    Hydra chooses and launches jobs; what their configurations are is decided here, as for a single run.
 
     Raises:
         ConfigError: with every fault found, each located in its file or override.
     """
     hydra = HydraConfig.get()
-    resolver = Resolver()
-    data = resolver.plain(config, "")
-    choices = {key: str(value) for key, value in hydra.runtime.choices.items() if value}
-    name, task, job = choices.get("model", ""), list(hydra.overrides.task), str(hydra.job.config_name)
-
-    @cache
-    def origin() -> Origin:
-        library = Library.of(user_dir(config_dir))
-        given = typed.read(task, library)
-        return Origin(library, library.compose(job, given.choices), given, data)
-
-    def locate(fault: Fault) -> Fault:
-        return origin().locate(fault)
-
-    if resolver.faults:
-        raise ConfigError(map(locate, resolver.faults))
-    examined = pruning.examine(
-        data.get("model"),
-        lambda path: not origin().inherited(path),
-        name=name,
-        titles=_titles(choices),
-        find=_finder(Library.of(user_dir(config_dir))),
-    )
-    faults = [origin().blame(fault) for fault in (*examined.faults, *examined.unread)]
-    model = examined.config
-    if verify is not None and model is not None:
-        try:
-            verify(model)
-        except ConfigError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise ConfigError(map(locate, faults))
-    assert model is not None
-    named = _top(re.split("=", word.lstrip("+~"))[0] for word in task)
-    return Composed(data, model, locate, named, tuple(task), config_dir, choices)
+    task, job = list(hydra.overrides.task), str(hydra.job.config_name)
+    composed = compose_in(Library.of(user_dir(config_dir)), job, task, verify=verify)
+    return replace(composed, overrides=tuple(task), config_dir=config_dir)
 
 
 def take_sweeps(

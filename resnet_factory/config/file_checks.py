@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from resnet_factory.config.repository import Library
 
 
+BLOCK = "model/block"
+"""The one config group of which a list of choices is one for each stage."""
+ONE_FOR_ALL = (
+    "expected one name for {group!r}, found {found}: one holds for all stages; a recipe says where it is "
+    "called, as '{slot}: {{when: stage > 2}}'"
+)
+
+
 def inspect(library: Library, file: Path, name: str, data: Any) -> None:
     """Refuse a user's file, read as the config called `name`, that Hydra would stumble over.
 
@@ -131,6 +139,8 @@ def _choice(library: Library, words: Sequence[str], group: str, choice: Any, bas
         if "optional" not in words and not group.startswith("hydra"):
             names = [f"{base}/{name}" if base else name for name in library.groups(base)]
             yield unknown("config group", group, names)
+    elif isinstance(choice, list) and group.startswith("model/") and group != BLOCK:
+        yield ONE_FOR_ALL.format(group=group, found=found(choice), slot=group.rpartition("/")[2])
     elif choice is not None:
         for name in choice if isinstance(choice, list) else [choice]:
             if not isinstance(name, str):

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 
 from resnet_factory.config import schema
-from resnet_factory.config.file_checks import interpolation_fault
+from resnet_factory.config.file_checks import ONE_FOR_ALL, interpolation_fault
 from resnet_factory.config.override_hints import MAX_LENGTH, misread
 from resnet_factory.config.repository import Library, merged
 from resnet_factory.config.yaml_source import MAX_DEPTH
@@ -44,8 +44,14 @@ def where(override: Override | str) -> str:
     return f"command line '{text if len(text) <= 120 else text[:117] + '...'}'"
 
 
+def per_stage(word: str) -> str:
+    """An override that chooses a block for each stage, as the value that it stands for."""
+    return re.sub(r"^\+{0,2}model/block=(?=\[)", "model.block=", word)
+
+
 def read(words: Sequence[str], library: Library) -> Overrides:
     """Read the overrides of one run."""
+    words = [per_stage(word) for word in words]
     choices: list[Override] = []
     values: list[Override] = []
     faults: list[Fault] = []
@@ -338,8 +344,7 @@ def _bad_choice(override: Override, library: Library) -> str | None:
                 (library.missing(group, str(v)) for v in value if v not in library.options(group)), None
             )
         dotted = group.replace("/", ".")
-        more = f"; for one per stage, write '{dotted}=[…]'" if group == "model/block" else ""
-        return f"expected one name for {group!r}, found {found(value)}{more}"
+        return ONE_FOR_ALL.format(group=group, found=found(value), slot=dotted.rpartition(".")[2])
     if not isinstance(value, str):
         text = str(override.input_line).partition("=")[2].strip()
         if text in library.options(group):

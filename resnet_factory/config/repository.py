@@ -26,7 +26,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet_factory.config.file_checks import inspect, package
+from resnet_factory.config.file_checks import BLOCK, inspect, package
 from resnet_factory.config.yaml_source import load, position, shown
 from resnet_factory.errors import ConfigError, Fault, foreign, suggest, unknown
 
@@ -94,6 +94,8 @@ class Library(IConfigRepository):
     _read: dict[str, tuple[Path, dict[str, Any], ConfigResult]] = field(default_factory=dict)
     parents: dict[str, list[str]] = field(default_factory=dict)
     """Of the user's files read so far: config -> the configs it starts from."""
+    block_lists: dict[str, list[str]] = field(default_factory=dict)
+    """Of the files read so far: config -> the blocks its defaults list chooses, one for each stage."""
     _composed: dict[tuple[str, ...], Base] = field(default_factory=dict)
 
     @classmethod
@@ -126,6 +128,7 @@ class Library(IConfigRepository):
         files = []
         for default in listed.defaults:
             file, content, _ = self._read[default.config_path or ""]
+            content = self._with_block_list(default.config_path or "", content, listed.overrides)
             package = default.package or ""
             for key in reversed(package.split(".") if package else []):
                 content = {key: content}
@@ -133,6 +136,19 @@ class Library(IConfigRepository):
             files.append((package, file))
         known = listed.overrides.known_choices
         return Base(data, tuple(files), {key: str(name) for key, name in known.items() if name is not None})
+
+    def _with_block_list(self, config: str, content: dict[str, Any], overrides: Any) -> dict[str, Any]:
+        """A file's data with the blocks that its defaults list chooses for each stage.
+
+        Hydra is told that the file chooses no block; where a file that builds on it, or the command line,
+        chooses one, Hydra's record names that one instead.
+        """
+        blocks = self.block_lists.get(config)
+        made = overrides.override_metadata.get(BLOCK)
+        if blocks is None or (made is not None and made.containing_config_path != config):
+            return content
+        chosen: dict[str, Any] = {"block": blocks}
+        return merged(chosen if config.startswith("model/") else {"model": chosen}, content)
 
     def file(self, name: str) -> Path | None:
         """The file of the config called `name`, such as `model/resnet18`."""
@@ -187,7 +203,12 @@ class Library(IConfigRepository):
             data = load(file)
             if own:
                 inspect(self, file, config_path, data)
-            defaults = [_default(entry) for entry in data.get("defaults", []) if "hydra/" not in str(entry)]
+            listed = [entry for entry in data.get("defaults", []) if "hydra/" not in str(entry)]
+            group = config_path.rpartition("/")[0]
+            lists = [choice for entry in listed if (choice := block_list(entry, group)) is not None]
+            if lists:
+                self.block_lists[config_path] = lists[-1]
+            defaults = [_default(entry, group) for entry in listed]
             content = {key: value for key, value in data.items() if key not in ("defaults", "hydra")}
             header = {"package": package(file)}
             result = ConfigResult("file", str(file.parent), OmegaConf.create(), header, defaults)
@@ -254,12 +275,24 @@ class Library(IConfigRepository):
         return f"{shown(file)}:1:1" if file else "command line"
 
 
-def _default(entry: Any) -> InputDefault:
-    """One entry of a defaults list, as Hydra holds it."""
+def block_list(entry: Any, group: str) -> list[str] | None:
+    """The blocks that an entry of a defaults list chooses for each stage, in a file of `group`."""
+    if not isinstance(entry, Mapping):
+        return None
+    (key, choice), *_ = entry.items()
+    name = str(key).split()[-1] if str(key).split() else ""
+    absolute = name[1:] if name.startswith("/") else f"{group}/{name}" if group else name
+    return choice if isinstance(choice, list) and absolute == BLOCK else None
+
+
+def _default(entry: Any, group: str) -> InputDefault:
+    """One entry of a defaults list, as Hydra holds it, in a file of `group`."""
     if isinstance(entry, str):
         path, _, package = entry.partition("@")
         return ConfigDefault(path=path, package=package or None)
     (key, choice), *_ = entry.items()
+    if block_list(entry, group) is not None:
+        choice = None
     *words, group = key.split()
     group, _, package = group.partition("@")
     return GroupDefault(

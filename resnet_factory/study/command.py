@@ -77,18 +77,18 @@ def study(composed: Composed) -> int:
 
 
 def figures(composed: Composed) -> dict[str, float | str]:
-    """What a multirun's table says of a study of one network: what was trained, and its errors over seeds."""
+    """What a multirun's table says of a study of one network: what is trained, and its errors so far."""
     composed = _chosen(composed)
     settings = ready(composed)
     todo = jobs(settings, composed)
-    rows = best(list(kept(todo, Path(settings.out).expanduser() / "runs", fresh=False).values()))
-    if len(rows) != 1:
+    if len({job.label for job in todo}) != 1:
         return {}
+    rows = best(list(kept(todo, Path(settings.out).expanduser() / "runs", fresh=False).values()))
     costed = cost(plan(todo[0].config), image(settings.data))
     said: dict[str, float | str] = {"plan": todo[0].plan_id}
     said |= {"params": costed.params, "macs": costed.macs, "activations": costed.activations}
     for name in ("train_error", "test_error", "test_loss"):
-        if (spread := getattr(rows[0], name)) is not None:
+        if rows and (spread := getattr(rows[0], name)) is not None:
             said |= {name: spread.mean, f"{name}_deviation": spread.deviation}
     return said
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,10 @@ from resnet_factory.study.summary import Row, best
 
 if TYPE_CHECKING:
     from resnet_factory.study.worker import Bench
+
+
+class Interrupted(Exception):  # noqa: N818 - a wish, not a mistake
+    """Training was asked to stop; what is done lies in the metric's folder, if it has one."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +88,18 @@ class TrainedError:
         length = f"{train.iterations} iterations" if train.iterations else f"{train.epochs} epochs"
         return f"{self.data.source}, {length} of batches of {train.batch}, {len(self.seeds)} seeds"
 
-    def __call__(self, config: schema.ModelConfig | Mapping[str, Any]) -> Row:
+    def __call__(
+        self, config: schema.ModelConfig | Mapping[str, Any], stop: Callable[[], bool] = lambda: False
+    ) -> Row:
         """The network at its best learning rate, one run for each seed.
 
         `config` is a ModelConfig or its `to_dict()`; its input channels and classes become the data's. A
         run that diverges or fails is among `row.runs` with its reason; `row.test_error` is None where none
-        came to its end.
+        came to its end. `stop` is asked after every iteration.
 
         Raises:
             ConfigError: the network cannot take this data's images.
+            Interrupted: `stop` said so.
         """
         from resnet_factory.study.distributed import joined
         from resnet_factory.study.worker import Bench
@@ -105,11 +112,16 @@ class TrainedError:
         ]
         with joined(self.machine.device) as world:
             bench = Bench(world)
-            return best([self._outcome(bench, each) for each in jobs])[0]
+            return best([self._outcome(bench, each, stop) for each in jobs])[0]
 
-    def _outcome(self, bench: Bench, each: Job) -> Outcome:
-        if self.folder is None:
-            return bench.attempt(each)
-        place = Path(self.folder) / each.name
-        before = result.read(place)
-        return before if before is not None and before.finished else bench.attempt(each, place)
+    def _outcome(self, bench: Bench, each: Job, stop: Callable[[], bool]) -> Outcome:
+        place = None if self.folder is None else Path(self.folder) / each.name
+        before = None if place is None else result.read(place)
+        if before is not None and before.finished:
+            return before
+        if stop():
+            raise Interrupted
+        found = bench.attempt(each, place, stop=stop)
+        if found.state == result.RUNNING:
+            raise Interrupted
+        return found

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from resnet_factory.config.composition import Composed, choices
-from resnet_factory.errors import ConfigError, Fault, unknown
+from resnet_factory.errors import ConfigError, Fault, install_hint, unknown
 from resnet_factory.study.settings import Data, Settings, Table
 from resnet_factory.study.settings_reader import read
 
@@ -50,7 +51,7 @@ def ready(composed: Composed) -> Settings:
 def _require(data: Data) -> None:
     missing = [name for module, name in (NEEDS[data.source] | DRAWS).items() if find_spec(module) is None]
     if missing:
-        message = f"this study needs {' and '.join(missing)}: pip install 'resnet-factory[study]'"
+        message = f"this study needs {' and '.join(missing)}; {install_hint('study')}"
         raise ConfigError([Fault("data.source", message)])
     for module, package in NEEDS[data.source].items():
         try:
@@ -65,7 +66,17 @@ def _broken(package: str, error: Exception) -> str:
     message += f" ({type(error).__name__}: {' '.join(str(error).split())})"
     if package != "torchvision":
         return f"{message}; install it anew"
+    if (wanted := _torch_of_torchvision()) not in ("", _version("torch").partition("+")[0]):
+        message += f"; it is built for torch {wanted}, but torch {_version('torch')} is installed"
     return f"{message}; install the torchvision built for torch {_version('torch')}: both from one index"
+
+
+def _torch_of_torchvision() -> str:
+    """The version of torch that the installed torchvision is built for; empty where it does not say."""
+    for line in requires("torchvision") or []:
+        if match := re.match(r"torch\s*\(?==\s*([\w.]+)", line):
+            return match[1]
+    return ""
 
 
 def _version(package: str) -> str:

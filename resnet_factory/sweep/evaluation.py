@@ -21,7 +21,7 @@ from resnet_factory.sweep import regnet
 from resnet_factory.sweep.dimension import Dimension
 from resnet_factory.sweep.plan_ids import plan_ids
 from resnet_factory.sweep.population import FURTHER, Part, Population, parts, takes
-from resnet_factory.sweep.space import Space, limit_of
+from resnet_factory.sweep.space import Space, limit_of, with_lists
 from resnet_factory.sweep.vector import Array, Column
 
 UNPLANNABLE = "invalid"
@@ -144,6 +144,8 @@ class Structures:
             model = None
         if model is not None and self.space.generator is not None:
             model = resized(model, stages)
+        if model is not None:
+            model = with_lists(model, self.space.lists, stages)
         self.known.append(Structure(overrides, stages, model))
         return len(self.known) - 1
 

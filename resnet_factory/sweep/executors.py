@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import math
 import queue
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
-from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.sweep.worker import COMMAND, Outcome, Perform, Worker, attempt, perform, prepare
+from resnet_factory.errors import ConfigError, Fault, install_hint
+from resnet_factory.sweep.worker import (
+    COMMAND,
+    PATIENCE,
+    Outcome,
+    Perform,
+    Worker,
+    attempt,
+    perform,
+    prepare,
+    turn,
+)
 
 KINDS = ("inline", "processes", "dask")
+COUNT_EVERY = 1.0
+"""Seconds between counts of a cluster's threads."""
 Job = tuple[str, str]
 """A key and the job as JSON."""
 
@@ -22,7 +39,7 @@ def inline(jobs: Iterable[Job], limit: float | None, perform: Perform = perform)
     prepare()
     for key, job in jobs:
         try:
-            with _alarm(limit):
+            with turn(job), _alarm(limit):
                 outcome = attempt(key, job, perform)
         except TimeoutError:
             outcome = Outcome(key, "timeout", f"took more than {limit:g} seconds")
@@ -66,9 +83,15 @@ def processes(
                 yield outcome
     finally:
         stop.set()
-        for worker in crew:
-            if worker.child is not None:
-                worker.child.kill()
+        try:
+            for worker in crew:
+                worker.leave()
+            until = time.monotonic() + PATIENCE
+            for thread in threads:
+                thread.join(max(until - time.monotonic(), 0))
+        finally:
+            for worker in crew:
+                worker.kill()
         for thread in threads:
             thread.join()
 
@@ -86,9 +109,9 @@ def dask(
         ConfigError: dask.distributed is not installed, or nobody answers at the address.
     """
     try:
-        from distributed import Client, LocalCluster, as_completed
+        from distributed import Client, LocalCluster
     except ImportError:
-        message = "needs dask.distributed: pip install 'resnet-factory[dask]'"
+        message = f"needs dask.distributed; {install_hint('dask')}"
         raise ConfigError([Fault("executor", message)]) from None
     try:
         with _deaf():
@@ -103,32 +126,83 @@ def dask(
             [Fault("executor.address", f"no Dask scheduler answers at {address!r}: {error}")]
         ) from None
     try:
-        source = iter(jobs)
-        keys: dict[Any, str] = {}
+        yield from _on_cluster(client, jobs, limit, workers, command)
+    except (OSError, asyncio.CancelledError, CancelledError) as error:
+        where = f"at {address!r} " if address else ""
+        message = f"the Dask scheduler {where}was lost ({type(error).__name__}); what is done is kept, "
+        raise ConfigError([Fault("executor", f"{message}and the same command goes on")]) from None
+    finally:
+        with _quiet():
+            client.close(timeout=2)
+            if cluster is not None:
+                cluster.close()
 
-        def submit() -> Any:
+
+def _on_cluster(
+    client: Any, jobs: Iterable[Job], limit: float | None, workers: int, command: Sequence[str]
+) -> Iterator[Outcome]:
+    """The outcomes of jobs on a cluster, a few more submitted than there are threads, as these come and go.
+
+    Raises:
+        OSError, CancelledError: the scheduler is gone.
+    """
+    from distributed import as_completed
+
+    source = iter(jobs)
+    keys: dict[Any, str] = {}
+    running = as_completed()
+    ahead = Ahead(client, workers)
+
+    def fill() -> None:
+        while len(keys) < ahead.now():
             job = next(source, None)
             if job is None:
-                return None
+                return
             # pure=False: a key of its own for every start, so that no older result is taken for this one.
             future = client.submit(ask_here, *job, limit, tuple(command), pure=False)
             keys[future] = job[0]
-            return future
+            running.add(future)
 
-        ahead = 4 * max(sum(client.nthreads().values()), workers, 1)
-        first = [future for _ in range(ahead) if (future := submit()) is not None]
-        running = as_completed(first)
-        for future in running:
-            key = keys.pop(future)
-            lost = future.exception()
-            # Dask gives a lost worker's jobs to others; one that loses several workers is its own fault.
-            yield Outcome(key, "died", " ".join(str(lost).split())) if lost else Outcome(*future.result())
-            if (following := submit()) is not None:
-                running.add(following)
+    fill()
+    for future in running:
+        key = keys.pop(future)
+        if future.cancelled() or client.status != "running":
+            raise ConnectionError
+        lost = future.exception()
+        # Dask gives a lost worker's jobs to others; one that loses several workers is its own fault.
+        yield Outcome(key, "died", " ".join(str(lost).split())) if lost else Outcome(*future.result())
+        fill()
+
+
+class Ahead:
+    """How many jobs to have submitted: four for each of a cluster's threads, counted anew now and then."""
+
+    def __init__(self, client: Any, workers: int) -> None:
+        self.client, self.workers = client, workers
+        self.counted, self.count = -math.inf, 0
+
+    def now(self) -> int:
+        """The number for the cluster as it is.
+
+        Raises:
+            OSError: the scheduler is gone.
+        """
+        if time.monotonic() - self.counted > COUNT_EVERY:
+            self.count = 4 * max(sum(self.client.nthreads().values()), self.workers, 1)
+            self.counted = time.monotonic()
+        return self.count
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask's own words about a lost scheduler off the terminal; ours follow."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
     finally:
-        client.close()
-        if cluster is not None:
-            cluster.close()
+        logger.setLevel(before)
 
 
 def ask_here(key: str, job: str, limit: float | None, command: Sequence[str]) -> Outcome:

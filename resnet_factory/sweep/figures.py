@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 from resnet_factory.sweep import analysis
-from resnet_factory.sweep.results_table import MEMORY, MIB, MORE_IS_BETTER, Results
+from resnet_factory.sweep.objectives import Objective
+from resnet_factory.sweep.results_table import MEMORY, MIB, Results
 from resnet_factory.sweep.rows import title
 from resnet_factory.sweep.vector import Array
 
@@ -53,10 +54,10 @@ def svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def pareto(results: Results, first: str, second: str, picked: Sequence[int]) -> Figure:
+def pareto(results: Results, first: Objective, second: Objective, picked: Sequence[int]) -> Figure:
     """All architectures and the front; those at the `picked` places of it numbered, as in the table."""
     figure, axes = _canvas(6.2, 4.2)
-    x, y = scaled(first, results.metrics[first]), scaled(second, results.metrics[second])
+    x, y = (scaled(one.metric, results.metrics[one.metric]) for one in (first, second))
     chosen = results.front(first, second)
     axes.scatter(
         x, y, s=6 if len(x) > MANY else 12, color=PALE, alpha=0.5, linewidths=0, rasterized=len(x) > MANY,
@@ -65,19 +66,17 @@ def pareto(results: Results, first: str, second: str, picked: Sequence[int]) -> 
     axes.plot(x[chosen], y[chosen], color=WARM, linewidth=1)
     axes.scatter(x[chosen], y[chosen], s=26, color=WARM, zorder=3, label=f"front: {len(chosen)}")
     # Numbers stand on the front's better side, where by its definition there are no dots.
-    right, up = first in MORE_IS_BETTER, second in MORE_IS_BETTER
+    right, up = first.maximize, second.maximize
     for number, at in enumerate(chosen[list(picked)], 1):
         axes.annotate(
             str(number), (x[at], y[at]), xytext=(4 if right else -4, 4 if up else -4),
             textcoords="offset points", fontsize=8, ha="left" if right else "right",
             va="bottom" if up else "top",
         )  # fmt: skip
-    _axis(axes, "x", first, x, logarithmic=_wide(x))
-    _axis(axes, "y", second, y, logarithmic=_wide(y))
+    _axis(axes, "x", first.metric, x, logarithmic=_wide(x))
+    _axis(axes, "y", second.metric, y, logarithmic=_wide(y))
     axes.margins(0.06)
-    better = [
-        f"{'more' if metric in MORE_IS_BETTER else 'less'} {label(metric)}" for metric in (first, second)
-    ]
+    better = [f"{'more' if one.maximize else 'less'} {label(one.metric)}" for one in (first, second)]
     axes.set_title(f"better: {' and '.join(better)}", loc="left", fontweight="normal", fontsize=9, pad=18)
     legend = axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8)
     for handle in legend.legend_handles:
@@ -85,14 +84,14 @@ def pareto(results: Results, first: str, second: str, picked: Sequence[int]) -> 
     return figure
 
 
-def picked_on_front(results: Results, first: str, second: str, wanted: int) -> list[int]:
+def picked_on_front(results: Results, first: Objective, second: Objective, wanted: int) -> list[int]:
     """At most `wanted` places of the front, both ends among them, about equally far apart as drawn."""
     chosen = results.front(first, second)
     if not chosen.size:
         return []
     way = np.zeros(len(chosen))
-    for metric in (first, second):
-        every = results.metrics[metric]
+    for objective in (first, second):
+        every = results.metrics[objective.metric]
         scale = np.log10 if _wide(every) else np.asarray
         values = scale(every[chosen])
         full = np.ptp(scale(every[np.isfinite(every)]))
@@ -155,7 +154,7 @@ def profiles(
     return figure
 
 
-def best_ranges(results: Results, by: str, keys: Sequence[str]) -> Figure:
+def best_ranges(results: Results, by: Objective, keys: Sequence[str]) -> Figure:
     """Where each sampled key is among the best, over how it is distributed in all.
 
     Numbers: the bootstrap of the best range. Choices: the share of each among the best tenth.
@@ -221,8 +220,7 @@ def _bins(values: Array, most: int, *, logarithmic: bool) -> Any:
 
 def distribution_of_errors(results: Results) -> Figure:
     """The error distribution, plain and with complexity evened out; random search's efficiency."""
-    error = results.error
-    assert error is not None
+    error = "error"
     known = ~np.isnan(results.metrics[error])
     errors, macs = results.metrics[error][known], results.metrics["macs"][known]
     figure, _ = _canvas(8.2, 3.6, bare=True)

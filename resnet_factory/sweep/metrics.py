@@ -7,7 +7,6 @@ comes from the seed it is given. What cannot be said of a network is `NotApplica
 from __future__ import annotations
 
 import copy
-import json
 import math
 import statistics
 import time
@@ -21,14 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from resnet_factory.config import pruning
 from resnet_factory.layers import Activation, BatchNorm, Conv, Linear, Norm
 from resnet_factory.network.builder import Network, build
 from resnet_factory.planning.nodes import Block, Branches, Chain, Gate, Node, Plan, Residual, Select, Stage
-from resnet_factory.planning.planner import plan as make_plan
 from resnet_factory.study.distributed import threads
-from resnet_factory.study.metric import TrainedError
-from resnet_factory.study.summary import Spread
 
 WARM_UP = 3
 """Runs before the clock counts."""
@@ -70,63 +65,6 @@ class Score:
     low: float | None = None
     high: float | None = None
     note: str = ""
-
-
-def measure(job: str) -> str:
-    """A job as a sweep's workers get it: JSON in, one row per metric as JSON out.
-
-    Raises:
-        ConfigError: the model cannot be planned.
-        ValueError: it does not plan to the id it came with.
-    """
-    data = json.loads(job)
-    plan = make_plan(pruning.read(data["model"]))
-    if plan.id != data["plan"]:
-        raise ValueError(f"the model plans to {plan.id}, not to {data['plan']}: another version made it")
-    known = ("batch", "repeats", "seeds", "threads", "device", "dtype", "channels_last", "seed")
-    image = tuple(data["image"] or (plan.image_size, plan.image_size))
-    conditions = Conditions(image, **{key: data[key] for key in known if key in data})
-    rows = []
-    trained = Trained(data) if set(data["metrics"]) & set(TRAINED) else None
-    for metric in data["metrics"]:
-        try:
-            score = (
-                trained.score(metric) if trained and metric in TRAINED else measured(plan, metric, conditions)
-            )
-            rows.append([metric, "ok", score.value, score.low, score.high, score.note])
-        except NotApplicable as reason:
-            rows.append([metric, "not applicable", None, None, None, str(reason)])
-    return json.dumps(rows)
-
-
-TRAINED = {"error": "test_error", "loss": "test_loss", "train_error": "train_error"}
-"""What training a network tells -> where a study's row has it."""
-
-
-class Trained:
-    """One job's network, trained as `measuring.study` says, from several seeds."""
-
-    def __init__(self, job: dict[str, Any]) -> None:
-        self.metric = TrainedError.from_dict(job["study"])
-        self.row = self.metric(job["model"])
-
-    def score(self, metric: str) -> Score:
-        """The mean over the seeds that came to their end, and the middle half of them.
-
-        Raises:
-            NotApplicable: none did.
-        """
-        spread: Spread | None = getattr(self.row, TRAINED[metric])
-        runs, done = len(self.row.runs), len(self.row.done)
-        if spread is None:
-            raise NotApplicable(self.row.runs[0].reason)
-        note = f"mean of {self.metric}, rate {self.row.rate:g}"
-        if done < runs:
-            note += f", {runs - done} of which did not come to their end"
-        if done == 1:
-            return Score(spread.mean, note=note)
-        low, _, high = statistics.quantiles(spread.values, n=4, method="inclusive")
-        return Score(spread.mean, low, high, note)
 
 
 def measured(plan: Plan, metric: str, conditions: Conditions) -> Score:

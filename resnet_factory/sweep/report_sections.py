@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from resnet_factory.config.file_access import write_whole
 from resnet_factory.sweep import figures
 from resnet_factory.sweep import html_page as html
+from resnet_factory.sweep.objectives import Objective, Ranking, maximized
 from resnet_factory.sweep.population import COSTS
-from resnet_factory.sweep.results_table import MORE_IS_BETTER, Results
+from resnet_factory.sweep.results_table import Results
 from resnet_factory.sweep.rows import Listing, listing
 from resnet_factory.sweep.space import limit_of
 from resnet_factory.sweep.store import Store
@@ -39,7 +41,12 @@ CHOICES = (
 
 
 def write_page(
-    store: Store, results: Results, views: Mapping[str, Any], chosen: Array, ranked: Sequence[str], why: str
+    store: Store,
+    results: Results,
+    ranking: Ranking,
+    chosen: Array,
+    ranked: Sequence[Objective],
+    why: str,
 ) -> Path:
     """Write `report.html` and its figures into the sweep's folder.
 
@@ -53,20 +60,26 @@ def write_page(
     for old in folder.glob("*.svg"):
         old.unlink()
     name = f"Sweep of {store.run()['name']}"
-    body = [f"<h1>{escape(name)}</h1>", *_sections(store, results, views, chosen, ranked, why)]
+    body = [f"<h1>{escape(name)}</h1>", *_sections(store, results, ranking, chosen, ranked, why)]
     target = store.folder / "report.html"
-    replace(target, html.page(name, body))
+    write_whole(target, html.page(name, body))
     return target
 
 
 def _drawn(store: Store, name: str, figure: Any) -> str:
     text = figures.svg(figure)
-    replace(store.folder / "figures" / f"{name}.svg", text)
+    file = re.sub(r"[^\w.-]+", "_", name)  # a joined column may be called anything
+    write_whole(store.folder / "figures" / f"{file}.svg", text)
     return html.figure(text)
 
 
 def _sections(
-    store: Store, results: Results, views: Mapping[str, Any], chosen: Array, ranked: Sequence[str], why: str
+    store: Store,
+    results: Results,
+    ranking: Ranking,
+    chosen: Array,
+    ranked: Sequence[Objective],
+    why: str,
 ) -> Iterator[str]:
     run = store.run()
     sampled, rejected = store.sampled(), store.rejected()
@@ -83,39 +96,40 @@ def _sections(
     yield html.bars({"kept": len(results), **{f"rejected: {k}": v for k, v in rejected.items()}}, sampled)
     if chosen.size:
         yield from _winners(store, results, chosen, ranked, why)
-    if views["pareto"]:
+    if ranking.pareto:
         yield html.heading("Pareto fronts")
-    for first, second in views["pareto"]:
+    for first, second in ranking.pareto:
         yield _front(store, results, first, second)
-    if results.error is not None and np.isfinite(results.metrics["error"]).any():
+    if results.error is not None:
         yield html.heading("Errors")
         if results.joined:
             yield html.paragraph(results.joining(), "soft")
         yield _drawn(store, "errors", figures.distribution_of_errors(results))
     yield html.heading("Distributions")
-    yield _drawn(store, "distributions", figures.distributions(results, _known(results)))
-    yield from _best(store, results, views["by"] or results.error)
+    yield _drawn(store, "distributions", figures.distributions(results, results.known))
+    yield from _best(store, results, ranking.by or results.error)
     if results.states:
         yield html.heading("Measured")
         yield html.paragraph(REMINDER, "warn")
+        if (several := len(_made(results, "latency"))) > 1:
+            text = f"Latency was measured in {several} environments; compare it within one only."
+            yield html.paragraph(text, "warn")
         yield _measured(results)
     yield html.heading("What was run")
     yield _asked(run)
 
 
-def _known(results: Results) -> list[str]:
-    """The metrics that have a value anywhere."""
-    return [metric for metric, values in results.metrics.items() if np.isfinite(values).any()]
-
-
 def _listing(
-    store: Store, results: Results, places: Array, ranked: Sequence[str], others: Sequence[str]
+    store: Store, results: Results, places: Array, ranked: Sequence[Objective], others: Sequence[str]
 ) -> Listing:
-    return listing(results, store.structures(), store.run()["base"], places, ranked, others)
+    names = [objective.metric for objective in ranked]
+    return listing(results, store.structures(), store.run()["base"], places, names, others)
 
 
-def _winners(store: Store, results: Results, chosen: Array, ranked: Sequence[str], why: str) -> Iterator[str]:
-    listed = _listing(store, results, chosen, ranked, list(results.metrics))
+def _winners(
+    store: Store, results: Results, chosen: Array, ranked: Sequence[Objective], why: str
+) -> Iterator[str]:
+    listed = _listing(store, results, chosen, ranked, results.known)
     yield html.heading(f"Winners: {why}")
     place = store.folder / "winners"
     yield html.paragraph(f"Each is a model file: resnet-factory model=NAME --config-dir {place}", "soft")
@@ -127,10 +141,12 @@ def _winners(store: Store, results: Results, chosen: Array, ranked: Sequence[str
     yield _drawn(store, "profiles", drawing)
 
 
-def _front(store: Store, results: Results, first: str, second: str) -> str:
+def _front(store: Store, results: Results, first: Objective, second: Objective) -> str:
     """A front, and beside it a table of those that are numbered in it."""
     picked = figures.picked_on_front(results, first, second, 8)
-    figure = _drawn(store, f"front_{first}_{second}", figures.pareto(results, first, second, picked))
+    figure = _drawn(
+        store, f"front_{first.metric}_{second.metric}", figures.pareto(results, first, second, picked)
+    )
     places = results.front(first, second)[picked]
     listed = _listing(store, results, places, (first, second), ())
     aside = _table(listed, [f"`{results.candidates[i].plan}`" for i in places], "plan")
@@ -148,9 +164,9 @@ def _table(listed: Listing, names: Sequence[str], called: str) -> str:
     return html.table(head, rows, [*range(2, start), *range(end, len(head))])
 
 
-def _best(store: Store, results: Results, by: str | None) -> Iterator[str]:
+def _best(store: Store, results: Results, by: Objective | None) -> Iterator[str]:
     keys = [key for key, values in results.numbers.items() if len(np.unique(values)) > 1]
-    if not by or not keys or np.isfinite(results.metrics[by]).sum() < 2:
+    if not by or not keys or np.isfinite(results.metrics[by.metric]).sum() < 2:
         return
     yield html.heading(f"Where the best by {by} are")
     chosen = [key in results.choices for key in keys]
@@ -159,6 +175,10 @@ def _best(store: Store, results: Results, by: str | None) -> Iterator[str]:
     if any(chosen):
         yield html.paragraph(CHOICES, "soft")
     yield _drawn(store, "best_ranges", figures.best_ranges(results, by, keys))
+
+
+def _made(results: Results, metric: str) -> Counter[str]:
+    return results.environments.get(metric, Counter())
 
 
 def _measured(results: Results) -> str:
@@ -183,12 +203,13 @@ def _measured(results: Results) -> str:
             width = np.abs(high - low)[values != 0] / np.abs(values)[values != 0]
             if np.isfinite(width).any():
                 spread = f"{100 * float(np.median(width[np.isfinite(width)])):.1f} %"
-        better = "more" if metric in MORE_IS_BETTER else "less"
+        better = "more" if maximized(metric) else "less"
         counts = ", ".join(f"{count:,} {state}" for state, count in results.states[metric].most_common())
         notes = "; ".join(f"{note} ({count:,})" for note, count in results.notes[metric].most_common(3))
-        rows.append([metric, better, counts, spread, *ranks, notes])
+        made = "; ".join(f"{name} ({n:,})" for name, n in _made(results, metric).most_common(3))
+        rows.append([metric, better, counts, spread, *ranks, notes, made])
     head = ["metric", "better", "ended", "spread", "rank with params", "rank with MACs"]
-    head += [*(["rank with error"] if results.error else []), "conditions and reasons"]
+    head += [*(["rank with error"] if results.error else []), "conditions and reasons", "measured on"]
     return html.table(head, rows)
 
 
@@ -220,14 +241,3 @@ def _asked(run: Mapping[str, str]) -> str:
     parts.append(html.paragraph(f"Image size: {size}. Base model: {run['base']}. "
                                 "MACs: one per multiply-add of convolution and linear layers."))  # fmt: skip
     return "\n".join(parts)
-
-
-def replace(target: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = target.with_name(f".{target.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, target)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from resnet_factory.errors import ConfigError, Fault, unknown
+from resnet_factory.errors import ConfigError, Fault, install_hint
 from resnet_factory.reporting.tables import plain_table
+from resnet_factory.sweep.csv_table import export
+from resnet_factory.sweep.objectives import Objective, Ranking, read_ranking
 from resnet_factory.sweep.results_table import FAILURES, MEMORY, Results, load
 from resnet_factory.sweep.rows import listing
 from resnet_factory.sweep.store import Store
@@ -33,69 +35,63 @@ def conclude(store: Store, views: Mapping[str, Any], out: Console, *, page: bool
         ConfigError: a metric that is asked for is not there, or a file cannot be written.
     """
     results = load(store, views["errors"])
-    _check(results, views)
+    ranking = read_ranking(views, results.metrics)
     folder = store.folder
-    written = [store.export()]
-    chosen, ranked, why = _winners(results, views)
+    written = [export(store)]
+    chosen, ranked, why = _winners(results, ranking, views["top"])
     run, structures = store.run(), store.structures()
     try:
-        if chosen.size:
+        if chosen.size or (folder / "winners").is_dir():
             files = write_winners(
                 folder / "winners", run["base"], json.loads(run["choices"]),
                 [(results.candidates[i], f"{why}, rank {n}") for n, i in enumerate(chosen.tolist(), 1)],
                 structures, views.get("config_dir"),
             )  # fmt: skip
-            written.append(files[0].parent)
+            written += [file.parent for file in files[:1]]
         if page and results.candidates:
-            written.append(_write_page(store, results, views, chosen, ranked, why))
+            written.append(_write_page(store, results, ranking, chosen, ranked, why))
     except OSError as error:
         raise ConfigError([Fault("out", f"'{folder}' cannot be written: {error}")]) from None
     _say(store, results, chosen, ranked, why, out)
+    if ranked and len(results) and views["top"] and not chosen.size:
+        names = " and ".join(objective.metric for objective in ranked)
+        out.print(f"no winners: no architecture has {names}", markup=False)
     for path in written:
         out.print(f"  {path}", markup=False)
     return sum(counts[state] for counts in results.states.values() for state in FAILURES)
 
 
-def _check(results: Results, views: Mapping[str, Any]) -> None:
-    names = {name for pair in views["pareto"] for name in pair} | ({views["by"]} if views["by"] else set())
-    faults = [
-        Fault("by" if name == views["by"] else "pareto", unknown("metric", name, results.metrics))
-        for name in sorted(names)
-        if name not in results.metrics
-    ]
-    if faults:
-        raise ConfigError(faults)
-
-
-def _winners(results: Results, views: Mapping[str, Any]) -> tuple[Array, tuple[str, ...], str]:
-    """The best by one metric, the first front where none is named; the metrics, and why in words."""
-    if views["by"]:
-        ranked, why = (views["by"],), f"best by {views['by']}"
-        chosen = results.best(views["by"], views["top"])
-    elif views["pareto"]:
-        first, second = ranked = tuple(views["pareto"][0])
-        why = f"on the front of {first} and {second}"
-        chosen = results.front(first, second)
-        if len(chosen) > views["top"]:
-            chosen = chosen[np.round(np.linspace(0, len(chosen) - 1, views["top"])).astype(int)]
-    else:
+def _winners(results: Results, ranking: Ranking, top: int) -> tuple[Array, tuple[Objective, ...], str]:
+    """The best by one metric, the first front where none is named; the objectives, and why in words."""
+    if ranking.by is not None:
+        return results.best(ranking.by, top), (ranking.by,), f"best by {ranking.by}"
+    if not ranking.pareto:
         return np.array([], int), (), ""
-    return chosen, ranked, why
+    first, second = ranking.pareto[0]
+    chosen = results.front(first, second)
+    if len(chosen) > top:
+        chosen = chosen[np.round(np.linspace(0, len(chosen) - 1, top)).astype(int)]
+    return chosen, (first, second), f"on the front of {first} and {second}"
 
 
 def _write_page(
-    store: Store, results: Results, views: Mapping[str, Any], chosen: Array, ranked: Sequence[str], why: str
+    store: Store,
+    results: Results,
+    ranking: Ranking,
+    chosen: Array,
+    ranked: Sequence[Objective],
+    why: str,
 ) -> Path:
     try:
         from resnet_factory.sweep import report_sections
     except ImportError as error:
-        message = f"needs {error.name}: pip install 'resnet-factory[sweep]', or report=false"
+        message = f"needs {error.name}; {install_hint('sweep')}, or report=false"
         raise ConfigError([Fault("report", message)]) from None
-    return report_sections.write_page(store, results, views, chosen, ranked, why)
+    return report_sections.write_page(store, results, ranking, chosen, ranked, why)
 
 
 def _say(
-    store: Store, results: Results, chosen: Array, ranked: Sequence[str], why: str, out: Console
+    store: Store, results: Results, chosen: Array, ranked: Sequence[Objective], why: str, out: Console
 ) -> None:
     def line(text: str, style: str = "") -> None:
         out.print(text, style=style, markup=False)
@@ -113,10 +109,9 @@ def _say(
         ended = ", ".join(f"{count:,} {ENDED.get(state, state)}" for state, count in counts.items())
         line(f"{metric}: {ended}: {reason}")
     if not chosen.size:
-        if ranked and len(results):
-            line(f"no winners: no architecture has {' and '.join(ranked)}")
         return
-    listed = listing(results, store.structures(), store.run()["base"], chosen, ranked, list(results.metrics))
+    names = [objective.metric for objective in ranked]
+    listed = listing(results, store.structures(), store.run()["base"], chosen, names, results.known)
     table = plain_table()
     table.add_column("model")
     columns = [listed.names]

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from resnet_factory.errors import ConfigError, Fault, unknown
+from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.sweep import environment
 from resnet_factory.sweep.analysis import front
 from resnet_factory.sweep.evaluation import Candidate
-from resnet_factory.sweep.population import COSTS
+from resnet_factory.sweep.objectives import Objective
+from resnet_factory.sweep.population import COSTS, FURTHER
 from resnet_factory.sweep.store import Measured, Store
 from resnet_factory.sweep.vector import Array
 
@@ -26,8 +28,6 @@ MEMORY = ("memory", "inference_memory", "training_memory")
 """Metrics in bytes, which tables and figures show in MiB."""
 MIB = 2**20
 FAILURES = ("failed", "timeout", "died")
-MORE_IS_BETTER = ("synflow", "naswot", "zen", "accuracy")
-"""Metrics whose winners have the most; of all others less is better."""
 
 
 @dataclass
@@ -48,6 +48,8 @@ class Results:
     """Per measured metric the middle half of what was seen."""
     reasons: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     """Per measured metric and state, the notes."""
+    environments: dict[str, Counter[str]] = field(default_factory=dict)
+    """Per measured metric, on which machines and how, in words."""
     asked: list[str] = field(default_factory=list)
     """The metrics that were to be measured."""
     joined: list[str] = field(default_factory=list)
@@ -58,23 +60,23 @@ class Results:
     def __len__(self) -> int:
         return len(self.candidates)
 
-    def better(self, metric: str) -> Array:
-        """A metric turned so that less is better.
+    @property
+    def known(self) -> list[str]:
+        """The metrics that have a value anywhere."""
+        return [metric for metric, values in self.metrics.items() if np.isfinite(values).any()]
 
-        Raises:
-            ConfigError: there is no such metric.
-        """
-        if metric not in self.metrics:
-            raise ConfigError([Fault("by", unknown("metric", metric, self.metrics))])
-        return -self.metrics[metric] if metric in MORE_IS_BETTER else self.metrics[metric]
+    def better(self, objective: Objective) -> Array:
+        """A metric turned so that less is better."""
+        values = self.metrics[objective.metric]
+        return -values if objective.maximize else values
 
-    def best(self, by: str, top: int) -> Array:
+    def best(self, by: Objective, top: int) -> Array:
         """The places of the `top` best by one metric; architectures without it are none of them."""
         values = self.better(by)
         order = np.argsort(values, kind="stable")
         return order[~np.isnan(values[order])][:top]
 
-    def front(self, first: str, second: str) -> Array:
+    def front(self, first: Objective, second: Objective) -> Array:
         """The places of those that no other beats in both metrics."""
         return front(self.better(first), self.better(second))
 
@@ -105,9 +107,9 @@ class Results:
         return f"{matching:,} of {rows:,} rows joined by plan: {', '.join(self.joined)}{left}"
 
     @property
-    def error(self) -> str | None:
-        """The error-like metric that was joined."""
-        return "error" if "error" in self.metrics else None
+    def error(self) -> Objective | None:
+        """The error that was measured or joined, of any architecture."""
+        return Objective("error", maximize=False) if "error" in self.known else None
 
 
 def load(store: Store, errors: str | None = None) -> Results:
@@ -124,30 +126,37 @@ def load(store: Store, errors: str | None = None) -> Results:
     metrics: dict[str, Array] = {
         cost: np.array([getattr(c, cost) for c in candidates], float) for cost in COSTS
     }
-    for cost in json.loads(candidates[0].further) if candidates else ():
+    for cost in (cost for cost in FURTHER if cost in json.loads(run.get("windows", "{}"))):
         metrics[cost] = np.array([json.loads(c.further)[cost] for c in candidates], float)
+    asked = json.loads(run.get("metrics", "[]"))
+    metrics |= {metric: np.full(len(candidates), math.nan) for metric in asked}
     place = {candidate.plan: i for i, candidate in enumerate(candidates)}
     states: dict[str, Counter[str]] = {}
     notes: dict[str, Counter[str]] = {}
     spread: dict[str, tuple[Array, Array]] = {}
     reasons: dict[tuple[str, str], Counter[str]] = {}
+    environments: dict[str, Counter[str]] = {}
     for row in store.measured():
         at = place.get(row.plan)
         if at is None:
             continue
         if row.metric not in states:
             states[row.metric], notes[row.metric] = Counter(), Counter()
-            metrics[row.metric] = np.full(len(candidates), math.nan)
+            metrics.setdefault(row.metric, np.full(len(candidates), math.nan))
             spread[row.metric] = (np.full(len(candidates), math.nan), np.full(len(candidates), math.nan))
         states[row.metric][row.state] += 1
         _note(row, notes[row.metric])
+        if row.environment:
+            made = environment.described(row.environment)
+            environments.setdefault(row.metric, Counter())[made] += 1
         _note(row, reasons.setdefault((row.metric, row.state), Counter()))
         if row.value is not None:
             metrics[row.metric][at] = row.value
         for column, value in zip(spread[row.metric], (row.low, row.high), strict=True):
             column[at] = math.nan if value is None else value
-    asked = json.loads(run.get("metrics", "[]"))
-    results = Results(candidates, numbers, choices, metrics, states, notes, spread, reasons, asked)
+    results = Results(
+        candidates, numbers, choices, metrics, states, notes, spread, reasons, environments, asked
+    )
     if errors is not None:
         _join(results, Path(errors), place)
     return results
@@ -180,10 +189,10 @@ def _numbers(
 
 
 def _join(results: Results, file: Path, place: Mapping[str, int]) -> None:
-    """Columns of a CSV with a `plan` column. `accuracy` becomes an error too.
+    """Columns of a CSV with a `plan` column. `accuracy` becomes an error too, where there is no error.
 
-    What the sweep itself knows of an architecture stays, so that a copy of its `archs.csv` with a column
-    more will do.
+    Columns of the sweep's own that say what it says are passed over, so that a copy of its `archs.csv`
+    with a column more will do; those that say something else are refused.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as opened:
@@ -200,8 +209,9 @@ def _join(results: Results, file: Path, place: Mapping[str, int]) -> None:
             f"found {rows[0]['plan']!r}" + (f", expected ids like {next(iter(place))!r}" if place else "")
         )
         raise ConfigError([Fault("errors", message)])
-    own = {"plan", "sample", "overrides", *results.numbers, *results.metrics} - results.states.keys()
-    own |= {f"{metric} {side}" for metric in results.states for side in ("low", "high")}
+    _refuse_collisions(results, file, matching)
+    own = {"plan", "sample", "overrides", *results.numbers, *results.known}
+    own |= {f"{metric} {side}" for metric in results.states for side in ("low", "high", *environment.KEYS)}
     names = [
         name
         for name in rows[0]
@@ -217,12 +227,32 @@ def _join(results: Results, file: Path, place: Mapping[str, int]) -> None:
             if _is_number(row[name]):
                 column[at] = float(row[name])
         results.metrics[name] = column
-        results.spread.pop(name, None)
         results.joined.append(name)
-        if name == "accuracy" and "error" not in names:
+        if name == "accuracy" and "error" not in (*names, *results.known):
             whole = 1.0 if np.nanmax(column) <= 1 else 100.0
             results.metrics["error"] = whole - column
             results.joined.append("error")
+
+
+def _refuse_collisions(
+    results: Results, file: Path, matching: Sequence[tuple[int, Mapping[str, str]]]
+) -> None:
+    """Refuse columns that are called as a cost or a measured metric and hold other values."""
+    faults = []
+    for name in results.known:
+        own = results.metrics[name]
+        for at, row in matching:
+            text = row.get(name)
+            if _is_number(text) and float(text or "") != own[at]:
+                known = "nothing" if math.isnan(own[at]) else f"{own[at]:.10g}"
+                message = (
+                    f"'{file}' says {name} {text} of plan {row['plan']!r}, and the sweep {known}; nothing "
+                    f"of the sweep's own is overwritten: call the column otherwise, such as 'my_{name}'"
+                )
+                faults.append(Fault("errors", message))
+                break
+    if faults:
+        raise ConfigError(faults)
 
 
 def _is_number(text: str | None) -> bool:

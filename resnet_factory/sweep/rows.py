@@ -10,8 +10,8 @@ from typing import Any
 
 from resnet_factory.config.schema import PER_STAGE
 from resnet_factory.sweep.evaluation import Structure
+from resnet_factory.sweep.measuring import model_of
 from resnet_factory.sweep.results_table import COUNTS, MEMORY, MIB, Results
-from resnet_factory.sweep.run import model_of
 from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.winners import name_of
 
@@ -55,9 +55,12 @@ def listing(
         field = key.split(".")[0]
         if field in traits or key == "model":  # the name begins with the model
             continue
-        source: Sequence[Mapping[str, Any]] = models if field in PER_STAGE else sampled
-        read = field if field in PER_STAGE else key
-        cells = [text_of(one.get(read)) for one in source]
+        above, _, last = key.rpartition(".")
+        read = field if field in PER_STAGE else above if last.isdigit() else key
+        if field in PER_STAGE or last.isdigit():
+            cells = [text_of(_inside(model, read)) for model in models]
+        else:
+            cells = [text_of(one.get(read)) for one in sampled]
         if len(set(cells)) > 1:
             traits[title(read)] = cells
     cells_of = {
@@ -114,6 +117,14 @@ def text_of(value: Any) -> str:
 def dashed(values: Sequence[Any]) -> str:
     """`3-4-6-3`."""
     return "-".join(map(str, values))
+
+
+def _inside(model: Mapping[str, Any], key: str) -> Any:
+    """What a model's plain data has at a dotted key."""
+    value: Any = model
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _profile(model: Mapping[str, Any]) -> tuple[list[int], list[int]]:

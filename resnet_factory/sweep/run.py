@@ -6,8 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -15,37 +14,25 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resnet_factory import __version__
-from resnet_factory.sweep import executors
-from resnet_factory.sweep.evaluation import EXAMPLES, Candidate, Setting, Structure, Structures, survey
-from resnet_factory.sweep.population import place
+from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.sweep.evaluation import EXAMPLES, Setting, Structures, survey
+from resnet_factory.sweep.measuring import Options, advance, measure
+from resnet_factory.sweep.objectives import TRAINED
 from resnet_factory.sweep.samplers import BATCH, draw
 from resnet_factory.sweep.space import Space
-from resnet_factory.sweep.store import Measured, Store
-from resnet_factory.sweep.worker import COMMAND, Outcome
+from resnet_factory.sweep.store import Store
+from resnet_factory.sweep.worker import COMMAND
 
-FIXED = ("space", "sampler", "seed", "image", "measuring")
+FIXED = ("space", "sampler", "seed", "image", "costing")
 """What a run may not change when it goes on."""
-CHANCES = 3
-"""How often a measurement in this process may begin and never end before it is given up."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a space is swept."""
-
-    samples: int
-    sampler: str
-    seed: int
-    image: tuple[int, int] | None
-    """None: each model's own image size."""
-    metrics: tuple[str, ...]
-    measuring: Mapping[str, Any]
-    limit: float | None
-    """Seconds that one architecture's measurement may take."""
-    executor: str
-    workers: int
-    address: str | None
-    retry: bool
+READS: dict[str, tuple[str, ...]] = {
+    "latency": ("batch", "repeats", "threads", "device", "dtype", "channels_last"),
+    "memory": ("batch", "device", "dtype", "channels_last"),
+    "synflow": ("seeds", "threads", "device"),
+    **dict.fromkeys(("naswot", "zen", "gradients"), ("batch", "seeds", "threads", "device")),
+    **dict.fromkeys(TRAINED, ("study",)),
+}
+"""Metric -> the keys of `measuring` that its values depend on."""
 
 
 def sweep(
@@ -56,14 +43,16 @@ def sweep(
     Raises:
         ConfigError: the store holds another run, or cannot be written.
     """
+    _date_up(store)
     store.freeze(described(space, options), FIXED)
+    store.note("conditions", json.dumps(_conditions(store, options)))
     structures.known.extend(store.structures())
     if options.retry:
         store.forget_failures()
     with _progress() as progress:
         _survey(space, structures, options, store, progress)
         if options.metrics:
-            _measure(options, store, progress, command)
+            measure(options, store, progress, command)
 
 
 def described(space: Space, options: Options) -> dict[str, str]:
@@ -80,6 +69,7 @@ def described(space: Space, options: Options) -> dict[str, str]:
         "seed": str(options.seed),
         "samples": str(options.samples),
         "image": json.dumps(options.image),
+        "costing": _costing(space.windows, options.measuring),
         "measuring": json.dumps(options.measuring, sort_keys=True),
         "metrics": json.dumps(options.metrics),
         "generator": json.dumps(space.generator),
@@ -92,6 +82,52 @@ def described(space: Space, options: Options) -> dict[str, str]:
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
         **({"torch": f"torch {version('torch')}"} if options.metrics else {}),
     }
+
+
+def _costing(windows: Mapping[str, Any], measuring: Mapping[str, Any]) -> str:
+    """What windows on memory depend on besides the space, as JSON; empty where there are none."""
+    keys = ("batch", "dtype") if any(metric.endswith("memory") for metric in windows) else ()
+    return json.dumps({key: measuring[key] for key in keys})
+
+
+def _conditions_of(metric: str, measuring: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(measuring))
+    return {key: found[key] for key in READS[metric] if key in found}
+
+
+def _date_up(store: Store) -> None:
+    """Note what earlier versions did not: what the costs and each metric depend on."""
+    known = store.run()
+    if not known or "costing" in known:
+        return
+    measuring = json.loads(known["measuring"])
+    store.note("costing", _costing(json.loads(known["windows"]), measuring))
+    conditions = {metric: _conditions_of(metric, measuring) for metric in store.metrics()}
+    store.note("conditions", json.dumps(conditions))
+
+
+def _conditions(store: Store, options: Options) -> dict[str, Any]:
+    """What each metric was and is to be measured with; metrics may be added, none changed.
+
+    Raises:
+        ConfigError: a metric was measured with something else.
+    """
+    before: dict[str, Any] = json.loads(store.run().get("conditions", "{}"))
+    now = {metric: _conditions_of(metric, options.measuring) for metric in options.metrics}
+    faults = []
+    for metric in store.metrics():
+        old, new = before.get(metric, {}), now.get(metric, {})
+        if differ := [key for key in new if key in old and old[key] != new[key]]:
+            key = differ[0]
+            what = "another study" if key == "study" else f"{key} {old[key]}, not {new[key]}"
+            message = (
+                f"'{store.folder}' holds {metric} measured with {what}; results are never mixed: choose "
+                "another folder with out=…"
+            )
+            faults.append(Fault(f"measuring.{key}", message))
+    if faults:
+        raise ConfigError(faults)
+    return before | now
 
 
 def _progress() -> Progress:
@@ -108,11 +144,6 @@ def _progress() -> Progress:
     )
 
 
-def _advanced(progress: Progress, task: Any, done: int) -> None:
-    speed = progress.tasks[task].speed or 0
-    progress.update(task, completed=done, rate=f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2f}/s")
-
-
 def _survey(space: Space, structures: Structures, options: Options, store: Store, progress: Progress) -> None:
     done, reasons = store.batches(), json.loads(store.run().get("invalid", "[]"))
     setting = Setting(options.image, options.measuring["batch"], options.measuring["dtype"])
@@ -126,67 +157,4 @@ def _survey(space: Space, structures: Structures, options: Options, store: Store
             if found.reasons and not reasons:
                 reasons = found.reasons
                 store.note("invalid", json.dumps(reasons))
-        _advanced(progress, task, stop)
-
-
-def _measure(options: Options, store: Store, progress: Progress, command: Sequence[str]) -> None:
-    lacking = store.lacking(options.metrics)
-    models = store.structures()
-    wanted = [candidate for candidate in store.candidates() if candidate.plan in lacking]
-    total = store.count()
-    done = total - len(wanted)
-    task = progress.add_task("measuring", total=total, completed=done, rate="")
-
-    def jobs() -> Iterator[executors.Job]:
-        for candidate in wanted:
-            yield (
-                candidate.plan,
-                job_of(candidate, models[candidate.structure], options, lacking[candidate.plan]),
-            )
-
-    for outcome in _performed(jobs(), options, store, command):
-        store.add_measured(_rows(outcome, lacking[outcome.key]))
-        done += 1
-        _advanced(progress, task, done)
-
-
-def _performed(
-    jobs: Iterable[executors.Job], options: Options, store: Store, command: Sequence[str]
-) -> Iterator[Outcome]:
-    if options.executor == "processes":
-        return executors.processes(jobs, options.limit, options.workers, command)
-    if options.executor == "dask":
-        return executors.dask(jobs, options.limit, options.workers, options.address, command)
-    return _here(jobs, options, store)
-
-
-def _here(jobs: Iterable[executors.Job], options: Options, store: Store) -> Iterator[Outcome]:
-    """In this process; a job that took the process along more than once is given up."""
-    for job in jobs:
-        if store.begin(job[0]) > CHANCES:
-            yield Outcome(job[0], "died", f"this process ended {CHANCES} times while measuring it")
-        else:
-            yield from executors.inline([job], options.limit)
-
-
-def model_of(candidate: Candidate, structure: Structure) -> dict[str, Any]:
-    """One architecture's model as plain data."""
-    model: dict[str, Any] = json.loads(json.dumps(structure.model))
-    depths = model["depths"]
-    for key, number in json.loads(candidate.changes).items():
-        place(model, key, number, len(depths) if isinstance(depths, list) else structure.stages)
-    return model
-
-
-def job_of(candidate: Candidate, structure: Structure, options: Options, metrics: Sequence[str]) -> str:
-    """What a worker needs to measure one architecture: no names, no files, only strings and numbers."""
-    return json.dumps({
-        "model": model_of(candidate, structure), "plan": candidate.plan_id, "image": options.image,
-        "metrics": list(metrics), "seed": options.seed, **options.measuring,
-    })  # fmt: skip
-
-
-def _rows(outcome: Outcome, metrics: Sequence[str]) -> list[Measured]:
-    if outcome.state != "ok":
-        return [Measured(outcome.key, m, outcome.state, None, None, None, outcome.text) for m in metrics]
-    return [Measured(outcome.key, *row) for row in json.loads(outcome.text)]
+        advance(progress, task, stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from resnet_factory.sweep.vector import Array
 
 BATCH = 65_536
 """Samples drawn, costed and stored together."""
+MOST = 100_000_000
+"""Samples of one sweep."""
 SAMPLERS = ("grid", "random", "sobol")
 
 
@@ -19,8 +22,11 @@ def size_of(sampler: str, dimensions: Sequence[Dimension], samples: int | None) 
     """How many samples a sampler gives.
 
     Raises:
-        ConfigError: a grid over real numbers; no number of samples where one is needed.
+        ConfigError: a grid over real numbers; no number of samples where one is needed; too many of them.
     """
+    if samples is not None and samples > MOST:
+        message = f"{_count(samples)} are more than a sweep takes; expected at most {MOST:,}"
+        raise ConfigError([Fault("samples", message)])
     if sampler != "grid":
         if samples is None:
             raise ConfigError([Fault("samples", f"the {sampler!r} sampler needs a number of samples")])
@@ -33,7 +39,18 @@ def size_of(sampler: str, dimensions: Sequence[Dimension], samples: int | None) 
             )
             raise ConfigError([Fault("sampler", message)])
         total *= dimension.count
+    if samples is None and total > MOST:
+        message = (
+            f"a grid of {_count(total)} combinations is more than a sweep takes (at most {MOST:,}); "
+            "vary less, or look at some of them with sampler=random and samples=…"
+        )
+        raise ConfigError([Fault("sampler", message)])
     return total if samples is None else min(total, samples)
+
+
+def _count(number: int) -> str:
+    """A whole number for a person, however large."""
+    return f"{number:,}" if number < 10**15 else f"{Decimal(number):.2e}"
 
 
 def draw(sampler: str, dimensions: Sequence[Dimension], seed: int, start: int, stop: int) -> dict[str, Array]:

@@ -72,6 +72,8 @@ class Space:
     """Which recipe the base has of each group, by name."""
     base: Mapping[str, Any]
     """The model that everything else differs from, as plain data."""
+    lists: tuple[str, ...] = ()
+    """The numbers of recipes that vary per stage."""
 
     @property
     def text(self) -> str:
@@ -100,10 +102,8 @@ class Space:
 
 def scope_name(key: str) -> str:
     """How a relation's arithmetic calls a number: `widths.0` is widths1, as its layers are in layer1."""
-    head, _, rest = key.removeprefix("model.").partition(".")
-    return (
-        f"{head}{int(rest) + 1}" if rest.isdigit() else f"{head}_{rest.replace('.', '_')}" if rest else head
-    )
+    *names, last = key.removeprefix("model.").split(".")
+    return f"{'_'.join(names)}{int(last) + 1}" if last.isdigit() else "_".join([*names, last])
 
 
 def read_space(
@@ -136,6 +136,7 @@ def read_space(
     stages = max((len(base[key]) for key in PER_STAGE if isinstance(base.get(key), list)), default=1)
     given = {dimension.key.removeprefix("model."): dimension for dimension in sweeps}
     dimensions: list[Dimension] = []
+    lists: list[str] = []
     for key, value in _flat(data.get("vary") or {}):
         if key in given:
             continue
@@ -149,9 +150,13 @@ def read_space(
             continue
         dimension, each = read_dimension(key, value, f"space.vary.{key}", faults)
         if each and key not in PER_STAGE:
-            faults.append(Fault(f"space.vary.{key}.each", f"{key!r} has no value per stage"))
+            if not staged(base, key):
+                faults.append(Fault(f"space.vary.{key}.each", f"{key!r} has no value per stage"))
+                continue
+            lists.append(key)
         dimensions += [dimension.at(f"{key}.{stage}") for stage in range(stages)] if each else [dimension]
     dimensions += [dimension.at(key) for key, dimension in given.items()]
+    base = with_lists(base, lists, stages)
     varied = {dimension.key for dimension in dimensions}
     for dimension in dimensions:
         path = f"model.{dimension.key}" if dimension.key in given else f"space.vary.{dimension.key}"
@@ -166,8 +171,30 @@ def read_space(
     if faults:
         raise ConfigError(faults)
     return Space(
-        name, tuple(dimensions), relations, windows, generator, stages, base_name, choices or {}, base
-    )
+        name, tuple(dimensions), relations, windows, generator, stages, base_name, choices or {}, base,
+        tuple(lists),
+    )  # fmt: skip
+
+
+def staged(base: Mapping[str, Any], key: str) -> bool:
+    """Whether a dotted key is a number of a recipe that may be a list with one value per stage."""
+    head, _, name = key.partition(".")
+    role = schema.ROLES.get(head, schema.SLOT if head in schema.SLOTS else None)
+    if role is None or not role.staged or not isinstance(base.get(head), Mapping):
+        return False
+    value = base[head].get(name)
+    return name not in (*role.lists, *role.words) and isinstance(value, (int, float, str, list))
+
+
+def with_lists(model: Mapping[str, Any], keys: Sequence[str], stages: int) -> Mapping[str, Any]:
+    """The model's plain data with the numbers at `keys` as lists: one value per stage, the same in each."""
+    data = dict(model)
+    for key in keys:
+        head, _, name = key.partition(".")
+        recipe = data[head]
+        if isinstance(recipe, Mapping) and name in recipe and not isinstance(recipe[name], list):
+            data[head] = {**recipe, name: [recipe[name]] * stages}
+    return data
 
 
 def _misfits(

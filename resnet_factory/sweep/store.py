@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.evaluation import Candidate, Structure
 
 FILE = "sweep.sqlite"
+FORMAT = 2
+"""SQLite's `user_version` of the file; 0 in those of earlier versions, whose metrics have no environment."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS structures (id INTEGER PRIMARY KEY, overrides TEXT, stages INTEGER, model TEXT);
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS archs (
 CREATE INDEX IF NOT EXISTS in_order ON archs (sample);
 CREATE TABLE IF NOT EXISTS metrics (
     plan TEXT NOT NULL, metric TEXT NOT NULL, state TEXT NOT NULL, value REAL, low REAL, high REAL,
-    note TEXT NOT NULL, PRIMARY KEY (plan, metric)
+    note TEXT NOT NULL, environment TEXT NOT NULL DEFAULT '', PRIMARY KEY (plan, metric)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS begun (plan TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;
 """
@@ -47,6 +47,8 @@ class Measured(NamedTuple):
     high: float | None
     note: str
     """The conditions, or the reason for any other state."""
+    environment: str = ""
+    """JSON: the host, how many at a time, threads and versions; empty where nothing says."""
 
 
 class Store:
@@ -63,10 +65,14 @@ class Store:
             elif not self.file.is_file():
                 raise ConfigError([Fault("", f"holds no sweep: no {FILE} there", f"command line '{folder}'")])
             self.connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
+            self._refuse_newer()
             if write:
                 self.connection.execute("PRAGMA journal_mode=WAL")
                 self.connection.execute("PRAGMA synchronous=NORMAL")
                 self.connection.executescript(SCHEMA)
+                self._date_up()
+            elif not self._columns("run"):
+                raise ConfigError([Fault("", f"{FILE} there holds no sweep", f"command line '{folder}'")])
 
     def close(self) -> None:
         """Close the file; what is stored is folded into it."""
@@ -75,15 +81,49 @@ class Store:
         if self._lock is not None:
             self._lock.close()
 
+    def _columns(self, table: str) -> list[str]:
+        return [
+            name for (name,) in self.connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
+        ]
+
+    def _refuse_newer(self) -> None:
+        (found,) = self.connection.execute("PRAGMA user_version").fetchone()
+        if found > FORMAT:
+            self.close()
+            message = f"'{self.file}' was written by a later version of resnet-factory (format {found})"
+            raise ConfigError([Fault("out", f"{message}; this one reads formats up to {FORMAT}")])
+
+    def _date_up(self) -> None:
+        """Bring a file of an earlier version into today's format."""
+        if "environment" not in self._columns("metrics"):
+            self.connection.execute("ALTER TABLE metrics ADD COLUMN environment TEXT NOT NULL DEFAULT ''")
+        self.connection.execute(f"PRAGMA user_version = {FORMAT}")
+
     @contextmanager
     def _clear(self) -> Iterator[None]:
         """Anything the file system or SQLite refuses, said clearly."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            whole = "; what was stored before is whole" if self.file.is_file() else ""
-            message = f"'{self.file}' cannot be used: {error}{whole}"
+            message = f"'{self.file}' cannot be used: {error}{self._condition()}"
             raise ConfigError([Fault("out", message)]) from None
+
+    def _condition(self) -> str:
+        """What SQLite's own check says of what is stored; empty where there is nothing to be checked."""
+        if not self.file.is_file():
+            return ""
+        place = f"{self.file.absolute().as_uri()}?mode=ro"
+        try:
+            with closing(sqlite3.connect(place, uri=True)) as db:
+                (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+        except sqlite3.OperationalError:  # it cannot be opened, which says nothing of what is in it
+            return ""
+        except sqlite3.DatabaseError as error:
+            found = str(error)
+        if found == "ok":
+            return "; what was stored before is whole"
+        reason = " ".join(found.replace("*** in database main ***", "").split())
+        return f"; the file is damaged ({reason}): take it from a copy, or begin anew with another out=…"
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -214,81 +254,52 @@ class Store:
             (times,) = db.execute("SELECT times FROM begun WHERE plan = ?", (plan,)).fetchone()
         return int(times)
 
+    def take_back(self, plan: str) -> None:
+        """Note that a measurement that began was interrupted: as if it had not begun."""
+        with self._transaction() as db:
+            db.execute("UPDATE begun SET times = times - 1 WHERE plan = ?", (plan,))
+            db.execute("DELETE FROM begun WHERE times <= 0")
+
+    def failed(self, plan: str) -> bool:
+        """Whether a measurement of this plan failed."""
+        states = "state IN ('failed', 'timeout', 'died')"
+        with self._clear():
+            rows = self.connection.execute(f"SELECT 1 FROM metrics WHERE plan = ? AND {states}", (plan,))  # noqa: S608
+            return rows.fetchone() is not None
+
     def add_measured(self, rows: Sequence[Measured]) -> None:
         """Store the metrics of one architecture, all or none; what is known already stays."""
         with self._transaction() as db:
-            db.executemany("INSERT OR IGNORE INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            db.executemany("INSERT OR IGNORE INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             db.executemany("DELETE FROM begun WHERE plan = ?", {(row.plan,) for row in rows})
 
     def measured(self) -> Iterator[Measured]:
         """Every metric measured."""
         with self._clear():
-            yield from map(
-                Measured._make, self.connection.execute("SELECT * FROM metrics ORDER BY plan, metric")
-            )
+            for row in self.connection.execute("SELECT * FROM metrics ORDER BY plan, metric"):
+                yield Measured(*row)  # earlier versions stored no environment
+
+    def metrics(self) -> list[str]:
+        """The metrics of which there is a measurement."""
+        with self._clear():
+            rows = self.connection.execute("SELECT DISTINCT metric FROM metrics ORDER BY metric")
+            return [metric for (metric,) in rows]
 
     def forget_failures(self) -> None:
         """Let what failed be tried again."""
         with self._transaction() as db:
             db.execute("DELETE FROM metrics WHERE state IN ('failed', 'timeout', 'died')")
 
-    # Export ---------------------------------------------------------------------------------------
 
-    def export(self) -> Path:
-        """Everything as one CSV file, written whole or not at all."""
-        target = self.folder / "archs.csv"
-        part = target.with_suffix(".part")
-        measured: dict[str, dict[str, Measured]] = {}
-        for row in self.measured():
-            measured.setdefault(row.plan, {})[row.metric] = row
-        metrics = sorted({metric for rows in measured.values() for metric in rows})
-        with self._clear():
-            try:
-                with part.open("w", newline="", encoding="utf-8") as file:
-                    self._write(csv.writer(file), metrics, measured)
-                os.replace(part, target)
-            finally:
-                part.unlink(missing_ok=True)
-        return target
-
-    def _write(
-        self, table: Any, metrics: Sequence[str], measured: Mapping[str, Mapping[str, Measured]]
-    ) -> None:
-        spread = {
-            metric: any(metric in rows and rows[metric].low is not None for rows in measured.values())
-            for metric in metrics
-        }
-        heads = {
-            metric: [
-                metric,
-                *([f"{metric} low", f"{metric} high"] if spread[metric] else []),
-                f"{metric} state",
-                f"{metric} note",
-            ]
-            for metric in metrics
-        }
-        names = {i: " ".join(s.overrides) for i, s in enumerate(self.structures())}
-        first = next(self.candidates(), None)
-        keys = list(json.loads(first.numbers)) if first else []
-        further = list(json.loads(first.further)) if first else []
-        extra = [column for metric in metrics for column in heads[metric]]
-        table.writerow(
-            ["plan", "sample", "overrides", *keys, "params", "macs", "activations", *further, *extra]
-        )
-        for row in self.candidates():
-            numbers = json.loads(row.numbers)
-            found = measured.get(row.plan, {})
-            cells: list[object] = []
-            for metric in metrics:
-                one = found.get(metric)
-                if one is None:
-                    cells += [""] * len(heads[metric])
-                    continue
-                middle = [one.low, one.high] if spread[metric] else []
-                cells += [one.value, *middle, one.state, one.note]
-            values = [numbers.get(key) for key in keys]
-            costs = [row.params, row.macs, row.activations, *json.loads(row.further).values()]
-            table.writerow([row.plan, row.sample, names[row.structure], *values, *costs, *cells])
+def metrics_in(folder: Path) -> list[str]:
+    """The metrics measured so far in a folder; none where no sweep is."""
+    if not (folder / FILE).is_file():
+        return []
+    store = Store(folder, write=False)
+    try:
+        return store.metrics()
+    finally:
+        store.close()
 
 
 def _locked(folder: Path) -> TextIO | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,13 +13,14 @@ import yaml
 
 from resnet_factory.config import pruning
 from resnet_factory.config.composition import compose_all
+from resnet_factory.config.file_access import write_whole
 from resnet_factory.config.repository import Library, user_dir
 from resnet_factory.config.yaml_source import load
 from resnet_factory.errors import ConfigError
 from resnet_factory.planning.models import compose
 from resnet_factory.planning.planner import plan
 from resnet_factory.sweep.evaluation import Candidate, Structure
-from resnet_factory.sweep.run import model_of
+from resnet_factory.sweep.measuring import model_of
 
 ROOT = "resnet18"
 """The shipped model that names a recipe of every group: with enough choices, a start for any other."""
@@ -52,10 +52,8 @@ def write_winners(
     for candidate, why in chosen:
         structure = structures[candidate.structure]
         file = target / f"{name_of(base, candidate, structure)}.yaml"
-        part = file.with_suffix(".part")
         text, needed = model_text(starts, candidate, structure, why)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, file)
+        write_whole(file, text)
         written.append(file)
         for name, source in needed.items():
             copy = folder / f"{name}.yaml"

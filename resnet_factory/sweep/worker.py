@@ -10,12 +10,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import NamedTuple
+
+from resnet_factory.sweep.environment import alone
 
 COMMAND = (sys.executable, "-m", "resnet_factory.sweep.worker")
 START = 300.0
 """Seconds a process may take until it is ready: importing torch on a busy machine."""
+
+PATIENCE = 20.0
+"""Seconds that a process gets to keep what it is training."""
+KILLED = "killed by SIGKILL"
+"""The end of a process that the system took the memory from, or that somebody killed."""
+INTERRUPTED = "interrupted"
+"""The state of a job that was asked to stop: not measured, and no failure."""
 
 Perform = Callable[[str], str]
 """A job as JSON -> its result as JSON."""
@@ -26,21 +35,26 @@ class Outcome(NamedTuple):
 
     key: str
     state: str
-    """`ok`, `failed`, `timeout` or `died`."""
+    """`ok`, `failed`, `timeout`, `died` or `interrupted`."""
     text: str
     """The result as JSON; or the error."""
 
 
 def prepare() -> None:
     """Import what jobs need, torch above all: no job's time goes there, and none is ended in the middle."""
-    import resnet_factory.sweep.metrics  # noqa: F401
+    import resnet_factory.sweep.jobs  # noqa: F401
 
 
 def perform(job: str) -> str:
     """Measure one architecture."""
-    from resnet_factory.sweep.metrics import measure
+    from resnet_factory.sweep.jobs import measure
 
     return measure(job)
+
+
+def turn(job: str) -> AbstractContextManager[None]:
+    """Wait for a job's turn: one that times its network has the machine to itself."""
+    return alone() if json.loads(job).get("alone") else nullcontext()
 
 
 def attempt(key: str, job: str, perform: Perform) -> Outcome:
@@ -53,7 +67,10 @@ def attempt(key: str, job: str, perform: Perform) -> Outcome:
 
 
 def serve(perform: Perform = perform, prepare: Callable[[], None] = prepare) -> None:
-    """Answer jobs from standard input until it ends; what a job prints goes to standard error."""
+    """Answer jobs from standard input until it ends; what a job prints goes to standard error.
+
+    A job is answered twice: when its turn has come, and when it is done.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that leads
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -62,7 +79,15 @@ def serve(perform: Perform = perform, prepare: Callable[[], None] = prepare) -> 
         print("ready", file=answers, flush=True)
         for line in sys.stdin:
             key, job = json.loads(line)
-            print(json.dumps(attempt(key, job, perform)), file=answers, flush=True)
+            with turn(job):
+                print("begun", file=answers, flush=True)
+                try:
+                    outcome = attempt(key, job, perform)
+                except KeyboardInterrupt:
+                    outcome = Outcome(key, INTERRUPTED, "")
+                print(json.dumps(outcome), file=answers, flush=True)
+            if outcome.state == INTERRUPTED:
+                break
     except BrokenPipeError:  # nobody is left to answer
         os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
 
@@ -74,9 +99,22 @@ class Worker:
         self.command = tuple(command)
         self.child: subprocess.Popen[bytes] | None = None
         self.pending = b""
+        self.leaving = False
 
     def ask(self, key: str, job: str, limit: float | None) -> Outcome:
-        """Perform a job; one that passes `limit` seconds is ended, and one that dies is told of."""
+        """Perform a job; one that passes `limit` seconds is ended, and one that dies is told of.
+
+        One whose process the system has killed is tried once more.
+        """
+        outcome = self._asked(key, job, limit)
+        if outcome.text != KILLED or outcome.state != "died" or self.leaving:
+            return outcome
+        again = self._asked(key, job, limit)
+        if again.text != KILLED or again.state != "died":
+            return again
+        return again._replace(text=f"{KILLED}, and again when tried once more; is there too little memory?")
+
+    def _asked(self, key: str, job: str, limit: float | None) -> Outcome:
         try:
             child = self._started()
         except (TimeoutError, EOFError, OSError) as error:
@@ -85,12 +123,27 @@ class Worker:
         try:
             child.stdin.write(json.dumps([key, job]).encode() + b"\n")
             child.stdin.flush()
-            return Outcome(*json.loads(self._line(child, limit)))
+            self._line(child, None)  # its turn has come
+            outcome = Outcome(*json.loads(self._line(child, limit)))
+            if outcome.state == INTERRUPTED:  # it takes no other
+                self.close()
+            return outcome
         except TimeoutError:
             self.close()
             return Outcome(key, "timeout", f"took more than {limit:g} seconds")
         except (EOFError, OSError):
             return Outcome(key, "died", self._end())
+
+    def leave(self) -> None:
+        """Ask the process to keep what it is training, and to end; whoever asked it for a job is told."""
+        self.leaving = True
+        if (child := self.child) is not None:
+            child.terminate()
+
+    def kill(self) -> None:
+        """End the process at once; whoever asked it for a job is told."""
+        if (child := self.child) is not None:
+            child.kill()
 
     def close(self) -> None:
         """End the process at once."""

@@ -18,6 +18,7 @@ from conftest import ROOT
 
 from resnet_factory.cli import commands, hydra_runner, main
 from resnet_factory.config import composition
+from resnet_factory.study import command
 
 
 def multirun(*arguments: str, cwd: Path) -> tuple[int, str, str, list[dict[str, str]]]:
@@ -201,6 +202,28 @@ def test_a_job_that_was_interrupted_ends_the_run(
     monkeypatch.setattr(commands, "describe", lambda composed: 130)
     assert main.main(["describe", "-m", "model=resnet18,resnet34"]) == 130
     assert re.search(r"interrupted: by Ctrl-C\s.*not run: interrupted\s", capsys.readouterr().out, re.DOTALL)
+
+
+def test_an_interrupted_study_shows_the_costs_of_a_finished_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both are costed at the data's image size, whatever the model's own."""
+    monkeypatch.chdir(tmp_path)
+    train = command.study
+    monkeypatch.setattr(
+        command, "study", lambda composed: train(composed) if not list(Path().glob("s/*")) else 130
+    )
+    words = ["study", "-m", "study=single", "model=resnet20", "data=digits", "train.iterations=1"]
+    words += ["out=s", "train.weight_decay=0,0.1", "seeds=[0]", "machine.jobs=0"]
+    assert main.main(words) == 130
+    (file,) = Path().glob("runs/*/results.csv")
+    with file.open() as opened:
+        done, interrupted = csv.DictReader(opened)
+    assert (done["state"], interrupted["state"]) == ("ok", "interrupted")
+    for key in ("plan", "params", "macs", "activations"):
+        assert interrupted[key] == done[key] != ""
+    assert done["test_error"]
+    assert not interrupted["test_error"]
 
 
 def test_each_jobs_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

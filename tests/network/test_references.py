@@ -7,6 +7,7 @@ sides cut alike. The run ends with a table: family, models, equal.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from conftest import ROOT
 from references import MODELS, digest, randomise
 from timm.models import resnetv2
 from torch import nn
@@ -218,3 +220,17 @@ def test_output_stride_equals_timms(name: str, stride: int) -> None:
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert torch.equal(network.eval()(image), other.eval()(image))
+
+
+def test_names_of_timm_that_are_not_here_are_counted() -> None:
+    """README says how many of timm's residual networks are missing."""
+    names = [name for name in timm.list_models() if "resnet" in name or "resnext" in name]
+    missing = set(names) - set(rf.list_models())
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"that hold `resnet` or `resnext`, {len(missing)} are not here" in readme
+    assert all(
+        re.search(
+            r"csp|tresnet|clip|legacy|lambda|33ts|32ts|26ts|mlp|51q|61q|gcres|vit_|inception|50ts", name
+        )
+        for name in missing
+    ), sorted(missing)

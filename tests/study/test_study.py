@@ -321,7 +321,7 @@ def test_a_missing_extra_is_one_line(
     status, said = run(capsys)
     assert status == 2
     (line,) = said.splitlines()
-    assert line.endswith(f"this study needs {package}: pip install 'resnet-factory[study]'")
+    assert f"this study needs {package}; in {ROOT}: pip install -c constraints.txt -e '.[study]'" in line
 
 
 def test_multirun(

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from resnet_factory.errors import ConfigError
-from resnet_factory.sweep import executors
+from resnet_factory.sweep import environment, executors
 from resnet_factory.sweep.worker import Outcome, Worker
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("sweep_jobs.py")))
@@ -40,7 +41,8 @@ BAD = ("raise", "hang", "die", "exit")
 def expect(found: dict[str, tuple[str, str]], good: list[str]) -> None:
     assert found["raise"] == ("failed", "ValueError: as asked")
     assert found["hang"] == ("timeout", "took more than 2 seconds")
-    assert found["die"] == ("died", "killed by SIGKILL")
+    text = "killed by SIGKILL, and again when tried once more; is there too little memory?"
+    assert found["die"] == ("died", text)
     assert found["exit"] == ("died", "ended with exit code 7")
     for key in good:
         assert found[key] == ("ok", json.dumps([["score", "ok", len(key), None, None, ""]]))
@@ -51,6 +53,59 @@ def test_processes_outlive_what_their_jobs_do() -> None:
     found = by_key(executors.processes(jobs(*good[:5], *BAD, *good[5:]), 2, 2, COMMAND))
     assert len(found) == 16
     expect(found, good)
+
+
+def test_a_job_whose_process_was_killed_is_tried_once_more(tmp_path: Path) -> None:
+    keys = [f"once {tmp_path / 'killed'}", "good"]
+    found = by_key(executors.processes(jobs(*keys), 5, 1, COMMAND))
+    assert [state for state, _ in found.values()] == ["ok", "ok"]
+    assert (tmp_path / "killed").exists()
+
+
+def test_a_job_that_is_asked_to_leave_is_no_failure() -> None:
+    found = by_key(executors.processes(jobs("leave", "good"), 5, 1, COMMAND))
+    assert found["leave"] == ("interrupted", "")
+    assert found["good"][0] == "ok"
+
+
+def alone(*keys: str) -> Iterator[tuple[str, str]]:
+    for key in keys:
+        yield key, json.dumps({"plan": key, "alone": True})
+
+
+def test_times_are_taken_one_at_a_time_on_a_machine(tmp_path: Path) -> None:
+    """Each of the processes writes two lines; none stands between another's."""
+    record = tmp_path / "record"
+    found = by_key(executors.processes(alone(*(f"time {record} {i}" for i in range(6))), 5, 3, COMMAND))
+    assert {state for state, _ in found.values()} == {"ok"}
+    lines = record.read_text().split()
+    assert len(lines) == 12
+    assert len(set(lines)) > 1
+    assert lines[::2] == lines[1::2]
+
+
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_waiting_for_its_turn_takes_none_of_a_jobs_time(executor: str) -> None:
+    release = threading.Event()
+
+    def hold() -> None:
+        with environment.alone():
+            held.set()
+            release.wait(60)
+
+    held = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(60)
+    timer = threading.Timer(1.5, release.set)
+    timer.start()
+    if executor == "inline":
+        found = by_key(executors.inline(alone("good"), 1, lambda job: "fine"))
+    else:
+        found = by_key(executors.processes(alone("good"), 1, 1, COMMAND))
+    assert release.is_set()
+    assert found["good"][0] == "ok"
+    holder.join()
 
 
 def test_processes_end_with_the_reader() -> None:
@@ -127,6 +182,53 @@ def test_dask_outlives_what_jobs_do_and_a_lost_worker(
             os.kill(lost.pid, signal.SIGKILL)
     assert len(found) == 64
     expect(found, good)
+
+
+@pytest.mark.slow
+def test_a_lost_scheduler_is_one_line(
+    cluster: tuple[str, list[subprocess.Popen[bytes]]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    address, (scheduler, *_) = cluster
+    running = executors.dask(jobs(*(f"good{i}" for i in range(400))), 2, 2, address, COMMAND)
+    for _ in range(5):
+        assert next(running).state == "ok"
+    scheduler.kill()
+    with pytest.raises(ConfigError, match=r"scheduler at .* was lost.*the same command goes on"):
+        list(running)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_cluster_that_grows_gets_more_jobs(
+    cluster: tuple[str, list[subprocess.Popen[bytes]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "COUNT_EVERY", 0.0)
+    address, started = cluster
+    taken = 0
+
+    def counted() -> Iterator[tuple[str, str]]:
+        nonlocal taken
+        for job in jobs(*(f"good{i}" for i in range(400))):
+            taken += 1
+            yield job
+
+    running = executors.dask(counted(), 20, 1, address, COMMAND)
+    done = 0
+    for done, _ in enumerate(running, 1):
+        if done == 5:
+            assert taken - done <= 8
+            base = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "6"]
+            started.append(
+                subprocess.Popen(
+                    [*base, "--no-dashboard", "--no-nanny", "--host", "127.0.0.1"],
+                    env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, stderr=subprocess.DEVNULL,
+                )
+            )  # fmt: skip
+            time.sleep(8)
+        if taken - done > 8:
+            break
+    assert taken - done > 8
+    running.close()  # type: ignore[attr-defined]
 
 
 def test_no_jobs_time_goes_into_imports(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ import resnet_factory as rf
 from resnet_factory.layers import Activation
 from resnet_factory.planning.nodes import Residual
 from resnet_factory.sweep import metrics
-from resnet_factory.sweep.metrics import METRICS, Conditions, NotApplicable, measure, measured
+from resnet_factory.sweep.jobs import measure
+from resnet_factory.sweep.metrics import METRICS, Conditions, NotApplicable, measured
 
 SMALL = Conditions((8, 8), batch=4, repeats=3)
 SCORES = ("synflow", "naswot", "zen", "gradients")

@@ -18,11 +18,13 @@ import resnet_factory as rf
 from resnet_factory.cli import main
 from resnet_factory.errors import ConfigError
 from resnet_factory.sweep import figures
+from resnet_factory.sweep.objectives import Objective
 from resnet_factory.sweep.results import conclude
 from resnet_factory.sweep.results_table import load
 from resnet_factory.sweep.store import Measured, Store
 
 VIEWS: dict[str, Any] = {"by": "params", "top": 5, "pareto": [["params", "macs"]], "errors": None}
+SMALL = (Objective("params", maximize=False), Objective("macs", maximize=False))
 FOUR = ("model=resnet20", "model.depths=[1,1,1],[2,2,2]", "model/shortcut=none,zero_pad")
 
 
@@ -174,6 +176,90 @@ def test_errors_join_by_plan_whatever_the_first_row_says(home: Path, swept: Call
     assert sorted(results.metrics["error"]) == [7, 8, 9, 10]
 
 
+def joined(store: Store, header: str, values: list[float]) -> str:
+    """A CSV file with one column of values for the first architectures."""
+    file = store.folder.parent / "mine.csv"
+    rows = (f"{plan},{value!r}" for plan, value in zip(plans(store), values, strict=False))
+    file.write_text("\n".join([f"plan,{header}", *rows]) + "\n")
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("by", "best"),
+    [("top1_acc:max", 0.9), ("-top1_acc", 0.9), ("top1_acc:min", 0.1)],
+)
+def test_a_joined_column_ranks_in_the_direction_that_is_written(
+    home: Path, swept: Callable[..., Store], by: str, best: float
+) -> None:
+    store = swept(*FOUR)
+    file = joined(store, "top1_acc", [0.5, 0.1, 0.9, 0.3])
+    text = concluded(store, by=by, errors=file, top=1, pareto=[["params", "top1_acc:max"]], page=True)
+    assert [row[1] for row in cells(text, "resnet20_")[1:]] == [f"{best:g}"]
+    assert "more top1_acc" in (home / "s/figures/front_params_top1_acc.svg").read_text()
+    assert load(store, file).front(SMALL[0], Objective("top1_acc", maximize=True)).size
+
+
+def test_a_joined_column_without_a_direction_is_refused_with_both_forms(
+    home: Path, swept: Callable[..., Store], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = swept(*FOUR)
+    file = joined(store, "top1_acc", [0.5, 0.1, 0.9, 0.3])
+    for views in ({"by": "top1_acc"}, {"by": None, "pareto": [["params", "top1_acc"]]}):
+        with pytest.raises(ConfigError, match=r"'top1_acc:max' where more is better, 'top1_acc:min'"):
+            concluded(store, errors=file, **views)
+    # Also before anything is sampled.
+    capsys.readouterr()
+    arguments = ["sweep", *FOUR, "out=new", f"errors={file}", "by=top1_acc"]
+    assert main.main(arguments) == 2
+    assert "'top1_acc:max'" in capsys.readouterr().err
+    assert not (home / "new").exists()
+
+
+def test_a_direction_turns_a_known_metric_too(home: Path, swept: Callable[..., Store]) -> None:
+    store = swept(*FOUR)
+    most = [cells(concluded(store, by=by, top=1), "resnet20_")[1][1] for by in ("params:max", "-params")]
+    assert most == [f"{max(load(store).metrics['params']):,.0f}"] * 2
+    measured(store, "zen", *[("ok", value, None, None, "") for value in (1.0, 4.0, 2.0, 3.0)])
+    found = [
+        cells(concluded(store, by=by, top=1), "resnet20_")[1][1]
+        for by in ("zen", "-zen", "zen:max", "zen:min")
+    ]
+    assert found == ["4", "4", "4", "1"]
+
+
+def test_nothing_measured_is_overwritten(home: Path, swept: Callable[..., Store]) -> None:
+    store = swept(*FOUR)
+    own = [(0.5 + i, 0.4 + i, 0.6 + i) for i in range(4)]
+    measured(store, "error", *[("ok", *each, "trained") for each in own])
+    results = load(store, joined(store, "accuracy", [90, 80, 70, 60]))
+    assert results.joined == ["accuracy"]
+    assert results.metrics["error"].tolist() == [0.5, 1.5, 2.5, 3.5]
+    assert results.spread["error"][0].tolist() == [0.4, 1.4, 2.4, 3.4]
+    for header in ("error", "params"):
+        file = joined(store, header, [1, 2, 3, 4])
+        with pytest.raises(ConfigError, match=f"call the column otherwise, such as 'my_{header}'"):
+            load(store, file)
+    # A copy that says what is known is no collision, but joins nothing by itself.
+    with pytest.raises(ConfigError, match="no column with numbers"):
+        load(store, joined(store, "error", [0.5, 1.5, 2.5, 3.5]))
+
+
+def test_ranking_by_what_is_asked_for_holds_without_any_architecture(home: Path) -> None:
+    arguments = ["sweep", *FOUR, "sampler=grid", "samples=null", "out=none", "report=false"]
+    windows = ["space.constraints.params=[1,2]", "space.constraints.training_memory=[1,2]"]
+    for by in ("error", "training_memory"):
+        assert main.main([*arguments, *windows, "measure=[error]", f"by={by}"]) == 0
+
+
+def test_no_winners_are_wanted_with_top_0(home: Path, swept: Callable[..., Store]) -> None:
+    store = swept(*FOUR)
+    concluded(store, top=2)
+    text = concluded(store, top=0)
+    assert "no winners" not in text
+    assert "4 architectures" in text
+    assert not list((home / "s/winners/model").iterdir())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -256,7 +342,7 @@ def test_choices_are_counted_not_averaged(home: Path, swept: Callable[..., Store
     (home / "errors.csv").write_text(f"plan,error\n{rows}\n")
     results = load(store, str(home / "errors.csv"))
     assert results.choices["act"] == ["silu", "relu", "gelu"]
-    figure = figures.best_ranges(results, "error", ["act", "widths.0"])
+    figure = figures.best_ranges(results, Objective("error", maximize=False), ["act", "widths.0"])
     shares = figure.axes[0]
     assert shares.get_title(loc="left") == "act"
     assert [label.get_text() for label in shares.get_yticklabels()] == ["silu", "relu", "gelu"]
@@ -270,12 +356,12 @@ def test_counts_are_whole_and_wide_axes_logarithmic(home: Path, swept: Callable[
         assert axes.yaxis.get_major_formatter()(0.8) == "1"
     results.metrics["params"] = np.array([1e3, 2e3, 4e3, 5e4])
     results.metrics["macs"] = np.array([5e6, 4e6, 3e6, 2e6])
-    picked = figures.picked_on_front(results, "params", "macs", 8)
+    picked = figures.picked_on_front(results, *SMALL, 8)
     assert picked == [0, 1, 2, 3]
-    axes = figures.pareto(results, "params", "macs", picked).axes[0]
+    axes = figures.pareto(results, *SMALL, picked).axes[0]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
     assert [text.get_text() for text in axes.texts] == ["1", "2", "3", "4"]
     # Numbers that would touch are left out.
     results.metrics["params"][1] = 1001
     results.metrics["macs"][1] = 4.999e6
-    assert figures.picked_on_front(results, "params", "macs", 8) == [0, 2, 3]
+    assert figures.picked_on_front(results, *SMALL, 8) == [0, 2, 3]

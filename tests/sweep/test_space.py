@@ -18,7 +18,7 @@ from resnet_factory.config.generators import RegNet
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.dimension import Dimension, read_dimension
 from resnet_factory.sweep.evaluation import Candidate, Setting, Structures, survey
-from resnet_factory.sweep.run import model_of
+from resnet_factory.sweep.measuring import model_of
 from resnet_factory.sweep.samplers import BATCH, draw, size_of
 from resnet_factory.sweep.space import Space, read_space
 

@@ -13,6 +13,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ from conftest import ROOT
 
 import resnet_factory as rf
 from resnet_factory.cli import main
-from resnet_factory.sweep.store import FILE
+from resnet_factory.sweep import executors
+from resnet_factory.sweep import options as options_of_sweep
+from resnet_factory.sweep.store import FILE, FORMAT
 
 
 def start(*arguments: str, cwd: Path, **more: Any) -> subprocess.Popen[str]:
@@ -128,6 +132,175 @@ def test_ctrl_c_ends_cleanly_with_what_is_done(home: Path) -> None:
         assert before + 20 < done < 1344
         with (home / "stopped/archs.csv").open() as file:
             assert sum(row["synflow state"] == "ok" for row in csv.DictReader(file)) == done
+
+
+TRAINED = (
+    "sweep", "model=resnet20", "model.image_size=8", "model.in_channels=1", "model.depths=[1,1,1],[2,1,1]",
+    "sampler=grid", "samples=null", "measure=[error,loss]", "report=false",
+    "measuring.study=['train.epochs=2','seeds=[0,1]','data=digits','machine.checkpoint=0']",
+)  # fmt: skip
+
+
+def checkpoints(folder: Path) -> set[tuple[Path, int]]:
+    found = set()
+    for file in folder.glob("trainings/*/*/checkpoint.pt"):
+        with suppress(FileNotFoundError):
+            found.add((file, file.stat().st_mtime_ns))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_interrupted_trainings_go_on_to_the_same_bits(home: Path, executor: str) -> None:
+    """Four times interrupted, by Ctrl-C, SIGTERM and kill -9: nothing failed, nothing differs."""
+    code, _, err = command(*TRAINED, "out=whole", cwd=home)
+    assert code == 0, err
+    expected = rows_of(home / "whole", "metrics")
+    assert [row[2] for row in expected] == ["ok"] * 4
+    assert not (home / "whole/trainings").exists()
+    arguments = (*TRAINED, f"executor={executor}", "executor.workers=1", "out=broken")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
+        before = checkpoints(home / "broken")
+        process = start(*arguments, cwd=home)
+        while process.poll() is None and checkpoints(home / "broken") <= before:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == (-9 if number == signal.SIGKILL else 130), err
+        assert "Traceback" not in err
+        assert list((home / "broken").glob("trainings/*/*/*.*"))
+    if executor == "inline":
+        assert all(times == 1 for _, times in rows_of(home / "broken", "begun")), "only kill -9 counts"
+    code, _, err = command(*arguments, cwd=home)
+    assert code == 0, err
+    assert rows_of(home / "broken", "metrics") == expected
+    assert not (home / "broken/trainings").exists()
+
+
+def test_an_interruption_says_nothing_against_what_is_measured(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(home)
+    arguments = [*TINY, "samples=20", "out=i", "measure=[memory]", "measuring.batch=1", "report=false"]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(executors, "attempt", interrupt)
+        for _ in range(5):
+            assert main.main(arguments) == 130
+            assert "Traceback" not in capsys.readouterr().err
+    assert main.main(arguments) == 0
+    assert {row[2] for row in rows_of(home / "i", "metrics")} == {"ok"}
+    assert not rows_of(home / "i", "begun")
+
+
+def test_trainings_have_a_limit_of_their_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    short = [*TRAINED, "model.depths=[1,1,1],[1,2,1]", "out=t", "measure=[error]"]
+    assert main.main([*short, "measuring.training_limit=0.05"]) == 1
+    assert {row[2] for row in rows_of(home / "t", "metrics")} == {"timeout"}
+    assert main.main([*short, "measuring.limit=0.05", "retry=true"]) == 0
+    assert {row[2] for row in rows_of(home / "t", "metrics")} == {"ok"}
+    assert not (home / "t/trainings").exists()
+
+
+def test_metrics_are_added_to_a_finished_sweep_and_conditions_held(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(home)
+    swept = [word for word in TRAINED if not word.startswith("measure=")]
+    assert main.main([*swept, "measure=[error]"]) == 0
+    (folder,) = (home / "runs").iterdir()
+    before = rows_of(folder, "metrics")
+    assert main.main([*swept, "measure=[latency]", "by=error"]) == 0
+    assert [path.name for path in (home / "runs").iterdir()] == [folder.name]
+    after = rows_of(folder, "metrics")
+    assert set(before) < set(after)
+    assert {row[1] for row in after} == {"error", "latency"}
+    # What is not measured anew may be measured with something else; what was measured may not.
+    assert main.main([*swept, "measure=[error,synflow]", "measuring.batch=4", f"out={folder}"]) == 0
+    capsys.readouterr()
+    for changed, message in (
+        (["measure=[latency]", "measuring.batch=4"], "holds latency measured with batch 16, not 4"),
+        (
+            ["measure=[error]", "measuring.study=['data=digits','train.epochs=1']"],
+            "holds error measured with another study",
+        ),
+    ):  # fmt: skip
+        assert main.main([*swept, *changed, f"out={folder}"]) == 2
+        assert message in capsys.readouterr().err
+    # Windows on memory are costed for a batch.
+    windowed = [*TINY, "samples=9", "space.constraints.training_memory=[null,null]", "out=w", "report=false"]
+    assert main.main(windowed) == 0
+    assert main.main([*windowed, "measuring.batch=4"]) == 2
+    assert "its costing differ" in capsys.readouterr().err
+
+
+def test_values_know_where_they_were_measured(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import platform
+
+    monkeypatch.chdir(home)
+    arguments = [*TINY, "samples=20", "out=e", "measure=[latency,synflow]", "measuring.batch=1"]
+    assert main.main([*arguments, "executor=processes", "executor.workers=2"]) == 0
+    with (home / "e/archs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        assert row["latency host"] == row["synflow host"] == platform.node()
+        assert (row["latency concurrency"], row["synflow concurrency"]) == ("1", "2")
+        assert row["latency threads"] == "1"
+        assert "torch " in row["latency versions"]
+    assert f"{platform.node()}, 1 at a time, 1 thread, torch" in (home / "e/report.html").read_text()
+    # A copy of the table joins nothing new.
+    assert main.main(["report", "e", "errors=e/archs.csv"]) == 2
+
+
+def test_results_of_earlier_versions_open_and_go_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    arguments = [*TINY, "samples=20", "measure=[synflow]", "measuring.batch=1", "out=old", "report=false"]
+    assert main.main(arguments) == 0
+    with sqlite3.connect(home / "old" / FILE) as db:
+        db.execute("ALTER TABLE metrics DROP COLUMN environment")
+        db.execute("DELETE FROM run WHERE key IN ('costing', 'conditions')")
+        db.execute("PRAGMA user_version = 0")
+    kept = rows_of(home / "old", "metrics")
+    assert main.main(["report", "old"]) == 0
+    assert rows_of(home / "old", "metrics") == kept, "reading changes nothing"
+    assert main.main([*arguments, "measure=[synflow,memory]", "samples=30"]) == 0
+    assert {(*row, "") for row in kept} <= set(rows_of(home / "old", "metrics"))
+    assert main.main([*arguments, "measuring.seeds=2"]) == 2
+    with sqlite3.connect(home / "old" / FILE) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (FORMAT,)
+        db.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    assert main.main(["report", "old"]) == 2
+
+
+def test_a_damaged_file_is_checked_before_anything_is_said_of_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(home)
+    arguments = [*TINY, "samples=5000", "out=d", "report=false"]
+    assert main.main(arguments) == 0
+    file = home / "d" / FILE
+    whole = file.read_bytes()
+    pages = range(4096, len(whole), 4096)
+    damaged = {
+        "pages": b"".join([whole[:4096], *(b"\xff" * 4096 for _ in pages)]),
+        "header": b"no database at all" + whole[18:],
+        "cut": whole[: len(whole) // 2],
+    }
+    for how, data in damaged.items():
+        file.write_bytes(data)
+        for words in (["report", "d"], [*arguments, "samples=9000"]):
+            capsys.readouterr()
+            assert main.main(words) == 2, how
+            said = capsys.readouterr().err
+            assert "the file is damaged (" in said, how
+            assert "is whole" not in said, how
+    file.write_bytes(b"")
+    assert main.main(["report", "d"]) == 2
+    assert "holds no sweep" in capsys.readouterr().err
 
 
 def test_a_changed_space_is_refused_or_started_aside(home: Path) -> None:
@@ -264,7 +437,7 @@ def test_failing_measurements_are_rows_and_an_exit_code(home: Path) -> None:
     assert code == 1, err
     states = {row[2] for row in rows_of(home / "f", "metrics")}
     assert states == {"failed"}
-    assert all("meta" in row[-1] for row in rows_of(home / "f", "metrics"))
+    assert all("meta" in row[6] for row in rows_of(home / "f", "metrics"))
 
 
 @pytest.mark.parametrize(
@@ -273,6 +446,13 @@ def test_failing_measurements_are_rows_and_an_exit_code(home: Path) -> None:
         (["sweep"], "nothing varies"),
         (["sweep", "space=anynett"], "did you mean 'anynet'?"),
         (["sweep", "space=anynet", "sampler=randm"], "expected grid, random or sobol"),
+        (["sweep", "space=anynet", "samples=1e12"], "1,000,000,000,000 are more than a sweep takes"),
+        (
+            ["sweep", "space=anynet_growing", "sampler=grid", "samples=null"],
+            "a grid of 6.63e+16 combinations is more than a sweep takes",
+        ),
+        (["sweep", "space=anynet", "by=zen"], "unknown metric 'zen'"),
+        (["sweep", "space=anynet", "errors=nowhere.csv"], "'nowhere.csv' cannot be read"),
         (["sweep", "space=anynet", "measure=[zenn]"], "did you mean 'zen'?"),
         (["sweep", "space=anynet", "samples=none"], "whole number"),
         (["sweep", "space=anynet", "executor=dusk"], "did you mean 'dask'?"),
@@ -289,6 +469,32 @@ def test_mistakes_are_told(
     monkeypatch.chdir(home)
     assert main.main(arguments) == 2
     assert message in capsys.readouterr().err
+    assert not (home / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("absent", "options", "message"),
+    [
+        ("scipy", ["sampler=sobol", "report=false"], "sampler: needs SciPy: pip install"),
+        ("scipy", [], "report: needs SciPy: pip install"),
+        ("matplotlib", [], "report: needs matplotlib: pip install"),
+        ("distributed", ["executor=dask", "report=false"], "executor: needs dask.distributed: pip install"),
+    ],
+)
+def test_missing_packages_are_told_before_anything_is_made(
+    absent: str,
+    options: list[str],
+    message: str,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    monkeypatch.chdir(home)
+    find = util.find_spec
+    monkeypatch.setattr(options_of_sweep, "find_spec", lambda name: None if name == absent else find(name))
+    assert main.main([*TINY, "samples=10", "out=o", *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (home / "o").exists()
 
 
 def test_a_sweep_without_measured_metrics_imports_no_torch(home: Path) -> None:

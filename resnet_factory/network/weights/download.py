@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 from urllib.request import getproxies, proxy_bypass
 
-from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.errors import ConfigError, Fault, install_hint
 
 HUB = ("hf-hub:", "hf_hub:", "hf://")
 """What a Hugging Face hub name begins with, as timm and the hub write it."""
@@ -46,7 +46,7 @@ def hub_faults(source: str | Path, key: str) -> list[Fault]:
         expected = "hf-hub:owner/name or hf-hub:owner/name@revision"
         return [Fault(key, f"'{name}' is no hub name; expected {expected}")]
     if find_spec("huggingface_hub") is None:
-        return [Fault(key, f"'{name}': hub names need huggingface_hub: pip install 'resnet-factory[hub]'")]
+        return [Fault(key, f"'{name}': hub names need huggingface_hub; {install_hint('hub')}")]
     return []
 
 

@@ -1,0 +1,66 @@
+"""The environment of a measurement: on which machine, how many at a time, computed by what."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from resnet_factory import __version__
+
+KEYS = ("host", "concurrency", "threads", "versions")
+"""Parts of an environment, each a column of the CSV."""
+LOCK = "resnet-factory-latency.lock"
+
+
+def environment(concurrency: int | None, threads: int) -> dict[str, Any]:
+    """This machine's environment; `concurrency` measurements run side by side (None: nobody knows)."""
+    return {
+        "host": platform.node(),
+        "concurrency": concurrency,
+        "threads": threads,
+        "versions": f"torch {version('torch')}, resnet-factory {__version__}",
+    }
+
+
+def described(stored: str) -> str:
+    """A stored environment in a few words; empty where nothing was stored."""
+    if not stored:
+        return ""
+    found: Mapping[str, Any] = json.loads(stored)
+    concurrency = found["concurrency"]
+    at_once = "concurrency unknown" if concurrency is None else f"{concurrency} at a time"
+    threads = f"{found['threads']} thread{'s' if found['threads'] > 1 else ''}"
+    return f"{found['host']}, {at_once}, {threads}, {found['versions']}"
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other process of this machine is in here: times of one disturb those of another."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    shared = Path("/tmp")  # noqa: S108 - one file for all users and jobs; nothing is written to it
+    file = (shared if shared.is_dir() else Path(tempfile.gettempdir())) / LOCK
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_CREAT, 0o644)
+    except PermissionError:  # another user's, which may be opened but not created again
+        handle = os.open(file, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting: another process of this machine measures latency", file=sys.stderr)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
