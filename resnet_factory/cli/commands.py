@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from resnet_factory.config.composition import Composed, image_size
-from resnet_factory.config.file_access import WEIGHTS, input_faults, output_faults
+from resnet_factory.config.file_access import WEIGHTS, output_faults, weights_faults
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.costing.complexity import Cost, cost
 from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.network.capacity import check_capacity
 from resnet_factory.network.weights import key_map
+from resnet_factory.network.weights.download import hub_faults
 from resnet_factory.planning.planner import plan
 from resnet_factory.reporting import tables
 from resnet_factory.reporting.columns import Selection
@@ -119,13 +120,13 @@ def build_faults(data: Mapping[str, Any]) -> list[Fault]:
         faults.append(Fault("keys", "it tells how to read a file with weights; give weights=… as well"))
     faults += _weights_faults(weights, keys)
     if save is not None:
-        faults += output_faults(save, "save", WEIGHTS)
+        faults += output_faults(save, "save", WEIGHTS, [] if weights is None else [weights])
     return faults
 
 
 def _weights_faults(weights: str | None, keys: str | None) -> list[Fault]:
     """What is wrong with the files that weights, and the names of their tensors, are read from."""
-    faults = [] if weights is None else input_faults(weights, "weights")
+    faults = [] if weights is None else weights_faults(weights, "weights") + hub_faults(weights, "weights")
     if keys is not None and keys != key_map.OURS:
         try:
             key_map.find(keys)

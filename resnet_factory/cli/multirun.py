@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -76,6 +78,7 @@ def perform(rows: Path, config: Any) -> None:
         figures = partial(verb.load_figures() or _costs, composed)
         costs = figures()
         row |= {name: costs[name] for name in COSTS if name in costs}
+        _claim(rows, composed, verb.writes)
         status = verb.load()(composed)
         if status == INTERRUPTED:
             raise KeyboardInterrupt
@@ -110,6 +113,25 @@ def _costs(composed: Composed) -> dict[str, Any]:
     found = cost(planned, (planned.in_channels, *image_size(composed.data)))
     values = (planned.id, found.params, found.macs, found.activations)
     return dict(zip(COSTS, values, strict=True))
+
+
+def _claim(rows: Path, composed: Composed, key: str) -> None:
+    """Take the file that `key` names for this job alone, under whatever name other jobs have for it.
+
+    Raises:
+        ConfigError: another job of this run has taken it.
+    """
+    file = composed.data.get(key) if key else None
+    if not isinstance(file, str):
+        return
+    place = Path(file).expanduser().resolve()
+    if place.exists() and not place.is_file():
+        return  # a device or a pipe takes one after the other
+    try:
+        (rows / f"{hashlib.sha256(os.fsencode(place)).hexdigest()}.taken").touch(exist_ok=False)
+    except FileExistsError:
+        message = f"another job of this run writes '{file}'; put ${{hydra:job.num}} into its name"
+        raise ConfigError([composed.locate(Fault(key, message))]) from None
 
 
 def _keep(rows: Path, row: Mapping[str, Any]) -> None:
@@ -148,13 +170,12 @@ def conclude(
     if not found:
         return 1
     ordered = [found[number] for number in sorted(found)]
-    target, part = folder / RESULTS, rows / RESULTS
-    with part.open("w", newline="", encoding="utf-8") as opened:
-        table = csv.DictWriter(opened, (*COLUMNS, *_more(ordered)), restval="")
-        table.writeheader()
-        table.writerows(ordered)
+    target, text = folder / RESULTS, io.StringIO(newline="")
+    table = csv.DictWriter(text, (*COLUMNS, *_more(ordered)), restval="")
+    table.writeheader()
+    table.writerows(ordered)
     before = _set_aside(target)
-    os.replace(part, target)
+    write_whole(target, text.getvalue())
     _show(ordered, target)
     if before is not None:
         console().print(f"the results that were there: {before}", markup=False, soft_wrap=True)

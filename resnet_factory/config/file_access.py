@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -77,7 +78,7 @@ def input_faults(file: str | Path, key: str) -> list[Fault]:
 
     A pipe or a device would be waited for without end. URLs and hub names are no files and have no faults.
     """
-    if re.match(r"[\w+-]+:(?!\\)", str(file)):
+    if _is_address(file):
         return []
     if not str(file):
         return [Fault(key, "expected a file, found an empty text")]
@@ -93,6 +94,34 @@ def input_faults(file: str | Path, key: str) -> list[Fault]:
     if not stat.S_ISREG(mode):
         return [Fault(key, f"'{path}' is a pipe, a socket or a device, not a file")]
     return []
+
+
+def weights_faults(file: str | Path, key: str) -> list[Fault]:
+    """What forbids reading weights from `file`, which `key` names; another kind of file, too."""
+    if (faults := input_faults(file, key)) or _is_address(file):
+        return faults
+    path = Path(file).expanduser()
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(HEAD)
+    except OSError as error:
+        return [Fault(key, f"'{path}' cannot be read: {error.strerror}")]
+    return [] if WEIGHTS.begins(head) else [Fault(key, f"'{path}' {_other_than_weights(head)}")]
+
+
+def _other_than_weights(head: bytes) -> str:
+    if len(head) < 9:
+        return f"is cut off: {len(head)} bytes"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file it points to; fetch it with 'git lfs pull'"
+    if head.lstrip()[:1] == b"<":
+        return "is a web page; the download did not give the file"
+    return "is neither a safetensors file nor one that torch.save wrote"
+
+
+def _is_address(file: str | Path) -> bool:
+    """Whether it is a URL or a hub name, not a file."""
+    return re.match(r"[\w+-]+:(?!\\)", str(file)) is not None
 
 
 @contextmanager
@@ -114,6 +143,8 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     part = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
     try:
         with part.open("xb") as stream:
+            if place.is_file():
+                shutil.copymode(place, part)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

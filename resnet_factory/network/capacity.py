@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.planning.nodes import Plan
@@ -10,14 +12,29 @@ from resnet_factory.reporting.columns import bytes_text
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
-"""What Linux says of the machine's memory, and of the share that a container may use."""
+OWN_GROUP = Path("/proc/self/cgroup")
+"""What Linux says of the machine's memory, and of the share that a control group may use."""
+
+
+class Files(NamedTuple):
+    """The files in which a version of control groups keeps the memory of one."""
+
+    folder: str
+    limit: str
+    used: str
+    cached: str
+    """The entry of `memory.stat` that counts what is used, but can be dropped when it is wanted."""
+
+
+VERSION_1 = Files("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+VERSION_2 = Files("", "memory.max", "memory.current", "inactive_file")
 
 
 def available_memory() -> int | None:
     """Bytes that can be allocated; None where the system does not say.
 
-    The least of what the machine has to give (MemAvailable) and what the control group, version 1 or 2, is
-    still allowed.
+    The least of what the machine has to give (MemAvailable) and what this process's control group, or any
+    around it, is still allowed.
     """
     found = []
     try:
@@ -26,15 +43,41 @@ def available_memory() -> int | None:
                 found.append(int(line.split()[1]) * 1024)
     except (OSError, ValueError, IndexError):
         return None
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
+    for folder, files in _groups():
         try:
-            found.append(int((CGROUP / limit).read_text()) - int((CGROUP / used).read_text()))
+            allowed = int((folder / files.limit).read_text()) - int((folder / files.used).read_text())
         except (OSError, ValueError):  # no such group, or "max"
             continue
+        found.append(allowed + _cached(folder, files))
     return min(found, default=None)
+
+
+def _groups() -> Iterator[tuple[Path, Files]]:
+    """The control groups that this process is in, the innermost first.
+
+    A container may see its own group as the root, under a name that only the outside knows; so the root
+    is always among them.
+    """
+    try:
+        lines = OWN_GROUP.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = ["0::/", "1:memory:/"]
+    for line in lines:
+        number, controllers, name = line.split(":", 2)
+        if number == "0" or "memory" in controllers.split(","):
+            files = VERSION_2 if number == "0" else VERSION_1
+            group = PurePosixPath(name)
+            for part in (group, *group.parents):
+                yield CGROUP / files.folder / str(part).lstrip("/"), files
+
+
+def _cached(folder: Path, files: Files) -> int:
+    """Bytes of a group that hold files, which the system drops where memory is wanted."""
+    try:
+        entries = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return int(entries.get(files.cached, 0))
+    except (OSError, ValueError):
+        return 0
 
 
 def check_capacity(plan: Plan, itemsize: int = 4) -> None:

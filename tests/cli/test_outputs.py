@@ -26,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rf.save(network, "a.safetensors")
     os.link("a.safetensors", "hard.safetensors")
     os.symlink("a.safetensors", "soft.safetensors")
-    Path("cfg.yaml").write_text("mine: 1\n")
+    Path("cfg.yaml").write_text("mine: 1 # and more\n")
     Path("notes.safetensors").write_text("not weights at all, but notes\n")
     Path("notes.svg").write_text("not a picture\n")
     Path("notes.mmd").write_text("not a picture\n")
@@ -59,6 +59,11 @@ REFUSED = {
     "draw Mermaid over notes": (["draw", *SMALL, "file=notes.mmd"], "is there already and holds no Mermaid"),
     "draw a picture in another's file": (
         ["draw", *SMALL, "file=cfg.yaml", "format=svg"], "is there already and holds no SVG"),
+    "save over the weights it reads": (
+        ["build", *SMALL, "weights=a.safetensors", "save=soft.safetensors"], "what this command reads"),
+    "read YAML": (["build", *SMALL, "weights=cfg.yaml"], "is neither a safetensors file nor"),
+    "export YAML": (["export", "weights=cfg.yaml", "to=timm", "file=b.pth"], "is neither a safetensors"),
+    "read no hub name": (["build", *SMALL, "weights=hf-hub:nobody"], "is no hub name"),
     "read a pipe": (["build", *SMALL, "weights=pipe.pth"], "is a pipe, a socket or a device"),
     "read a device": (["build", *SMALL, "weights=/dev/zero"], "is a pipe, a socket or a device"),
     "read a folder": (["build", *SMALL, "weights=folder"], "'folder' is a folder"),
@@ -96,6 +101,25 @@ def test_pictures_of_several_jobs_each_have_a_file(home: Path) -> None:
     assert main.main(words) == 0
     assert {file.name for file in home.glob("x_*.svg")} == {"x_0.svg", "x_1.svg"}
     assert "resnet34" in Path("x_1.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=resnet18", "file=x.svg,./x.svg"],
+        ["model=resnet18,resnet34", "file='x_${model.act}.svg'"],
+        ["model=resnet18", "file=x.svg,link.svg"],
+    ],
+    ids=["two spellings", "an interpolation that says the same", "a symbolic link"],
+)
+def test_a_job_does_not_write_over_another_jobs_file(
+    words: list[str], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What only the composed jobs tell: the first has the file, the second says so and fails."""
+    os.symlink("x.svg", "link.svg")
+    assert main.main(["draw", "-m", *words]) == 1
+    assert "another job of this run writes" in capsys.readouterr().err
+    assert len([file for file in home.glob("*.svg") if file.name.startswith("x")]) == 1
 
 
 def test_files_of_the_same_kind_are_written_over(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,17 +167,41 @@ def test_widths_beyond_the_machine_are_refused(capsys: pytest.CaptureFixture[str
     assert "of memory are available" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("limit", "used", "expected"),
-    [("max", "5", 3000 * 1024), ("1000000", "400000", 600_000), ("9000000000", "1", 3000 * 1024)],
-)
-def test_the_memory_of_a_control_group_counts(
-    limit: str, used: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+KB = 1024
+V1, V2 = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"), ("memory.max", "memory.current")
+GROUPS = {
+    "no limit": ("0::/", V2, {"": ("max", 5, 0)}, 3000 * KB),
+    "a limit": ("0::/", V2, {"": ("1000000", 400_000, 0)}, 600_000),
+    "a limit above the machine's": ("0::/", V2, {"": ("9000000000", 1, 0)}, 3000 * KB),
+    "files in the cache can be dropped": ("0::/", V2, {"": ("1000000", 900_000, 700_000)}, 800_000),
+    "a group of one's own": ("0::/a/b", V2, {"/a/b": ("50000", 20_000, 0)}, 30_000),
+    "a group around it": ("0::/a/b", V2, {"/a/b": ("max", 1, 0), "/a": ("70000", 20_000, 0)}, 50_000),
+    "version 1": ("4:cpu,memory:/a", V1, {"/a": ("60000", 20_000, 10_000)}, 50_000),
+    "version 1 inside a container": ("4:memory:/docker/xyz", V1, {"": ("60000", 20_000, 0)}, 40_000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("own", "version", "groups", "expected"), GROUPS.values(), ids=GROUPS)
+def test_the_memory_of_control_groups_counts(
+    own: str,
+    version: tuple[str, str],
+    groups: dict[str, tuple[str, int, int]],
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "memory.max").write_text(f"{limit}\n")
-    (tmp_path / "memory.current").write_text(f"{used}\n")
+    for name, (limit, used, cached) in groups.items():
+        root, _, file = version[0].rpartition("/")
+        folder = tmp_path / root / name.strip("/")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(f"{limit}\n")
+        (folder / version[1].rpartition("/")[2]).write_text(f"{used}\n")
+        prefix = "total_" if version is V1 else ""
+        (folder / "memory.stat").write_text(f"{prefix}active_file 1\n{prefix}inactive_file {cached}\n")
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    3000 kB\n")
+    (tmp_path / "own").write_text(f"12:pids:/elsewhere\n{own}\n")
     monkeypatch.setattr(capacity, "CGROUP", tmp_path)
+    monkeypatch.setattr(capacity, "OWN_GROUP", tmp_path / "own")
     monkeypatch.setattr(capacity, "MEMINFO", tmp_path / "meminfo")
     assert capacity.available_memory() == expected
     monkeypatch.setattr(capacity, "MEMINFO", tmp_path / "nothing")
@@ -174,3 +222,39 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(rf.ConfigError, match="the hub does not answer, and the cache does not have it"):
         rf.load_weights(rf.create_model("resnet18", *SMALL[1:-1]), "hf-hub:nobody/nothing")
     assert asked == [3]
+
+
+def test_the_hub_is_asked_through_the_proxy_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only a proxy reaches the hub, the proxy is what has to answer."""
+    from resnet_factory.network.weights import download
+
+    asked: list[tuple[str, int]] = []
+
+    class Connection:
+        def close(self) -> None: ...
+
+    def connect(address: tuple[str, int], timeout: float) -> Connection:
+        asked.append(address)
+        return Connection()
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    monkeypatch.setenv("https_proxy", "http://user:word@proxy.invalid:3128")
+    monkeypatch.setenv("no_proxy", "inside.invalid")
+    assert download.answers("https://nowhere.invalid")
+    assert download.answers("https://inside.invalid")
+    monkeypatch.setenv("https_proxy", "proxy.invalid:8080")
+    assert download.answers("https://nowhere.invalid")
+    assert asked == [("proxy.invalid", 3128), ("inside.invalid", 443), ("proxy.invalid", 8080)]
+
+
+def test_a_hub_name_without_its_library_is_refused_before_torch(home: Path) -> None:
+    code = (
+        "import sys; sys.modules['huggingface_hub'] = None; from resnet_factory.cli.main import main; "
+        "status = main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "build", *SMALL, "weights=hf-hub:a/b"], cwd=home,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "hub names need huggingface_hub" in done.stderr

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import socket
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlparse
-
-from torch import hub
+from urllib.request import getproxies, proxy_bypass
 
 from resnet_factory.errors import ConfigError, Fault, install_hint
 
 HUB = ("hf-hub:", "hf_hub:", "hf://")
 """What a Hugging Face hub name begins with, as timm and the hub write it."""
+HUB_NAME = re.compile(r"(?:hf[-_]hub:|hf://)(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 CONNECT_TIMEOUT = 3
 """Seconds to wait for the hub to take a connection."""
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -36,10 +37,25 @@ def fetch(source: str | Path) -> Path:
     return Path(source)
 
 
+def hub_faults(source: str | Path, key: str) -> list[Fault]:
+    """What is wrong with a hub name, which `key` gives, before it is fetched; nothing with other sources."""
+    name = str(source)
+    if not name.startswith(HUB):
+        return []
+    if not HUB_NAME.fullmatch(name):
+        expected = "hf-hub:owner/name or hf-hub:owner/name@revision"
+        return [Fault(key, f"'{name}' is no hub name; expected {expected}")]
+    if find_spec("huggingface_hub") is None:
+        return [Fault(key, f"'{name}': hub names need huggingface_hub; {install_hint('hub')}")]
+    return []
+
+
 def _from_url(url: str) -> Path:
     name = unquote(Path(urlparse(url).path).name)
     if not name or name in (".", ".."):
         raise ConfigError([Fault("weights", f"'{url}' names no file")])
+    from torch import hub  # the faults of hub names need no torch
+
     target = Path(hub.get_dir()) / "checkpoints" / name
     if target.is_file():
         return target
@@ -53,23 +69,14 @@ def _from_url(url: str) -> Path:
 
 
 def _from_hub(name: str) -> Path:
-    match = re.fullmatch(r"(?:hf[-_]hub:|hf://)(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?", name)
-    if match is None:
-        raise ConfigError(
-            [
-                Fault(
-                    "weights",
-                    f"'{name}' is no hub name; expected hf-hub:owner/name or hf-hub:owner/name@revision",
-                )
-            ]
-        )
-    try:
-        from huggingface_hub import constants, hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-    except ImportError:
-        message = f"hub names need huggingface_hub; {install_hint('hub')}"
-        raise ConfigError([Fault("weights", f"'{name}': {message}")]) from None
-    online = _answers(constants.ENDPOINT)
+    if faults := hub_faults(name, "weights"):
+        raise ConfigError(faults)
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    match = HUB_NAME.fullmatch(name)
+    assert match is not None
+    online = answers(constants.ENDPOINT)
     for file in HUB_FILES:
         try:
             return Path(
@@ -87,13 +94,16 @@ def _from_hub(name: str) -> Path:
     raise ConfigError([Fault("weights", f"'{name}' has neither {' nor '.join(HUB_FILES)}")])
 
 
-def _answers(address: str) -> bool:
-    """Whether a server takes connections; its client library would try again for half a minute."""
+def answers(address: str) -> bool:
+    """Whether a server, or the proxy to it, takes connections; the hub's own library tries for long."""
     parts = urlparse(address)
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.hostname or ""):
+        parts = urlparse(proxy if "://" in proxy else f"http://{proxy}")
     try:
         port = parts.port or (80 if parts.scheme == "http" else 443)
         socket.create_connection((parts.hostname or "", port), timeout=CONNECT_TIMEOUT).close()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a port that is no number
         return False
     return True
 

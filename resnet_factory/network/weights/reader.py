@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from resnet_factory.config.file_access import input_faults
+from resnet_factory.config.file_access import weights_faults
 from resnet_factory.errors import ConfigError, Fault, unknown
 
 WRAPPERS = ("state_dict_ema", "model_ema", "ema_state", "state_dict", "model", "model_state")
@@ -50,7 +50,7 @@ def read(file: str | Path, *, entry: str | None = None, device: str | torch.devi
         ConfigError: there is no such file, it is damaged, or it holds something other than tensors.
     """
     path = Path(file).expanduser()
-    if faults := input_faults(path, "weights"):
+    if faults := weights_faults(path, "weights"):
         raise ConfigError(faults)
     try:
         with path.open("rb") as stream:
@@ -63,23 +63,11 @@ def read(file: str | Path, *, entry: str | None = None, device: str | torch.devi
     if start[:4] == b"PK\x03\x04":
         _check_archive(path)
         return _unwrapped(path, _unpickled(path, device, mmap=True), entry)
-    if start[:1] == b"\x80":
-        return _unwrapped(path, _unpickled(path, device, mmap=False), entry)
-    raise _fault(path, _what_else(start))
+    return _unwrapped(path, _unpickled(path, device, mmap=False), entry)
 
 
 def _fault(path: Path, message: str) -> ConfigError:
     return ConfigError([Fault("weights", f"'{path}' {message}")])
-
-
-def _what_else(start: bytes) -> str:
-    if len(start) < 9:
-        return f"is cut off: {len(start)} bytes"
-    if start.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the file it points to; fetch it with 'git lfs pull'"
-    if start.lstrip()[:1] == b"<":
-        return "is a web page; the download did not give the file"
-    return "is neither a safetensors file nor one that torch.save wrote"
 
 
 # safetensors ------------------------------------------------------------------------------------
