@@ -92,7 +92,9 @@ def _cifar_faults(data: Table) -> list[Fault]:
             message = (
                 f"'{folder / name}' is not the file of {CIFAR[data.source]}: its MD5 checksum is another"
             )
-            found.append(Fault("data.folder", f"{message} than {checksum}; unpack the archive again"))
+            # These files are pickles: one of anybody else's could run code.
+            advice = "unpack the archive again; images of your own are read from folders: data=folder"
+            found.append(Fault("data.folder", f"{message} than {checksum}; {advice}"))
     return found
 
 

@@ -172,10 +172,15 @@ def _curves(rows: Sequence[Row], theme: Theme) -> Figure:
 def _seeds_over_time(axes: Axes, row: Row, value: Callable[[Epoch], float], colour: str) -> None:
     curves = [[value(epoch) for epoch in run.history] for run in row.runs]
     for curve in curves:
-        axes.plot(range(1, len(curve) + 1), curve, color=colour, linewidth=0.8, alpha=0.45)
+        axes.plot(range(1, len(curve) + 1), curve, _mark(curve), color=colour, linewidth=0.8, alpha=0.45)
     whole = [curve for curve in curves if len(curve) == max(map(len, curves))]
     mean = [sum(values) / len(values) for values in zip(*whole, strict=True)]
-    axes.plot(range(1, len(mean) + 1), mean, color=colour, linewidth=2.2, label=row.label)
+    axes.plot(range(1, len(mean) + 1), mean, _mark(mean), color=colour, linewidth=2.2, label=row.label)
+
+
+def _mark(curve: Sequence[float]) -> str:
+    """How a curve is drawn: of a single epoch there is no line, but a dot."""
+    return "-" if len(curve) > 1 else "o"
 
 
 def _depth(lines: dict[str, list[Row]], theme: Theme) -> Figure:

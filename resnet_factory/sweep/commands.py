@@ -37,7 +37,7 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     space = _space(composed, several)
     options = read_options(composed, space)
     views = read_views(composed) | {"config_dir": config_dir}
-    out = Path(composed.data["out"] or f"runs/{space.name}-{_place(space, options, composed)}")
+    out = Path(composed.data["out"] or f"runs/{space.name}-{_place(space, options, composed)}").expanduser()
     refuse_unknown_metrics(views, space, (*options.metrics, *metrics_in(out)), composed)
 
     def compose_one(changes: Sequence[str]) -> Mapping[str, Any]:
@@ -71,7 +71,7 @@ def report(arguments: Sequence[str], config_dir: str | None) -> int:
     composed = compose_all("sweep", given)
     views = read_views(composed) | {"config_dir": config_dir}
     refuse_missing_packages()
-    store = Store(Path(folders[0]), write=False)
+    store = Store(Path(folders[0]).expanduser(), write=False)
     try:
         return _finish(store, views, page=True)
     finally:

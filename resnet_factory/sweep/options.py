@@ -133,7 +133,7 @@ def refuse_unknown_metrics(
 def _header(file: str) -> list[str]:
     """The columns that a user's file can give: its own, and the error that an accuracy means."""
     try:
-        with Path(file).open(newline="", encoding="utf-8-sig") as opened:
+        with Path(file).expanduser().open(newline="", encoding="utf-8-sig") as opened:
             names = [name.strip() for name in next(csv.reader(opened), [])]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError([Fault("errors", f"'{file}' cannot be read: {error}")]) from None

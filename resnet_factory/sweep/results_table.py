@@ -158,7 +158,7 @@ def load(store: Store, errors: str | None = None) -> Results:
         candidates, numbers, choices, metrics, states, notes, spread, reasons, environments, asked
     )
     if errors is not None:
-        _join(results, Path(errors), place)
+        _join(results, Path(errors).expanduser(), place)
     return results
 
 

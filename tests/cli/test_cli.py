@@ -179,6 +179,15 @@ def test_a_home_folder_is_found(
     assert (tmp_path / "home" / "x.safetensors").is_file()
     assert main.main(["build", "model=resnet20", "weights=~/x.safetensors"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    said = "weights: ~/x.safetensors\nsave: ~/y.safetensors\n"
+    file = tmp_path / "conf" / "experiment" / "mine.yaml"
+    file.write_text(f"# @package _global_\n# in a file\ndefaults:\n  - override /model: resnet20\n{said}")
+    assert main.main(["build", "experiment=mine", "--config-dir", f"{tmp_path}/conf"]) == 0
+    assert (tmp_path / "home" / "y.safetensors").is_file()
+    sweep = ["space.vary={depths:{range:[1,2],each:stage}}", "samples=4", "report=false"]
+    assert main.main(["sweep", "model=resnet20", *sweep, "out=~/s"]) == 0
+    assert (tmp_path / "home" / "s" / "archs.csv").is_file()
     capsys.readouterr()
 
 

@@ -475,6 +475,16 @@ def test_pictures_there_are(outcomes: list[Outcome], names: list[str]) -> None:
         assert DARK.ink not in light
 
 
+def test_a_single_epoch_is_a_dot() -> None:
+    """A line through one point would draw nothing."""
+    run = made("a", [1.0])[0]
+    for epochs in (1, 2):
+        history = [Epoch(10 * (i + 1), 50.0, 1.0, 50.0, 1.0) for i in range(epochs)]
+        curves = pictures(summary.best([replace(run, history=history)]))[0]
+        (colour,) = colours(summary.best([run]), LIGHT).values()
+        assert (f"fill: {colour}" in curves.svg(LIGHT)) == (epochs == 1)
+
+
 def test_colours_are_hues_by_series_and_shades_by_depth() -> None:
     rows = summary.best(STUDIED)
     found = colours(rows, LIGHT)
