@@ -12,19 +12,29 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_factory.config.permission import may_name, refusal
-from resnet_factory.config.yaml_source import load, position
+from resnet_factory.config.schema import SLOTS
+from resnet_factory.config.yaml_source import load, position, shown
 from resnet_factory.errors import ConfigError, Fault, found, nearest, unknown
 
 if TYPE_CHECKING:
     from resnet_factory.config.repository import Library
 
 
+GLOBAL = ("experiment", "space", "study", "sweep")
+"""Config groups whose files say something of the whole configuration."""
 BLOCK = "model/block"
 """The one config group of which a list of choices is one for each stage."""
-ONE_FOR_ALL = (
-    "expected one name for {group!r}, found {found}: one holds for all stages; a recipe says where it is "
-    "called, as '{slot}: {{when: stage > 2}}'"
-)
+
+
+def one_for_all(group: str, choice: object) -> str:
+    """What to say of a list of choices where one holds for the whole network."""
+    name = group.rpartition("/")[2]
+    message = f"expected one name for {group!r}, found {found(choice)}"
+    if group.startswith("model/") and name in SLOTS:
+        message += (
+            f": one holds for all stages; a recipe says where it is called, as '{name}: {{when: stage > 2}}'"
+        )
+    return message
 
 
 def inspect(library: Library, file: Path, name: str, data: Any) -> None:
@@ -49,7 +59,13 @@ def inspect(library: Library, file: Path, name: str, data: Any) -> None:
             if "hydra" in data:
                 fault(["hydra"], "Hydra's own settings do not belong to a model")
             if package(file) is not None:
-                fault([], "a '# @package' line; what stands in this folder goes below its own key")
+                line = next(i for i, text in enumerate(_lines(file), 1) if "@package" in text)
+                message = "a '# @package' line; what stands in this folder goes below its own key"
+                faults.append(Fault("", message, f"{shown(file)}:{line}:1"))
+        elif name.partition("/")[0] in GLOBAL and package(file) is None:
+            group = name.partition("/")[0]
+            message = f"without '# @package _global_' as its first line, its keys go below a key {group!r}"
+            faults.append(Fault("", message, f"{shown(file)}:1:1"))
         if "defaults" not in data and (typo := difflib.get_close_matches("defaults", map(str, data), 1, 0.8)):
             fault(typo, f"unknown key {typo[0]!r}; did you mean 'defaults'?")
         defaults = data.get("defaults", [])
@@ -96,6 +112,16 @@ def _entries(library: Library, defaults: Sequence[Any], name: str) -> Iterator[t
                 yield i, f"{entry!r} would go below a key of its own; did you mean {meant!r}?"
                 continue
             parent = plain[1:] if plain.startswith("/") else f"{base}/{plain}" if base else plain
+            if inside and library.parents[name] and library.config_exists(parent):
+                first = library.parents[name][0].rpartition("/")[2]
+                yield (
+                    i,
+                    (
+                        f"{entry!r} is a second parent beside {first!r}; a file starts from one, and "
+                        "takes single recipes of others by 'override GROUP: NAME'"
+                    ),
+                )
+                continue
             library.parents[name].append(parent)
             if (circle := _circle(library, parent, name)) is not None:
                 yield i, f"a circle: {' -> '.join([name, *circle])}; a file cannot be its own parent"
@@ -140,7 +166,7 @@ def _choice(library: Library, words: Sequence[str], group: str, choice: Any, bas
             names = [f"{base}/{name}" if base else name for name in library.groups(base)]
             yield unknown("config group", group, names)
     elif isinstance(choice, list) and group.startswith("model/") and group != BLOCK:
-        yield ONE_FOR_ALL.format(group=group, found=found(choice), slot=group.rpartition("/")[2])
+        yield one_for_all(group, choice)
     elif choice is not None:
         for name in choice if isinstance(choice, list) else [choice]:
             if not isinstance(name, str):
@@ -170,6 +196,10 @@ def _circle(library: Library, start: str, end: str) -> list[str] | None:
         if (way := _circle(library, parent, end)) is not None:
             return [start, *way]
     return None
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8").splitlines()
 
 
 def package(file: Path) -> str | None:

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 
 from resnet_factory.config import schema
-from resnet_factory.config.file_checks import ONE_FOR_ALL, interpolation_fault
+from resnet_factory.config.file_checks import interpolation_fault, one_for_all
 from resnet_factory.config.override_hints import MAX_LENGTH, misread
 from resnet_factory.config.repository import Library, merged
 from resnet_factory.config.yaml_source import MAX_DEPTH
@@ -343,8 +343,7 @@ def _bad_choice(override: Override, library: Library) -> str | None:
             return next(
                 (library.missing(group, str(v)) for v in value if v not in library.options(group)), None
             )
-        dotted = group.replace("/", ".")
-        return ONE_FOR_ALL.format(group=group, found=found(value), slot=dotted.rpartition(".")[2])
+        return one_for_all(group, value)
     if not isinstance(value, str):
         text = str(override.input_line).partition("=")[2].strip()
         if text in library.options(group):

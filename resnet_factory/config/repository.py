@@ -185,8 +185,13 @@ class Library(IConfigRepository):
             )
         if group == "model":
             if (path := Path(name)).suffix in (".yaml", ".yml") and path.is_file():
-                folder = path.parent.parent
-                return f"{name!r} is a path; write 'model={path.stem}' and '--config-dir {folder}'"
+                if path.resolve().parent.name == "model":
+                    folder = path.parent.parent if path.parent.name == "model" else Path("..")
+                    return f"{name!r} is a path; write 'model={path.stem}' and '--config-dir {folder}'"
+                return (
+                    f"{name!r} is a path; models stand in a folder called 'model': move it to "
+                    f"'conf/model/{path.name}', and write 'model={path.stem}' and '--config-dir conf'"
+                )
             meant = f"{foreign(name)}{suggest(name, options)}"
             return f"unknown model {name!r}{meant}; 'resnet-factory list' shows every model"
         return unknown(group, name, options)
@@ -305,13 +310,16 @@ def _default(entry: Any, group: str) -> InputDefault:
 
 
 def merged(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
-    """`delta` over `base`: mappings key by key, anything else replaced, as OmegaConf merges."""
+    """`delta` over `base`: mappings key by key, anything else replaced.
+
+    OmegaConf would keep what is there below a '???'; here it is asked for anew, as whoever wrote it meant.
+    """
     result = dict(base)
     for key, value in delta.items():
         old = result.get(key)
         if isinstance(old, dict) and isinstance(value, dict):
             result[key] = merged(old, value)
-        elif value != "???" or key not in result:
+        else:
             result[key] = value
     return result
 

@@ -270,7 +270,8 @@ def _explained(file: Path, text: str, error: yaml.YAMLError) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
     for pattern, advice in _REASONS:
         if (match := re.search(pattern, problem)) is not None:
-            if "closes" in advice:
+            if "closes" in advice or "neither 'key: value'" in advice or "never closed" in advice:
+                # The place where it begins, not where the parser gave up.
                 mark = getattr(error, "context_mark", mark)
             return _refused(file, mark, f"not YAML: {match.expand(advice)}")
     return _refused(file, mark, f"not YAML: {' '.join(problem.split())}")

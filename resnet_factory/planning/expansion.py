@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
@@ -327,10 +328,11 @@ class Unroller:
     ) -> tuple[Children, Signal]:
         """Chains side by side."""
         lists = dict(item.lists)
-        if given["count"] > MAX_LAYERS:
-            self.fault(f"{item.path}.count", f"{given['count']} branches; the limit is {MAX_LAYERS}", scope)
+        count = operator.index(given["count"])
+        if count > MAX_LAYERS:
+            self.fault(f"{item.path}.count", f"{count} branches; the limit is {MAX_LAYERS}", scope)
             raise Broken
-        plans = [lists["each"]] * given["count"] + ([lists["last"]] if "last" in lists else [])
+        plans = [lists["each"]] * count + ([lists["last"]] if "last" in lists else [])
         share = signal.channels
         if given["split"] and plans:
             share //= len(plans)
@@ -348,10 +350,10 @@ class Unroller:
         if any((end.step, end.form) != (ends[0].step, ends[0].form) for end in ends):
             self.fault(item.path, "the branches end at different strides; they cannot stand side by side")
             raise Broken
-        if given["cascade"] and any(end.channels != share for end in ends[: given["count"] - 1]):
+        if given["cascade"] and any(end.channels != share for end in ends[: count - 1]):
             self.fault(item.path, f"a cascade adds each branch to the next; all must keep {share} channels")
             raise Broken
         name = self.take(item, names, "branches", True)
-        linked = given["count"] if given["cascade"] else 0
+        linked = count if given["cascade"] else 0
         node = Branches(tuple(made), bool(given["split"]), linked)
         return ((name, node),), Signal(sum(end.channels for end in ends), ends[0].step, ends[0].form)

@@ -192,8 +192,9 @@ def with_lists(model: Mapping[str, Any], keys: Sequence[str], stages: int) -> Ma
     for key in keys:
         head, _, name = key.partition(".")
         recipe = data[head]
-        if isinstance(recipe, Mapping) and name in recipe and not isinstance(recipe[name], list):
-            data[head] = {**recipe, name: [recipe[name]] * stages}
+        if isinstance(recipe, Mapping) and name in recipe:
+            values = recipe[name] if isinstance(recipe[name], list) else [recipe[name]]
+            data[head] = {**recipe, name: [values[min(i, len(values) - 1)] for i in range(stages)]}
     return data
 
 

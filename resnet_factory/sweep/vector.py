@@ -23,6 +23,8 @@ from resnet_factory.layers.expressions import ExpressionError
 
 Array = NDArray[Any]
 Plain = int | float
+MOST_COUNTS = 64
+"""Different counts, such as of branches, that members are parted by; with more each is planned alone."""
 _TRUTH = np.dtype(bool)
 EXACT = 2**62
 """Integers up to here are far from int64's end."""
@@ -73,7 +75,14 @@ class Column:
         return int(bool(self))
 
     def __index__(self) -> int:
-        raise Unfit("a count of a column")
+        """The one number that all members have; those that differ ask for a split."""
+        first = self.values[0]
+        same = self.values == first
+        if self.values.dtype.kind != "i" or (not same.all() and len(np.unique(self.values)) > MOST_COUNTS):
+            raise Unfit("a count of a column")
+        if not same.all():
+            raise Split(same)
+        return int(first)
 
     def _compare(self, other: Any, operate: Callable[[Any, Any], Any], inside: bool, outside: bool) -> Any:
         """`inside`: known true by the bounds; `outside`: known false."""

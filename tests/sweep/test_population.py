@@ -16,7 +16,7 @@ from resnet_factory.config import schema
 from resnet_factory.costing.memory import DTYPES
 from resnet_factory.layers.expressions import ExpressionError, parse
 from resnet_factory.sweep import population as rooms
-from resnet_factory.sweep.population import FURTHER, Population, cost_all
+from resnet_factory.sweep.population import FURTHER, Population, cost_all, parts
 from resnet_factory.sweep.vector import Column, Split, Unfit
 
 MODELS = {
@@ -264,3 +264,15 @@ def test_arithmetic_over_columns_is_arithmetic(text: str, seed: int, kinds: list
     together = vector(text, scope)
     for member in range(9):
         assert together[member] == scalar(text, {name: values[member] for name, values in scope.items()})
+
+
+def test_counts_of_branches_part_the_members() -> None:
+    """The number of branches decides what there is: members are planned together that have as many."""
+    config = rf.compose("res2net50_26w_4s", "model.depths=1")
+    scale = np.array([2, 3, 4, 5] * 8)
+    population = Population(config, {"block.scale": scale, "base_width": np.arange(32) % 5 + 20}, (32, 32))
+    found = cost_all(population)
+    for i in range(len(population)):
+        cost = rf.cost(rf.plan(population.member(i)), (3, 32, 32))
+        assert (found.params[i], found.macs[i], found.activations[i]) == cost.total
+    assert max(len(part.members) for part in parts(population)) == 8

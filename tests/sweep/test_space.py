@@ -68,6 +68,99 @@ def test_every_candidate_is_what_its_plan_id_says() -> None:
         assert config.depths[1] >= config.depths[0]
 
 
+REPEATED = {
+    "repeats": 2, "out": "repeats * width", "ratio": 1,
+    "body": [
+        {"conv": {"kernel": 1, "to": "width // ratio", "stride": "stride"}},
+        {"branches": {"count": "repeats", "each": [{"conv": {"kernel": 3, "to": "width"}}]}},
+        "norm", "attention",
+    ],
+    "post": ["act"],
+}  # fmt: skip
+"""A block with numbers of its own."""
+
+
+@pytest.mark.parametrize(
+    "also", [{}, {"attention": {"choice": ["none", "se"]}}, {"act": {"choice": ["silu"]}}]
+)
+def test_a_recipes_own_number_varies_per_stage(also: dict[str, Any]) -> None:
+    """Exactly as the same lists written into the model and planned one by one."""
+    base = rf.compose("resnet18").to_dict() | {"block": REPEATED}
+    vary = {
+        "block": {
+            "repeats": {"range": [2, 5], "each": "stage"},
+            "ratio": {"choice": [1, 2, 4], "each": "stage"},
+        },
+        "widths": {"range": [6, 24], "step": 6, "each": "stage"},
+        "depths": {"range": [1, 2], "each": "stage"},
+        **also,
+    }
+    data = {"vary": vary, "relations": [{"non_decreasing": "block.repeats"}, "block_repeats2 < 4"]}
+    space = read_space("test", data, [], base, "resnet18")
+
+    def composed(overrides: Sequence[str]) -> dict[str, Any]:
+        return rf.compose("resnet18", *overrides).to_dict() | {"block": REPEATED}
+
+    structures = Structures(space, composed)
+    samples = draw("random", space.dimensions, 0, 0, 3000)
+    found, rejected, _ = survey(space, structures, samples, 0, Setting())
+    assert len(found) > 20
+    planned_one_by_one = 0
+    for i in range(0, 3000, 5):
+        one = {d.key: d.shown(samples[d.key][i].item()) for d in space.dimensions}
+        repeats = [one[f"block.repeats.{stage}"] for stage in range(4)]
+        if repeats != sorted(repeats) or repeats[1] >= 4:
+            continue
+        overrides = [f"model/attention={one['attention']}"] if "attention" in one else []
+        overrides += [f"model.act={one['act']}"] if "act" in one else []
+        model = composed(overrides)
+        model["block"] = REPEATED | {
+            "repeats": repeats,
+            "ratio": [one[f"block.ratio.{stage}"] for stage in range(4)],
+        }
+        for key in ("widths", "depths"):
+            model[key] = [one[f"{key}.{stage}"] for stage in range(4)]
+        match = [candidate for candidate in found if candidate.sample == i]
+        try:
+            plan = rf.plan(schema.read(model))
+        except rf.ConfigError:
+            assert not match
+            continue
+        planned_one_by_one += 1
+        cost = rf.cost(plan)
+        same = [candidate for candidate in found if candidate.plan == plan.id]
+        assert [candidate[5:8] for candidate in same] == [(cost.params, cost.macs, cost.activations)]
+    assert planned_one_by_one > 5
+    assert {"non_decreasing block.repeats", "block_repeats2 < 4"} <= set(rejected)
+
+
+def test_numbers_per_stage_fit_as_many_stages_as_a_generator_makes() -> None:
+    space = read_space(
+        "test",
+        {
+            "vary": {
+                "generator.regnet.depth": {"range": [8, 20]},
+                "generator.regnet.multiplier": {"uniform": [1.5, 3]},
+                "block.ratio": {"choice": [1, 2], "each": "stage"},
+            }
+        },
+        [], rf.compose("regnetx_002").to_dict(), "regnetx_002",
+    )  # fmt: skip
+    found, _, structures = candidates(space, 2000)
+    assert len({structures.known[candidate.structure].stages for candidate in found}) > 1
+    for candidate in found[::50]:
+        structure = structures.known[candidate.structure]
+        model = model_of(candidate, structure)
+        assert len(model["block"]["ratio"]) == structure.stages
+        assert rf.plan(schema.read(model)).id == candidate.plan
+
+
+@pytest.mark.parametrize("key", ["stem.width", "block.body", "block.nothing", "norm.eps_", "act"])
+def test_what_cannot_be_a_list_is_refused_per_stage(key: str) -> None:
+    with pytest.raises(rf.ConfigError, match="has no value per stage"):
+        space_of({"vary": {key: {"choice": [1, 2], "each": "stage"}}})
+
+
 def test_what_is_rejected_is_rejected_for_its_reason() -> None:
     """Every sample planned on its own falls where the survey says it does."""
     space = space_of(FOUR)
