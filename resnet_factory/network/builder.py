@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -174,19 +174,18 @@ def build(plan: Source, *, device: str | torch.device | None = None) -> Network:
     """
     config = config_of(plan, "build()") if isinstance(plan, str | ModelConfig) else None
     planned = plan_of(plan if config is None else config, "build()")
-    if torch.device(device or torch.get_default_device()).type == "cpu":
+    chosen = torch.get_default_device() if device is None else _device(device)
+    if chosen.type == "cpu":
         check_capacity(planned, torch.get_default_dtype().itemsize)
-    with _device(device):
+    with nullcontext() if device is None else chosen:
         network = assemble(planned)
         initialise(network, planned)
     network.config = config
     return network
 
 
-def _device(device: str | torch.device | None) -> AbstractContextManager[object]:
-    """Torch's context of a device; none where none is given."""
-    if device is None:
-        return nullcontext()
+def _device(device: str | torch.device) -> torch.device:
+    """The device of a name, checked."""
     if not isinstance(device, str | torch.device):
         raise TypeError(f"device takes a name, as 'cuda' or 'meta', found {shown(device)}")
     try:
