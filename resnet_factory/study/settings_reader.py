@@ -126,6 +126,8 @@ def _overrides(data: Any, faults: list[Fault]) -> tuple[str, ...]:
 def _lengths(train: Train, path: str, faults: list[Fault]) -> None:
     if train.epochs is None and train.iterations is None:
         faults.append(Fault(path, "how long to train? give 'epochs', or 'iterations'"))
+    if train.schedule == "one_cycle" and train.warmup == 1:
+        faults.append(Fault(f"{path}.warmup", "one_cycle rises over 2 iterations at least, found 1"))
     rises = train.schedule == "one_cycle" and train.iterations is not None
     if rises and train.warmup >= (train.iterations or 0):
         message = (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from study_rooms import small
 from torch import nn
 
+from resnet_factory.cli import main
 from resnet_factory.study.optimisation import make_optimizer, make_schedules
 from resnet_factory.study.settings import Train
 
@@ -62,11 +64,19 @@ def rates(train: Train, resumed: int | None = None) -> list[float]:
 
 @pytest.mark.filterwarnings("ignore:Detected call of")
 @pytest.mark.parametrize("resumed", [None, 1, 7, 31])
-@pytest.mark.parametrize("warmup", [0, 5, 10, 30])
+@pytest.mark.parametrize("warmup", [0, 2, 5, 10, 30, TOTAL - 1])
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "steps", "constant"])
 def test_the_rate_of_every_step(schedule: Any, warmup: int, resumed: int | None) -> None:
     found = rates(Train(schedule=schedule, warmup=warmup), resumed)
     assert found == pytest.approx([expected(schedule, warmup, step) for step in range(TOTAL)], rel=1e-6)
+
+
+def test_a_rise_of_one_iteration_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Torch divides by its length less one."""
+    words = ["data=digits", "models=[resnet8]", "train.warmup=1", f"out={tmp_path / 'out'}"]
+    assert main.main(["study", *words]) == 2
+    assert "train.warmup: one_cycle rises over 2 iterations at least, found 1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_warm_up_of_all_iterations_is_refused() -> None:
