@@ -92,17 +92,17 @@ def request(
     if faults:
         raise ConfigError(faults)
     jobs = typed.jobs([*swept, *own], library) if multirun else None
-    forced = typed.forced(own, library, bases, WHOLE.get(config, ())) + _block_lists(own, bases)
+    forced = _block_lists(bases) + typed.forced(own, library, bases, WHOLE.get(config, ()))
     # To Hydra `++key` is another key than a parameter's, which would go on being swept beside it.
     settled = [f"{key}=null" for key in params if any(word.startswith(f"++{key}=") for word in forced)]
     return Request([*others, *(word for word in settled if word not in forced), *forced], jobs)
 
 
-def _block_lists(words: Sequence[str], bases: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What tells Hydra of the blocks that a file chooses for each stage, which it would merge into one."""
+def _block_lists(bases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Overrides before the user's own that tell Hydra of a block for each stage, which it would merge."""
     models = [base["model"] for base in bases if isinstance(base.get("model"), Mapping)]
     blocks = models[0].get("block") if len(models) == 1 else None
-    if not isinstance(blocks, list) or any("model.block" in word for word in words):
+    if not isinstance(blocks, list):
         return []
     return ["~model.block", f"++model.block=[{','.join(map(str, blocks))}]"]
 
@@ -123,8 +123,8 @@ def print_jobs(
     with _hydra(config_dir) as hydra:
         for number, job in enumerate(wanted.jobs):
             base = library.compose(config, typed.read(job, library).choices).data
-            words = [*others, *typed.forced(job, library, [base], WHOLE.get(config, ()))]
-            words += _block_lists(job, [base])
+            forced = typed.forced(job, library, [base], WHOLE.get(config, ()))
+            words = [*others, *_block_lists([base]), *forced]
             print(*(["---"] if number else []), f"# job {number}: {' '.join(job)}", sep="\n")
             with _explained(hydra, config, words, RunMode.RUN):
                 hydra.show_cfg(config, words, part, package, resolve)

@@ -93,6 +93,9 @@ def _entries(library: Library, defaults: Sequence[Any], name: str) -> Iterator[t
             if overriding and "override" not in words:
                 yield i, f"{key!r} stands after an 'override'; overrides come last"
             group = group.partition("@")[0]
+            if inside and group.startswith("/hydra/"):
+                yield i, "Hydra's own settings do not belong to a model; an experiment may have them"
+                continue
             if inside and group.startswith("/"):
                 meant = key.replace("/model/", "")
                 yield i, f"{key!r} is looked for below {base!r}; did you mean {meant!r}?"
