@@ -125,7 +125,7 @@ def build_faults(data: Mapping[str, Any]) -> list[Fault]:
 
 
 def _weights_faults(weights: str | None, keys: str | None) -> list[Fault]:
-    """What is wrong with the files that weights, and the names of their tensors, are read from."""
+    """Faults of the files that weights, and the names of their tensors, are read from."""
     faults = [] if weights is None else weights_faults(weights, "weights") + hub_faults(weights, "weights")
     if keys is not None and keys != key_map.OURS:
         try:
@@ -156,7 +156,7 @@ def export(composed: Composed) -> int:
 
 
 def export_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """What is wrong with the keys of `export`."""
+    """Faults of the keys of `export`."""
     if faults := _type_faults(data, dict.fromkeys(("to", "keys", "weights", "file"), str | None)):
         return faults
     missing = [key for key in ("weights", "file") if data[key] is None]

@@ -79,8 +79,6 @@ def _write(file: Path, text: str) -> Path:
     try:
         write_whole(target, text)
     except OSError as error:
-        if not target.resolve().parent.is_dir():
-            raise ConfigError([Fault("file", f"there is no folder '{target.parent}'")]) from None
         raise ConfigError([Fault("file", f"'{file}' cannot be written: {error.strerror}")]) from None
     return target
 

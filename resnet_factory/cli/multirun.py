@@ -83,7 +83,8 @@ def perform(rows: Path, config: Any) -> None:
         if status == INTERRUPTED:
             raise KeyboardInterrupt
         row |= {"state": "ok"} if status == 0 else {"state": "failed", "error": f"exit code {status}"}
-        row |= figures()
+        if verb.figures:  # which the command has just changed; costs are what they were
+            row |= figures()
     except KeyboardInterrupt:
         with suppress(ConfigError):
             row |= figures()
@@ -108,7 +109,7 @@ def perform(rows: Path, config: Any) -> None:
 
 
 def _costs(composed: Composed) -> dict[str, Any]:
-    """What the row of a command without figures of its own says: the model's costs."""
+    """Costs of the model, for the row of a command without figures of its own."""
     planned = plan(composed.model)
     found = cost(planned, (planned.in_channels, *image_size(composed.data)))
     values = (planned.id, found.params, found.macs, found.activations)

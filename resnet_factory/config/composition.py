@@ -87,9 +87,7 @@ def from_hydra(config_dir: str | Path | None = None, *, verify: Verify | None = 
         ConfigError: with every fault found, each located in its file or override.
     """
     hydra = HydraConfig.get()
-    task, job = list(hydra.overrides.task), str(hydra.job.config_name)
-    composed = compose_in(Library.of(user_dir(config_dir)), job, task, verify=verify)
-    return replace(composed, overrides=tuple(task), config_dir=config_dir)
+    return compose_all(str(hydra.job.config_name), list(hydra.overrides.task), config_dir, verify=verify)
 
 
 def take_sweeps(

@@ -25,11 +25,11 @@ class Kind(NamedTuple):
     endings: tuple[str, ...]
     """Of names; any where there are none."""
     begins: Callable[[bytes], bool]
-    """Whether a file that begins with these bytes is of the kind."""
+    """Return whether a file that begins with these bytes is of the kind."""
 
 
 def output_faults(file: str | Path, key: str, kind: Kind, inputs: Iterable[str | Path] = ()) -> list[Fault]:
-    """What forbids writing `file`, which `key` names: a folder in its place, an input, another kind of file.
+    """Faults of writing `file`, which `key` names: a folder in its place, an input, another kind of file.
 
     An input is recognised under any of its names, links included. A file that is no regular one, as a pipe
     or a device, is written to as it is.
@@ -74,7 +74,7 @@ MERMAID = Kind(
 
 
 def input_faults(file: str | Path, key: str) -> list[Fault]:
-    """What forbids reading `file`, which `key` names: it is not there, or no regular file.
+    """Faults of reading `file`, which `key` names: it is missing, or no regular file.
 
     A pipe or a device would be waited for without end. URLs and hub names are no files and have no faults.
     """
@@ -97,7 +97,7 @@ def input_faults(file: str | Path, key: str) -> list[Fault]:
 
 
 def weights_faults(file: str | Path, key: str) -> list[Fault]:
-    """What forbids reading weights from `file`, which `key` names; another kind of file, too."""
+    """Faults of reading weights from `file`, which `key` names; another kind of file is one."""
     if (faults := input_faults(file, key)) or _is_address(file):
         return faults
     path = Path(file).expanduser()

@@ -27,7 +27,7 @@ BLOCK = "model/block"
 
 
 def one_for_all(group: str, choice: object) -> str:
-    """What to say of a list of choices where one holds for the whole network."""
+    """Message for a list of choices where one holds for the whole network."""
     name = group.rpartition("/")[2]
     message = f"expected one name for {group!r}, found {found(choice)}"
     if group.startswith("model/") and name in SLOTS:

@@ -33,7 +33,7 @@ class Origin:
         return replace(fault, where=(self._blamed(keys) or self._chosen(keys) if ours else "") or where)
 
     def inherited(self, path: str) -> bool:
-        """Whether a key was last written in a shipped file, which nobody chose for it."""
+        """Return whether a key was last written in a shipped file that nobody chose for it."""
         keys = path.split(".")
         return not self._chosen(keys) and self._written(keys)[1]
 

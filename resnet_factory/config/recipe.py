@@ -330,7 +330,7 @@ class Reader:
         return Item(kind, self._arguments(kind, rest, scope, path), name, when, (), path)
 
     def _no_item(self, entry: Any) -> str:
-        """What to say of an entry of a list that is neither a word nor one layer with its arguments."""
+        """Message for an entry of a list that is neither a word nor one layer with its arguments."""
         layers = [key for key in entry if key not in ("name", "when")] if isinstance(entry, Mapping) else []
         if len(layers) == 1 and len(entry) > 1:
             beside = one_of(repr(key) for key in entry if key != layers[0])

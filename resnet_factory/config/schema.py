@@ -334,24 +334,25 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "base_width": (64,),
     "zero_init_residual": (False,),
     "first_dilation": ("previous",),
-    "num_classes": (1000,),
+    "num_classes": (1000, 0),
     "norm": ({"layer": "batch_norm", "eps": 1e-5, "momentum": 0.1},),
     "act": ({"layer": "relu"},),
     "conv": ({"layer": "conv2d", "bias": "not norm"},),
     "stem_pool": ({"layers": [{"max_pool": {"kernel": 3, "stride": 2}}]},),
 }
-"""Field -> its value in the model that all others start from, where nothing need read it; a test compares."""
+"""Field -> the values with which it may stand though nothing reads it: first that of the model which all others
+start from; also no classes, which a network without a classifier has. A test compares."""
 
 
 def _neutral(key: str, value: Any) -> bool:
-    """Whether a field that nothing reads has the value it has anyway: a slot's may always be empty."""
+    """Return whether an unread field has its neutral value; an empty slot always has."""
     empty = isinstance(value, Mapping) and value.get("layers") == []
     values = value if isinstance(value, list) else [value]
     return empty or all(any(_within(entry, known) for known in NEUTRAL.get(key, ())) for entry in values)
 
 
 def _within(value: Any, known: Any) -> bool:
-    """Whether a value says nothing else than a known one does; arguments may be left at their defaults."""
+    """Return whether a value equals a known one but for arguments left at their defaults."""
     if isinstance(value, Mapping) and isinstance(known, Mapping):
         return value.get("layer") == known.get("layer") and all(
             key in known and known[key] == entry for key, entry in value.items()

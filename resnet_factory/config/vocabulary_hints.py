@@ -82,7 +82,7 @@ LACKING = {
 
 
 def layer_hint(word: str) -> str:
-    """What to say of a word that another library has for a layer; empty where it is none."""
+    """Message for another library's word for a layer; empty where it is none."""
     plain = _folded(word)
     if plain in LAYERS:
         return f"unknown layer {word!r}; here that is {LAYERS[plain]}"
@@ -92,7 +92,7 @@ def layer_hint(word: str) -> str:
 
 
 def argument_hint(word: str, of: str, known: frozenset[str] | tuple[str, ...]) -> str:
-    """What to say of a word that another library has for an argument; empty where it is none."""
+    """Message for another library's word for an argument; empty where it is none."""
     plain = _folded(word)
     if plain in LACKING:
         return f"{of!r} has no {word!r}: {LACKING[plain]}"

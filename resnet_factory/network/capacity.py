@@ -1,4 +1,4 @@
-"""Whether a network's parameters fit into the memory that is available. No torch."""
+"""Check that a network's parameters fit into the available memory. No torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnet_factory.reporting.columns import bytes_text
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 OWN_GROUP = Path("/proc/self/cgroup")
-"""What Linux says of the machine's memory, and of the share that a control group may use."""
+"""Files in which Linux reports the machine's memory and a control group's share of it."""
 
 
 class Files(NamedTuple):

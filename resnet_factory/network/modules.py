@@ -244,17 +244,17 @@ def _convolution(made: type[Made], layer: layers.Conv) -> Made:
 
 
 @module.register
-def _(layer: layers.Conv) -> nn.Module:
+def _make_conv(layer: layers.Conv) -> nn.Module:
     return _convolution(nn.Conv2d, layer)
 
 
 @module.register
-def _(layer: layers.StandardizedConv) -> nn.Module:
+def _make_standardized_conv(layer: layers.StandardizedConv) -> nn.Module:
     return _standardized(layer, layer.eps, None)
 
 
 @module.register
-def _(layer: layers.ScaledConv) -> nn.Module:
+def _make_scaled_conv(layer: layers.ScaledConv) -> nn.Module:
     fan_in = layer.kernel * layer.kernel * layer.channels // layer.groups
     return _standardized(layer, layer.eps, layer.gamma * fan_in**-0.5)
 
@@ -268,57 +268,57 @@ def _standardized(layer: layers.Conv, eps: float, scale: float | None) -> nn.Mod
 
 
 @module.register
-def _(layer: layers.ChannelConv) -> nn.Module:
+def _make_channel_conv(layer: layers.ChannelConv) -> nn.Module:
     return ChannelConv(layer.kernel)
 
 
 @module.register
-def _(layer: layers.BlurPool) -> nn.Module:
+def _make_blur_pool(layer: layers.BlurPool) -> nn.Module:
     return BlurPool(layer.channels, layer.stride)
 
 
 @module.register
-def _(layer: layers.Linear) -> nn.Module:
+def _make_linear(layer: layers.Linear) -> nn.Module:
     return nn.Linear(layer.channels, layer.to, bias=layer.bias)
 
 
 @module.register
-def _(layer: layers.BatchNorm) -> nn.Module:
+def _make_batch_norm(layer: layers.BatchNorm) -> nn.Module:
     return nn.BatchNorm2d(layer.channels, eps=layer.eps, momentum=layer.momentum)
 
 
 @module.register
-def _(layer: layers.GroupNorm) -> nn.Module:
+def _make_group_norm(layer: layers.GroupNorm) -> nn.Module:
     return nn.GroupNorm(layer.groups, layer.channels, eps=layer.eps)
 
 
 @module.register
-def _(layer: layers.LayerNorm) -> nn.Module:
+def _make_layer_norm(layer: layers.LayerNorm) -> nn.Module:
     return LayerNorm(layer.channels, eps=layer.eps)
 
 
 @module.register
-def _(layer: layers.EvoNorm) -> nn.Module:
+def _make_evo_norm(layer: layers.EvoNorm) -> nn.Module:
     return EvoNorm(layer.channels, layer.groups, layer.eps, act=layer.act)
 
 
 @module.register
-def _(layer: layers.FilterResponseNorm) -> nn.Module:
+def _make_filter_response_norm(layer: layers.FilterResponseNorm) -> nn.Module:
     return FilterResponseNorm(layer.channels, layer.eps, act=layer.act)
 
 
 @module.register
-def _(layer: layers.Activation) -> nn.Module:
+def _make_activation(layer: layers.Activation) -> nn.Module:
     return ACTIVATIONS[layer.function]()
 
 
 @module.register
-def _(layer: layers.MaxPool) -> nn.Module:
+def _make_max_pool(layer: layers.MaxPool) -> nn.Module:
     return nn.MaxPool2d(layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil_mode)
 
 
 @module.register
-def _(layer: layers.AvgPool) -> nn.Module:
+def _make_avg_pool(layer: layers.AvgPool) -> nn.Module:
     if layer.kernel == layer.stride == 1:
         return nn.Identity()
     pool = nn.AvgPool2d(
@@ -334,57 +334,57 @@ def _(layer: layers.AvgPool) -> nn.Module:
 
 
 @module.register
-def _(layer: layers.GlobalPool) -> nn.Module:
+def _make_global_pool(layer: layers.GlobalPool) -> nn.Module:
     return nn.AdaptiveAvgPool2d((1, 1))
 
 
 @module.register
-def _(layer: layers.Flatten) -> nn.Module:
+def _make_flatten(layer: layers.Flatten) -> nn.Module:
     return nn.Flatten(1)
 
 
 @module.register
-def _(layer: layers.ZeroPad) -> nn.Module:
+def _make_zero_pad(layer: layers.ZeroPad) -> nn.Module:
     added = layer.to - layer.channels
     before = added // 2 if layer.where == "center" else 0
     return ZeroPad(before, added - before, layer.stride)
 
 
 @module.register
-def _(layer: layers.Border) -> nn.Module:
+def _make_border(layer: layers.Border) -> nn.Module:
     return nn.ZeroPad2d(layer.width)
 
 
 @module.register
-def _(layer: layers.Scale) -> nn.Module:
+def _make_scale(layer: layers.Scale) -> nn.Module:
     return Scale(layer.channels if layer.per == "channel" else None, layer.init)
 
 
 @module.register
-def _(layer: layers.Shift) -> nn.Module:
+def _make_shift(layer: layers.Shift) -> nn.Module:
     return Shift(layer.channels if layer.per == "channel" else None, layer.init)
 
 
 @module.register
-def _(layer: layers.Multiply) -> nn.Module:
+def _make_multiply(layer: layers.Multiply) -> nn.Module:
     return Multiply(layer.by)
 
 
 @module.register
-def _(layer: layers.Identity) -> nn.Module:
+def _make_identity(layer: layers.Identity) -> nn.Module:
     return nn.Identity()
 
 
 @module.register
-def _(layer: layers.Dropout) -> nn.Module:
+def _make_dropout(layer: layers.Dropout) -> nn.Module:
     return nn.Dropout(layer.rate)
 
 
 @module.register
-def _(layer: layers.DropPath) -> nn.Module:
+def _make_drop_path(layer: layers.DropPath) -> nn.Module:
     return DropPath(layer.rate, rows=layer.mode == "row", rescale=layer.rescale)
 
 
 @module.register
-def _(layer: layers.DropBlock) -> nn.Module:
+def _make_drop_block(layer: layers.DropBlock) -> nn.Module:
     return DropBlock(layer.rate, layer.block, layer.gamma)

@@ -61,7 +61,7 @@ class Line(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What is the same for every block of a network, found once before any is planned."""
+    """Everything about the recipes of a network that is the same for all of its blocks."""
 
     everywhere: Scope
     """The numbers that recipes may use in the whole network; 1 for a slot with something in it, else 0."""

@@ -118,7 +118,7 @@ def plan(network: Source) -> Plan:
 
 
 def plan_of(network: Source, what: str) -> Plan:
-    """What `plan` returns; `what` begins the message of a wrong type."""
+    """Return what `plan` does; `what` begins the message of a wrong type."""
     if isinstance(network, Plan):
         return network
     if isinstance(network, str | ModelConfig):

@@ -20,13 +20,13 @@ class Join(NamedTuple):
     name: str
     """Of the node that it is in."""
     sums: bool
-    """Whether the branches are added; they are concatenated otherwise."""
+    """True where the branches are added, false where they are concatenated."""
     passes: bool
-    """Whether a branch has no layer with weights, so that its input reaches the join unweighted."""
+    """True where a branch has no layer with weights, so that its input reaches the join unweighted."""
 
 
 def weighted(layer: Layer) -> bool:
-    """Whether a layer is a convolution or linear layer with weights of its own."""
+    """Return whether a layer is a convolution or linear layer with weights."""
     return layer.counted and layer.params() > 0
 
 

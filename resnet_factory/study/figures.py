@@ -179,7 +179,7 @@ def _seeds_over_time(axes: Axes, row: Row, value: Callable[[Epoch], float], colo
 
 
 def _mark(curve: Sequence[float]) -> str:
-    """How a curve is drawn: of a single epoch there is no line, but a dot."""
+    """Line style of a curve: a dot where there is a single epoch."""
     return "-" if len(curve) > 1 else "o"
 
 

@@ -475,10 +475,10 @@ def test_mistakes_are_told(
 @pytest.mark.parametrize(
     ("absent", "options", "message"),
     [
-        ("scipy", ["sampler=sobol", "report=false"], "sampler: needs SciPy: pip install"),
-        ("scipy", [], "report: needs SciPy: pip install"),
-        ("matplotlib", [], "report: needs matplotlib: pip install"),
-        ("distributed", ["executor=dask", "report=false"], "executor: needs dask.distributed: pip install"),
+        ("scipy", ["sampler=sobol", "report=false"], "sampler: needs SciPy; in"),
+        ("scipy", [], "report: needs SciPy; in"),
+        ("matplotlib", [], "report: needs matplotlib; in"),
+        ("distributed", ["executor=dask", "report=false"], "executor: needs dask.distributed; in"),
     ],
 )
 def test_missing_packages_are_told_before_anything_is_made(

@@ -38,7 +38,7 @@ def fetch(source: str | Path) -> Path:
 
 
 def hub_faults(source: str | Path, key: str) -> list[Fault]:
-    """What is wrong with a hub name, which `key` gives, before it is fetched; nothing with other sources."""
+    """Faults of a hub name, which `key` gives, before it is fetched; none of other sources."""
     name = str(source)
     if not name.startswith(HUB):
         return []
@@ -95,7 +95,7 @@ def _from_hub(name: str) -> Path:
 
 
 def answers(address: str) -> bool:
-    """Whether a server, or the proxy to it, takes connections; the hub's own library tries for long."""
+    """Return whether a server, or the proxy to it, takes connections; the hub's library tries for long."""
     parts = urlparse(address)
     proxy = getproxies().get(parts.scheme)
     if proxy and not proxy_bypass(parts.hostname or ""):
