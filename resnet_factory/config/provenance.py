@@ -33,9 +33,9 @@ class Origin:
         return replace(fault, where=(self._blamed(keys) or self._chosen(keys) if ours else "") or where)
 
     def inherited(self, path: str) -> bool:
-        """Return whether a key was last written in a shipped file that nobody chose for it."""
+        """Return whether a key and all below it come from shipped files that nobody chose for it."""
         keys = path.split(".")
-        return not self._chosen(keys) and self._written(keys)[1]
+        return not self._chosen(keys) and self._written(keys)[1] and not self._changed_inside(keys)
 
     def blame(self, fault: Fault) -> Fault:
         """The fault, told of the key that the user wrote where it could be told of two."""
@@ -43,6 +43,16 @@ class Origin:
         if other is not None and self.inherited(fault.path) and not self.inherited(other.path):
             return other
         return fault
+
+    def _changed_inside(self, keys: list[str]) -> bool:
+        """Return whether an override or a user's file says something below a key."""
+        if any(override.key_or_group.split(".")[: len(keys)] == keys for override in self.given.values):
+            return True
+        return any(
+            keys[: len(inside)] == inside and spelled(node, keys[len(inside) :])[0] == len(keys) - len(inside)
+            for inside, file, node in self.trees
+            if not file.is_relative_to(conf_dir())
+        )
 
     def _chosen(self, keys: list[str]) -> str:
         """The override or defaults entry by which the user chose the recipe at a key of the model."""

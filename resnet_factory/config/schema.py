@@ -56,6 +56,8 @@ PER_STAGE: dict[str, int] = {
 """Fields that take one value for all stages or one per stage, and the least value each allows."""
 WHOLE: dict[str, tuple[int, int]] = {"in_channels": (1, 3), "num_classes": (0, 1000), "image_size": (1, 224)}
 """Fields that take one whole number: the least allowed and the default."""
+NUMBERS = (*WHOLE, *PER_STAGE)
+"""Fields that are one whole number, or one per stage."""
 SETTINGS = ("zero_init_residual", "output_stride", "first_dilation", "generator", "init", "features")
 KEYS = (*WHOLE, *PER_STAGE, *SETTINGS, *ROLES, *SLOTS)
 """Everything a model may say."""
@@ -114,14 +116,17 @@ class Specification:
 class ModelConfig(Specification):
     """One network as its YAML says it: a value that can be compared, hashed, pickled and written down.
 
-    Configs are equal where they say the same, whatever files and overrides they came from.
+    Configs are equal where they say the same, whatever files and overrides they came from. To change one, use
+    `changed`: `dataclasses.replace` gives a config whose numbers differ from its text, unequal to any read.
     """
 
     text: str = field(default="", repr=False)
     """Canonical JSON of the plain data: what is compared and saved."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ModelConfig) and self.text == other.text
+        if not isinstance(other, ModelConfig) or self.text != other.text:
+            return False
+        return all(getattr(self, key) == getattr(other, key) for key in NUMBERS)
 
     def __hash__(self) -> int:
         return hash(self.text)
@@ -340,8 +345,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "conv": ({"layer": "conv2d", "bias": "not norm"},),
     "stem_pool": ({"layers": [{"max_pool": {"kernel": 3, "stride": 2}}]},),
 }
-"""Field -> the values with which it may stand though nothing reads it: first that of the model all others start
-from; also no classes, which a network without a classifier has. A test compares."""
+"""Field -> the values with which it may stand though nothing reads it: first that of the model all others
+start from; also no classes, which a network without a classifier has. A test compares."""
 
 
 def _neutral(key: str, value: Any) -> bool:

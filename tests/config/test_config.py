@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 from dataclasses import FrozenInstanceError
 from itertools import islice
@@ -127,6 +128,8 @@ def test_whatever_composes_is_a_value(name: str, overrides: list[str]) -> None:
         (("fixup_resnet20", "model/attention=se"), "model.attention"),
         (("resnet18", BODY.replace("out,", "64,"), "model.block.out=64", "model.widths=32"), "model.widths"),
         (("resnet18", "model.head.layers=[global_pool,flatten]", "model.num_classes=5"), "model.num_classes"),
+        (("resnet20", "model.stem_pool.layers=[{avg_pool:{kernel:2,stride:2}}]"), "model.stem_pool"),
+        (("seresnet50", BODY, "model.attention.ratio=0.5"), "model.attention"),
     ],
     ids=lambda case: "-".join(case) if isinstance(case, tuple) else case,
 )
@@ -141,6 +144,10 @@ def test_what_somebody_wrote_and_nothing_reads_is_said(words: tuple[str, ...], k
 def test_a_file_and_a_mapping_say_so_too(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     file = tmp_path / "model" / "mine.yaml"
+    inner = tmp_path / "model" / "inner.yaml"
+    inner.write_text("# mine\ndefaults: [resnet20, _self_]\nstem_pool:\n  layers: [{max_pool: {kernel: 2}}]\n")
+    with pytest.raises(rf.ConfigError, match=f"{inner}:3:1: model.stem_pool: nothing in this network"):
+        rf.compose("inner", config_dir=tmp_path)
     file.write_text(
         "# mine\ndefaults:\n  - nf_resnet50\n  - override drop_block: late\n  - _self_\ngroups: 4\n"
     )
@@ -159,6 +166,14 @@ def test_fields_that_nothing_reads_have_the_values_of_the_first_model() -> None:
     first = MODELS.config("resnet18").to_dict()
     for key, values in schema.NEUTRAL.items():
         assert first[key] == values[0], key
+
+
+def test_a_config_replaced_by_hand_is_another() -> None:
+    config = rf.compose("resnet18")
+    replaced = dataclasses.replace(config, depths=(3, 4, 6, 3))
+    assert replaced != config
+    assert config != replaced
+    assert config.changed({"depths": [3, 4, 6, 3]}) == rf.compose("resnet18", "model.depths=[3,4,6,3]")
 
 
 def test_a_model_whose_recipes_read_no_width_needs_none() -> None:

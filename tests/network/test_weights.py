@@ -6,6 +6,7 @@ import argparse
 import copy
 import os
 import pickle
+import socket
 import stat
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from torchvision.models._api import get_model
 
 import resnet_factory as rf
 from resnet_factory.cli.main import main
-from resnet_factory.network.weights import reader, writer
+from resnet_factory.network.weights import download, reader, writer
 
 TINY = ("model.depths=[1,1]", "model.widths=[8,16]", "model.strides=[1,2]", "model.num_classes=5")
 
@@ -485,6 +486,16 @@ def test_a_hash_in_the_name_is_held(served: tuple[Path, str], tmp_path: Path) ->
     with pytest.raises(rf.ConfigError, match="invalid hash value"):
         rf.load_weights(tiny(), f"{address}/w-0123abcd.pth")
     assert not list((tmp_path / "cache" / "hub" / "checkpoints").glob("*"))
+
+
+def test_a_server_that_falls_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(download, "SILENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never answers
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/w.pth"
+        with pytest.raises(rf.ConfigError, match=r"cannot be fetched: .*timed out"):
+            rf.load_weights(tiny(), address)
+    assert socket.getdefaulttimeout() is None
 
 
 def test_what_cannot_be_fetched_says_so(served: tuple[Path, str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -16,6 +18,8 @@ HUB = ("hf-hub:", "hf_hub:", "hf://")
 HUB_NAME = re.compile(r"(?:hf[-_]hub:|hf://)(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 CONNECT_TIMEOUT = 3
 """Seconds to wait for the hub to take a connection."""
+SILENCE = 20
+"""Seconds to wait for the next bytes of a download from a URL."""
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """What a model is called in a hub repository, the better format first."""
 
@@ -62,7 +66,8 @@ def _from_url(url: str) -> Path:
     digest = re.search(r"-([a-f0-9]{8,})\.", name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        hub.download_url_to_file(url, str(target), digest[1] if digest else None, progress=False)
+        with _limited_silence():
+            hub.download_url_to_file(url, str(target), digest[1] if digest else None, progress=False)
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError([Fault("weights", f"'{url}' cannot be fetched: {error}")]) from None
     return target
@@ -106,6 +111,17 @@ def answers(address: str) -> bool:
     except (OSError, ValueError):  # ValueError: a port that is no number
         return False
     return True
+
+
+@contextmanager
+def _limited_silence() -> Iterator[None]:
+    """Limit how long sockets made inside wait for data; torch.hub passes no time limit of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _line(error: Exception) -> str:
