@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import resnet_factory as rf
 from resnet_factory.config.composition import compose_all
 from resnet_factory.config.model_index import catalogue
-from resnet_factory.planning.nodes import walk
+from resnet_factory.planning.nodes import leaves
 
 MODELS = catalogue().names()
 HUGE = 250_000_000
@@ -46,7 +46,7 @@ def test_module_is_the_plan(name: str) -> None:
     assert tuple(output.shape[1:]) == cost.shape
 
     owners = [key.rpartition(".")[0] for key in network.state_dict()]
-    planned = [leaf.name for leaf in walk(plan.root)]
+    planned = [leaf.name for leaf in leaves(plan.root)]
     assert set(owners) <= set(planned)
     assert len(set(planned)) == len(planned)
     for rows in (cost.sections, cost.blocks, cost.layers):

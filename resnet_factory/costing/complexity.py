@@ -7,7 +7,6 @@ layers output (Radosavovic et al. 2020, section 3.3).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from resnet_factory.costing.memory import Memory, memory
 from resnet_factory.costing.receptive_field import Sight, sight
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import FLAT, MAP, Layer
-from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select, describe, join
+from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel, Plan, Walk, describe
 from resnet_factory.planning.paths import out_channels
 
 Size = tuple[int, int]
@@ -140,7 +139,9 @@ class Cost:
     @property
     def layers(self) -> tuple[Row, ...]:
         """One row per layer, in state-dict order."""
-        return tuple(_layer_rows(self.plan.root, self.image[1:], "", MAP, _Meter()))
+        collected = _LayerRows()
+        collected.through(self.plan.root, (self.image[1:], MAP))
+        return tuple(collected.rows)
 
     @property
     def blocks(self) -> tuple[Row, ...]:
@@ -237,19 +238,7 @@ def _cost(plan: Plan, image: tuple[int, int, int]) -> Cost:
 
 def form_after(node: Node, form: str) -> str:
     """What leaves `node`, a map or a flat vector, when `form` arrives."""
-    match node:
-        case Layer():
-            return node.gives or form
-        case Chain(children=children):
-            for _, child in children:
-                form = form_after(child, form)
-            return form
-        case Residual(body=body):
-            return form_after(body, form)
-        case Gate() | Select():
-            return form
-        case Branches(branches=branches):
-            return form_after(branches[0], form)
+    return _Form().through(node, form)
 
 
 def shape(channels: int, size: Size, form: str) -> tuple[int, ...]:
@@ -272,7 +261,7 @@ Measured = tuple[int, int, int, Size]
 """Parameters, multiply-adds and activations of a node, and the size of the map that leaves it."""
 
 
-class _Meter:
+class _Meter(Walk[Measured]):
     """Measures nodes; a node met again at the same size is not measured again."""
 
     def __init__(self) -> None:
@@ -284,22 +273,19 @@ class _Meter:
         return Tally(params, macs, activations), size
 
     def node(self, node: Node, size: Size) -> Measured:
+        """What `measure` gives, in one tuple."""
         seen = self.seen.setdefault(size, {})
         if (known := seen.get(id(node))) is None:
-            if isinstance(node, Layer):
-                known = self.layer(node, size)
-            elif isinstance(node, Chain):
-                known = self.chain(node, size)
-            elif isinstance(node, Residual):
-                known = self.residual(node, size)
-            elif isinstance(node, Branches):
-                known = self.branches(node, size)
-            else:
-                known = (*self.chain(node.gate, size)[:3], size)
-            seen[id(node)] = known
+            known = seen[id(node)] = super().through(node, (0, 0, 0, size))
         return known
 
-    def layer(self, layer: Layer, size: Size) -> Measured:
+    def through(self, node: Node, value: Measured, name: str = "") -> Measured:
+        params, macs, activations, size = value
+        p, m, a, after = self.node(node, size)
+        return params + p, macs + m, activations + a, after
+
+    def layer(self, layer: Layer, value: Measured, name: str) -> Measured:
+        size = value[3]
         if layer.still:
             return layer.params(), 0, 0, size
         height, width = size
@@ -314,17 +300,11 @@ class _Meter:
         area = tall * wide
         return layer.params(), layer.macs(area), layer.out_channels * area, after
 
-    def chain(self, chain: Chain, size: Size) -> Measured:
-        params = macs = activations = 0
+    def chain(self, chain: Chain, value: Measured, name: str) -> Measured:
+        params, macs, activations, size = value
         seen = self.seen.setdefault(size, {})
         for _, child in chain.children:
-            known = seen.get(id(child))
-            if known is None:
-                if isinstance(child, Layer):  # what nearly all are: spared the longer way
-                    known = seen[id(child)] = self.layer(child, size)
-                else:
-                    known = self.node(child, size)
-            p, m, a, after = known
+            p, m, a, after = seen.get(id(child)) or self.node(child, size)
             params += p
             macs += m
             activations += a
@@ -333,44 +313,49 @@ class _Meter:
                 seen = self.seen.setdefault(size, {})
         return params, macs, activations, size
 
-    def residual(self, residual: Residual, size: Size) -> Measured:
-        params, macs, activations, after = self.chain(residual.body, size)
-        if not residual.shortcut.children:
-            beside = size
-        else:
-            p, m, a, beside = self.chain(residual.shortcut, size)
-            params, macs, activations = params + p, macs + m, activations + a
-        if after != beside:
-            (tall, wide), (other, across) = after, beside
-            raise _Unfit(f"the body gives a map of {tall}x{wide}, the shortcut one of {other}x{across}")
-        return params, macs, activations, after
+    def entry(
+        self, node: Parallel, branch: int, value: Measured, ends: list[Measured], name: str
+    ) -> Measured:
+        return 0, 0, 0, value[3]
 
-    def branches(self, node: Branches, size: Size) -> Measured:
-        measured = [self.chain(branch, size) for branch in node.branches]
-        params, macs, activations, after = measured[0]
-        for p, m, a, other in measured[1:]:
+    def join(self, node: Parallel, value: Measured, ends: list[Measured], name: str) -> Measured:
+        params, macs, activations, after = ends[0]
+        for p, m, a, other in ends[1:]:
             params, macs, activations = params + p, macs + m, activations + a
-            if other != after:
-                (tall, wide), (high, across) = after, other
-                raise _Unfit(f"one branch gives a map of {tall}x{wide}, another one of {high}x{across}")
+            if not node.gates and other != after:
+                raise _Unfit(_unequal(node, after, other))
         return params, macs, activations, after
 
 
-def _layer_rows(node: Node, size: Size, prefix: str, form: str, meter: _Meter) -> Iterator[Row]:
-    match node:
-        case Layer():
-            tally, after = meter.measure(node, size)
-            yield Row(prefix, describe(node), 1, shape(node.out_channels, after, node.gives or form), tally)
-        case Chain(children=children):
-            for name, child in children:
-                yield from _layer_rows(child, size, join(prefix, name), form, meter)
-                _, size = meter.measure(child, size)
-                form = form_after(child, form)
-        case Residual(body=body, shortcut=shortcut):
-            yield from _layer_rows(body, size, prefix, form, meter)
-            yield from _layer_rows(shortcut, size, prefix, form, meter)
-        case Gate(gate=gate) | Select(gate=gate):
-            yield from _layer_rows(gate, size, prefix, form, meter)
-        case Branches(branches=branches):
-            for i, branch in enumerate(branches):
-                yield from _layer_rows(branch, size, join(prefix, str(i)), form, meter)
+def _unequal(node: Parallel, size: Size, other: Size) -> str:
+    one, another = ("the body", "the shortcut one") if node.join == SUM else ("one branch", "another one")
+    return f"{one} gives a map of {size[0]}x{size[1]}, {another} of {other[0]}x{other[1]}"
+
+
+Flow = tuple[Size, str]
+"""The size and the form of what flows."""
+
+
+class _LayerRows(Walk[Flow]):
+    """Collects one row per layer."""
+
+    def __init__(self) -> None:
+        self.meter = _Meter()
+        self.rows: list[Row] = []
+
+    def layer(self, layer: Layer, value: Flow, name: str) -> Flow:
+        tally, size = self.meter.measure(layer, value[0])
+        form = layer.gives or value[1]
+        self.rows.append(Row(name, describe(layer), 1, shape(layer.out_channels, size, form), tally))
+        return size, form
+
+    def join(self, node: Parallel, value: Flow, ends: list[Flow], name: str) -> Flow:
+        return ends[0]
+
+
+class _Form(Walk[str]):
+    def layer(self, layer: Layer, value: str, name: str) -> str:
+        return layer.gives or value
+
+    def join(self, node: Parallel, value: str, ends: list[str], name: str) -> str:
+        return ends[0]

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 from resnet_factory.layers import INPUT, NEITHER, OUTPUT, Layer
-from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select, Stage, join
+from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Chain, Parallel, Plan, Stage, Walk, dotted
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +55,7 @@ class Step(NamedTuple):
     """Bytes its backward pass needs for a moment."""
 
 
-class Rehearsal:
+class Rehearsal(Walk[Value]):
     """One pass through a network for a batch of images: `forward`, then, if training, `backward`."""
 
     def __init__(self, batch: int, itemsize: int, *, training: bool) -> None:
@@ -135,7 +136,7 @@ class Rehearsal:
 
     def block(self, stage: Stage, part: str, chain: Chain, value: Value) -> Value:
         """One part of a stage: takes the value over from its caller."""
-        name = join(stage.name, part)
+        name = dotted(stage.name, part)
         self.enter(stage.name, name)
         after = self.chain(chain, value, name)
         self.drop(value.store)
@@ -149,7 +150,7 @@ class Rehearsal:
         """The stem or the head: takes the value over from its caller."""
         self.enter(name, name)
         for child, node in chain.children:
-            after = self.run(node, value, child)
+            after = self.through(node, value, child)
             self.drop(value.store)
             value = after
             self.collect(child, value)
@@ -161,30 +162,14 @@ class Rehearsal:
             value.store.holders += 1
             self.outputs.append(value)
 
-    def chain(self, chain: Chain, value: Value, prefix: str) -> Value:
+    def chain(self, chain: Chain, value: Value, name: str) -> Value:
         """Children one after another."""
         value.store.holders += 1
-        for name, child in chain.children:
-            after = self.run(child, value, join(prefix, name))
+        for inner, child in chain.items(name):
+            after = self.through(child, value, inner)
             self.drop(value.store)
             value = after
         return value
-
-    def run(self, node: Node, value: Value, name: str) -> Value:
-        """One node."""
-        match node:
-            case Layer():
-                return self.layer(node, value, name)
-            case Chain():
-                return self.chain(node, value, name)
-            case Residual(body=body, shortcut=shortcut):
-                return self.add((self.chain(body, value, name), self.chain(shortcut, value, name)), name)
-            case Gate(gate=gate):
-                return self.multiply(value, self.chain(gate, value, name), name)
-            case Select():
-                return self.select(node, value, name)
-            case Branches():
-                return self.branches(node, value, name)
 
     def layer(self, layer: Layer, value: Value, name: str) -> Value:
         """A layer: its output beside its input."""
@@ -221,18 +206,21 @@ class Rehearsal:
         for row in self.rows:
             self.weights[row] = self.weights.get(row, 0) + weights
 
-    def add(self, terms: tuple[Value, Value], name: str) -> Value:
-        """A sum; takes its terms over."""
-        learns = any(term.learns for term in terms)
-        total = self.value(terms[0].channels, terms[0].size, learns)
+    def add(self, terms: list[Value], name: str) -> Value:
+        """A sum, one term after another; takes its terms over."""
+        return reduce(lambda one, other: self.add_two(one, other, name), terms)
+
+    def add_two(self, one: Value, other: Value, name: str) -> Value:
+        """A sum of two terms; takes them over."""
+        total = self.value(one.channels, one.size, one.learns or other.learns)
         self.mark(f"{name}, the sum")
-        self.steps.append(Step(f"{name}, the sum", terms, (total,), passes=True))
-        for term in terms:
-            self.drop(term.store)
+        self.steps.append(Step(f"{name}, the sum", (one, other), (total,), passes=True))
+        self.drop(one.store)
+        self.drop(other.store)
         return total
 
     def multiply(self, value: Value, factor: Value, name: str) -> Value:
-        """A product with a factor for each channel or position; takes the factor over."""
+        """A product with a factor for each channel or position; takes both over."""
         product = self.value(value.channels, value.size, value.learns or factor.learns)
         self.mark(f"{name}, the product")
         if self.training:
@@ -242,45 +230,59 @@ class Rehearsal:
             read = (value, factor)
             self.steps.append(Step(f"{name}, the product", read, (product,), saved, scratch=scratch))
         self.drop(factor.store)
+        self.drop(value.store)
         return product
 
-    def select(self, node: Select, value: Value, name: str) -> Value:
-        """Parts of the channels weighted and summed; the weights come from their plain sum."""
-        channels = value.channels // node.parts
-        plain = self.value(channels, value.size, value.learns)
-        self.mark(name)
-        self.steps.append(Step(name, (value,), (plain,), passes=True))
-        factor = self.chain(node.gate, plain, name)
-        weighted = self.multiply(value, factor, name)
-        self.drop(plain.store)
-        total = self.value(channels, value.size, value.learns)
-        self.mark(f"{name}, the sum")
-        self.steps.append(Step(f"{name}, the sum", (weighted,), (total,), passes=True))
-        self.drop(weighted.store)
-        return total
-
-    def branches(self, node: Branches, value: Value, name: str) -> Value:
-        """Chains side by side, and their outputs in one map."""
-        shares = [value] * len(node.branches)
-        if node.split:
-            share = value.channels // len(shares)
-            shares = [Value(value.store, share, value.size, value.learns) for _ in shares]
-            self.steps.append(Step(name, (value,), tuple(shares)))
+    def parallel(self, node: Parallel, value: Value, name: str) -> Value:
+        """Branches one after another, and their join."""
+        entries = self.entries(node, value, name)
         ends: list[Value] = []
-        for i, (branch, own) in enumerate(zip(node.branches, shares, strict=True)):
-            inner, entry = join(name, str(i)), own
+        for i, (inner, branch) in enumerate(node.items(name)):
+            entry = entries[i]
             entry.store.holders += 1
-            if 0 < i < node.linked:
+            if 0 < i < node.cascade:
                 ends[-1].store.holders += 1
-                entry = self.add((ends[-1], own), inner)
+                entry = self.add([ends[-1], entry], inner)
             ends.append(self.chain(branch, entry, inner))
             self.drop(entry.store)
-        whole = self.value(sum(end.channels for end in ends), ends[0].size, ends[0].learns)
-        self.mark(f"{name}, side by side")
-        self.steps.append(Step(f"{name}, side by side", tuple(ends), (whole,), passes=True))
-        for end in ends:
-            self.drop(end.store)
-        return whole
+        joined = self.join(node, value, ends, name)
+        if node.join == SELECT:
+            self.drop(entries[1].store)
+            joined = self.sum_of_parts(joined, node.parts, f"{name}, the sum")
+        return joined
+
+    def entries(self, node: Parallel, value: Value, name: str) -> list[Value]:
+        """What each branch reads."""
+        if node.split:
+            share = node.entering(value.channels, 0)
+            shares = [Value(value.store, share, value.size, value.learns) for _ in node.branches]
+            self.steps.append(Step(name, (value,), tuple(shares)))
+            return shares
+        if node.join == SELECT:
+            value.store.holders += 1
+            return [value, self.sum_of_parts(value, node.parts, name)]
+        return [value] * len(node.branches)
+
+    def join(self, node: Parallel, value: Value, ends: list[Value], name: str) -> Value:
+        """The branches joined; takes what left them over."""
+        if node.join == SUM:
+            return self.add(ends, name)
+        if node.join == CONCAT:
+            whole = self.value(node.leaving([end.channels for end in ends]), ends[0].size, ends[0].learns)
+            self.mark(f"{name}, side by side")
+            self.steps.append(Step(f"{name}, side by side", tuple(ends), (whole,), passes=True))
+            for end in ends:
+                self.drop(end.store)
+            return whole
+        return reduce(lambda product, factor: self.multiply(product, factor, name), ends)
+
+    def sum_of_parts(self, value: Value, parts: int, name: str) -> Value:
+        """The sum of equal parts of the channels; takes the value over."""
+        total = self.value(value.channels // parts, value.size, value.learns)
+        self.mark(name)
+        self.steps.append(Step(name, (value,), (total,), passes=True))
+        self.drop(value.store)
+        return total
 
     # The backward pass ----------------------------------------------------------------------------
 

@@ -11,13 +11,12 @@ norm's statistics let every position see a little of everything, and are left ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import reduce
 from typing import NamedTuple
 
 from resnet_factory.layers import Layer
 from resnet_factory.layers.expressions import FUNCTIONS
-from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select, join
+from resnet_factory.planning.nodes import Parallel, Plan, Walk
 
 larger = FUNCTIONS["max"]
 
@@ -62,19 +61,20 @@ def sight(plan: Plan) -> Sight:
     sections: dict[str, Seen] = {}
     blocks: dict[str, Seen] = {}
     layers: dict[str, Seen] = {}
-    seen = sections["stem"] = blocks["stem"] = _through(plan.stem, ReceptiveField(), "", layers)
+    walk = _Fields(layers)
+    seen = sections["stem"] = blocks["stem"] = walk.through(plan.stem, ReceptiveField(), "")
     last = seen or ReceptiveField()
     for stage in plan.stages:
         if stage.transition.children:
             name = f"{stage.name}.transition"
-            seen = blocks[name] = _through(stage.transition, seen, name, layers)
+            seen = blocks[name] = walk.through(stage.transition, seen, name)
         for i, block in enumerate(stage.blocks):
             name = f"{stage.name}.{i}"
-            seen = blocks[name] = _through(block.node, seen, name, layers)
+            seen = blocks[name] = walk.through(block.node, seen, name)
         sections[stage.name] = seen
         last = seen or last
     for name, child in plan.head.children:
-        seen = _through(child, seen, name, layers)
+        seen = walk.through(child, seen, name)
         last = seen or last
     sections["head"] = blocks["head"] = seen
     return Sight(last, sections, blocks, layers)
@@ -85,13 +85,13 @@ def last_field(plan: Plan) -> ReceptiveField:
 
     A block that follows its like adds as much at either end as that one did.
     """
-    unread: dict[str, Seen] = {}
-    seen = _through(plan.stem, ReceptiveField(), "", unread)
+    walk = _Fields({})
+    seen = walk.through(plan.stem, ReceptiveField(), "")
     last = seen or ReceptiveField()
     for stage in plan.stages:
-        seen = _through(stage.transition, seen, "", unread)
+        seen = walk.through(stage.transition, seen, "")
         for block, times in stage.runs:
-            once = _through(block.node, seen, "", unread)
+            once = walk.through(block.node, seen, "")
             if once is None or seen is None:
                 seen = once
             else:
@@ -102,29 +102,26 @@ def last_field(plan: Plan) -> ReceptiveField:
                 )
         last = seen or last
     for name, child in plan.head.children:
-        seen = _through(child, seen, name, unread)
+        seen = walk.through(child, seen, name)
         last = seen or last
     return last
 
 
-def _through(node: Node, seen: Seen, prefix: str, layers: dict[str, Seen]) -> Seen:
-    """What a position sees after `node`; notes each layer on the way."""
-    match node:
-        case Layer():
-            seen = layers[prefix] = _one(node, seen)
-        case Chain(children=children):
-            for name, child in children:
-                seen = _through(child, seen, join(prefix, name), layers)
-        case Residual(body=body, shortcut=shortcut):
-            one, other = _through(body, seen, prefix, layers), _through(shortcut, seen, prefix, layers)
-            seen = one.joined(other) if one is not None else other
-        case Gate(gate=gate) | Select(gate=gate):
-            beside = _through(gate, seen, prefix, layers)
-            seen = seen.joined(beside) if seen is not None else None
-        case Branches():
-            ends = list(_branches(node, seen, prefix, layers))
-            seen = reduce(lambda one, other: one.joined(other) if one is not None else other, ends)
-    return seen
+class _Fields(Walk[Seen]):
+    """Follows what a position sees through a plan's nodes; notes each layer on the way."""
+
+    def __init__(self, layers: dict[str, Seen]) -> None:
+        self.layers = layers
+
+    def layer(self, layer: Layer, value: Seen, name: str) -> Seen:
+        after = self.layers[name] = _one(layer, value)
+        return after
+
+    def entry(self, node: Parallel, branch: int, value: Seen, ends: list[Seen], name: str) -> Seen:
+        return value.joined(ends[-1]) if 0 < branch < node.cascade and value is not None else value
+
+    def join(self, node: Parallel, value: Seen, ends: list[Seen], name: str) -> Seen:
+        return reduce(lambda one, other: one.joined(other) if one is not None else other, ends)
 
 
 def _one(layer: Layer, seen: Seen) -> Seen:
@@ -133,13 +130,3 @@ def _one(layer: Layer, seen: Seen) -> Seen:
     before, after = reach
     stride = seen.stride
     return ReceptiveField(stride * layer.step, seen.before + stride * before, seen.after + stride * after)
-
-
-def _branches(node: Branches, seen: Seen, prefix: str, layers: dict[str, Seen]) -> Iterator[Seen]:
-    previous: Seen = None
-    for i, branch in enumerate(node.branches):
-        entry = seen
-        if 0 < i < node.linked and seen is not None:
-            entry = seen.joined(previous)
-        previous = _through(branch, entry, join(prefix, str(i)), layers)
-        yield previous

@@ -11,39 +11,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from resnet_factory import layers
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.errors import shown
 from resnet_factory.network.capacity import check_capacity
 from resnet_factory.network.initialisation import initialise
 from resnet_factory.network.modules import module
 from resnet_factory.planning.models import Source, compose, config_of, plan_of
-from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select
+from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Chain, Parallel, Plan
 
 
-class Add(NamedTuple):
-    """body(x) + shortcut(x)."""
+class Join(NamedTuple):
+    """Runs of the same input, joined: their sum or product, or the selected sum of the input's parts."""
 
-    body: tuple[Step, ...]
-    shortcut: tuple[Step, ...]
-
-
-class Times(NamedTuple):
-    """x * gate(x)."""
-
-    gate: tuple[Step, ...]
+    how: str
+    runs: tuple[tuple[Step, ...], ...]
+    """What each branch runs in a row; nothing for the input itself."""
+    parts: int = 1
+    groups: int = 1
 
 
-class Weigh(NamedTuple):
-    """The parts of x, weighted by what `gate` makes of their sum, and summed."""
-
-    gate: tuple[Step, ...]
-    parts: int
-    groups: int
-
-
-Step = str | Add | Times | Weigh
-"""What a block runs next: a child, by name, or a combination of runs."""
+Step = str | Join
+"""What a block runs next: a child, by name, or a join of runs."""
 
 
 def run(module: nn.Module, steps: tuple[Step, ...], x: Tensor) -> Tensor:
@@ -51,20 +39,26 @@ def run(module: nn.Module, steps: tuple[Step, ...], x: Tensor) -> Tensor:
     for step in steps:
         if isinstance(step, str):
             x = getattr(module, step)(x)
-        elif isinstance(step, Add):
-            x = run(module, step.body, x) + run(module, step.shortcut, x)
-        elif isinstance(step, Times):
-            x = x * run(module, step.gate, x)
+        elif step.how == SELECT:
+            parts = x.reshape(x.shape[0], step.parts, -1, x.shape[2], x.shape[3])
+            x = weighted_sum(parts, run(module, step.runs[1], parts.sum(dim=1)), step.groups)
         else:
-            batch, channels, height, width = x.shape
-            x = x.reshape(batch, step.parts, channels // step.parts, height, width)
-            weights = run(module, step.gate, x.sum(dim=1))
-            if step.parts == 1:
-                weights = torch.sigmoid(weights)
-            else:
-                weights = weights.view(batch, step.groups, step.parts, -1).transpose(1, 2).softmax(dim=1)
-            x = (x * weights.reshape(batch, step.parts, -1, 1, 1)).sum(dim=1)
+            joined = run(module, step.runs[0], x)
+            for branch in step.runs[1:]:
+                other = run(module, branch, x)
+                joined = joined + other if step.how == SUM else joined * other
+            x = joined
     return x
+
+
+def weighted_sum(x: Tensor, logits: Tensor, groups: int) -> Tensor:
+    """The sum of parts, (N, parts, C, H, W), by weights from `logits`, (N, parts * C, 1, 1): (N, C, H, W)."""
+    batch, parts = x.shape[:2]
+    if parts == 1:
+        weights = torch.sigmoid(logits)
+    else:
+        weights = logits.view(batch, groups, parts, -1).transpose(1, 2).softmax(dim=1)
+    return (x * weights.reshape(batch, parts, -1, 1, 1)).sum(dim=1)
 
 
 class Block(nn.Module):
@@ -83,25 +77,25 @@ class Block(nn.Module):
         return run(self, self.steps, x)
 
 
-class Parallel(nn.Module):
+class Concat(nn.Module):
     """Chains side by side: their outputs concatenated as channels."""
 
-    def __init__(self, branches: list[nn.Module], *, split: bool, linked: int) -> None:
+    def __init__(self, branches: list[nn.Module], *, split: bool, cascade: int) -> None:
         super().__init__()
         for i, branch in enumerate(branches):
             self.add_module(str(i), branch)
-        self.split, self.linked = split, linked
+        self.split, self.cascade = split, cascade
 
     def forward(self, x: Tensor) -> Tensor:
         branches = list(self.children())
         shares = x.chunk(len(branches), 1) if self.split else [x] * len(branches)
         outputs: list[Tensor] = []
         for i, (branch, share) in enumerate(zip(branches, shares, strict=True)):
-            outputs.append(branch(outputs[-1] + share if 0 < i < self.linked else share))
+            outputs.append(branch(outputs[-1] + share if 0 < i < self.cascade else share))
         return torch.cat(outputs, 1)
 
     def extra_repr(self) -> str:
-        return f"split={self.split}, linked={self.linked}"
+        return f"split={self.split}, cascade={self.cascade}"
 
 
 class Network(nn.Sequential):
@@ -262,42 +256,30 @@ def _children(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]]:
     steps: list[Step] = []
     for name, child in chain.children:
         if name:
-            children[name] = _module(child)
+            children[name] = module(child)
             steps.append(name)
-            continue
-        match child:
-            case Residual(body=body, shortcut=shortcut):
-                beside, short = _children(shortcut)
-                inside, main = _children(body)
-                children |= inside | beside
-                steps.append(Add(main, short))
-            case Gate(gate=gate):
-                inside, main = _children(gate)
-                children |= inside
-                steps.append(Times(main))
-            case Select(gate=gate, parts=parts, groups=groups):
-                inside, main = _children(gate)
-                children |= inside
-                steps.append(Weigh(main, parts, groups))
-            case Chain():
-                inside, main = _children(child)
-                children |= inside
-                steps.extend(main)
-            case _:
-                raise AssertionError("planned layers and branches always have a name")
+        elif isinstance(child, Parallel) and child.join != CONCAT:
+            inner = [_children(branch) for branch in child.branches]
+            for modules, _ in inner:
+                children |= modules
+            steps.append(Join(child.join, tuple(runs for _, runs in inner), child.parts, child.groups))
+        elif isinstance(child, Chain):
+            modules, runs = _children(child)
+            children |= modules
+            steps.extend(runs)
+        else:
+            raise AssertionError("planned layers and concatenations always have a name")
     return children, tuple(steps)
 
 
-def _module(node: Node) -> nn.Module:
-    match node:
-        case layers.Layer():
-            return module(node)
-        case Branches(branches=branches, split=split, linked=linked):
-            return Parallel([_module(branch) for branch in branches], split=split, linked=linked)
-        case Residual() | Gate() | Select():
-            return Block(*_children(Chain((("", node),))))
-        case Chain():
-            children, steps = _children(node)
-            if steps == tuple(children):
-                return nn.Sequential(OrderedDict(children))
-            return Block(children, steps)
+@module.register
+def _make_chain(node: Chain) -> nn.Module:
+    children, steps = _children(node)
+    return nn.Sequential(OrderedDict(children)) if steps == tuple(children) else Block(children, steps)
+
+
+@module.register
+def _make_parallel(node: Parallel) -> nn.Module:
+    if node.join == CONCAT:
+        return Concat([module(branch) for branch in node.branches], split=node.split, cascade=node.cascade)
+    return Block(*_children(Chain((("", node),))))

@@ -7,6 +7,7 @@ join by its operation and its operands. Plan and module agree where what leaves 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from resnet_factory.layers import Layer
 from resnet_factory.network.builder import Network
-from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Plan, Residual, Select, join
+from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Parallel, Plan, Walk
 
 OPERATIONS = {"__add__": "add", "__mul__": "mul"}
 """Operators under the names of the functions they call."""
@@ -54,39 +55,40 @@ def verify(network: Network, image: tuple[int, int, int]) -> None:
 
 def _planned(plan: Plan, numbering: Numbering) -> dict[str, int]:
     """The number of each layer's output, by the layer's name; of the whole network's under the empty name."""
-    outputs: dict[str, int] = {}
+    flow = _PlannedFlow(numbering)
+    flow.outputs[""] = flow.through(plan.root, numbering.number("image"))
+    return flow.outputs
 
-    def flow(node: Node, value: int, name: str) -> int:
-        match node:
-            case Layer():
-                value = outputs[name] = numbering.number(name, value)
-            case Chain(children=children):
-                for key, child in children:
-                    value = flow(child, value, join(name, key))
-            case Residual(body=body, shortcut=shortcut):
-                value = numbering.number("add", flow(body, value, name), flow(shortcut, value, name))
-            case Gate(gate=gate):
-                value = numbering.number("mul", value, flow(gate, value, name))
-            case Select(gate=gate, parts=parts):
-                split = numbering.number("reshape", value)
-                weights = flow(gate, numbering.number("sum", split), name)
-                for operation in ("sigmoid",) if parts == 1 else ("view", "transpose", "softmax"):
-                    weights = numbering.number(operation, weights)
-                weights = numbering.number("reshape", weights)
-                value = numbering.number("sum", numbering.number("mul", split, weights))
-            case Branches(branches=branches, split=split_up, linked=linked):
-                shares = [value] * len(branches)
-                if split_up:
-                    shares = [numbering.number(f"chunk {i}", value) for i in range(len(branches))]
-                ends: list[int] = []
-                for i, (branch, share) in enumerate(zip(branches, shares, strict=True)):
-                    entry = numbering.number("add", ends[-1], share) if 0 < i < linked else share
-                    ends.append(flow(branch, entry, join(name, str(i))))
-                value = numbering.number("cat", *ends)
-        return value
 
-    outputs[""] = flow(plan.root, numbering.number("image"), "")
-    return outputs
+class _PlannedFlow(Walk[int]):
+    """Numbers what a plan's layers and joins give."""
+
+    def __init__(self, numbering: Numbering) -> None:
+        self.number = numbering.number
+        self.outputs: dict[str, int] = {}
+
+    def layer(self, layer: Layer, value: int, name: str) -> int:
+        number = self.outputs[name] = self.number(name, value)
+        return number
+
+    def entry(self, node: Parallel, branch: int, value: int, ends: list[int], name: str) -> int:
+        if node.split:
+            value = self.number(f"chunk {branch}", value)
+        if node.join == SELECT:
+            value = self.number("reshape", value)
+            return self.number("sum", value) if branch else value
+        return self.number("add", ends[-1], value) if 0 < branch < node.cascade else value
+
+    def join(self, node: Parallel, value: int, ends: list[int], name: str) -> int:
+        if node.join == CONCAT:
+            return self.number("cat", *ends)
+        if node.join == SELECT:
+            parts, weights = ends
+            for operation in ("sigmoid",) if node.parts == 1 else ("view", "transpose", "softmax"):
+                weights = self.number(operation, weights)
+            return self.number("sum", self.number("mul", parts, self.number("reshape", weights)))
+        operation = "add" if node.join == SUM else "mul"
+        return reduce(lambda one, other: self.number(operation, one, other), ends)
 
 
 class _Recorder(TorchFunctionMode):

@@ -9,7 +9,7 @@ from torch import nn
 
 from resnet_factory import layers
 from resnet_factory.config.schema import Init
-from resnet_factory.planning.nodes import Plan, walk
+from resnet_factory.planning.nodes import Plan, leaves
 
 
 def initialise(network: nn.Module, plan: Plan) -> None:
@@ -19,7 +19,7 @@ def initialise(network: nn.Module, plan: Plan) -> None:
     Source of the schemes: torchvision's and timm's constructors, named in conf/model/init.
     """
     scheme = plan.init
-    for name, layer in walk(plan.root, shortcuts_first=scheme.shortcut == "first"):
+    for name, layer in leaves(plan.root, shortcuts_first=scheme.shortcut == "first"):
         part = network.get_submodule(name)
         if isinstance(part, nn.Conv2d):
             _draw_conv(part, scheme)

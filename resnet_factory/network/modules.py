@@ -225,9 +225,9 @@ class Multiply(nn.Module):
 
 
 @singledispatch
-def module(layer: Any) -> nn.Module:
-    """The torch module of one planned layer, initialised as torch initialises it."""
-    raise TypeError(f"no torch module is known for {type(layer).__name__}")
+def module(node: Any) -> nn.Module:
+    """The torch module of a plan's node, initialised as torch initialises it; layers register here."""
+    raise TypeError(f"no torch module is known for {type(node).__name__}")
 
 
 def _convolution(made: type[Made], layer: layers.Conv) -> Made:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from resnet_factory.errors import Fault, unknown
 from resnet_factory.layers import MAP, Layer
-from resnet_factory.planning.nodes import Branches, Chain, Feature, Node, Plan, Residual
+from resnet_factory.planning.nodes import Chain, Feature, Parallel, Plan, Walk
 from resnet_factory.planning.paths import out_channels
 
 STAGES = "stages"
@@ -19,7 +19,7 @@ def choices(plan: Plan) -> tuple[Feature, ...]:
     channels, stride, form = plan.in_channels, 1, MAP
     for name, child in plan.root.children:
         channels = out_channels(child, channels)
-        stride, form = _leaves(child, stride, form)
+        stride, form = _Flow().through(child, (stride, form))
         if form != MAP:
             break
         if name:
@@ -55,16 +55,13 @@ def cut(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fault]) -> P
     )
 
 
-def _leaves(node: Node, stride: int, form: str) -> tuple[int, str]:
-    """The stride from the image and the form of what leaves `node`."""
-    match node:
-        case Layer():
-            return stride * node.step, node.gives or form
-        case Chain(children=children):
-            for _, child in children:
-                stride, form = _leaves(child, stride, form)
-            return stride, form
-        case Residual(body=main) | Branches(branches=(main, *_)):
-            return _leaves(main, stride, form)
-        case _:
-            return stride, form
+class _Flow(Walk[tuple[int, str]]):
+    """The stride from the image, and the form of what flows."""
+
+    def layer(self, layer: Layer, value: tuple[int, str], name: str) -> tuple[int, str]:
+        return value[0] * layer.step, layer.gives or value[1]
+
+    def join(
+        self, node: Parallel, value: tuple[int, str], ends: list[tuple[int, str]], name: str
+    ) -> tuple[int, str]:
+        return ends[0]

@@ -12,7 +12,7 @@ from resnet_factory.errors import Fault, one_of
 from resnet_factory.layers import MAP, POINT, Layer
 from resnet_factory.layers.expressions import LIMIT, Expression, ExpressionError
 from resnet_factory.planning.compiled import Line, Scope, Written, prepare
-from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Residual, Select
+from resnet_factory.planning.nodes import CONCAT, PRODUCT, SELECT, SUM, Chain, Node, Parallel
 
 Children = tuple[tuple[str, Node], ...]
 
@@ -296,7 +296,7 @@ class Unroller:
                     f"{other.channels} at stride {other.step}; they cannot be added",
                 )
                 raise Broken
-            node: Node = Residual(Chain(body), Chain(shortcut))
+            node: Node = Parallel((Chain(body), Chain(shortcut)), SUM)
             return ((name, Chain((("", node),)) if name else node),), after
         parts = given.get("parts", 1)
         if parts < 1 or signal.channels % parts:
@@ -313,6 +313,11 @@ class Unroller:
                 f"but its layers end in {after.channels}",
             )
             raise Broken
+        if after.form == MAP and after.step != signal.step:
+            self.fault(
+                item.path, f"a gate multiplies what arrives, but its layers shrink the map by {after.step}"
+            )
+            raise Broken
         if item.kind == "select":
             if after.form != POINT:
                 self.fault(
@@ -320,8 +325,9 @@ class Unroller:
                     "select weighs whole channels: its layers must end in a 1x1 map; add global_pool",
                 )
                 raise Broken
-            return ((name, Select(Chain(children), parts, given["groups"])),), summed
-        return ((name, Gate(Chain(children))),), signal
+            node = Parallel((Chain(), Chain(children)), SELECT, parts=parts, groups=given["groups"])
+            return ((name, node),), summed
+        return ((name, Parallel((Chain(), Chain(children)), PRODUCT)),), signal
 
     def branches(
         self, item: Item, given: dict[str, int], signal: Signal, scope: Scope, names: Namer
@@ -354,6 +360,6 @@ class Unroller:
             self.fault(item.path, f"a cascade adds each branch to the next; all must keep {share} channels")
             raise Broken
         name = self.take(item, names, "branches", True)
-        linked = count if given["cascade"] else 0
-        node = Branches(tuple(made), bool(given["split"]), linked)
+        cascade = count if given["cascade"] else 0
+        node = Parallel(tuple(made), CONCAT, split=bool(given["split"]), cascade=cascade)
         return ((name, node),), Signal(sum(end.channels for end in ends), ends[0].step, ends[0].form)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from resnet_factory.config.schema import Init
 from resnet_factory.layers import VOCABULARY, Layer
+
+Value = TypeVar("Value")
+Say = Callable[["Layer | int"], str]
+"""Writes a layer or a number in a plan's text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,49 +22,139 @@ class Chain:
 
     children: tuple[tuple[str, Node], ...] = ()
 
+    def items(self, prefix: str) -> Iterator[tuple[str, Node]]:
+        """The nodes inside with their dotted names, in state-dict order."""
+        for name, child in self.children:
+            yield dotted(prefix, name), child
 
-@dataclass(frozen=True, slots=True)
-class Residual:
-    """body(x) + shortcut(x)."""
+    def headings(self, say: Say) -> Iterator[str]:
+        """The line before each child in a plan's text; empty for none."""
+        return ("" for _ in self.children)
 
-    body: Chain
-    shortcut: Chain
+    def changed(self, change: Callable[[Node], Node]) -> Chain:
+        """The same chain of changed children."""
+        return Chain(tuple((name, change(child)) for name, child in self.children))
 
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """x * gate(x)."""
-
-    gate: Chain
+    def walked(self, walk: Walk[Value], value: Value, name: str) -> Value:
+        """Pass a value through this node; see `Walk`."""
+        return walk.chain(self, value, name)
 
 
-@dataclass(frozen=True, slots=True)
-class Select:
-    """sum_i w_i * x_i: `parts` equal parts of x's channels, weighted by what `gate` makes of their sum.
-
-    The weights are a softmax over the parts, in each of `groups` groups; a sigmoid where there is one
-    part (split attention, Zhang et al. 2020, eq. 3; selective kernels, Li et al. 2019, eq. 5).
-    """
-
-    gate: Chain
-    parts: int
-    groups: int = 1
+SUM, PRODUCT, CONCAT, SELECT = "sum", "product", "concat", "select"
+"""How parallel branches are joined."""
 
 
 @dataclass(frozen=True, slots=True)
-class Branches:
-    """Parallel chains, their outputs side by side as channels.
+class Parallel:
+    """Branches that read the same map x, joined into one map.
 
-    With `split`, each reads its share of the channels instead of all. Of the first `linked` branches,
-    each also adds what the one before it gave to its input (Res2Net, Gao et al. 2019, eq. 1).
+    - sum: branches[0](x) + branches[1](x) + …; a residual is the sum of a body and a shortcut.
+    - product: branches[0](x) * branches[1](x) * …; a gate is the product of an empty chain and
+      the gate's layers.
+    - concat: the outputs side by side as channels. With `split`, each branch reads its share of the channels
+      instead of all. Of the first `cascade` branches, each also adds what the one before it gave to its input
+      (Res2Net, Gao et al. 2019, eq. 1).
+    - select: sum_i w_i * x_i over `parts` equal parts of x's channels, weighted by what branches[1] makes of
+      their sum; branches[0] is empty. The weights are a softmax over the parts, in each of `groups` groups; a
+      sigmoid where there is one part (split attention, Zhang et al. 2020, eq. 3; selective kernels, Li et al.
+      2019, eq. 5).
+
+    The branches of a concatenation are named by their place; others add nothing to their layers' names.
     """
 
     branches: tuple[Chain, ...]
+    join: str
     split: bool = False
-    linked: int = 0
+    cascade: int = 0
+    parts: int = 1
+    groups: int = 1
+
+    def items(self, prefix: str) -> Iterator[tuple[str, Chain]]:
+        """The branches with their dotted names, in state-dict order."""
+        for i, branch in enumerate(self.branches):
+            yield dotted(prefix, str(i)) if self.join == CONCAT else prefix, branch
+
+    def headings(self, say: Say) -> Iterator[str]:
+        """The line before each branch in a plan's text; empty for a branch that is x itself."""
+        identity = ["" if branch.children else " (identity)" for branch in self.branches]
+        first, rest = "factor", "* factor"
+        if self.join == CONCAT:
+            how = (" split" if self.split else "") + (f" linked={say(self.cascade)}" if self.cascade else "")
+            yield from (f"branch {i}{how}{note}" for i, note in enumerate(identity))
+            return
+        if self.join == SUM:
+            first, rest = "body", "+ shortcut"
+        elif self.join == SELECT:
+            first, rest = "", f"select {say(self.parts)} parts, {say(self.groups)} groups"
+        elif self.gates:
+            first, rest = "", "x *"
+        yield first
+        yield from (rest + note * (self.join == SUM) for note in identity[1:])
+
+    def changed(self, change: Callable[[Node], Node]) -> Parallel:
+        """The same join of branches whose children are changed."""
+        return replace(self, branches=tuple(branch.changed(change) for branch in self.branches))
+
+    def walked(self, walk: Walk[Value], value: Value, name: str) -> Value:
+        """Pass a value through this node; see `Walk`."""
+        return walk.parallel(self, value, name)
+
+    @property
+    def gates(self) -> bool:
+        """Return whether the other branches only weigh the first, which is x itself."""
+        return self.join == SELECT or (self.join == PRODUCT and not self.branches[0].children)
+
+    def entering(self, channels: int, branch: int) -> int:
+        """Channels that reach a branch when `channels` reach the node."""
+        if self.split:
+            return channels // len(self.branches)
+        return channels // self.parts if self.join == SELECT and branch else channels
+
+    def leaving(self, ends: Sequence[int]) -> int:
+        """Channels that leave the node when `ends` leave its branches."""
+        if self.join == SELECT:
+            return ends[1] // self.parts
+        return sum(ends) if self.join == CONCAT else ends[0]
 
 
-Node = Layer | Chain | Residual | Gate | Select | Branches
+Node = Layer | Chain | Parallel
+
+
+class Walk(Generic[Value]):
+    """One pass over a plan's nodes in the order of the data flow, with a value that each layer changes.
+
+    A subclass says what the value is (a size, a receptive field, lines of text, a map itself) by what a layer
+    and a join make of it: `layer` and `join`. It may also say what each branch reads, by `entry`.
+    """
+
+    def layer(self, layer: Layer, value: Value, name: str) -> Value:
+        """The value after a layer."""
+        raise NotImplementedError
+
+    def entry(self, node: Parallel, branch: int, value: Value, ends: list[Value], name: str) -> Value:
+        """The value that a branch reads, given what reaches the node and what left the branches before."""
+        return value
+
+    def join(self, node: Parallel, value: Value, ends: list[Value], name: str) -> Value:
+        """The value after a parallel, given what reached it and what left its branches."""
+        raise NotImplementedError
+
+    def chain(self, chain: Chain, value: Value, name: str) -> Value:
+        """The value after the last child of a chain."""
+        for inner, child in chain.items(name):
+            value = self.through(child, value, inner)
+        return value
+
+    def parallel(self, node: Parallel, value: Value, name: str) -> Value:
+        """The value after a parallel."""
+        ends: list[Value] = []
+        for i, (inner, branch) in enumerate(node.items(name)):
+            ends.append(self.through(branch, self.entry(node, i, value, ends, inner), inner))
+        return self.join(node, value, ends, name)
+
+    def through(self, node: Node, value: Value, name: str = "") -> Value:
+        """The value after `node`, whose dotted name is `name`."""
+        return self.layer(node, value, name) if isinstance(node, Layer) else node.walked(self, value, name)
 
 
 class Leaf(NamedTuple):
@@ -152,7 +246,7 @@ class Plan:
     @property
     def leaves(self) -> tuple[Leaf, ...]:
         """Every layer with its dotted name, in state-dict order."""
-        return tuple(walk(self.root))
+        return tuple(leaves(self.root))
 
     @cached_property
     def id(self) -> str:
@@ -181,27 +275,31 @@ class Plan:
         return "\n".join([head, *text_of(self.root)])
 
 
-def join(prefix: str, name: str) -> str:
+def dotted(prefix: str, name: str) -> str:
     """The dotted name of a child; a child without a name is its parent."""
     return f"{prefix}.{name}" if prefix and name else prefix or name
 
 
-def walk(node: Node, prefix: str = "", *, shortcuts_first: bool = False) -> Iterator[Leaf]:
-    """Every layer below `node`: children in order, a residual's body before its shortcut or after it."""
-    match node:
-        case Chain(children=children):
-            for name, child in children:
-                yield from walk(child, join(prefix, name), shortcuts_first=shortcuts_first)
-        case Residual(body=body, shortcut=shortcut):
-            for part in (shortcut, body) if shortcuts_first else (body, shortcut):
-                yield from walk(part, prefix, shortcuts_first=shortcuts_first)
-        case Gate(gate=gate) | Select(gate=gate):
-            yield from walk(gate, prefix, shortcuts_first=shortcuts_first)
-        case Branches(branches=branches):
-            for i, branch in enumerate(branches):
-                yield from walk(branch, join(prefix, str(i)), shortcuts_first=shortcuts_first)
-        case Layer():
-            yield Leaf(prefix, node)
+def leaves(node: Node, prefix: str = "", *, shortcuts_first: bool = False) -> Iterator[Leaf]:
+    """Every layer below `node`: children in order, a sum's branches in order or in reverse order."""
+    if isinstance(node, Layer):
+        yield Leaf(prefix, node)
+        return
+    inner = list(node.items(prefix))
+    if shortcuts_first and isinstance(node, Parallel) and node.join == SUM:
+        inner.reverse()
+    for name, child in inner:
+        yield from leaves(child, name, shortcuts_first=shortcuts_first)
+
+
+def parallels(node: Node, prefix: str = "") -> Iterator[tuple[str, Parallel]]:
+    """Every join of branches below `node`, with its dotted name: outer ones first, gates left out."""
+    if isinstance(node, Layer) or (isinstance(node, Parallel) and node.gates):
+        return
+    if isinstance(node, Parallel):
+        yield prefix, node
+    for name, child in node.items(prefix):
+        yield from parallels(child, name)
 
 
 def content_hash(text: str, plan: Plan) -> str:
@@ -217,33 +315,16 @@ def words(part: Layer | int) -> str:
     return describe(part) if isinstance(part, Layer) else str(part)
 
 
-def text_of(
-    node: Node, prefix: str = "", depth: int = 0, say: Callable[[Layer | int], str] = words
-) -> Iterator[str]:
+def text_of(node: Node, prefix: str = "", depth: int = 0, say: Say = words) -> Iterator[str]:
     """The plan as lines: a dotted name and a layer each, structure by indentation."""
     indent = "  " * depth
-    match node:
-        case Chain(children=children):
-            for name, child in children:
-                yield from text_of(child, join(prefix, name), depth, say)
-        case Residual(body=body, shortcut=shortcut):
-            yield f"{indent}{prefix}: body"
-            yield from text_of(body, prefix, depth + 1, say)
-            yield f"{indent}{prefix}: + shortcut" + ("" if shortcut.children else " (identity)")
-            yield from text_of(shortcut, prefix, depth + 1, say)
-        case Gate(gate=gate):
-            yield f"{indent}{prefix}: x *"
-            yield from text_of(gate, prefix, depth + 1, say)
-        case Select(gate=gate, parts=parts, groups=groups):
-            yield f"{indent}{prefix}: select {say(parts)} parts, {say(groups)} groups"
-            yield from text_of(gate, prefix, depth + 1, say)
-        case Branches(branches=branches, split=split, linked=linked):
-            how = (" split" if split else "") + (f" linked={say(linked)}" if linked else "")
-            for i, branch in enumerate(branches):
-                yield f"{indent}{prefix}: branch {i}{how}" + ("" if branch.children else " (identity)")
-                yield from text_of(branch, join(prefix, str(i)), depth + 1, say)
-        case Layer():
-            yield f"{indent}{prefix}: {say(node)}"
+    if isinstance(node, Layer):
+        yield f"{indent}{prefix}: {say(node)}"
+        return
+    for heading, (name, child) in zip(node.headings(say), node.items(prefix), strict=True):
+        if heading:
+            yield f"{indent}{prefix}: {heading}"
+        yield from text_of(child, name, depth + bool(heading), say)
 
 
 def describe(layer: Layer) -> str:

@@ -1,7 +1,7 @@
 """Paths from the input of a plan's node to its output: the longest, the shortest, and where a map passes by.
 
-A path goes through one branch wherever paths are joined by a sum or a concatenation. It goes past a gate: a
-gate's layers weigh what passes and are on no path. Branches in a cascade count as side by side. Lengths are
+A path goes through one branch wherever branches are joined by a sum or a concatenation. It goes past a gate,
+whose layers weigh what passes and are on no path. Branches in a cascade count as side by side. Lengths are
 counted in layers with weights to multiply with (convolution and linear layers).
 """
 
@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from resnet_factory.layers import Layer
-from resnet_factory.planning.nodes import Branches, Chain, Gate, Leaf, Node, Residual, Select, join
+from resnet_factory.planning.nodes import CONCAT, SUM, Leaf, Node, Parallel, Walk, parallels
 
 
 class Join(NamedTuple):
-    """A sum or concatenation of parallel branches."""
+    """A sum, product or concatenation of parallel branches that is no gate."""
 
     name: str
     """Of the node that it is in."""
     sums: bool
-    """True where the branches are added, false where they are concatenated."""
+    """True where the branches are added."""
     passes: bool
     """True where a branch has no layer with weights, so that its input reaches the join unweighted."""
 
@@ -32,15 +32,7 @@ def weighted(layer: Layer) -> bool:
 
 def main_path(node: Node, prefix: str = "") -> tuple[Leaf, ...]:
     """The layers of the longest path; of equally long ones the first, a body before its shortcut."""
-    match node:
-        case Layer():
-            return (Leaf(prefix, node),)
-        case Chain(children=children):
-            return tuple(leaf for name, child in children for leaf in main_path(child, join(prefix, name)))
-        case Gate() | Select():
-            return ()
-        case _:
-            return max((main_path(child, name) for name, child in branches(node, prefix)), key=_length)
+    return _LongestPath().through(node, (), prefix)
 
 
 def depth(node: Node) -> int:
@@ -50,80 +42,78 @@ def depth(node: Node) -> int:
 
 def shortest(node: Node) -> int:
     """Layers with weights on the shortest path: 0 where the input can reach the output unchanged."""
-    match node:
-        case Layer():
-            return int(weighted(node))
-        case Chain(children=children):
-            return sum(shortest(child) for _, child in children)
-        case Gate() | Select():
-            return 0
-        case _:
-            return min(shortest(child) for _, child in branches(node, ""))
+    return _ShortestPath().through(node, 0)
 
 
 def widths(node: Node, channels: int) -> list[int]:
     """The channels after each layer with weights on the longest path; those joined after a branch's last."""
-    match node:
-        case Layer():
-            return [node.out_channels] if weighted(node) else []
-        case Chain(children=children):
-            found: list[int] = []
-            for _, child in children:
-                found += widths(child, channels)
-                channels = out_channels(child, channels)
-            return found
-        case Residual(body=body, shortcut=shortcut):
-            return max(widths(body, channels), widths(shortcut, channels), key=len)
-        case Branches(branches=chains, split=split):
-            share = channels // len(chains) if split else channels
-            longest = max((widths(chain, share) for chain in chains), key=len)
-            return [*longest[:-1], out_channels(node, channels)] if longest else []
-        case _:
-            return []
+    return _Widths().through(node, (channels, []))[1]
 
 
 def joins(node: Node, prefix: str = "") -> Iterator[Join]:
-    """Every sum and concatenation below `node`, outer ones first; those inside gates are left out."""
-    match node:
-        case Chain(children=children):
-            for name, child in children:
-                yield from joins(child, join(prefix, name))
-        case Residual() | Branches():
-            inner = list(branches(node, prefix))
-            passes = len(inner) > 1 and any(not depth(child) for _, child in inner)
-            yield Join(prefix, isinstance(node, Residual), passes)
-            for name, child in inner:
-                yield from joins(child, name)
-
-
-def branches(node: Residual | Branches, prefix: str) -> Iterator[tuple[str, Chain]]:
-    """The parallel branches of a node, each with the prefix of its layers' names."""
-    if isinstance(node, Residual):
-        yield prefix, node.body
-        yield prefix, node.shortcut
-    else:
-        for i, branch in enumerate(node.branches):
-            yield join(prefix, str(i)), branch
+    """Every join of branches below `node`, outer ones first, but for gates and what is inside them."""
+    for name, inner in parallels(node, prefix):
+        passes = len(inner.branches) > 1 and not all(map(depth, inner.branches))
+        yield Join(name, inner.join == SUM, passes)
 
 
 def out_channels(node: Node, channels: int) -> int:
     """Channels that leave `node` when `channels` arrive."""
-    match node:
-        case Layer():
-            return node.out_channels
-        case Chain(children=children):
-            for _, child in children:
-                channels = out_channels(child, channels)
-            return channels
-        case Residual(body=body):
-            return out_channels(body, channels)
-        case Gate():
-            return channels
-        case Select(parts=parts):
-            return channels // parts
-        case Branches(branches=chains, split=split):
-            share = channels // len(chains) if split else channels
-            return sum(out_channels(chain, share) for chain in chains)
+    return _Channels().through(node, channels)
+
+
+class _LongestPath(Walk[tuple[Leaf, ...]]):
+    def layer(self, layer: Layer, value: tuple[Leaf, ...], name: str) -> tuple[Leaf, ...]:
+        return (*value, Leaf(name, layer))
+
+    def entry(
+        self, node: Parallel, branch: int, value: tuple[Leaf, ...], ends: list[tuple[Leaf, ...]], name: str
+    ) -> tuple[Leaf, ...]:
+        return ()
+
+    def join(
+        self, node: Parallel, value: tuple[Leaf, ...], ends: list[tuple[Leaf, ...]], name: str
+    ) -> tuple[Leaf, ...]:
+        return value if node.gates else (*value, *max(ends, key=_length))
+
+
+class _ShortestPath(Walk[int]):
+    def layer(self, layer: Layer, value: int, name: str) -> int:
+        return value + weighted(layer)
+
+    def join(self, node: Parallel, value: int, ends: list[int], name: str) -> int:
+        return value if node.gates else min(ends)
+
+
+class _Channels(Walk[int]):
+    def layer(self, layer: Layer, value: int, name: str) -> int:
+        return layer.out_channels
+
+    def entry(self, node: Parallel, branch: int, value: int, ends: list[int], name: str) -> int:
+        return node.entering(value, branch)
+
+    def join(self, node: Parallel, value: int, ends: list[int], name: str) -> int:
+        return node.leaving(ends)
+
+
+Widths = tuple[int, list[int]]
+"""Channels, and those after each layer with weights on the way."""
+
+
+class _Widths(Walk[Widths]):
+    def layer(self, layer: Layer, value: Widths, name: str) -> Widths:
+        after = layer.out_channels
+        return after, [*value[1], after] if weighted(layer) else value[1]
+
+    def entry(self, node: Parallel, branch: int, value: Widths, ends: list[Widths], name: str) -> Widths:
+        return node.entering(value[0], branch), []
+
+    def join(self, node: Parallel, value: Widths, ends: list[Widths], name: str) -> Widths:
+        after = node.leaving([channels for channels, _ in ends])
+        found = [] if node.gates else max((inner for _, inner in ends), key=len)
+        if node.join == CONCAT and found:
+            found = [*found[:-1], after]
+        return after, [*value[1], *found]
 
 
 def _length(path: tuple[Leaf, ...]) -> int:

@@ -14,7 +14,7 @@ from resnet_factory.layers.expressions import parse
 from resnet_factory.planning import backbone
 from resnet_factory.planning.compiled import Scope
 from resnet_factory.planning.expansion import MAX_LAYERS, Broken, Children, Namer, Signal, Unroller
-from resnet_factory.planning.nodes import Block, Chain, Plan, Residual, Stage
+from resnet_factory.planning.nodes import SUM, Block, Chain, Parallel, Plan, Stage
 
 OUT = parse("out")
 
@@ -223,9 +223,9 @@ class Planner(Unroller):
             entry = Signal(pre_channels(pre, arrives) if reads_pre else arrives)
             layers = self.shortcut(shortcut, projects, entry, out, here)
             if reads_pre:
-                node = (*pre, ("", Residual(Chain(body), layers)))
+                node = (*pre, ("", Parallel((Chain(body), layers), SUM)))
             else:
-                node = (("", Residual(Chain(pre + body), layers)),)
+                node = (("", Parallel((Chain(pre + body), layers), SUM)),)
         post, signal = self.expand(recipe.items("post"), Signal(out), scope, names)
         if signal != Signal(out):
             self.fault(f"{recipe.path}.post", "'post' changes the channels or the size of the map", scope)

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from resnet_factory.layers import Activation, BatchNorm, Conv, Linear, Norm
+from resnet_factory.layers import Activation, BatchNorm, Conv, Layer, Linear, Norm
 from resnet_factory.network.builder import Network, build
-from resnet_factory.planning.nodes import Block, Branches, Chain, Gate, Node, Plan, Residual, Select, Stage
+from resnet_factory.planning.nodes import SUM, Block, Chain, Node, Parallel, Plan, Stage
 from resnet_factory.study.distributed import threads
 
 WARM_UP = 3
@@ -341,25 +341,13 @@ def _wait(device: str) -> None:
 def _without_shortcuts(stage: Stage) -> Stage:
     blocks: dict[int, Block] = {}
     for block in stage.blocks:
-        blocks.setdefault(id(block), replace(block, node=_plain_chain(block.node)))
+        blocks.setdefault(id(block), replace(block, node=block.node.changed(_plain)))
     return replace(stage, blocks=tuple(blocks[id(block)] for block in stage.blocks))
 
 
-def _plain_chain(chain: Chain) -> Chain:
-    return Chain(tuple((name, _plain(child)) for name, child in chain.children))
-
-
 def _plain(node: Node) -> Node:
-    match node:
-        case Residual(body=body):
-            return _plain_chain(body)
-        case Chain():
-            return _plain_chain(node)
-        case Gate(gate=gate):
-            return Gate(_plain_chain(gate))
-        case Select(gate=gate):
-            return replace(node, gate=_plain_chain(gate))
-        case Branches(branches=branches):
-            return replace(node, branches=tuple(map(_plain_chain, branches)))
-        case _:
-            return node
+    if isinstance(node, Layer):
+        return node
+    if isinstance(node, Parallel) and node.join == SUM:
+        return node.branches[0].changed(_plain)
+    return node.changed(_plain)

@@ -145,7 +145,9 @@ def test_a_file_and_a_mapping_say_so_too(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     file = tmp_path / "model" / "mine.yaml"
     inner = tmp_path / "model" / "inner.yaml"
-    inner.write_text("# mine\ndefaults: [resnet20, _self_]\nstem_pool:\n  layers: [{max_pool: {kernel: 2}}]\n")
+    inner.write_text(
+        "# mine\ndefaults: [resnet20, _self_]\nstem_pool:\n  layers: [{max_pool: {kernel: 2}}]\n"
+    )
     with pytest.raises(rf.ConfigError, match=f"{inner}:3:1: model.stem_pool: nothing in this network"):
         rf.compose("inner", config_dir=tmp_path)
     file.write_text(

@@ -18,7 +18,7 @@ from torch.nn import functional
 import resnet_factory as rf
 from resnet_factory import layers
 from resnet_factory.network.data_flow import verify
-from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Residual, Select
+from resnet_factory.planning.nodes import Chain, Node, Parallel
 
 
 class Interpreter:
@@ -36,11 +36,11 @@ class Interpreter:
                     below = ".".join(filter(None, (name, key)))
                     x = self.maps[below] = self.run(child, x, below)
                 return x
-            case Residual(body=body, shortcut=shortcut):
+            case Parallel(branches=(body, shortcut), join="sum"):
                 return self.run(body, x, name) + self.run(shortcut, x, name)
-            case Gate(gate=gate):
+            case Parallel(branches=(Chain(()), gate), join="product"):
                 return x * self.run(gate, x, name)
-            case Select(gate=gate, parts=parts, groups=groups):
+            case Parallel(branches=(Chain(()), gate), join="select", parts=parts, groups=groups):
                 pieces = x.chunk(parts, 1)
                 summed = torch.stack(pieces).sum(0)
                 weights = self.run(gate, summed, name)
@@ -54,11 +54,11 @@ class Interpreter:
                 return torch.stack([piece * share for piece, share in zip(pieces, shares, strict=True)]).sum(
                     0
                 )
-            case Branches(branches=branches, split=split, linked=linked):
+            case Parallel(branches=branches, join="concat", split=split, cascade=cascade):
                 shares_of_x = x.chunk(len(branches), 1) if split else [x] * len(branches)
                 ends: list[Tensor] = []
                 for i, (branch, share) in enumerate(zip(branches, shares_of_x, strict=True)):
-                    entry = ends[-1] + share if 0 < i < linked else share
+                    entry = ends[-1] + share if 0 < i < cascade else share
                     ends.append(self.run(branch, entry, f"{name}.{i}"))
                 return torch.cat(ends, 1)
             case _:
@@ -167,14 +167,17 @@ def test_shipped_networks_run_their_plans(name: str) -> None:
 def swap_layers(network: Any) -> None:
     """Run a block's last two layers the other way round."""
     block = network.layer1[0]
-    body = block.steps[0].body
-    block.steps = (block.steps[0]._replace(body=(*body[:-2], body[-1], body[-2])), *block.steps[1:])
+    body, shortcut = block.steps[0].runs
+    block.steps = (
+        block.steps[0]._replace(runs=((*body[:-2], body[-1], body[-2]), shortcut)),
+        *block.steps[1:],
+    )
 
 
 def add_nothing(network: Any) -> None:
     """Leave out a shortcut."""
     block = network.layer1[1]
-    block.steps = (*block.steps[0].body, *block.steps[1:])
+    block.steps = (*block.steps[0].runs[0], *block.steps[1:])
 
 
 def skip_a_layer(network: Any) -> None:

@@ -12,7 +12,7 @@ from strategies import structured_models
 
 import resnet_factory as rf
 from resnet_factory.layers import Conv, Linear
-from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Residual, Select
+from resnet_factory.planning.nodes import Chain, Node, Parallel
 from resnet_factory.planning.paths import depth, joins, main_path, shortest, widths
 
 
@@ -23,13 +23,13 @@ def every_path(node: Node, name: str) -> Iterator[tuple[str, ...]]:
             ways = [list(every_path(child, ".".join(filter(None, (name, key))))) for key, child in children]
             for way in product(*ways):
                 yield tuple(layer for part in way for layer in part)
-        case Residual(body=body, shortcut=shortcut):
-            yield from every_path(body, name)
-            yield from every_path(shortcut, name)
-        case Branches(branches=branches):
+        case Parallel(branches=branches, join="sum"):
+            for branch in branches:
+                yield from every_path(branch, name)
+        case Parallel(branches=branches, join="concat"):
             for i, branch in enumerate(branches):
                 yield from every_path(branch, f"{name}.{i}")
-        case Gate() | Select():
+        case Parallel(branches=(Chain(()), _), join="product" | "select"):
             yield ()
         case _:
             yield (name,) if isinstance(node, (Conv, Linear)) else ()
@@ -41,11 +41,10 @@ def every_join(node: Node) -> Iterator[tuple[bool, bool]]:
         case Chain(children=children):
             for _, child in children:
                 yield from every_join(child)
-        case Residual() | Branches():
-            inner = (node.body, node.shortcut) if isinstance(node, Residual) else node.branches
-            weightless = [not any(every_path(branch, "")) for branch in inner]
-            yield isinstance(node, Residual), len(inner) > 1 and any(weightless)
-            for branch in inner:
+        case Parallel(branches=branches, join="sum" | "concat"):
+            weightless = [not any(every_path(branch, "")) for branch in branches]
+            yield node.join == "sum", len(branches) > 1 and any(weightless)
+            for branch in branches:
                 yield from every_join(branch)
 
 

@@ -16,7 +16,7 @@ import resnet_factory as rf
 from resnet_factory.cli.main import main
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.config.schema import ModelConfig
-from resnet_factory.planning.nodes import describe, walk
+from resnet_factory.planning.nodes import describe, leaves
 from resnet_factory.reporting.difference import Difference
 from resnet_factory.reporting.difference.alignment import Edit, Entry, align
 from resnet_factory.reporting.difference.config_changes import changes
@@ -184,7 +184,7 @@ def check(before: ModelConfig, after: ModelConfig) -> None:
 
 
 def layers(cost: rf.Cost) -> Counter[tuple[str, str]]:
-    return Counter((leaf.name, describe(leaf.layer).split(" ", 1)[0]) for leaf in walk(cost.plan.root))
+    return Counter((leaf.name, describe(leaf.layer).split(" ", 1)[0]) for leaf in leaves(cost.plan.root))
 
 
 def by_spot(cost: rf.Cost) -> dict[tuple[str, str], list[tuple[str, str]]]:

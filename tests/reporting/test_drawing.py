@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import resnet_factory as rf
 from resnet_factory.cli.main import main
 from resnet_factory.config.model_index import catalogue
-from resnet_factory.planning.nodes import Plan, walk
+from resnet_factory.planning.nodes import Plan, leaves
 from resnet_factory.reporting.drawing.canvas import width_of
 from resnet_factory.reporting.drawing.palette import DARK, LIGHT, ROLES
 
@@ -211,8 +211,8 @@ def test_slabs_are_sized_by_shape() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "regnety_032"])
 def test_every_layer_of_the_first_blocks_is_there(name: str) -> None:
     plan = planned(name)
-    shown = [*walk(plan.stem), *walk(plan.head)]
-    shown += [leaf for stage in plan.stages for leaf in walk(stage.blocks[0].node, f"{stage.name}.0")]
+    shown = [*leaves(plan.stem), *leaves(plan.head)]
+    shown += [leaf for stage in plan.stages for leaf in leaves(stage.blocks[0].node, f"{stage.name}.0")]
     titles = {part.text or "" for part in picture(plan).iter(f"{SVG}title")}
     for leaf in shown:
         assert any(title.startswith(f"{leaf.name}: ") for title in titles), leaf.name
@@ -278,7 +278,7 @@ def test_mermaid(golden: Callable[[str, str], None], name: str) -> None:
     for number, (_, arrow, _) in enumerate(links):
         styled = re.search(rf"linkStyle (?:\d+,)*{number}(?:,\d+)* stroke:(\S+)", text)
         assert (styled is not None) == (arrow in ("==>", "-.->"))
-    for leaf in walk(planned(name).stages[0].blocks[0].node):
+    for leaf in leaves(planned(name).stages[0].blocks[0].node):
         assert leaf.layer.params() == 0 or f", {leaf.layer.out_channels}" in text
 
 

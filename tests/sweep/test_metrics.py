@@ -10,7 +10,7 @@ import torch
 
 import resnet_factory as rf
 from resnet_factory.layers import Activation
-from resnet_factory.planning.nodes import Residual
+from resnet_factory.planning.nodes import Parallel
 from resnet_factory.sweep import metrics
 from resnet_factory.sweep.jobs import measure
 from resnet_factory.sweep.metrics import METRICS, Conditions, NotApplicable, measured
@@ -138,5 +138,5 @@ def test_a_job_is_json_and_holds_its_plan() -> None:
 def test_zen_leaves_no_shortcut_in() -> None:
     stage = rf.plan(rf.compose("resnet18", "model.depths=1")).stages[1]
     stripped = metrics._without_shortcuts(stage)
-    assert any(isinstance(child, Residual) for _, child in stage.blocks[0].node.children)
-    assert not any(isinstance(child, Residual) for _, child in stripped.blocks[0].node.children)
+    assert any(isinstance(child, Parallel) for _, child in stage.blocks[0].node.children)
+    assert not any(isinstance(child, Parallel) for _, child in stripped.blocks[0].node.children)

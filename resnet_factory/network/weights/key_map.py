@@ -25,7 +25,7 @@ from typing import Any
 from resnet_factory.config.yaml_source import load, shown
 from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.layers.expressions import ExpressionError, parse
-from resnet_factory.planning.nodes import Plan, walk
+from resnet_factory.planning.nodes import Plan, leaves
 
 OURS = "none"
 """The choice of no key map: the names are ours."""
@@ -107,7 +107,7 @@ class KeyMap:
         keys = list(keys)
         modules = [*{key.rpartition(".")[0] for key in keys}, *keys]
         stride = 1
-        for leaf in walk(plan.stem):
+        for leaf in leaves(plan.stem):
             stride *= leaf.layer.step
         found = []
         if self.stem_stride is not None and stride != self.stem_stride:

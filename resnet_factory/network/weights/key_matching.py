@@ -10,7 +10,7 @@ from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import Activation, Conv, Dropout, Flatten, Identity, Linear
 from resnet_factory.network.weights import key_map
 from resnet_factory.network.weights.key_map import OURS
-from resnet_factory.planning.nodes import Plan, walk
+from resnet_factory.planning.nodes import Plan, leaves
 
 COUNTER = ".num_batches_tracked"
 """A batch norm's counter: torch before 0.4.1 had none, and with a fixed momentum nothing reads it."""
@@ -55,7 +55,7 @@ def classifier(plan: Plan) -> str:
 
     A network without one (`num_classes: 0`) has none: then it is what such a layer is called.
     """
-    for name, layer in reversed(list(walk(plan.head))):
+    for name, layer in reversed(list(leaves(plan.head))):
         if isinstance(layer, Conv | Linear):
             return name
         if not isinstance(layer, Flatten | Identity | Dropout | Activation):

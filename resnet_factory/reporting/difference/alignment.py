@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from resnet_factory.layers import VOCABULARY, Layer
-from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Residual, Select, describe, join
+from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Node, Parallel, Walk, describe
 
 JOINTS = frozenset({"shortcut", "gate", "select", "branches"})
 """Words for what is no layer: where things meet."""
@@ -75,38 +75,44 @@ def altered(edits: Sequence[Edit]) -> list[str]:
     return [name for name in order if name in names]
 
 
-def entries(node: Node, prefix: str = "") -> Iterator[Entry]:
+def entries(node: Node, prefix: str = "") -> list[Entry]:
     """The lines of a block in order; where things meet comes after what meets there."""
-    match node:
-        case Layer():
-            word = describe(node).split(" ", 1)[0]
-            given = [
-                entry for entry in fields(node) if entry.name not in ("channels", "to", *VOCABULARY[word][1])
-            ]
-            ends = {"in": node.channels, "out": node.out_channels}
-            values = ends if hasattr(node, "to") else {"channels": node.channels}
-            values |= {entry.name: getattr(node, entry.name) for entry in given}
-            yield Entry(prefix, word, values, {entry.name: entry.default for entry in given})
-        case Chain(children=children):
-            for name, child in children:
-                yield from entries(child, join(prefix, name))
-        case Residual(body=body, shortcut=shortcut):
-            yield from entries(body, prefix)
-            yield from entries(shortcut, prefix)
-            reads = next((entry.name for entry in entries(body, prefix)), "")
-            kind = "layers" if shortcut.children else "identity"
-            yield Entry(prefix, "shortcut", {"kind": kind, "from before": reads})
-        case Gate(gate=gate):
-            yield from entries(gate, prefix)
-            yield Entry(prefix, "gate", {})
-        case Select(gate=gate, parts=parts, groups=groups):
-            yield from entries(gate, prefix)
-            yield Entry(prefix, "select", {"parts": parts, "groups": groups}, {"parts": MISSING, "groups": 1})
-        case Branches(branches=branches, split=split, linked=linked):
-            for i, branch in enumerate(branches):
-                yield from entries(branch, join(prefix, str(i)))
-            values = {"count": len(branches), "split": split, "linked": linked}
-            yield Entry(prefix, "branches", values, {"count": MISSING, "split": False, "linked": 0})
+    return _Lines().through(node, [], prefix)
+
+
+class _Lines(Walk[list[Entry]]):
+    def layer(self, layer: Layer, value: list[Entry], name: str) -> list[Entry]:
+        word = describe(layer).split(" ", 1)[0]
+        given = [
+            entry for entry in fields(layer) if entry.name not in ("channels", "to", *VOCABULARY[word][1])
+        ]
+        ends = {"in": layer.channels, "out": layer.out_channels}
+        values = ends if hasattr(layer, "to") else {"channels": layer.channels}
+        values |= {entry.name: getattr(layer, entry.name) for entry in given}
+        return [*value, Entry(name, word, values, {entry.name: entry.default for entry in given})]
+
+    def entry(
+        self, node: Parallel, branch: int, value: list[Entry], ends: list[list[Entry]], name: str
+    ) -> list[Entry]:
+        return []
+
+    def join(self, node: Parallel, value: list[Entry], ends: list[list[Entry]], name: str) -> list[Entry]:
+        inner = [line for end in ends for line in end]
+        return [*value, *inner, _joint(node, ends, name)]
+
+
+def _joint(node: Parallel, ends: list[list[Entry]], name: str) -> Entry:
+    if node.join == SUM:
+        reads = next((entry.name for entry in ends[0]), "")
+        kind = "layers" if node.branches[1].children else "identity"
+        return Entry(name, "shortcut", {"kind": kind, "from before": reads})
+    if node.join == SELECT:
+        values = {"parts": node.parts, "groups": node.groups}
+        return Entry(name, "select", values, {"parts": MISSING, "groups": 1})
+    if node.join == CONCAT:
+        values = {"count": len(node.branches), "split": node.split, "linked": node.cascade}
+        return Entry(name, "branches", values, {"count": MISSING, "split": False, "linked": 0})
+    return Entry(name, "gate", {})
 
 
 def align(before: Sequence[Entry], after: Sequence[Entry]) -> Iterator[Edit]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from resnet_factory.costing.complexity import NOTHING, Cost, Tally
-from resnet_factory.planning.nodes import Block, Chain, Plan, join
+from resnet_factory.planning.nodes import Block, Chain, Plan, dotted
 from resnet_factory.reporting.difference.alignment import Edit, align, entries
 
 Spot = tuple[str, str]
@@ -43,7 +43,7 @@ def places(before: Cost, after: Cost) -> tuple[Place, ...]:
             known = id(pair[0]), id(pair[1])
             if known not in seen:
                 same = pair[0] is pair[1] or pair[0] == pair[1]
-                seen[known] = () if same else tuple(align(*(list(entries(node)) for node in pair)))
+                seen[known] = () if same else tuple(align(*(entries(node) for node in pair)))
             for edit in seen[known]:
                 stories.setdefault((spot[1].isdigit() or spot, *edit.story), {})[spot] = edit
         else:
@@ -80,7 +80,7 @@ def _change(
             place = "" if spot[0] in ("stem", "head") else ".".join(spot)
             lines = [(line[i].before, line[i].after)[side] for line in edits]
             names = (
-                [join(place, line.name) for line in lines if line and not line.meets] if edits else [place]
+                [dotted(place, line.name) for line in lines if line and not line.meets] if edits else [place]
             )
             for name in names:
                 total = total.plus(cost.get(name, NOTHING))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from resnet_factory.layers import Layer
-from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Residual, Select, join
+from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Node, Parallel, Walk
 from resnet_factory.reporting.drawing.block_layout import (
     Piece,
     gate,
@@ -30,55 +30,72 @@ class Widths:
 
 def lay(node: Node, prefix: str) -> Piece:
     """Lay out a block, stem or head; `prefix` is its dotted name."""
-    found = list(_captions(node, aside=False))
+    found = _Captions().through(node, ([], False))[0]
     main, aside = (_widest(text for place, text in found if place is here) for here in (False, True))
-    return _node(node, prefix, Widths(main, aside))
+    return stack(_Layout().through(node, ([], Widths(main, aside)), prefix)[0])
 
 
-def _captions(node: Node, *, aside: bool) -> Iterator[tuple[bool, Caption]]:
-    """What the columns that run through `node` say, and whether on a shortcut; branches have their own."""
-    match node:
-        case Layer():
-            yield aside, caption(node)
-        case Chain(children=children):
-            for _, child in children:
-                yield from _captions(child, aside=aside)
-        case Residual(body=body, shortcut=shortcut):
-            yield from _captions(body, aside=aside)
-            yield from _captions(shortcut, aside=True)
-        case Gate(gate=inner) | Select(gate=inner):
-            yield from _captions(inner, aside=aside)
-        case Branches():
-            yield from ((aside, text) for text in _around(node) if text)
+Texts = tuple[list[tuple[bool, Caption]], bool]
+"""What the columns of a node say, and whether on a shortcut; and whether what follows stands on one."""
+
+
+class _Captions(Walk[Texts]):
+    """Collects what columns say; branches side by side have their own."""
+
+    def layer(self, layer: Layer, value: Texts, name: str) -> Texts:
+        return [*value[0], (value[1], caption(layer))], value[1]
+
+    def parallel(self, node: Parallel, value: Texts, name: str) -> Texts:
+        if node.join == CONCAT:
+            return [*value[0], *((value[1], text) for text in _around(node) if text)], value[1]
+        return super().parallel(node, value, name)
+
+    def entry(self, node: Parallel, branch: int, value: Texts, ends: list[Texts], name: str) -> Texts:
+        return [], value[1] or (node.join == SUM and branch > 0)
+
+    def join(self, node: Parallel, value: Texts, ends: list[Texts], name: str) -> Texts:
+        return [*value[0], *(text for end in ends for text in end[0])], value[1]
 
 
 def _widest(captions: Iterable[Caption]) -> float:
     return max((width_of(text.text, type_of(text)[1]) + 18 for text in captions), default=0)
 
 
-def _node(node: Node, prefix: str, widths: Widths) -> Piece:
-    match node:
-        case Layer():
-            return pill(caption(node, prefix), widths.main)
-        case Chain(children=children):
-            return stack([_node(child, join(prefix, name), widths) for name, child in children])
-        case Residual(body=body, shortcut=shortcut):
-            beside = _node(shortcut, prefix, Widths(widths.aside, widths.aside))
-            return residual(_node(body, prefix, widths), beside, shortcut_look(shortcut))
-        case Gate(gate=inner):
-            return gate(_node(inner, prefix, widths), "×")
-        case Select(gate=inner, parts=parts):
-            told = Caption(f"sum of {parts} parts", "shape", f"{prefix}: {parts} parts, weighted and summed")
-            weighed = gate(_node(inner, prefix, widths), "×")
-            return stack([weighed, pill(told, widths.main)]) if parts > 1 else weighed
-        case Branches(branches=branches, linked=linked):
-            beside = parallel([lay(b, join(prefix, str(i))) for i, b in enumerate(branches)], linked)
-            before, after = (pill(text, widths.main) for text in _around(node, prefix))
-            return stack([before, beside, after])
-    raise AssertionError(node)
+Column = tuple[list[Piece], Widths]
+"""Pieces from top to bottom, and how wide they are."""
 
 
-def _around(node: Branches, prefix: str = "") -> tuple[Caption, Caption]:
+class _Layout(Walk[Column]):
+    """Lays nodes out below one another."""
+
+    def layer(self, layer: Layer, value: Column, name: str) -> Column:
+        return [*value[0], pill(caption(layer, name), value[1].main)], value[1]
+
+    def parallel(self, node: Parallel, value: Column, name: str) -> Column:
+        pieces, widths = value
+        if node.join == CONCAT:
+            before, after = (pill(text, widths.main) for text in _around(node, name))
+            branches = [lay(branch, inner) for inner, branch in node.items(name)]
+            return [*pieces, before, parallel(branches, node.cascade), after], widths
+        return super().parallel(node, value, name)
+
+    def entry(self, node: Parallel, branch: int, value: Column, ends: list[Column], name: str) -> Column:
+        beside = node.join == SUM and branch > 0
+        return [], Widths(value[1].aside, value[1].aside) if beside else value[1]
+
+    def join(self, node: Parallel, value: Column, ends: list[Column], name: str) -> Column:
+        pieces, widths = value
+        piece, *others = (stack(end) for end, _ in ends)
+        for other, branch in zip(others, node.branches[1:], strict=True):
+            piece = residual(piece, other, shortcut_look(branch)) if node.join == SUM else gate(other, "×")
+        if node.join == SELECT and node.parts > 1:
+            summed = f"sum of {node.parts} parts"
+            text = Caption(summed, "shape", f"{name}: {node.parts} parts, weighted and summed")
+            piece = stack([piece, pill(text, widths.main)])
+        return [*pieces, piece], widths
+
+
+def _around(node: Parallel, prefix: str = "") -> tuple[Caption, Caption]:
     """What stands above and below branches."""
     count = len(node.branches)
     above = f"split in {count}" if node.split else f"{count} copies"

@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 from resnet_factory.layers import MAP, Conv, Layer
 from resnet_factory.planning.nodes import (
+    SUM,
     Block,
-    Branches,
     Chain,
-    Gate,
     Node,
-    Residual,
-    Select,
+    Parallel,
     Stage,
+    Walk,
     describe,
-    walk,
+    leaves,
+    parallels,
 )
 
 ROLES = {
@@ -108,28 +108,14 @@ def shortcut_kind(block: Block) -> str:
     """`identity`, `projection` (a shortcut with weights), `padding` (layers without any) or `none`."""
     if not block.residual:
         return "none"
-    return shortcut_look(next(_shortcuts(block.node))) if block.projects else "identity"
+    return shortcut_look(next(_sums(block.node)).branches[1]) if block.projects else "identity"
 
 
 def shortcut_look(shortcut: Chain) -> str:
     """`identity`, `projection` or `padding`, by what is on a shortcut."""
     if not shortcut.children:
         return "identity"
-    return "projection" if any(leaf.layer.params() for leaf in walk(shortcut)) else "padding"
-
-
-def _shortcuts(node: Node) -> Iterator[Chain]:
-    """The shortcut of every residual below `node`, outermost first."""
-    match node:
-        case Residual(body=body, shortcut=shortcut):
-            yield shortcut
-            yield from _shortcuts(body)
-        case Chain(children=children):
-            for _, child in children:
-                yield from _shortcuts(child)
-        case Branches(branches=branches):
-            for branch in branches:
-                yield from _shortcuts(branch)
+    return "projection" if any(leaf.layer.params() for leaf in leaves(shortcut)) else "padding"
 
 
 def first_block(stage: Stage) -> Chain:
@@ -157,49 +143,48 @@ def _news(first: Block, other: Block) -> list[str]:
     dilations = [
         {
             leaf.layer.dilation
-            for leaf in walk(block.node)
+            for leaf in leaves(block.node)
             if isinstance(leaf.layer, Conv) and leaf.layer.kernel > 1
         }
         for block in (first, other)
     ]
     if dilations[0] != dilations[1]:
         news.append(f"dilation {' and '.join(map(str, sorted(dilations[1])))}")
-    linked = [any(branches.linked > 1 for branches in _branches(block.node)) for block in (first, other)]
-    if linked[0] != linked[1]:
-        news.append("branches in a cascade" if linked[1] else "branches side by side")
+    cascades = [
+        any(branches.cascade > 1 for _, branches in parallels(block.node)) for block in (first, other)
+    ]
+    if cascades[0] != cascades[1]:
+        news.append("branches in a cascade" if cascades[1] else "branches side by side")
     before, after = (
-        {describe(layer).split(" ", 1)[0] for layer in _body(block.node)} for block in (first, other)
+        {describe(layer).split(" ", 1)[0] for layer in _Body().through(block.node, ())}
+        for block in (first, other)
     )
     news += [f"with {WORDS.get(word) or word.replace('_', ' ')}" for word in sorted(after - before)]
     news += [f"without {WORDS.get(word) or word.replace('_', ' ')}" for word in sorted(before - after)]
     return news
 
 
-def _branches(node: Node) -> Iterator[Branches]:
-    match node:
-        case Branches(branches=branches):
-            yield node
-            for branch in branches:
-                yield from _branches(branch)
-        case Chain(children=children):
-            for _, child in children:
-                yield from _branches(child)
-        case Residual(body=body):
-            yield from _branches(body)
+def _sums(node: Node) -> Iterator[Parallel]:
+    return (inner for _, inner in parallels(node) if inner.join == SUM)
 
 
-def _body(node: Node) -> Iterator[Layer]:
+class _Body(Walk[tuple[Layer, ...]]):
     """The layers of a block, but for those on its shortcut."""
-    match node:
-        case Layer():
-            yield node
-        case Chain(children=children):
-            for _, child in children:
-                yield from _body(child)
-        case Residual(body=body):
-            yield from _body(body)
-        case Gate(gate=gate) | Select(gate=gate):
-            yield from _body(gate)
-        case Branches(branches=branches):
-            for branch in branches:
-                yield from _body(branch)
+
+    def layer(self, layer: Layer, value: tuple[Layer, ...], name: str) -> tuple[Layer, ...]:
+        return (*value, layer)
+
+    def entry(
+        self,
+        node: Parallel,
+        branch: int,
+        value: tuple[Layer, ...],
+        ends: list[tuple[Layer, ...]],
+        name: str,
+    ) -> tuple[Layer, ...]:
+        return ()
+
+    def join(
+        self, node: Parallel, value: tuple[Layer, ...], ends: list[tuple[Layer, ...]], name: str
+    ) -> tuple[Layer, ...]:
+        return value + sum(ends[:1] if node.join == SUM else ends, ())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.layers import Layer
-from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Residual, Select, join
+from resnet_factory.planning.nodes import CONCAT, SUM, Chain, Parallel, Walk
 from resnet_factory.reporting.drawing.labels import (
     caption,
     first_block,
@@ -40,7 +42,7 @@ def flowchart(cost: Cost) -> str:
         chart.lines.append(f'  subgraph s{i}["{heading}"]')
         chart.lines.append("    direction TB")
         start = chart.node(f'(["{shape_text(arrives)}"])')
-        end = chart.draw(node, prefix, start)
+        end = chart.through(node, Tip(start), prefix).node
         arrives = row.shape
         end = chart.link(end, chart.node(f'(["{shape_text(arrives)}"])'))
         said = [*note.split(", "), f"{short(row.tally.params)} params", f"{short(row.tally.macs)} MACs"]
@@ -52,7 +54,14 @@ def flowchart(cost: Cost) -> str:
     return "\n".join(["---", f"title: {_quoted(title)}", "---", "flowchart LR", *chart.text()]) + "\n"
 
 
-class _Chart:
+class Tip(NamedTuple):
+    """The last node drawn, and the look of the links that lead on from it."""
+
+    node: str
+    look: str = "flow"
+
+
+class _Chart(Walk[Tip]):
     """Nodes and links, numbered as they come."""
 
     def __init__(self) -> None:
@@ -86,52 +95,42 @@ class _Chart:
         self.lines.append(f"    {start} {ARROWS[look]} {end}")
         return end
 
-    def draw(self, node: Node, prefix: str, start: str, look: str = "flow") -> str:
-        """Everything in `node` after the node `start`; the id of what comes last."""
-        match node:
-            case Layer():
-                text = caption(node)
-                return self.link(
-                    start, self.node(f"{BOXES[text.role].format(text.text)}:::{text.role}"), look
-                )
-            case Chain(children=children):
-                for name, child in children:
-                    start = self.draw(child, join(prefix, name), start, look)
-                return start
-            case Residual(body=body, shortcut=shortcut):
-                aside = "projection" if shortcut_look(shortcut) == "projection" else "identity"
-                end = self.draw(body, prefix, start, look)
-                beside = self.draw(shortcut, prefix, start, aside)
-                joint = self.link(end, self.node('(("+"))'))
-                return self.link(beside, joint, aside)
-            case Gate(gate=gate):
-                return self.weigh(gate, prefix, start, "×")
-            case Select(gate=gate, parts=parts):
-                return self.weigh(gate, prefix, start, "×" if parts == 1 else f"× and sum of {parts} parts")
-            case Branches():
-                return self.fan(node, prefix, start)
-        raise AssertionError(node)
+    def layer(self, layer: Layer, value: Tip, name: str) -> Tip:
+        text = caption(layer)
+        box = self.node(f"{BOXES[text.role].format(text.text)}:::{text.role}")
+        return Tip(self.link(value.node, box, value.look), value.look)
 
-    def weigh(self, gate: Chain, prefix: str, start: str, sign: str) -> str:
-        """What comes times what the gate makes of it."""
-        joint = self.node(f'(("{sign}"))')
-        self.link(start, joint)
-        return self.link(self.draw(gate, prefix, start), joint)
-
-    def fan(self, node: Branches, prefix: str, start: str) -> str:
-        """Branches side by side; the first `linked` of them in a cascade."""
+    def parallel(self, node: Parallel, value: Tip, name: str) -> Tip:
+        """Branches from one node to the node of their join; the first `cascade` of them in a cascade."""
+        start = value.node
+        if node.gates:
+            sign = f"× and sum of {node.parts} parts" if node.parts > 1 else "×"
+            product = self.node(f'(("{sign}"))')
+            self.link(start, product)
+            for inner, branch in list(node.items(name))[1:]:
+                self.link(self.through(branch, Tip(start), inner).node, product)
+            return Tip(product, value.look)
         if node.split:
             start = self.link(start, self.node(f'[/"split in {len(node.branches)}"/]:::shape'))
-        joint = self.node('[/"concat"/]:::shape')
-        before = ""
-        for i, branch in enumerate(node.branches):
-            entry = start
-            if before and i < node.linked:
-                entry = self.link(start, self.node('(("+"))'))
-                self.link(before, entry)
-            before = self.draw(branch, join(prefix, str(i)), entry)
-            self.link(before, joint)
-        return joint
+        ends: list[Tip] = []
+        concat = self.node('[/"concat"/]:::shape') if node.join == CONCAT else ""
+        for i, (inner, branch) in enumerate(node.items(name)):
+            tip = Tip(start, value.look if node.join != CONCAT else "flow")
+            if 0 < i < node.cascade:
+                added = self.link(start, self.node('(("+"))'))
+                self.link(ends[-1].node, added)
+                tip = Tip(added)
+            if i and node.join == SUM:
+                tip = Tip(start, "projection" if shortcut_look(branch) == "projection" else "identity")
+            ends.append(self.through(branch, tip, inner))
+            if concat:
+                self.link(ends[-1].node, concat)
+        if concat:
+            return Tip(concat, value.look)
+        joint = self.node('(("+"))' if node.join == SUM else '(("×"))')
+        for i, end in enumerate(ends):
+            self.link(end.node, joint, end.look if i else "flow")
+        return Tip(joint, value.look)
 
 
 def _quoted(title: str) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from resnet_factory.costing.complexity import Cost, Size, Tally
 from resnet_factory.layers import Conv, Layer
 from resnet_factory.planning import paths
-from resnet_factory.planning.nodes import Branches, Chain, Gate, Node, Residual, Select, join
+from resnet_factory.planning.nodes import CONCAT, Chain, Node, Parallel, Walk
 
 MAIN, SHORTCUT, GATE = "main", "shortcut", "gate"
 """The path a layer stands on: through a block, its own shortcut, or a gate."""
@@ -50,37 +50,42 @@ def survey(cost: Cost) -> tuple[Part, ...]:
     return tuple(survey.parts)
 
 
-class _Survey:
+Position = tuple[Size, Place]
+"""The size of what flows, and where."""
+
+
+class _Survey(Walk[Position]):
     def __init__(self, cost: Cost) -> None:
         self.parts: list[Part] = []
         self.tallies = {row.name: row.tally for row in cost.layers}
 
     def walk(self, node: Node, size: Size, prefix: str, place: Place) -> Size:
         """Note the layers below `node`; gives the size that leaves it."""
-        match node:
-            case Layer():
-                after = node.size(size[0]), node.size(size[1])
-                self.parts.append(Part(prefix, node, place, size, after, self.tallies[prefix]))
-                return after
-            case Chain(children=children):
-                for name, child in children:
-                    # A block's own shortcut; a name that no other layer of a block may have.
-                    own = name == "downsample" and prefix == place.block
-                    inner = place._replace(path=SHORTCUT) if own else place
-                    size = self.walk(child, size, join(prefix, name), inner)
-                return size
-            case Residual(body=body, shortcut=shortcut):
-                after = self.walk(body, size, prefix, place)
-                self.walk(shortcut, size, prefix, place._replace(lane=1))
-                return after
-            case Gate(gate=gate) | Select(gate=gate):
-                self.walk(gate, size, prefix, place._replace(path=GATE))
-                return size
-            case Branches(branches=branches):
-                after = size
-                for i, branch in enumerate(branches):
-                    after = self.walk(branch, size, join(prefix, str(i)), place._replace(lane=i))
-                return after
+        return self.through(node, (size, place), prefix)[0]
+
+    def layer(self, layer: Layer, value: Position, name: str) -> Position:
+        size, place = value
+        after = layer.size(size[0]), layer.size(size[1])
+        self.parts.append(Part(name, layer, place, size, after, self.tallies[name]))
+        return after, place
+
+    def chain(self, chain: Chain, value: Position, name: str) -> Position:
+        size, place = value
+        # A block's own shortcut; a name that no other layer of a block may have.
+        own = name == f"{place.block}.downsample"
+        size, _ = super().chain(chain, (size, place._replace(path=SHORTCUT) if own else place), name)
+        return size, place
+
+    def entry(
+        self, node: Parallel, branch: int, value: Position, ends: list[Position], name: str
+    ) -> Position:
+        size, place = value
+        if node.gates:
+            return size, place._replace(path=GATE)
+        return size, place._replace(lane=branch) if branch or node.join == CONCAT else place
+
+    def join(self, node: Parallel, value: Position, ends: list[Position], name: str) -> Position:
+        return ends[0][0], value[1]
 
 
 def summed(parts: Iterable[Part]) -> Tally:
