@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from resnet_factory.network.builder import Backbone, Network, build, create_model, reset_classifier
     from resnet_factory.network.weights.transfer import Report, export, load, load_weights, save
     from resnet_factory.planning.models import compose, list_models, plan
-    from resnet_factory.planning.nodes import Plan
+    from resnet_factory.planning.network_plan import Plan
     from resnet_factory.reporting.cost_report import CostReport, cost
     from resnet_factory.reporting.difference import Difference, diff
     from resnet_factory.reporting.drawing import draw

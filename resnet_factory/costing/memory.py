@@ -21,9 +21,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from resnet_factory.costing.memory_simulation import Rehearsal
+from resnet_factory.costing.memory_simulation import MemorySimulation
 from resnet_factory.errors import ConfigError, Fault, unknown
-from resnet_factory.planning.nodes import Plan
+from resnet_factory.planning.network_plan import Plan
 
 DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a number."""
@@ -73,9 +73,9 @@ def memory(plan: Plan, image: tuple[int, int, int], batch: int, dtype: str) -> M
     """
     if faults := memory_faults(batch, dtype):
         raise ConfigError(faults)
-    resting = Rehearsal(batch, DTYPES[dtype], training=False)
+    resting = MemorySimulation(batch, DTYPES[dtype], training=False)
     resting.forward(plan, image)
-    learning = Rehearsal(batch, DTYPES[dtype], training=True)
+    learning = MemorySimulation(batch, DTYPES[dtype], training=True)
     outputs = learning.forward(plan, image)
     kept = learning.now
     learning.backward(outputs)

@@ -5,57 +5,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import reduce
-from typing import NamedTuple
 
+from resnet_factory.costing.memory_values import Step, Store, Value
 from resnet_factory.layers import INPUT, NEITHER, OUTPUT, Layer
-from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Chain, Parallel, Plan, Stage, Walk, dotted
+from resnet_factory.planning.network_plan import Plan, Stage
+from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Chain, Parallel, Walk, dotted
 
 
-@dataclass(slots=True, eq=False)
-class Store:
-    """A piece of memory, freed when nobody holds it any more."""
-
-    bytes: int
-    rows: tuple[tuple[str, str], ...] = ()
-    """The report rows it was made in, as (depth, name)."""
-    holders: int = 1
-    kept: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Value:
-    """What a step makes: a map or a vector. Several values may lie in one store."""
-
-    store: Store
-    channels: int
-    size: tuple[int, int]
-    learns: bool
-    """Whether it has a gradient; the image has none."""
-
-    @property
-    def elements(self) -> int:
-        """Numbers per image."""
-        return self.channels * self.size[0] * self.size[1]
-
-
-class Step(NamedTuple):
-    """One step of the forward pass, as the backward pass finds it."""
-
-    name: str
-    reads: tuple[Value, ...]
-    makes: tuple[Value, ...]
-    saved: tuple[Store, ...] = ()
-    weights: int = 0
-    """Bytes of its weights."""
-    passes: bool = False
-    """Whether what it reads gets the gradient of what it makes as it is (sums and views)."""
-    scratch: int = 0
-    """Bytes its backward pass needs for a moment."""
-
-
-class Rehearsal(Walk[Value]):
+class MemorySimulation(Walk[Value]):
     """One pass through a network for a batch of images: `forward`, then, if training, `backward`."""
 
     def __init__(self, batch: int, itemsize: int, *, training: bool) -> None:
@@ -192,7 +150,7 @@ class Rehearsal(Walk[Value]):
             self.mark(name)
             return after
         after = self.value(layer.out_channels, size, learns)
-        beside = layer.aside(*value.size, self.itemsize, self.training) * self.batch
+        beside = layer.extra_bytes(*value.size, self.itemsize, self.training) * self.batch
         aside = self.make(beside + layer.workspace() * self.itemsize)
         self.mark(name)
         if self.training and learns:

@@ -1,4 +1,4 @@
-"""The most memory of a pass, by a rehearsal that goes through equal blocks once; for many networks too.
+"""The most memory of a pass, by a simulation that goes through equal blocks once; for many networks too.
 
 A block that follows its like finds memory as that one found it, but for what the blocks between left
 behind: each leaves the same. So the worst moment is in the first or the last of them.
@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from resnet_factory.costing.memory import DTYPES
-from resnet_factory.costing.memory_simulation import Rehearsal, Store, Value
+from resnet_factory.costing.memory_simulation import MemorySimulation
+from resnet_factory.costing.memory_values import Store, Value
 from resnet_factory.layers import Layer
 from resnet_factory.layers.expressions import FUNCTIONS
-from resnet_factory.planning.nodes import Plan, Stage
+from resnet_factory.planning.network_plan import Plan, Stage
 
 larger = FUNCTIONS["max"]
 
@@ -28,8 +29,8 @@ class Run(NamedTuple):
     """How often they happen beyond the once they are written down."""
 
 
-class Abridgement(Rehearsal):
-    """A rehearsal for totals alone; its numbers may be those of many architectures."""
+class PeakSimulation(MemorySimulation):
+    """A simulation for totals alone; its numbers may be those of many architectures."""
 
     def __init__(self, batch: int, itemsize: int, *, training: bool) -> None:
         super().__init__(batch, itemsize, training=training)
@@ -40,7 +41,7 @@ class Abridgement(Rehearsal):
         """Stages whose last map the network gives to its caller."""
 
     def forward(self, plan: Plan, image: tuple[int, int, int]) -> list[Value]:
-        """Run the network; see `Rehearsal.forward`."""
+        """Run the network; see `MemorySimulation.forward`."""
         stages = {feature.name for feature in plan.features}
         layers = [node for _, node in plan.head.children]
         if all(isinstance(layer, Layer) and layer.view(self.training) for layer in layers):
@@ -102,8 +103,8 @@ def most_memory(plan: Plan, image: tuple[int, int, int], batch: int, dtype: str,
 
     The model is that of `memory.py`; a training step's optimiser state is not counted.
     """
-    rehearsal = Abridgement(batch, DTYPES[dtype], training=training)
-    outputs = rehearsal.forward(plan, image)
+    simulation = PeakSimulation(batch, DTYPES[dtype], training=training)
+    outputs = simulation.forward(plan, image)
     if training:
-        rehearsal.backward(outputs)
-    return rehearsal.total_weights + rehearsal.peak
+        simulation.backward(outputs)
+    return simulation.total_weights + simulation.peak

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from resnet_factory.layers import Layer
 from resnet_factory.layers.expressions import FUNCTIONS
-from resnet_factory.planning.nodes import Parallel, Plan, Walk
+from resnet_factory.planning.network_plan import Plan
+from resnet_factory.planning.nodes import Parallel, Walk
 
 larger = FUNCTIONS["max"]
 
@@ -46,7 +47,7 @@ Seen = ReceptiveField | None
 """None: the whole image, since a global pool."""
 
 
-class Sight(NamedTuple):
+class ReceptiveFields(NamedTuple):
     """The receptive fields of a plan, by the names of its rows."""
 
     last: ReceptiveField
@@ -56,7 +57,7 @@ class Sight(NamedTuple):
     layers: dict[str, Seen]
 
 
-def sight(plan: Plan) -> Sight:
+def receptive_fields(plan: Plan) -> ReceptiveFields:
     """The receptive field of every section, block and layer of a plan."""
     sections: dict[str, Seen] = {}
     blocks: dict[str, Seen] = {}
@@ -77,7 +78,7 @@ def sight(plan: Plan) -> Sight:
         seen = walk.through(child, seen, name)
         last = seen or last
     sections["head"] = blocks["head"] = seen
-    return Sight(last, sections, blocks, layers)
+    return ReceptiveFields(last, sections, blocks, layers)
 
 
 def last_field(plan: Plan) -> ReceptiveField:

@@ -20,8 +20,8 @@ class Activation(Layer):
     function: ActivationName
 
     family: ClassVar[str] = "act"
-    still: ClassVar[bool] = True
-    takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+    elementwise: ClassVar[bool] = True
+    accepts: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
 
     @property
     def saves(self) -> str:

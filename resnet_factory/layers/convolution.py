@@ -113,7 +113,7 @@ class ChannelConv(Layer):
     kernel: int
 
     family: ClassVar[str] = "conv"
-    takes: ClassVar[tuple[str, ...]] = (POINT,)
+    accepts: ClassVar[tuple[str, ...]] = (POINT,)
     counted: ClassVar[bool] = True
 
     def params(self) -> int:
@@ -141,7 +141,7 @@ class Linear(Layer):
 
     family: ClassVar[str] = "fc"
     numbered: ClassVar[bool] = False
-    takes: ClassVar[tuple[str, ...]] = (FLAT,)
+    accepts: ClassVar[tuple[str, ...]] = (FLAT,)
     counted: ClassVar[bool] = True
 
     @property

@@ -28,10 +28,10 @@ class Layer:
     """What an unnamed one is called: `conv` gives conv1, conv2, …"""
     numbered: ClassVar[bool] = True
     """Whether the first of a family carries a number (conv1) or not (maxpool)."""
-    takes: ClassVar[tuple[str, ...]] = (MAP, POINT)
-    gives: ClassVar[str | None] = None
+    accepts: ClassVar[tuple[str, ...]] = (MAP, POINT)
+    produces: ClassVar[str | None] = None
     """What leaves, where that differs from what arrives."""
-    still: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
     """Whether it multiplies nothing and leaves every map at its size (norms, activations)."""
     counted: ClassVar[bool] = False
     """Whether its output elements are counted as activations (convolution and linear layers)."""
@@ -80,7 +80,7 @@ class Layer:
         """Whether what leaves is what arrived, with no memory of its own."""
         return False
 
-    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
         """Bytes made beside the output of a map of this size; kept while training."""
         return 0
 

@@ -19,7 +19,7 @@ class Norm(Layer):
     """Start with weight 0, so that a residual branch begins as the identity (Goyal et al. 2017)."""
 
     family: ClassVar[str] = "bn"
-    still: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
 
     def params(self) -> int:
         return 2 * self.channels
@@ -77,7 +77,7 @@ class LayerNorm(Norm):
     def saves(self) -> str:
         return NEITHER
 
-    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
         return self.channels * height * width * itemsize  # the input with its channels last
 
 
@@ -87,7 +87,7 @@ class EvoNorm(GroupNorm):
 
     act: bool = True
 
-    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
         return ((4 if training else 3) if self.act else 1) * self.channels * height * width * itemsize
 
     def params(self) -> int:
@@ -100,7 +100,7 @@ class FilterResponseNorm(Norm):
 
     act: bool = True
 
-    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
         return (2 if self.act else 1) * self.channels * height * width * itemsize
 
     def params(self) -> int:

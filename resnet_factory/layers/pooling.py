@@ -56,7 +56,7 @@ class MaxPool(Pool):
 
     family: ClassVar[str] = "maxpool"
 
-    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
         # Which position each maximum came from, as 64-bit indices.
         return 8 * self.channels * self.size(height) * self.size(width)
 
@@ -83,7 +83,7 @@ class AvgPool(Pool):
     def view(self, training: bool) -> bool:
         return self.kernel == self.stride == 1
 
-    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
         longer = (height + self.extend) * (width + self.extend)  # the map with its zeros
         return self.channels * longer * itemsize * (self.extend > 0)
 
@@ -99,7 +99,7 @@ class BlurPool(Layer):
 
     family: ClassVar[str] = "blur"
     numbered: ClassVar[bool] = False
-    takes: ClassVar[tuple[str, ...]] = (MAP,)
+    accepts: ClassVar[tuple[str, ...]] = (MAP,)
     counted: ClassVar[bool] = True
 
     @property
@@ -116,7 +116,7 @@ class BlurPool(Layer):
         border = (self.stride + 1) // 2
         return border, 2 - border
 
-    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
         both = 2 * ((self.stride + 1) // 2)
         return self.channels * (height + both) * (width + both) * itemsize  # the map with its border
 
@@ -139,7 +139,7 @@ class GlobalPool(Layer):
 
     family: ClassVar[str] = "avgpool"
     numbered: ClassVar[bool] = False
-    gives: ClassVar[str | None] = POINT
+    produces: ClassVar[str | None] = POINT
 
     def size(self, side: int) -> int:
         return side * 0 + 1

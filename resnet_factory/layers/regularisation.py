@@ -17,7 +17,7 @@ class Dropout(Layer):
 
     family: ClassVar[str] = "dropout"
     numbered: ClassVar[bool] = False
-    takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+    accepts: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
 
     @property
     def saves(self) -> str:
@@ -26,7 +26,7 @@ class Dropout(Layer):
     def view(self, training: bool) -> bool:
         return not training or self.rate == 0
 
-    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
         return self.channels * height * width * itemsize  # the mask
 
     def valid(self) -> bool:
@@ -48,9 +48,9 @@ class DropPath(Dropout):
     rescale: bool = True
 
     family: ClassVar[str] = "drop_path"
-    takes: ClassVar[tuple[str, ...]] = (MAP,)
+    accepts: ClassVar[tuple[str, ...]] = (MAP,)
 
-    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
         return itemsize  # one number per image
 
 
@@ -65,7 +65,7 @@ class DropBlock(Dropout):
     gamma: float = 1.0
 
     family: ClassVar[str] = "drop_block"
-    takes: ClassVar[tuple[str, ...]] = (MAP,)
+    accepts: ClassVar[tuple[str, ...]] = (MAP,)
 
-    def aside(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
         return height * width * itemsize  # one mask for all channels

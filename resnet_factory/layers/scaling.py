@@ -16,7 +16,7 @@ class Scale(Layer):
     per: Literal["channel", "layer"] = "channel"
 
     family: ClassVar[str] = "scale"
-    takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+    accepts: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
 
     def params(self) -> int:
         return self.channels if self.per == "channel" else 1
@@ -40,7 +40,7 @@ class Multiply(Layer):
     by: float
 
     family: ClassVar[str] = "multiply"
-    takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+    accepts: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
 
     @property
     def saves(self) -> str:

@@ -15,8 +15,8 @@ class Flatten(Layer):
 
     family: ClassVar[str] = "flatten"
     numbered: ClassVar[bool] = False
-    takes: ClassVar[tuple[str, ...]] = (POINT,)
-    gives: ClassVar[str | None] = FLAT
+    accepts: ClassVar[tuple[str, ...]] = (POINT,)
+    produces: ClassVar[str | None] = FLAT
 
     @property
     def saves(self) -> str:
@@ -73,7 +73,7 @@ class Border(Layer):
 
     family: ClassVar[str] = "border"
     numbered: ClassVar[bool] = False
-    takes: ClassVar[tuple[str, ...]] = (MAP,)
+    accepts: ClassVar[tuple[str, ...]] = (MAP,)
 
     def size(self, side: int) -> int:
         return side + 2 * self.width
@@ -99,7 +99,7 @@ class Identity(Layer):
 
     family: ClassVar[str] = "identity"
     numbered: ClassVar[bool] = False
-    takes: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
+    accepts: ClassVar[tuple[str, ...]] = (MAP, POINT, FLAT)
 
     @property
     def saves(self) -> str:

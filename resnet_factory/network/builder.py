@@ -17,7 +17,8 @@ from resnet_factory.network.capacity import check_capacity
 from resnet_factory.network.initialisation import initialise
 from resnet_factory.network.modules import module
 from resnet_factory.planning.models import Source, compose, config_of, plan_of
-from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Chain, Parallel, Plan
+from resnet_factory.planning.network_plan import Plan
+from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Chain, Parallel
 
 
 class Join(NamedTuple):

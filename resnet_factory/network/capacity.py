@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.planning.nodes import Plan
+from resnet_factory.planning.network_plan import Plan
 from resnet_factory.reporting.columns import bytes_text
 
 MEMINFO = Path("/proc/meminfo")

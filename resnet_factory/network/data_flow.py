@@ -18,7 +18,8 @@ from torch.utils.hooks import RemovableHandle
 
 from resnet_factory.layers import Layer
 from resnet_factory.network.builder import Network
-from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Parallel, Plan, Walk
+from resnet_factory.planning.network_plan import Plan
+from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Parallel, Walk
 
 OPERATIONS = {"__add__": "add", "__mul__": "mul"}
 """Operators under the names of the functions they call."""

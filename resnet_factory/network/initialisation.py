@@ -9,7 +9,8 @@ from torch import nn
 
 from resnet_factory import layers
 from resnet_factory.config.schema import Init
-from resnet_factory.planning.nodes import Plan, leaves
+from resnet_factory.planning.network_plan import Plan
+from resnet_factory.planning.nodes import leaves
 
 
 def initialise(network: nn.Module, plan: Plan) -> None:

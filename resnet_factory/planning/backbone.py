@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from resnet_factory.errors import Fault, unknown
 from resnet_factory.layers import MAP, Layer
-from resnet_factory.planning.nodes import Chain, Feature, Parallel, Plan, Walk
+from resnet_factory.planning.network_plan import Feature, Plan
+from resnet_factory.planning.nodes import Chain, Parallel, Walk
 from resnet_factory.planning.paths import out_channels
 
 STAGES = "stages"
@@ -59,7 +60,7 @@ class _Flow(Walk[tuple[int, str]]):
     """The stride from the image, and the form of what flows."""
 
     def layer(self, layer: Layer, value: tuple[int, str], name: str) -> tuple[int, str]:
-        return value[0] * layer.step, layer.gives or value[1]
+        return value[0] * layer.step, layer.produces or value[1]
 
     def join(
         self, node: Parallel, value: tuple[int, str], ends: list[tuple[int, str]], name: str

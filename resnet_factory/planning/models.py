@@ -13,7 +13,7 @@ from resnet_factory.config.model_index import catalogue
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.errors import ConfigError, Fault, path_of, shown
 from resnet_factory.planning import planner
-from resnet_factory.planning.nodes import Plan
+from resnet_factory.planning.network_plan import Plan
 
 Source = str | ModelConfig | Plan
 """A network: the name of a model, its config, or its plan."""

@@ -13,8 +13,11 @@ from resnet_factory.layers import Layer
 from resnet_factory.layers.expressions import parse
 from resnet_factory.planning import backbone
 from resnet_factory.planning.compiled import Scope
-from resnet_factory.planning.expansion import MAX_LAYERS, Broken, Children, Namer, Signal, Unroller
-from resnet_factory.planning.nodes import SUM, Block, Chain, Parallel, Plan, Stage
+from resnet_factory.planning.evaluation import Broken
+from resnet_factory.planning.expansion import MAX_LAYERS, Children, Signal, Unroller
+from resnet_factory.planning.naming import Namer
+from resnet_factory.planning.network_plan import Block, Plan, Stage
+from resnet_factory.planning.nodes import SUM, Chain, Parallel
 
 OUT = parse("out")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from resnet_factory.costing.complexity import Cost, Row
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.costing.measurement import Row
 from resnet_factory.costing.memory import Use, memory_faults
 from resnet_factory.costing.receptive_field import ReceptiveField, Seen
 from resnet_factory.errors import ConfigError, Fault, unknown
@@ -190,11 +191,13 @@ def values(found: Sequence[Entry], columns: Sequence[str]) -> dict[str, list[Any
 
 def _entry(cost: Cost, row: Row, selection: Selection) -> Entry:
     memory = cost.memory(selection.batch, selection.dtype)
+    fields = cost.receptive_fields
     if selection.depth == "network":
-        return Entry(cost, row, cost.sight.last, Use(memory.weights, memory.inference, memory.kept))
-    seen = {"stage": cost.sight.sections, "block": cost.sight.blocks, "layer": cost.sight.layers}
+        use = Use(memory.weights, memory.inference, memory.kept)
+        return Entry(cost, row, fields.last, use)
+    found = {"stage": fields.sections, "block": fields.blocks, "layer": fields.layers}
     use = memory.uses.get((selection.depth, row.name), Use(0, 0, 0))
-    return Entry(cost, row, seen[selection.depth].get(row.name), use)
+    return Entry(cost, row, found[selection.depth].get(row.name), use)
 
 
 def _order(value: Any) -> tuple[bool, Any]:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.planning.nodes import Plan
+from resnet_factory.planning.network_plan import Plan
 from resnet_factory.reporting.columns import COLUMNS, Selection, entries, total
 from resnet_factory.reporting.tables import cells, headline, totals
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from resnet_factory import layers
-from resnet_factory.costing.complexity import Cost, Row
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.costing.measurement import Row
 
 
 class Count(NamedTuple):

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.planning.nodes import Plan
+from resnet_factory.planning.network_plan import Plan
 from resnet_factory.reporting.columns import (
     COLUMNS,
     DEFAULT,

@@ -15,7 +15,8 @@ from resnet_factory.costing.complexity import cost
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import Conv, Linear, Norm
 from resnet_factory.planning.models import compose
-from resnet_factory.planning.nodes import Leaf, Plan
+from resnet_factory.planning.network_plan import Plan
+from resnet_factory.planning.nodes import Leaf
 from resnet_factory.planning.paths import depth, main_path
 from resnet_factory.planning.planner import plan
 from resnet_factory.study.settings import Data, Entry, Machine, Settings, Train

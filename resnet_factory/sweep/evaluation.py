@@ -15,7 +15,7 @@ from resnet_factory.config import pruning, schema
 from resnet_factory.config.schema import PER_STAGE, ROLES, SLOTS, ModelConfig
 from resnet_factory.costing.complexity import cost
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.planning.nodes import Stage
+from resnet_factory.planning.network_plan import Stage
 from resnet_factory.planning.planner import plan
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.dimension import Dimension

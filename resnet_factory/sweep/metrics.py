@@ -22,7 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from resnet_factory.layers import Activation, BatchNorm, Conv, Layer, Linear, Norm
 from resnet_factory.network.builder import Network, build
-from resnet_factory.planning.nodes import SUM, Block, Chain, Node, Parallel, Plan, Stage
+from resnet_factory.planning.network_plan import Block, Plan, Stage
+from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel
 from resnet_factory.study.distributed import threads
 
 WARM_UP = 3

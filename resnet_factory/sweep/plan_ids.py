@@ -8,7 +8,8 @@ from dataclasses import fields
 from typing import Any
 
 from resnet_factory.layers import Layer
-from resnet_factory.planning.nodes import Chain, Plan, content_hash, text_of, words
+from resnet_factory.planning.network_plan import Plan, content_hash
+from resnet_factory.planning.nodes import Chain, text_of, words
 from resnet_factory.sweep.vector import Array, Column
 
 INDEX = "\x01"

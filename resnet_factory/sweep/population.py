@@ -28,8 +28,8 @@ from resnet_factory.costing.peak_memory import most_memory
 from resnet_factory.costing.receptive_field import last_field
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.planning.compiled import Scope
-from resnet_factory.planning.expansion import Broken
-from resnet_factory.planning.nodes import Block, Plan, Stage
+from resnet_factory.planning.evaluation import Broken
+from resnet_factory.planning.network_plan import Block, Plan, Stage
 from resnet_factory.planning.planner import Planner
 from resnet_factory.planning.planner import plan as plan_one
 from resnet_factory.sweep.vector import Array, Column, Split, Unfit, choose

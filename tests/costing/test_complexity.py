@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import resnet_factory as rf
 from resnet_factory.config.model_index import catalogue
-from resnet_factory.costing.complexity import Tally
+from resnet_factory.costing.measurement import Tally
 from resnet_factory.reporting.columns import COLUMNS, DEPTHS
-from resnet_factory.reporting.explanation.layer_table import summed, survey
+from resnet_factory.reporting.explanation.layer_table import collect_layers, summed
 from resnet_factory.reporting.html import html_of_plan
 from resnet_factory.reporting.other_counters import peers
 
@@ -46,7 +46,7 @@ def test_rows_sum_to_the_total_at_every_depth(name: str) -> None:
         for row in cost.rows(depth):
             total = total.plus(row.tally)
         assert total == cost.total, depth
-    assert summed(survey(cost)) == cost.total
+    assert summed(collect_layers(cost)) == cost.total
     assert [row.name for row in cost.layers] == [leaf.name for leaf in cost.plan.leaves]
 
 

@@ -12,7 +12,7 @@ import resnet_factory as rf
 from resnet_factory import layers
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.network.modules import module
-from resnet_factory.reporting.explanation.layer_table import GATE, survey
+from resnet_factory.reporting.explanation.layer_table import GATE, collect_layers
 
 MODELS = catalogue()
 NARROW = [
@@ -83,7 +83,7 @@ def test_gradients_reach_as_far_as_the_plan_says(name: str, overrides: list[str]
     config = rf.compose(name, *NARROW, *overrides)
     last = f"layer{len(config.depths)}"
     plan = rf.plan(rf.compose(name, *NARROW, *overrides, f"++model.features=[{last}]"))
-    seen = rf.cost(plan, (1, 97, 97)).sight.last
+    seen = rf.cost(plan, (1, 97, 97)).receptive_fields.last
     # Room on every side of what the chosen position sees, odd so that rounding shows.
     position = -(-seen.before // seen.stride) + 1
     side = seen.stride * position + seen.after + 2 * seen.stride + 1
@@ -100,7 +100,7 @@ def shipped_layers() -> dict[str, layers.Layer]:
     found: dict[str, layers.Layer] = {}
     for name in MODELS.names():
         for _, layer in rf.plan(MODELS.config(name)).leaves:
-            if layers.MAP not in layer.takes or isinstance(layer, layers.Norm) or layer.reach is None:
+            if layers.MAP not in layer.accepts or isinstance(layer, layers.Norm) or layer.reach is None:
                 continue  # norms see the whole map through its statistics
             key = f"{type(layer).__name__} {layer.reach} {layer.step}"
             if key not in found or layer.channels < found[key].channels:
@@ -129,16 +129,16 @@ def test_every_layer_reaches_as_far_as_it_says() -> None:
 def test_gates_that_pool_the_whole_map_are_left_out(name: str) -> None:
     cost = rf.cost(rf.plan(MODELS.config(name)))
     assert cost.receptive_field < 1000
-    gates = [part for part in survey(cost) if part.place.path == GATE]
+    gates = [part for part in collect_layers(cost) if part.place.path == GATE]
     assert gates
-    assert not any(cost.sight.layers[part.name] for part in gates)
+    assert not any(cost.receptive_fields.layers[part.name] for part in gates)
 
 
 def test_after_the_pool_everything_is_seen() -> None:
     cost = rf.cost(rf.plan(MODELS.config("resnet18")))
-    assert cost.sight.sections["head"] is None
-    assert cost.sight.layers["fc"] is None
-    assert cost.sight.layers["layer1.0.conv1"] == (4, 9, 9)
+    assert cost.receptive_fields.sections["head"] is None
+    assert cost.receptive_fields.layers["fc"] is None
+    assert cost.receptive_fields.layers["layer1.0.conv1"] == (4, 9, 9)
 
 
 def test_a_backbone_sees_what_its_last_map_sees() -> None:

@@ -13,7 +13,7 @@ import resnet_factory as rf
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.network.builder import assemble
 from resnet_factory.network.weights import key_map, key_matching
-from resnet_factory.planning.nodes import Plan
+from resnet_factory.planning.network_plan import Plan
 
 SHIPPED = set(catalogue().names())
 REFERENCES = [name for name in MODELS if name.split("/")[1] in SHIPPED]

@@ -15,7 +15,8 @@ import resnet_factory as rf
 from resnet_factory.layers import Activation, BatchNorm, Conv
 from resnet_factory.network.data_flow import verify
 from resnet_factory.network.modules import module
-from resnet_factory.planning.nodes import CONCAT, Chain, Parallel, Plan
+from resnet_factory.planning.network_plan import Plan
+from resnet_factory.planning.nodes import CONCAT, Chain, Parallel
 from resnet_factory.reporting.difference.block_changes import places
 from resnet_factory.reporting.drawing.mermaid import flowchart
 
@@ -79,7 +80,7 @@ def test_a_kind_that_nothing_has_heard_of() -> None:
     assert ours.id == lowered.id
     assert str(ours) == str(lowered)
     assert cost.layers == expected.layers
-    assert cost.sight == expected.sight
+    assert cost.receptive_fields == expected.receptive_fields
     assert cost.memory(4) == expected.memory(4)
     assert str(rf.explain(ours)) == str(rf.explain(lowered))
     assert flowchart(cost) == flowchart(expected)
@@ -98,7 +99,7 @@ def test_it_runs_as_planned_and_counted() -> None:
     assert counter.get_total_flops() == 2 * cost.macs
     assert sum(value.numel() for value in network.parameters()) == cost.params
     y = network[:3](x)
-    for layer in network.dense:
+    for layer in network.get_submodule("dense").children():
         y = torch.cat([y, layer.get_submodule("1")(y)], 1)
     torch.testing.assert_close(network[4:](y), output)
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 import resnet_factory as rf
 from resnet_factory.cli.main import main
 from resnet_factory.config.model_index import catalogue
-from resnet_factory.planning.nodes import Plan, leaves
+from resnet_factory.planning.network_plan import Plan
+from resnet_factory.planning.nodes import leaves
 from resnet_factory.reporting.drawing.canvas import width_of
 from resnet_factory.reporting.drawing.palette import DARK, LIGHT, ROLES
 

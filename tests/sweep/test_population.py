@@ -144,7 +144,7 @@ def test_a_population_costs_what_its_members_cost(population: Population) -> Non
 @given(populations(), st.integers(1, 65), st.sampled_from(list(DTYPES)))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_population_needs_what_its_members_need(population: Population, batch: int, dtype: str) -> None:
-    """Memory and receptive fields: a rehearsal that unrolls nothing against one that does."""
+    """Memory and receptive fields: a simulation that unrolls nothing against one that does."""
     population = replace(population, batch=batch, dtype=dtype)
     together = cost_all(population, chunk=13, further=FURTHER)
     for member in range(len(population)):

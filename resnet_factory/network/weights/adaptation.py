@@ -20,7 +20,7 @@ from resnet_factory.network.builder import Network, assemble
 from resnet_factory.network.weights import key_matching
 from resnet_factory.network.weights.key_matching import COUNTER, SHOWN, Reading, module_of
 from resnet_factory.network.weights.reader import Checkpoint
-from resnet_factory.planning.nodes import Plan
+from resnet_factory.planning.network_plan import Plan
 
 
 @dataclass(frozen=True)

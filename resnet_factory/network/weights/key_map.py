@@ -25,7 +25,8 @@ from typing import Any
 from resnet_factory.config.yaml_source import load, shown
 from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.layers.expressions import ExpressionError, parse
-from resnet_factory.planning.nodes import Plan, leaves
+from resnet_factory.planning.network_plan import Plan
+from resnet_factory.planning.nodes import leaves
 
 OURS = "none"
 """The choice of no key map: the names are ours."""

@@ -10,7 +10,8 @@ from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import Activation, Conv, Dropout, Flatten, Identity, Linear
 from resnet_factory.network.weights import key_map
 from resnet_factory.network.weights.key_map import OURS
-from resnet_factory.planning.nodes import Plan, leaves
+from resnet_factory.planning.network_plan import Plan
+from resnet_factory.planning.nodes import leaves
 
 COUNTER = ".num_batches_tracked"
 """A batch norm's counter: torch before 0.4.1 had none, and with a fixed momentum nothing reads it."""

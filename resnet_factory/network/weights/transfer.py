@@ -24,7 +24,7 @@ from resnet_factory.network.weights.download import fetch
 from resnet_factory.network.weights.key_map import OURS
 from resnet_factory.network.weights.reader import Checkpoint
 from resnet_factory.network.weights.writer import ALIGNMENT, write
-from resnet_factory.planning.nodes import Plan
+from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.planner import plan
 
 MARK = "resnet_factory."

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from resnet_factory.costing.complexity import NOTHING, Cost, Tally
-from resnet_factory.planning.nodes import Block, Chain, Plan, dotted
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.costing.measurement import NOTHING, Tally
+from resnet_factory.planning.network_plan import Block, Plan
+from resnet_factory.planning.nodes import Chain, dotted
 from resnet_factory.reporting.difference.alignment import Edit, align, entries
 
 Spot = tuple[str, str]

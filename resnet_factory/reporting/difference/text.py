@@ -9,7 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from resnet_factory.costing.complexity import NOTHING, Cost, Tally
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.costing.measurement import NOTHING, Tally
 from resnet_factory.reporting.columns import bytes_text
 from resnet_factory.reporting.difference.alignment import Edit, Entry, altered
 from resnet_factory.reporting.difference.block_changes import Place, named

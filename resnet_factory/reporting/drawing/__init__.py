@@ -32,6 +32,6 @@ def draw(plan: Source, image: tuple[int, int, int] | None = None, format: str = 
         from resnet_factory.reporting.drawing.mermaid import flowchart
 
         return flowchart(costed)
-    from resnet_factory.reporting.drawing.figure import poster
+    from resnet_factory.reporting.drawing.figure import draw_network
 
-    return Svg(poster(costed))
+    return Svg(draw_network(costed))

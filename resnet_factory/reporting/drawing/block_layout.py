@@ -18,7 +18,7 @@ SHOWN = 4
 
 
 @dataclass(frozen=True)
-class Piece:
+class Element:
     """Something laid out around a vertical axis, on which the flow enters above and leaves below."""
 
     left: float
@@ -33,7 +33,7 @@ def type_of(text: Caption) -> tuple[float, float]:
     return (TALL, TEXT) if text.role == "weight" else (SMALL, SMALL_TEXT)
 
 
-def pill(text: Caption, width: float) -> Piece:
+def pill(text: Caption, width: float) -> Element:
     """One layer."""
     height, size = type_of(text)
 
@@ -42,29 +42,29 @@ def pill(text: Caption, width: float) -> Piece:
         canvas.box(x - width / 2, y, width, height, text.role, corner, text.title)
         canvas.text(x, y + height / 2, text.text, size, f"{text.role}-ink", "middle", text.title)
 
-    return Piece(width / 2, width / 2, height, paint)
+    return Element(width / 2, width / 2, height, paint)
 
 
-def stack(pieces: Sequence[Piece]) -> Piece:
-    """Pieces one after the other."""
-    pieces = [piece for piece in pieces if piece.height]
+def stack(elements: Sequence[Element]) -> Element:
+    """Elements one after the other."""
+    elements = [element for element in elements if element.height]
 
     def paint(canvas: Canvas, x: float, y: float) -> None:
-        for i, piece in enumerate(pieces):
+        for i, element in enumerate(elements):
             if i:
                 canvas.line([(x, y - GAP), (x, y)], "flow")
-            piece.paint(canvas, x, y)
-            y += piece.height + GAP
+            element.paint(canvas, x, y)
+            y += element.height + GAP
 
-    return Piece(
-        max((piece.left for piece in pieces), default=0),
-        max((piece.right for piece in pieces), default=0),
-        sum(piece.height for piece in pieces) + GAP * max(len(pieces) - 1, 0),
+    return Element(
+        max((element.left for element in elements), default=0),
+        max((element.right for element in elements), default=0),
+        sum(element.height for element in elements) + GAP * max(len(elements) - 1, 0),
         paint,
     )
 
 
-def residual(body: Piece, beside: Piece, look: str) -> Piece:
+def residual(body: Element, beside: Element, look: str) -> Element:
     """A body, and on its right the shortcut that is added to it."""
     offset = body.right + (LANE - 2 + beside.left if beside.height else LANE)
     inner = max(body.height, beside.height)
@@ -87,10 +87,10 @@ def residual(body: Piece, beside: Piece, look: str) -> Piece:
         body.paint(canvas, x, y + BEND)
         _joint(canvas, x, joint, "+")
 
-    return Piece(body.left, offset + max(beside.right, 2), height, paint)
+    return Element(body.left, offset + max(beside.right, 2), height, paint)
 
 
-def gate(inner: Piece, sign: str) -> Piece:
+def gate(inner: Element, sign: str) -> Element:
     """Layers, and on their left what they weigh; `sign` says how the two meet."""
     height = BEND + inner.height + GAP + 2 * JOINT
     offset = inner.left + LANE - 4
@@ -104,31 +104,31 @@ def gate(inner: Piece, sign: str) -> Piece:
         inner.paint(canvas, x, y + BEND)
         _joint(canvas, x, joint, sign)
 
-    return Piece(offset + 2, inner.right, height, paint)
+    return Element(offset + 2, inner.right, height, paint)
 
 
-def parallel(branches: Sequence[Piece], linked: int) -> Piece:
+def parallel(branches: Sequence[Element], linked: int) -> Element:
     """Branches side by side; each of the first `linked` also feeds the next."""
     hidden = len(branches) - 3 if len(branches) > SHOWN else 0
     shown = [*branches[:2], branches[-1]] if hidden else list(branches)
     between = 18.0 if linked else 10.0
     gaps = [between + 24 if hidden and i == 1 else between for i in range(len(shown) - 1)]
-    width = sum(piece.left + piece.right for piece in shown) + sum(gaps)
-    tallest = max(piece.height for piece in shown)
+    width = sum(element.left + element.right for element in shown) + sum(gaps)
+    tallest = max(element.height for element in shown)
     lead = BEND + 6
     height = tallest + 2 * lead
 
     def paint(canvas: Canvas, x: float, y: float) -> None:
         axes, left = [], x - width / 2
-        for piece, gap in zip(shown, [*gaps, 0.0], strict=True):
-            axes.append(left + piece.left)
-            left += piece.left + piece.right + gap
+        for element, gap in zip(shown, [*gaps, 0.0], strict=True):
+            axes.append(left + element.left)
+            left += element.left + element.right + gap
         top, foot = y + lead, y + lead + tallest
-        for axis, piece in zip(axes, shown, strict=True):
+        for axis, element in zip(axes, shown, strict=True):
             canvas.line([(x, y), (x, y + 4), (axis, y + 4), (axis, top)], "flow", 4)
-            piece.paint(canvas, axis, top)
+            element.paint(canvas, axis, top)
             ends = [
-                (axis, top + piece.height),
+                (axis, top + element.height),
                 (axis, foot + lead - 4),
                 (x, foot + lead - 4),
                 (x, foot + lead),
@@ -151,7 +151,7 @@ def parallel(branches: Sequence[Piece], linked: int) -> Piece:
                 "middle",
             )
 
-    return Piece(width / 2, width / 2, height, paint)
+    return Element(width / 2, width / 2, height, paint)
 
 
 def _joint(canvas: Canvas, x: float, y: float, sign: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from resnet_factory.costing.complexity import Cost, Row
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.costing.measurement import Row
 from resnet_factory.reporting.drawing.canvas import Canvas, width_of
 from resnet_factory.reporting.drawing.labels import percent, shape_text, short
-from resnet_factory.reporting.drawing.section import Column, columns
-from resnet_factory.reporting.drawing.stage_row import RISE, Scale
+from resnet_factory.reporting.drawing.section import SectionColumn, columns
+from resnet_factory.reporting.drawing.stage_row import RISE, PaperScale
 
 MARGIN, PAD, APART, STUB, NOTE = 28.0, 14.0, 12.0, 9.0, 20.0
 """Around the picture; inside a card; between two columns; the line out of a block; a line of small type."""
@@ -26,7 +27,7 @@ LEGEND = {
 """What a line or colour means."""
 
 
-def poster(cost: Cost) -> str:
+def draw_network(cost: Cost) -> str:
     """The picture of a costed plan as an SVG document."""
     found = list(columns(cost))
     scale = _scale(found)
@@ -51,18 +52,18 @@ def poster(cost: Cost) -> str:
     return front.document(width, height, f"{title}: {totals}", f"plan {cost.plan.id}")
 
 
-def _scale(found: list[Column]) -> Scale:
-    shapes = [slab.shape for column in found for slab in column.strip.slabs]
+def _scale(found: list[SectionColumn]) -> PaperScale:
+    shapes = [slab.shape for column in found for slab in column.slab_row.slabs]
     sides = [side for shape in shapes for side in shape[1:]]
-    return Scale(max(sides), max(shape[0] for shape in shapes))
+    return PaperScale(max(sides), max(shape[0] for shape in shapes))
 
 
-def _width(column: Column, scale: Scale) -> float:
+def _width(column: SectionColumn, scale: PaperScale) -> float:
     """As wide as its widest part."""
     return max(
         LEAST,
-        column.strip.width(scale),
-        column.piece.left + column.piece.right + 2 * PAD,
+        column.slab_row.width(scale),
+        column.element.left + column.element.right + 2 * PAD,
         width_of(column.row.name, MEDIUM) * 1.1,
         width_of(column.heading, SMALL),
         width_of(column.note, SMALL) + PAD,
@@ -71,16 +72,16 @@ def _width(column: Column, scale: Scale) -> float:
     )
 
 
-def _height(column: Column) -> float:
+def _height(column: SectionColumn) -> float:
     """The card's height."""
-    return PAD + column.piece.height + STUB + (NOTE if column.note else 0) + PAD - 2
+    return PAD + column.element.height + STUB + (NOTE if column.note else 0) + PAD - 2
 
 
-def _broken(found: list[Column], scale: Scale) -> list[list[Column]]:
+def _broken(found: list[SectionColumn], scale: PaperScale) -> list[list[SectionColumn]]:
     """Columns in as few lines as LONGEST allows, of about equal length."""
     total = sum(_width(column, scale) + APART for column in found)
     target = total / -(-total // LONGEST)
-    lines: list[list[Column]] = [[]]
+    lines: list[list[SectionColumn]] = [[]]
     used = 0.0
     for column in found:
         if lines[-1] and used + _width(column, scale) / 2 > target:
@@ -91,9 +92,9 @@ def _broken(found: list[Column], scale: Scale) -> list[list[Column]]:
     return lines
 
 
-def _line(canvas: Canvas, line: list[Column], scale: Scale, cost: Cost, y: float) -> float:
+def _line(canvas: Canvas, line: list[SectionColumn], scale: PaperScale, cost: Cost, y: float) -> float:
     """One line of columns; returns where it ends."""
-    tallest = max(column.strip.height(scale) for column in line)
+    tallest = max(column.slab_row.height(scale) for column in line)
     middle = y + TITLES + RISE + 12 + tallest / 2
     top = middle + tallest / 2 + BEAM
     foot = top + max(map(_height, line))
@@ -114,28 +115,33 @@ def _line(canvas: Canvas, line: list[Column], scale: Scale, cost: Cost, y: float
 
 
 def _maps(
-    canvas: Canvas, column: Column, scale: Scale, span: tuple[float, float, float], middle: float, top: float
+    canvas: Canvas,
+    column: SectionColumn,
+    scale: PaperScale,
+    span: tuple[float, float, float],
+    middle: float,
+    top: float,
 ) -> None:
-    """The strip in the middle of its column, and the beam from it to the card."""
+    """The slabs in the middle of its column, and the beam from it to the card."""
     left, right, beyond = span
-    room = column.strip.width(scale)
+    room = column.slab_row.width(scale)
     start = (left + right - room) / 2
-    if column.strip.slabs[0].look != "image":
+    if column.slab_row.slabs[0].look != "image":
         canvas.line([(left, middle), (start, middle)], "flow")
     canvas.line([(start + room, middle), (right + beyond, middle)], "flow")
     behind = len(canvas.parts)
-    edge = column.strip.paint(canvas, scale, start, middle)
+    edge = column.slab_row.paint(canvas, scale, start, middle)
     if edge:
         canvas.area([*edge, (right, top), (left, top)], "beam", below=behind)
 
 
-def _card(canvas: Canvas, column: Column, x: float, top: float, width: float) -> None:
+def _card(canvas: Canvas, column: SectionColumn, x: float, top: float, width: float) -> None:
     height = _height(column)
     canvas.box(x, top, width, height, "card", 10)
-    axis = x + (width + column.piece.left - column.piece.right) / 2
-    foot = top + PAD + column.piece.height
+    axis = x + (width + column.element.left - column.element.right) / 2
+    foot = top + PAD + column.element.height
     canvas.line([(axis, top), (axis, top + PAD)], "flow")
-    column.piece.paint(canvas, axis, top + PAD)
+    column.element.paint(canvas, axis, top + PAD)
     canvas.line([(axis, foot), (axis, foot + STUB - 3)], "flow")
     canvas.arrow(axis, foot + STUB, down=True)
     if column.note:

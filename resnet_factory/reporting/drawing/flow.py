@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from resnet_factory.layers import Layer
 from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Node, Parallel, Walk
 from resnet_factory.reporting.drawing.block_layout import (
-    Piece,
+    Element,
     gate,
     parallel,
     pill,
@@ -25,14 +25,14 @@ class Widths:
     """How wide pills are: in the main column, and on shortcuts."""
 
     main: float
-    aside: float
+    beside: float
 
 
-def lay(node: Node, prefix: str) -> Piece:
+def lay_out(node: Node, prefix: str) -> Element:
     """Lay out a block, stem or head; `prefix` is its dotted name."""
     found = _Captions().through(node, ([], False))[0]
-    main, aside = (_widest(text for place, text in found if place is here) for here in (False, True))
-    return stack(_Layout().through(node, ([], Widths(main, aside)), prefix)[0])
+    main, beside = (_widest(text for place, text in found if place is here) for here in (False, True))
+    return stack(_Layout().through(node, ([], Widths(main, beside)), prefix)[0])
 
 
 Texts = tuple[list[tuple[bool, Caption]], bool]
@@ -61,38 +61,40 @@ def _widest(captions: Iterable[Caption]) -> float:
     return max((width_of(text.text, type_of(text)[1]) + 18 for text in captions), default=0)
 
 
-Column = tuple[list[Piece], Widths]
-"""Pieces from top to bottom, and how wide they are."""
+Stacked = tuple[list[Element], Widths]
+"""Elements from top to bottom, and how wide they are."""
 
 
-class _Layout(Walk[Column]):
+class _Layout(Walk[Stacked]):
     """Lays nodes out below one another."""
 
-    def layer(self, layer: Layer, value: Column, name: str) -> Column:
+    def layer(self, layer: Layer, value: Stacked, name: str) -> Stacked:
         return [*value[0], pill(caption(layer, name), value[1].main)], value[1]
 
-    def parallel(self, node: Parallel, value: Column, name: str) -> Column:
-        pieces, widths = value
+    def parallel(self, node: Parallel, value: Stacked, name: str) -> Stacked:
+        elements, widths = value
         if node.join == CONCAT:
             before, after = (pill(text, widths.main) for text in _around(node, name))
-            branches = [lay(branch, inner) for inner, branch in node.items(name)]
-            return [*pieces, before, parallel(branches, node.cascade), after], widths
+            branches = [lay_out(branch, inner) for inner, branch in node.items(name)]
+            return [*elements, before, parallel(branches, node.cascade), after], widths
         return super().parallel(node, value, name)
 
-    def entry(self, node: Parallel, branch: int, value: Column, ends: list[Column], name: str) -> Column:
+    def entry(self, node: Parallel, branch: int, value: Stacked, ends: list[Stacked], name: str) -> Stacked:
         beside = node.join == SUM and branch > 0
-        return [], Widths(value[1].aside, value[1].aside) if beside else value[1]
+        return [], Widths(value[1].beside, value[1].beside) if beside else value[1]
 
-    def join(self, node: Parallel, value: Column, ends: list[Column], name: str) -> Column:
-        pieces, widths = value
-        piece, *others = (stack(end) for end, _ in ends)
+    def join(self, node: Parallel, value: Stacked, ends: list[Stacked], name: str) -> Stacked:
+        elements, widths = value
+        element, *others = (stack(end) for end, _ in ends)
         for other, branch in zip(others, node.branches[1:], strict=True):
-            piece = residual(piece, other, shortcut_look(branch)) if node.join == SUM else gate(other, "×")
+            element = (
+                residual(element, other, shortcut_look(branch)) if node.join == SUM else gate(other, "×")
+            )
         if node.join == SELECT and node.parts > 1:
             summed = f"sum of {node.parts} parts"
             text = Caption(summed, "shape", f"{name}: {node.parts} parts, weighted and summed")
-            piece = stack([piece, pill(text, widths.main)])
-        return [*pieces, piece], widths
+            element = stack([element, pill(text, widths.main)])
+        return [*elements, element], widths
 
 
 def _around(node: Parallel, prefix: str = "") -> tuple[Caption, Caption]:

@@ -6,18 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from resnet_factory.layers import MAP, Conv, Layer
-from resnet_factory.planning.nodes import (
-    SUM,
-    Block,
-    Chain,
-    Node,
-    Parallel,
-    Stage,
-    Walk,
-    describe,
-    leaves,
-    parallels,
-)
+from resnet_factory.planning.network_plan import Block, Stage
+from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel, Walk, describe, leaves, parallels
 
 ROLES = {
     "bn": "norm",
@@ -60,7 +50,7 @@ def caption(layer: Layer, name: str = "") -> Caption:
     weighs = layer.counted and layer.params() > 0
     role = "weight" if weighs else ROLES.get(layer.family, "other")
     kernel = getattr(layer, "kernel", None)
-    sides = "" if kernel is None else str(kernel) if MAP not in layer.takes else f"{kernel}×{kernel}"
+    sides = "" if kernel is None else str(kernel) if MAP not in layer.accepts else f"{kernel}×{kernel}"
     text = " ".join(filter(None, (WORDS.get(word, word.replace("_", " ")), sides)))
     if hasattr(layer, "to"):
         text += f", {layer.out_channels}"

@@ -5,34 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from resnet_factory.costing.complexity import Cost, Row
-from resnet_factory.planning.nodes import Block, Chain, Node
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.costing.measurement import Row
+from resnet_factory.planning.network_plan import Block
+from resnet_factory.planning.nodes import Chain, Node
 from resnet_factory.planning.paths import main_path
-from resnet_factory.reporting.drawing.block_layout import Piece
-from resnet_factory.reporting.drawing.flow import lay
+from resnet_factory.reporting.drawing.block_layout import Element
+from resnet_factory.reporting.drawing.flow import lay_out
 from resnet_factory.reporting.drawing.labels import first_block, rest, shape_text, shortcut_kind
-from resnet_factory.reporting.drawing.stage_row import Slab, Strip, strip
+from resnet_factory.reporting.drawing.stage_row import Slab, SlabRow, slab_row
 
 
 @dataclass(frozen=True)
-class Column:
+class SectionColumn:
     """One section of the network: the stem, a stage or the head."""
 
     row: Row
     heading: str
-    strip: Strip
-    piece: Piece
+    slab_row: SlabRow
+    element: Element
     note: str = ""
 
 
-def columns(cost: Cost) -> Iterator[Column]:
+def columns(cost: Cost) -> Iterator[SectionColumn]:
     """The sections in order; a head without layers has none."""
     plan, rows = cost.plan, {row.name: row for row in cost.sections}
     layers = {row.name: row for row in cost.layers}
     blocks = {row.name: row for row in cost.blocks}
     image = Slab(cost.image, "none", f"image {shape_text(cost.image)}", "image")
     stem = [image, *_maps(plan.stem, layers, cost.image)]
-    yield Column(rows["stem"], _count(plan.stem), strip(stem), lay(plan.stem, ""))
+    yield SectionColumn(rows["stem"], _count(plan.stem), slab_row(stem), lay_out(plan.stem, ""))
     for stage in plan.stages:
         row = rows[stage.name]
         slabs = [_output(blocks[f"{stage.name}.{i}"], block) for i, block in enumerate(stage.blocks)]
@@ -40,10 +42,12 @@ def columns(cost: Cost) -> Iterator[Column]:
             between = blocks[f"{stage.name}.transition"]
             slabs.insert(0, Slab(between.shape, "none", f"{between.name}: {shape_text(between.shape)}"))
         heading = f"{row.depth} × {row.kind.replace('_', ' ')}"
-        yield Column(row, heading, strip(slabs), lay(first_block(stage), stage.name), rest(stage))
+        yield SectionColumn(
+            row, heading, slab_row(slabs), lay_out(first_block(stage), stage.name), rest(stage)
+        )
     if plan.head.children:
         maps = list(_maps(plan.head, layers, cost.sections[-2].shape))
-        yield Column(cost.sections[-1], _count(plan.head), strip(maps), lay(plan.head, ""))
+        yield SectionColumn(cost.sections[-1], _count(plan.head), slab_row(maps), lay_out(plan.head, ""))
 
 
 def _count(node: Chain) -> str:

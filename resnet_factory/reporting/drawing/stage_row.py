@@ -19,7 +19,7 @@ CLEAR, RISE, APART = 3.0, 12.0, 1.4
 
 
 @dataclass(frozen=True)
-class Scale:
+class PaperScale:
     """Sizes on paper: both go with the square root, so that a map of 7 stays visible beside one of 224."""
 
     side: int
@@ -50,22 +50,22 @@ class Slab:
 
 
 @dataclass(frozen=True)
-class Strip:
+class SlabRow:
     """Slabs in a row; `hidden` of them are left out after the first `before`."""
 
     slabs: tuple[Slab, ...]
     hidden: int = 0
     before: int = 0
 
-    def width(self, scale: Scale) -> float:
+    def width(self, scale: PaperScale) -> float:
         """How much room the row takes."""
         return sum(_room(scale, slab) for slab in self.slabs) + (ELLIPSIS if self.hidden else 0)
 
-    def height(self, scale: Scale) -> float:
+    def height(self, scale: PaperScale) -> float:
         """How tall the tallest slab is, back included."""
         return max(scale.height(_sides(s)[0]) + scale.depth(_sides(s)[1]) / 2 for s in self.slabs)
 
-    def paint(self, canvas: Canvas, scale: Scale, x: float, middle: float) -> list[Point]:
+    def paint(self, canvas: Canvas, scale: PaperScale, x: float, middle: float) -> list[Point]:
         """Draw it; returns the lower edge of the slab whose making is shown below."""
         edge: list[Point] = []
         for i, slab in enumerate(self.slabs):
@@ -80,11 +80,11 @@ class Strip:
         return edge
 
 
-def _room(scale: Scale, slab: Slab) -> float:
+def _room(scale: PaperScale, slab: Slab) -> float:
     return scale.width(slab.shape[0]) + scale.depth(_sides(slab)[1]) + BETWEEN
 
 
-def _slab(canvas: Canvas, scale: Scale, slab: Slab, x: float, middle: float) -> list[Point]:
+def _slab(canvas: Canvas, scale: PaperScale, slab: Slab, x: float, middle: float) -> list[Point]:
     tall, deep = _sides(slab)
     width, height, depth = scale.width(slab.shape[0]), scale.height(tall), scale.depth(deep)
     up = depth / 2
@@ -112,9 +112,9 @@ def _sides(slab: Slab) -> tuple[int, int]:
     return (slab.shape[1], slab.shape[2]) if len(slab.shape) > 1 else (1, 1)
 
 
-def strip(slabs: list[Slab]) -> Strip:
+def slab_row(slabs: list[Slab]) -> SlabRow:
     """A row of `slabs`, its middle left out where there are too many."""
     if len(slabs) <= SHOWN:
-        return Strip(tuple(slabs))
+        return SlabRow(tuple(slabs))
     head, tail = slabs[: SHOWN // 2], slabs[-SHOWN // 2 + 1 :]
-    return Strip((*head, *tail), len(slabs) - len(head) - len(tail), len(head))
+    return SlabRow((*head, *tail), len(slabs) - len(head) - len(tail), len(head))

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from resnet_factory.costing.complexity import Cost, cost
 from resnet_factory.planning.models import Source, plan_of
-from resnet_factory.reporting.explanation import sections, warnings
+from resnet_factory.reporting.explanation import blocks, shortcuts, warnings, whole_network
 from resnet_factory.reporting.explanation.equations import EQUATION
-from resnet_factory.reporting.explanation.layer_table import Part, survey
+from resnet_factory.reporting.explanation.layer_table import LayerRecord, collect_layers
 from resnet_factory.reporting.tables import WIDEST, headline, put
 
 
@@ -56,23 +56,23 @@ class Explanation:
 
 FORMATS = ("text", "markdown", "json")
 
-Lesson = Callable[[Cost, tuple[Part, ...]], Iterator[str]]
+Explain = Callable[[Cost, tuple[LayerRecord, ...]], Iterator[str]]
 
 WARNINGS = "Warnings"
-LESSONS: tuple[tuple[str, Lesson], ...] = (
-    ("The stem", sections.stem),
-    ("What a filter is", sections.filters),
-    ("The stages", sections.stages),
-    ("The shortcuts", sections.shortcuts),
-    ("The depth", sections.depth),
-    ("Inside a block", sections.inside),
-    ("Resolution against width", sections.balance),
-    ("Groups", sections.groups),
-    ("Gates", sections.gates),
-    ("The head", sections.head),
-    ("Where it all sits", sections.whereabouts),
-    ("What a position sees", sections.sight),
-    ("Memory", sections.memory),
+SECTIONS: tuple[tuple[str, Explain], ...] = (
+    ("The stem", whole_network.stem),
+    ("What a filter is", blocks.filters),
+    ("The stages", blocks.stages),
+    ("The shortcuts", shortcuts.shortcuts),
+    ("The depth", whole_network.depth),
+    ("Inside a block", blocks.bottlenecks),
+    ("Resolution against width", blocks.resolution),
+    ("Groups", blocks.groups),
+    ("Gates", blocks.gates),
+    ("The head", whole_network.head),
+    ("Where it all sits", whole_network.distribution),
+    ("What a position sees", whole_network.receptive_field),
+    ("Memory", whole_network.memory),
     (WARNINGS, warnings.warnings),
 )
 """The sections in their order; one with nothing to say is left out."""
@@ -88,10 +88,10 @@ def explain(plan: Source, image: tuple[int, int, int] | None = None) -> Explanat
         ConfigError: the image does not fit the network.
     """
     costed = cost(plan_of(plan, "explain()"), image)
-    parts = survey(costed)
+    parts = collect_layers(costed)
     sections = []
-    for title, lesson in LESSONS:
-        if lines := tuple(lesson(costed, parts)):
+    for title, explain in SECTIONS:
+        if lines := tuple(explain(costed, parts)):
             sections.append(Section(title, lines))
     return Explanation(headline(costed), tuple(sections))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resnet_factory.costing.complexity import Size
+from resnet_factory.costing.measurement import Size
 from resnet_factory.layers import BlurPool, Conv, Layer, Linear, Pool
 
 _TERM = r"[0-9⌊⌈(](?:[0-9,⌊⌋⌈⌉()·+−/]*[0-9⌋⌉)])?"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from resnet_factory.costing.complexity import Cost, Size, Tally
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.costing.measurement import Size, Tally
 from resnet_factory.layers import Conv, Layer
 from resnet_factory.planning import paths
 from resnet_factory.planning.nodes import CONCAT, Chain, Node, Parallel, Walk
@@ -26,7 +27,7 @@ class Place(NamedTuple):
     """Which of several parallel branches, those of a sum included."""
 
 
-class Part(NamedTuple):
+class LayerRecord(NamedTuple):
     """One layer where it stands."""
 
     name: str
@@ -37,26 +38,26 @@ class Part(NamedTuple):
     tally: Tally
 
 
-def survey(cost: Cost) -> tuple[Part, ...]:
+def collect_layers(cost: Cost) -> tuple[LayerRecord, ...]:
     """The layers of a network in state-dict order."""
-    plan, survey = cost.plan, _Survey(cost)
-    size = survey.walk(plan.stem, cost.image[1:], "", Place("stem"))
+    plan, collector = cost.plan, _LayerCollector(cost)
+    size = collector.walk(plan.stem, cost.image[1:], "", Place("stem"))
     for stage in plan.stages:
-        size = survey.walk(stage.transition, size, f"{stage.name}.transition", Place(stage.name))
+        size = collector.walk(stage.transition, size, f"{stage.name}.transition", Place(stage.name))
         for i, block in enumerate(stage.blocks):
             name = f"{stage.name}.{i}"
-            size = survey.walk(block.node, size, name, Place(stage.name, name))
-    survey.walk(plan.head, size, "", Place("head"))
-    return tuple(survey.parts)
+            size = collector.walk(block.node, size, name, Place(stage.name, name))
+    collector.walk(plan.head, size, "", Place("head"))
+    return tuple(collector.parts)
 
 
 Position = tuple[Size, Place]
 """The size of what flows, and where."""
 
 
-class _Survey(Walk[Position]):
+class _LayerCollector(Walk[Position]):
     def __init__(self, cost: Cost) -> None:
-        self.parts: list[Part] = []
+        self.parts: list[LayerRecord] = []
         self.tallies = {row.name: row.tally for row in cost.layers}
 
     def walk(self, node: Node, size: Size, prefix: str, place: Place) -> Size:
@@ -66,7 +67,7 @@ class _Survey(Walk[Position]):
     def layer(self, layer: Layer, value: Position, name: str) -> Position:
         size, place = value
         after = layer.size(size[0]), layer.size(size[1])
-        self.parts.append(Part(name, layer, place, size, after, self.tallies[name]))
+        self.parts.append(LayerRecord(name, layer, place, size, after, self.tallies[name]))
         return after, place
 
     def chain(self, chain: Chain, value: Position, name: str) -> Position:
@@ -88,7 +89,7 @@ class _Survey(Walk[Position]):
         return ends[0][0], value[1]
 
 
-def summed(parts: Iterable[Part]) -> Tally:
+def summed(parts: Iterable[LayerRecord]) -> Tally:
     """What layers cost together."""
     total = Tally(0, 0, 0)
     for part in parts:
@@ -96,11 +97,11 @@ def summed(parts: Iterable[Part]) -> Tally:
     return total
 
 
-def weighted(part: Part) -> bool:
+def weighted(part: LayerRecord) -> bool:
     """Whether it is a convolution or linear layer with weights of its own."""
     return paths.weighted(part.layer)
 
 
-def spatial(part: Part) -> bool:
+def spatial(part: LayerRecord) -> bool:
     """Whether it convolves over more than one position."""
     return isinstance(part.layer, Conv) and part.layer.kernel > 1

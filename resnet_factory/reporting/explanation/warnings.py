@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from resnet_factory.costing.complexity import Cost, Size
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.costing.measurement import Size
 from resnet_factory.layers import BatchNorm, Conv, Norm, Scale, ScaledConv
 from resnet_factory.planning.paths import depth, joins
 from resnet_factory.reporting.explanation.equations import many, number, size_text
-from resnet_factory.reporting.explanation.layer_table import MAIN, Part, spatial, weighted
+from resnet_factory.reporting.explanation.layer_table import MAIN, LayerRecord, spatial, weighted
 
-Parts = tuple[Part, ...]
+LayerRecords = tuple[LayerRecord, ...]
 
 SMALL_IMAGE = 64
 """Pixels; for images this small (CIFAR, digits) there are networks that keep the first map whole."""
@@ -21,15 +22,15 @@ DEEP_PLAIN = 20
 """Layers from which plain networks were seen to train worse the deeper they are (He et al. 2015, fig. 1)."""
 
 
-def warnings(cost: Cost, parts: Parts) -> Iterator[str]:
+def warnings(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Everything to mind, the gravest first."""
     for warn in WARNINGS:
         yield from warn(cost, parts)
 
 
-def small_image(cost: Cost, parts: Parts) -> Iterator[str]:
+def small_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """A stem for large images, on small ones."""
-    first = cost.sight.sections["stem"]
+    first = cost.receptive_fields.sections["stem"]
     if min(cost.image[1:]) <= SMALL_IMAGE and first is not None and first.stride >= 4:
         left = size_text(_map(cost.sections[0].shape))
         normed = any(isinstance(part.layer, Norm) for part in parts if part.place.section == "stem")
@@ -40,11 +41,11 @@ def small_image(cost: Cost, parts: Parts) -> Iterator[str]:
         )
 
 
-def one_position(cost: Cost, parts: Parts) -> Iterator[str]:
+def one_position(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Maps so small that kernels reach beyond them."""
     if _map(cost.last_map) == (1, 1):
         yield "The last map is 1x1: the stages shrink more than this image allows; no mean is left to take."
-    worst: dict[str, tuple[int, Part]] = {}
+    worst: dict[str, tuple[int, LayerRecord]] = {}
     for part in parts:
         if spatial(part) and isinstance(conv := part.layer, Conv):
             used = _used(conv, part.arrives[0]) * _used(conv, part.arrives[1])
@@ -66,7 +67,7 @@ def _used(conv: Conv, side: int) -> int:
     return sum(any(0 <= start + row * conv.dilation < side for start in starts) for row in range(conv.kernel))
 
 
-def plain_and_deep(cost: Cost, parts: Parts) -> Iterator[str]:
+def plain_and_deep(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Depth without shortcuts."""
     root, layers = cost.plan.root, depth(cost.plan.root)
     blocks = [block for stage in cost.plan.stages for block in stage.blocks]
@@ -78,7 +79,7 @@ def plain_and_deep(cost: Cost, parts: Parts) -> Iterator[str]:
         )
 
 
-def unnormalised(cost: Cost, parts: Parts) -> Iterator[str]:
+def unnormalised(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Depth without norms, or biases that norms undo."""
     scaled = any(isinstance(part.layer, (Norm, Scale, ScaledConv)) for part in parts)
     if not scaled and sum(weighted(part) for part in parts) > DEEP_PLAIN // 2:
@@ -98,7 +99,7 @@ def unnormalised(cost: Cost, parts: Parts) -> Iterator[str]:
         )
 
 
-def skipped(cost: Cost, parts: Parts) -> Iterator[str]:
+def skipped(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Strides larger than their kernel, on the main path."""
     found: dict[tuple[int, int], list[str]] = {}
     for part in parts:
@@ -112,7 +113,7 @@ def skipped(cost: Cost, parts: Parts) -> Iterator[str]:
         )
 
 
-def narrow_groups(cost: Cost, parts: Parts) -> Iterator[str]:
+def narrow_groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Groups too narrow for matrix units."""
     narrow = {
         part.name: part.layer.channels // part.layer.groups
@@ -129,7 +130,7 @@ def narrow_groups(cost: Cost, parts: Parts) -> Iterator[str]:
         )
 
 
-def odd_widths(cost: Cost, parts: Parts) -> Iterator[str]:
+def odd_widths(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Widths that are no multiple of 8."""
     found: dict[int, str] = {}
     for part in parts:
@@ -141,7 +142,7 @@ def odd_widths(cost: Cost, parts: Parts) -> Iterator[str]:
         yield f"Widths that are no multiple of 8 fill matrix units badly: {_some(said)}."
 
 
-def uneven(cost: Cost, parts: Parts) -> Iterator[str]:
+def uneven(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """An image that the strides do not divide."""
     stride = cost.stride
     for side in dict.fromkeys(cost.image[1:]):
@@ -154,14 +155,14 @@ def uneven(cost: Cost, parts: Parts) -> Iterator[str]:
             )
 
 
-def short_sight(cost: Cost, parts: Parts) -> Iterator[str]:
+def short_sight(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """A receptive field smaller than the image."""
     side, size = max(cost.image[1:]), cost.receptive_field
     if size < side:
         yield f"A position of the last map sees {size} of {side} pixels: nothing larger is seen in one piece."
 
 
-def shrinking(cost: Cost, parts: Parts) -> Iterator[str]:
+def shrinking(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Stages narrower than those before them."""
     for before, after in pairwise(cost.plan.stages):
         wide, narrow = before.blocks[-1].out_channels, after.blocks[-1].out_channels
@@ -181,7 +182,7 @@ def _map(shape: tuple[int, ...]) -> Size:
     return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
 
 
-WARNINGS: tuple[Callable[[Cost, Parts], Iterator[str]], ...] = (
+WARNINGS: tuple[Callable[[Cost, LayerRecords], Iterator[str]], ...] = (
     small_image, one_position, plain_and_deep, unnormalised, skipped, narrow_groups, odd_widths, uneven,
     short_sight, shrinking,
 )  # fmt: skip

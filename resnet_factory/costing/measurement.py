@@ -1,0 +1,169 @@
+"""Parameters, multiply-adds and activations of any node of a plan, for a map of some size."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from resnet_factory.layers import FLAT, Layer
+from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel, Walk, describe
+
+Size = tuple[int, int]
+
+
+class Tally(NamedTuple):
+    """Three sums."""
+
+    params: int
+    macs: int
+    activations: int
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(self.params + other.params, self.macs + other.macs, self.activations + other.activations)
+
+
+NOTHING = Tally(0, 0, 0)
+
+
+class Row(NamedTuple):
+    """One line of a report: a layer, a block, or a section (stem, stage, head)."""
+
+    name: str
+    kind: str
+    depth: int
+    """Blocks in a stage; 1 for anything smaller."""
+    shape: tuple[int, ...]
+    """What leaves, without the batch: (C, H, W) or (C,)."""
+    tally: Tally
+
+
+def form_after(node: Node, form: str) -> str:
+    """What leaves `node`, a map or a flat vector, when `form` arrives."""
+    return _Form().through(node, form)
+
+
+def shape(channels: int, size: Size, form: str) -> tuple[int, ...]:
+    """(C,) of a flat vector, (C, H, W) of anything else."""
+    return (channels,) if form == FLAT else (channels, *size)
+
+
+class Unfit(Exception):  # noqa: N818 - becomes a Fault
+    """Maps that are to be joined have different sizes."""
+
+    where = ""
+    """The block."""
+
+
+class TooSmall(Unfit):
+    """Nothing is left of a map."""
+
+
+Measured = tuple[int, int, int, Size]
+"""Parameters, multiply-adds and activations of a node, and the size of the map that leaves it."""
+
+
+class Meter(Walk[Measured]):
+    """Measures nodes; a node met again at the same size is not measured again."""
+
+    def __init__(self) -> None:
+        self.seen: dict[Size, dict[int, Measured]] = {}
+
+    def measure(self, node: Node, size: Size) -> tuple[Tally, Size]:
+        """The cost of `node` on a map of `size`, and the size that leaves."""
+        params, macs, activations, size = self.node(node, size)
+        return Tally(params, macs, activations), size
+
+    def node(self, node: Node, size: Size) -> Measured:
+        """What `measure` gives, in one tuple."""
+        seen = self.seen.setdefault(size, {})
+        if (known := seen.get(id(node))) is None:
+            known = seen[id(node)] = super().through(node, (0, 0, 0, size))
+        return known
+
+    def through(self, node: Node, value: Measured, name: str = "") -> Measured:
+        """The sums so far and what `node` adds to them."""
+        params, macs, activations, size = value
+        p, m, a, after = self.node(node, size)
+        return params + p, macs + m, activations + a, after
+
+    def layer(self, layer: Layer, value: Measured, name: str) -> Measured:
+        """What a layer costs alone."""
+        size = value[3]
+        if layer.elementwise:
+            return layer.params(), 0, 0, size
+        height, width = size
+        tall = layer.size(height)
+        wide = tall if width is height else layer.size(width)
+        if tall < 1 or wide < 1:
+            raise TooSmall(f"nothing is left of a {height}x{width} map after {describe(layer)!r}")
+        # Identity, not equality: sizes may be those of many architectures at once.
+        after = size if tall is height and wide is width else (tall, wide)
+        if not layer.counted:
+            return layer.params(), 0, 0, after
+        area = tall * wide
+        return layer.params(), layer.macs(area), layer.out_channels * area, after
+
+    def chain(self, chain: Chain, value: Measured, name: str) -> Measured:
+        """The sums over a chain's children."""
+        params, macs, activations, size = value
+        seen = self.seen.setdefault(size, {})
+        for _, child in chain.children:
+            p, m, a, after = seen.get(id(child)) or self.node(child, size)
+            params += p
+            macs += m
+            activations += a
+            if after is not size:
+                size = after
+                seen = self.seen.setdefault(size, {})
+        return params, macs, activations, size
+
+    def entry(
+        self, node: Parallel, branch: int, value: Measured, ends: list[Measured], name: str
+    ) -> Measured:
+        """No costs yet, at the size that arrives."""
+        return 0, 0, 0, value[3]
+
+    def join(self, node: Parallel, value: Measured, ends: list[Measured], name: str) -> Measured:
+        """The sums over branches, which must end at one size."""
+        params, macs, activations, after = ends[0]
+        for p, m, a, other in ends[1:]:
+            params, macs, activations = params + p, macs + m, activations + a
+            if not node.gates and other != after:
+                raise Unfit(_unequal(node, after, other))
+        return params, macs, activations, after
+
+
+def _unequal(node: Parallel, size: Size, other: Size) -> str:
+    one, another = ("the body", "the shortcut one") if node.join == SUM else ("one branch", "another one")
+    return f"{one} gives a map of {size[0]}x{size[1]}, {another} of {other[0]}x{other[1]}"
+
+
+Flow = tuple[Size, str]
+"""The size and the form of what flows."""
+
+
+class LayerRows(Walk[Flow]):
+    """Collects one row per layer."""
+
+    def __init__(self) -> None:
+        self.meter = Meter()
+        self.rows: list[Row] = []
+
+    def layer(self, layer: Layer, value: Flow, name: str) -> Flow:
+        """Add a layer's row."""
+        tally, size = self.meter.measure(layer, value[0])
+        form = layer.produces or value[1]
+        self.rows.append(Row(name, describe(layer), 1, shape(layer.out_channels, size, form), tally))
+        return size, form
+
+    def join(self, node: Parallel, value: Flow, ends: list[Flow], name: str) -> Flow:
+        """The map that leaves the first branch."""
+        return ends[0]
+
+
+class _Form(Walk[str]):
+    def layer(self, layer: Layer, value: str, name: str) -> str:
+        return layer.produces or value
+
+    def join(self, node: Parallel, value: str, ends: list[str], name: str) -> str:
+        return ends[0]

@@ -1,0 +1,122 @@
+"""Numbers of recipes computed where they are used, and mistakes located where they were written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resnet_factory.config.recipe import PerStage, Recipe, Value
+from resnet_factory.config.schema import Specification
+from resnet_factory.errors import Fault
+from resnet_factory.layers.expressions import Expression, ExpressionError
+from resnet_factory.planning.compiled import Scope, Written, prepare
+
+FIELDS = {
+    "width": "widths",
+    "stride": "strides",
+    "dilation": "dilations",
+    "groups": "groups",
+    "base_width": "base_width",
+}
+"""A number of a stage -> the field of the model it comes from."""
+
+
+class Broken(Exception):  # noqa: N818 - a jump out of one list, not an error anybody sees
+    """The rest of this list cannot be planned; its fault is noted."""
+
+
+class Evaluator:
+    """Computes the numbers of one config's recipes, and collects the faults found."""
+
+    def __init__(self, config: Specification) -> None:
+        self.config = config
+        self.prepared = prepare(config)
+        self.faults: dict[Fault, None] = {}
+        self.root = config.stem.path.rpartition(".")[0]
+
+    def fault(self, path: str, message: str, scope: Scope | None = None, value: Any = None) -> None:
+        """Note a fault: of a wrong number, how it came about; inside a block, which one."""
+        scope = scope or {}
+        if isinstance(value, Expression) and (used := sorted(value.names & scope.keys())):
+            text = "" if repr(value.text) in message else f"{value.text!r} "
+            message += f"; {text}with {', '.join(f'{name} = {scope[name]}' for name in used)}"
+        if "stage" in scope:
+            message += f"; in stage {scope['stage']}, block {scope['block']}"
+        self.faults[Fault(path, message)] = None
+
+    def trace(self, value: Value, path: str, scope: Scope) -> tuple[str, Value]:
+        """Where a value was written: a bare name is as wrong as what it stands for."""
+        above: tuple[Written, ...] = scope.get("@", ())
+        while isinstance(value, Expression):
+            name = value.text
+            depth = next((depth for depth, written in enumerate(above) if name in written), None)
+            if depth is None:
+                field = FIELDS.get(name) if "stage" in scope else None
+                return (f"{self.root}.{field}", 1) if field else (path, value)
+            value, path = above[depth][name]
+            # A name that stands in its own definition means the one outside.
+            above = above[depth + (isinstance(value, Expression) and value.text == name) :]
+        if isinstance(value, PerStage) and len(value.values) >= scope.get("stage", 0) > 0:
+            stage = scope["stage"] - 1
+            return f"{path}.{stage}", value.values[stage]
+        return path, value
+
+    def define(self, recipe: Recipe, scope: Scope) -> None:
+        """Compute a recipe's own numbers into `scope`."""
+        written = self.prepared.written[recipe.path]
+        for name, (value, path) in written.items():
+            scope[name] = self.value(value, scope, path)
+        scope["@"] = (written, *scope.get("@", ()))
+
+    def value(self, value: Value, scope: Scope, path: str) -> Any:
+        """The number that a value stands for where the names are those of `scope`."""
+        if isinstance(value, PerStage):
+            value = self.per_stage(value, scope, path)
+        if not isinstance(value, Expression):
+            return value
+        try:
+            return value.value(scope)
+        except KeyError as missing:
+            self.fault(path, f"{missing} has no value here: it is known inside blocks only")
+        except ExpressionError as error:
+            self.fault(path, str(error), scope, value)
+        raise Broken
+
+    def per_stage(self, value: PerStage, scope: Scope, path: str) -> Value:
+        """The entry of a list that belongs to this stage, and in it to this block."""
+        if len(value.values) != scope["stages"]:
+            self.fault(path, f"{len(value.values)} entries, but there are {scope['stages']} stages")
+            raise Broken
+        picked = value.values[scope["stage"] - 1]
+        if isinstance(picked, tuple):
+            if len(picked) != scope["depth"]:
+                self.fault(
+                    f"{path}.{scope['stage'] - 1}",
+                    f"{len(picked)} entries, but the stage has {scope['depth']} blocks",
+                )
+                raise Broken
+            picked = picked[scope["block"]]
+        assert not isinstance(picked, PerStage)
+        return picked  # type: ignore[no-any-return]
+
+    def whole(self, value: Any, path: str, scope: Scope, written: Any = None) -> int:
+        """The number as an int; a fault where it is none."""
+        if isinstance(value, float):
+            if not value.is_integer():
+                message = f"{value:g} is not a whole number; use round(), floor(), ceil() or //"
+                self.fault(path, message, scope, written)
+                raise Broken
+            return int(value)
+        assert isinstance(value, int)
+        return value
+
+    def holds(self, valid: bool) -> bool:
+        """Whether a layer's arguments fit together."""
+        return valid
+
+    def cast(self, value: Any, wanted: type, origin: tuple[str, Value], scope: Scope) -> Any:
+        """The number as the type that an argument wants."""
+        if wanted is bool:
+            return bool(value)
+        if wanted is int:
+            return self.whole(value, origin[0], scope, origin[1]) * 1
+        return float(value)

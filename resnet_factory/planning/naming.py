@@ -1,0 +1,28 @@
+"""Names of the modules of one list, as torchvision and timm number them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Namer:
+    """Gives the children of one module their names: by family (conv1, bn1, …) or by index."""
+
+    indexed: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+
+    def name(self, family: str, numbered: bool) -> str:
+        """The next free name of a family."""
+        counts, taken = self.counts, self.taken
+        if self.indexed:
+            family, numbered = "", True
+        count = counts.get(family, -1 if self.indexed else 0)
+        while True:
+            count += 1
+            name = f"{family}{count}" if numbered or count > 1 else family
+            if name not in taken:
+                counts[family] = count
+                taken.add(name)
+                return name

@@ -1,0 +1,130 @@
+"""The plan: one network made explicit, as a stem, stages of blocks and a head."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from resnet_factory.config.schema import Init
+from resnet_factory.planning.nodes import IDENTITY, Chain, Leaf, leaves, text_of
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of a stage: what repeats."""
+
+    node: Chain
+    kind: str = field(compare=False)
+    in_channels: int
+    out_channels: int
+    stride: int
+    residual: bool
+    """Whether a shortcut is added at all (plain nets have none)."""
+    projects: bool
+    """Whether that shortcut has layers of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Blocks at one width; the first may shrink the map."""
+
+    name: str
+    blocks: tuple[Block, ...]
+    transition: Chain = IDENTITY
+    """Layers before the first block; most networks have none."""
+
+    @property
+    def runs(self) -> tuple[tuple[Block, int], ...]:
+        """The blocks, and how often each is repeated in a row."""
+        runs: list[tuple[Block, int]] = []
+        for block in self.blocks:
+            if runs and runs[-1][0] is block:
+                runs[-1] = block, runs[-1][1] + 1
+            else:
+                runs.append((block, 1))
+        return tuple(runs)
+
+    @property
+    def out_channels(self) -> int:
+        """Channels that leave."""
+        return self.blocks[-1].out_channels
+
+    @property
+    def node(self) -> Chain:
+        """The stage as one chain, its blocks named by their index."""
+        before = (("transition", self.transition),) if self.transition.children else ()
+        return Chain(before + tuple((str(i), block.node) for i, block in enumerate(self.blocks)))
+
+
+class Feature(NamedTuple):
+    """A map that a backbone returns."""
+
+    name: str
+    channels: int
+    stride: int
+    """By how much it is smaller than the image."""
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """A whole network: stem, stages, head. Equal networks have equal plans, hashes and ids."""
+
+    in_channels: int
+    stem: Chain
+    stages: tuple[Stage, ...]
+    head: Chain
+    name: str = field(default="", compare=False)
+    image_size: int = field(default=224, compare=False)
+    """The side of the images the network is meant for."""
+    init: Init = field(default_factory=Init)
+    features: tuple[Feature, ...] = ()
+    """The maps a backbone returns, in order; a network without any returns what leaves its head."""
+    whole: Plan | None = field(default=None, compare=False, repr=False)
+    """The network a backbone was cut from: checkpoints hold what the backbone leaves out."""
+
+    @property
+    def root(self) -> Chain:
+        """The network as one chain."""
+        stages = tuple((stage.name, stage.node) for stage in self.stages)
+        return Chain(self.stem.children + stages + self.head.children)
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Every layer with its dotted name, in state-dict order."""
+        return tuple(leaves(self.root))
+
+    @cached_property
+    def id(self) -> str:
+        """A short content hash: the same for equal plans, on every machine."""
+        return content_hash("\n".join(text_of(self.root)), self)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.in_channels, self.stem, self.stages, self.head, self.init, self.features))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        kinds = "+".join(dict.fromkeys(block.kind for stage in self.stages for block in stage.blocks))
+        depths = "-".join(str(len(stage.blocks)) for stage in self.stages)
+        blocks = f"{depths} blocks of {kinds}" if depths else "no blocks"
+        return f"<Plan {self.name or 'unnamed'} {self.id}: {blocks}>"
+
+    def __getstate__(self) -> dict[str, object]:
+        # Hashes of text differ from process to process: a pickled plan must not carry one along.
+        return {key: value for key, value in self.__dict__.items() if key != "_hash"}
+
+    def __str__(self) -> str:
+        head = f"{self.name or 'plan'} {self.id}: {self.in_channels} channels in"
+        return "\n".join([head, *text_of(self.root)])
+
+
+def content_hash(text: str, plan: Plan) -> str:
+    """The id of a plan whose layers read `text`; of `plan` only what is not said by layers counts."""
+    lines = [text, *(f"-> {feature.name}" for feature in plan.features)]
+    if plan.init != Init():
+        lines.append(repr(plan.init))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

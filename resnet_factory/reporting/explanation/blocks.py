@@ -1,0 +1,202 @@
+"""Explanations of a network's blocks: filters, widths, bottlenecks, groups and gates.
+
+Every equation holds as it is written; `≈` marks what is rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
+
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.layers import Conv
+from resnet_factory.planning.network_plan import Block
+from resnet_factory.reporting.columns import shape_text
+from resnet_factory.reporting.explanation.equations import (
+    chain,
+    filter_weights,
+    many,
+    number,
+    product,
+    sum_of,
+    weights,
+)
+from resnet_factory.reporting.explanation.layer_table import (
+    GATE,
+    MAIN,
+    LayerRecord,
+    spatial,
+    summed,
+    weighted,
+)
+from resnet_factory.reporting.explanation.phrases import noun_of_weights, shares, widths_text
+
+LayerRecords = tuple[LayerRecord, ...]
+
+SHOWN = 6
+"""So many blocks of one kind are listed; of more, the first ones."""
+
+
+def filters(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+    """The weights of one filter: over a window, and at one position."""
+    inside = [part for part in parts if part.place.block and part.place.path != GATE]
+    convolutions = [part for part in inside if isinstance(part.layer, Conv)]
+    over = next((part for part in convolutions if spatial(part)), None)
+    at = next((part for part in convolutions if not spatial(part)), None)
+    for part, remark in (
+        (over, "summed into one number at each position"),
+        (at, "mixing the channels of one position and looking at no other"),
+    ):
+        if part is not None and isinstance(conv := part.layer, Conv):
+            deep = conv.channels // conv.groups
+            read = f"{number(deep)} of the " if conv.groups > 1 else "all "
+            yield (
+                f"{part.name}: a {conv.kernel}x{conv.kernel} filter reads {read}"
+                f"{many(conv.channels, 'channel')}: {filter_weights(conv)} weights, {remark}. "
+                f"{many(conv.to, 'filter')} make {many(conv.to, 'channel')}: {weights(conv)} "
+                f"{noun_of_weights(conv)}, "
+                f"kept as {conv.to}x{deep}x{conv.kernel}x{conv.kernel}."
+            )
+
+
+def stages(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+    """The widths on the way through each stage's blocks."""
+    rows = {row.name: row for row in cost.sections}
+    dilations: dict[str, set[int]] = {}
+    for part in parts:
+        if spatial(part) and isinstance(part.layer, Conv) and part.place.path == MAIN:
+            dilations.setdefault(part.place.block, set()).add(part.layer.dilation)
+    for stage in cost.plan.stages:
+        said, at = [], 0
+        for way, run in groupby(stage.blocks, widths_text):
+            count = len(list(run))
+            said.append(f"{_range(stage.name, at, at + count - 1)} {way}")
+            at += count
+        if len(said) > SHOWN:
+            said[2:-1] = ["…"]
+        dilated = _dilated(stage.name, [dilations.get(f"{stage.name}.{i}", {1}) for i in range(at)])
+        shape = shape_text(rows[stage.name].shape)
+        yield f"{stage.name}: {many(len(stage.blocks), 'block')}, {shape} out{dilated}: {', '.join(said)}."
+    if any(stage.blocks for stage in cost.plan.stages):
+        yield (
+            "The arrows are the channels along the longest path, after each layer with weights; "
+            "what repeats is said once."
+        )
+
+
+def _dilated(stage: str, blocks: Sequence[set[int]]) -> str:
+    """The dilations of a stage's blocks, where there are any."""
+    if all(found == {1} for found in blocks):
+        return ""
+    said, at = [], 0
+    for found, run in groupby(blocks):
+        count = len(list(run))
+        numbers = " and ".join(map(str, sorted(found)))
+        said.append(numbers if count == len(blocks) else f"{numbers} in {_range(stage, at, at + count - 1)}")
+        at += count
+    return f", dilation {', '.join(said)}"
+
+
+def _range(stage: str, first: int, last: int) -> str:
+    if first == last:
+        return f"{stage}.{first}"
+    return f"{stage}.{first} {'and' if last == first + 1 else 'to'} {stage}.{last}"
+
+
+def bottlenecks(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+    """What a block that narrows or widens inside saves or spends against the basic one."""
+    for name, block, layers in _typical(cost, parts):
+        over = [part for part in layers if spatial(part)]
+        width = max((part.layer.channels for part in over), default=0)
+        out = block.out_channels
+        if not over or width == out or len(layers) < 2 or not isinstance(conv := over[0].layer, Conv):
+            continue
+        if spatial(layers[0]) or spatial(layers[-1]):
+            continue  # nothing leads in or out
+        own = [part.layer.macs(1) for part in layers]
+        basic = 2 * 9 * out * out
+        yield (
+            f"{name}, {widths_text(block)}: its convolutions have "
+            f"{chain(sum_of(own), number(sum(own)))} weights. "
+            f"The basic block of the same output, two 3x3 convolutions at {number(out)} channels, has "
+            f"{chain(product(2, 3, 3, out, out), number(basic))}: ≈ {basic / sum(own):.1f} times as many, "
+            "and so with the multiply-adds."
+        )
+        kernel = f"{conv.kernel}x{conv.kernel}"
+        if width < out:
+            yield (
+                f"A bottleneck: the {kernel} works on {number(width)} channels, not {number(out)}; 1x1 "
+                "convolutions lead in and out."
+            )
+        else:
+            yield f"An inverted bottleneck: the {kernel} works on {number(width)}, for {number(out)}."
+        return
+
+
+def resolution(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+    """Whether a block costs the same in every stage, and why."""
+    told = []
+    for name, _, layers in _typical(cost, parts):
+        areas = {part.leaves[0] * part.leaves[1] for part in layers}
+        if len(areas) == 1:
+            told.append((name, areas.pop(), sum(part.layer.macs(1) for part in layers)))
+    quarters = 0
+    for (before, few, one), (after, fewer, other) in pairwise(told):
+        left, right = few * one, fewer * other
+        if (few, one) == (fewer, other):
+            continue
+        quarters += few == 4 * fewer and 4 * one == other
+        same = "the same" if left == right else f"≈ {right / left:.2f} times as many"
+        yield (
+            f"{before} to {after}: {number(few)} positions become {number(fewer)}, {number(one)} weights "
+            f"{number(other)}. Multiply-adds: {chain(product(few, one), number(left))} and "
+            f"{chain(product(fewer, other), number(right))}, {same}."
+        )
+    if told and quarters == len(told) - 1 > 0:
+        yield (
+            "Half the side is a quarter of the positions, twice the width is four times the weights: "
+            "a block costs the same in every stage."
+        )
+
+
+def _typical(cost: Cost, parts: LayerRecords) -> Iterator[tuple[str, Block, list[LayerRecord]]]:
+    """The last block of each stage, with its layers with weights on the main path."""
+    main: dict[str, list[LayerRecord]] = {}
+    for part in parts:
+        if part.place.path == MAIN and weighted(part):
+            main.setdefault(part.place.block, []).append(part)
+    for stage in cost.plan.stages:
+        name = f"{stage.name}.{len(stage.blocks) - 1}"
+        yield name, stage.blocks[-1], main.get(name, [])
+
+
+def groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+    """What groups save."""
+    grouped = [part for part in parts if isinstance(part.layer, Conv) and part.layer.groups > 1]
+    for part in grouped[:1]:
+        assert isinstance(part.layer, Conv)
+        conv = part.layer
+        each = many(conv.channels // conv.groups, "channel")
+        read = chain(f"{number(conv.channels)}/{number(conv.groups)}", each)
+        whole = conv.kernel * conv.kernel * conv.channels
+        yield (
+            f"{part.name} has {number(conv.groups)} groups: a filter reads {read} with "
+            f"{filter_weights(conv)} weights; without groups it would have "
+            f"{chain(product(conv.kernel, conv.kernel, conv.channels), number(whole))}."
+        )
+    if grouped:
+        yield f"In all, {many(len(grouped), 'grouped convolution')}: {shares(summed(grouped), cost)}."
+
+
+def gates(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+    """What gates cost: squeeze-and-excitation and its like."""
+    within = [part for part in parts if part.place.path == GATE]
+    first = [part for part in within if part.place.block == within[0].place.block]
+    counted = [part for part in first if weighted(part)]
+    if not counted:
+        return
+    said = ", ".join(f"{part.name} {weights(part.layer)}" for part in counted)
+    of = "the mean of each" if any(part.layer.reach is None for part in first) else "them"
+    yield f"A gate weighs channels by what it makes of {of}: {said} parameters."
+    blocks = len({part.place.block for part in within})
+    yield f"In all, the gates of {many(blocks, 'block')}: {shares(summed(within), cost)}."

@@ -1,0 +1,67 @@
+"""Phrases that several explanations use."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.costing.measurement import Tally
+from resnet_factory.layers import AvgPool, Conv, Layer, MaxPool, Norm, ZeroPad
+from resnet_factory.planning.network_plan import Block
+from resnet_factory.planning.nodes import describe
+from resnet_factory.planning.paths import widths
+from resnet_factory.reporting.explanation.equations import (
+    chain,
+    many,
+    number,
+    percent,
+    weights,
+)
+from resnet_factory.reporting.explanation.layer_table import (
+    LayerRecord,
+)
+
+LayerRecords = tuple[LayerRecord, ...]
+
+SHOWN = 6
+"""So many blocks of one kind are listed; of more, the first ones."""
+
+
+def layer_in_words(part: LayerRecord) -> str:
+    """A layer as a person would name it."""
+    match part.layer:
+        case Conv(kernel=kernel, stride=stride):
+            strides = f"stride {stride} and " if stride > 1 else ""
+            own = f"{weights(part.layer)} {noun_of_weights(part.layer)}"
+            return f"a {kernel}x{kernel} convolution with {strides}{own}"
+        case MaxPool(kernel=kernel, stride=stride):
+            return f"the maximum of {kernel}x{kernel}, stride {stride}"
+        case AvgPool(kernel=kernel, stride=stride):
+            return f"the mean of {kernel}x{kernel}, stride {stride}"
+        case ZeroPad(channels=channels, to=to):
+            added = to - channels
+            difference = chain(f"{number(to)}−{number(channels)}", number(added))
+            return f"{many(added, 'channel')} of zeros, {difference}"
+        case Norm():
+            return f"a norm of {number(part.layer.params())} parameters"
+        case layer:
+            return describe(layer)
+
+
+def noun_of_weights(layer: Layer) -> str:
+    """The noun for what a layer trains: weights where all of them are multiplied with, else parameters."""
+    return "weights" if layer.params() == layer.macs(1) else "parameters"
+
+
+def widths_text(block: Block) -> str:
+    """The channels along a block's longest path, as 256→64→256."""
+    short = [width for width, _ in groupby([block.in_channels, *widths(block.node, block.in_channels)])]
+    return "→".join(map(number, short if len(short) > 1 else short * 2))
+
+
+def shares(tally: Tally, cost: Cost) -> str:
+    """Parameters and multiply-adds, and their share of the whole network's."""
+    return (
+        f"{number(tally.params)} parameters ({percent(tally.params, cost.params)} of all), "
+        f"{number(tally.macs)} multiply-adds ({percent(tally.macs, cost.macs)})"
+    )

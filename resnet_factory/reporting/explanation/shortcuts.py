@@ -1,0 +1,110 @@
+"""Explanations of a network's shortcuts: which blocks project and why, and joins inside blocks.
+
+Every equation holds as it is written; `≈` marks what is rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.planning.network_plan import Block
+from resnet_factory.planning.paths import Join, joins
+from resnet_factory.reporting.explanation.equations import (
+    many,
+    number,
+    size_text,
+)
+from resnet_factory.reporting.explanation.layer_table import (
+    SHORTCUT,
+    LayerRecord,
+    summed,
+)
+from resnet_factory.reporting.explanation.phrases import layer_in_words, shares
+
+LayerRecords = tuple[LayerRecord, ...]
+
+SHOWN = 6
+"""So many blocks of one kind are listed; of more, the first ones."""
+
+
+def shortcuts(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+    """Which blocks project, why, and what that costs."""
+    blocks = {
+        f"{stage.name}.{i}": block for stage in cost.plan.stages for i, block in enumerate(stage.blocks)
+    }
+    alike = [block for block in blocks.values() if block.residual and _keeps_shape(block)]
+    kept = sum(not block.projects for block in alike)
+    alone = sum(not block.residual for block in blocks.values())
+    if alone == len(blocks):
+        if blocks:
+            yield from _inner_joins(blocks)
+        return
+    then = "x is added as it is, for nothing" if kept == len(alike) else "all of these project even so"
+    if 0 < kept < len(alike):
+        then = f"in {number(kept)} of these x is added as it is, for nothing; the others project even so"
+    yield (
+        f"A block gives x + F(x), which needs one shape for both. In {number(len(alike))} of "
+        f"{many(len(blocks), 'block')} they have it, and {then}."
+    )
+    if alone:
+        yield f"{many(alone, 'block')} with another shape out than in, and no shortcut there."
+    beside: dict[str, list[LayerRecord]] = {}
+    for part in parts:
+        if part.place.path == SHORTCUT and part.place.block in blocks:
+            beside.setdefault(part.place.block, []).append(part)
+    for name, layers in list(beside.items())[:SHOWN]:
+        steps = [layer_in_words(part) for part in layers if not part.layer.view(True)]
+        yield f"{name}: {_why(blocks[name], layers)}. On the shortcut {', then '.join(steps) or 'nothing'}."
+    if len(beside) > SHOWN:
+        yield f"And {many(len(beside) - SHOWN, 'block')} more in the same way, to {list(beside)[-1]}."
+    if beside:
+        tally = summed(part for layers in beside.values() for part in layers)
+        if tally.params:
+            yield f"In all, {many(len(beside), 'projection')}: {shares(tally, cost)}."
+        else:
+            yield f"In all, {many(len(beside), 'shortcut')} of this kind, which learn nothing."
+
+
+def _inner_joins(blocks: Mapping[str, Block]) -> Iterator[str]:
+    """The sums and concatenations inside blocks, where no block has a shortcut around all of its layers."""
+    found = {name: list(joins(block.node, name)) for name, block in blocks.items()}
+    passing = [entry for entries in found.values() for entry in entries if entry.passes]
+    side_by_side = [entry for entries in found.values() for entry in entries if not entry.passes]
+    many_blocks = many(len(blocks), "block")
+    if not passing and not side_by_side:
+        yield f"None of {many_blocks} adds its input to its output: a plain network."
+        return
+    yield f"None of {many_blocks} has a shortcut around all of its layers."
+    for sums, how in (
+        (True, "a sum adds the input of some layers to their output, x + F(x), inside the block"),
+        (False, "a concatenation keeps the input beside what layers make of it, [x, F(x)]"),
+    ):
+        if of_kind := [entry for entry in passing if entry.sums == sums]:
+            yield f"In {_in_blocks(of_kind, found)} {how}."
+    if side_by_side:
+        yield (
+            f"In {_in_blocks(side_by_side, found)} parallel branches are joined, each of them "
+            "with weights of its own."
+        )
+
+
+def _in_blocks(entries: Sequence[Join], found: Mapping[str, Sequence[Join]]) -> str:
+    """`12 of 16 blocks (24 times)`."""
+    names = [name for name, inner in found.items() if any(entry in entries for entry in inner)]
+    times = f" ({number(len(entries))} times)" if len(entries) > len(names) else ""
+    return f"{number(len(names))} of {many(len(found), 'block')}{times}"
+
+
+def _keeps_shape(block: Block) -> bool:
+    return block.stride == 1 and block.in_channels == block.out_channels
+
+
+def _why(block: Block, layers: Sequence[LayerRecord]) -> str:
+    reasons = []
+    if block.stride > 1:
+        before, after = size_text(layers[0].arrives), size_text(layers[-1].leaves)
+        reasons.append(f"stride {block.stride} takes {before} to {after}")
+    if block.in_channels != block.out_channels:
+        reasons.append(f"{number(block.in_channels)} channels become {number(block.out_channels)}")
+    return ", ".join(reasons) or "its shape stays, and still it projects"

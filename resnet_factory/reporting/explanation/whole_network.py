@@ -1,0 +1,208 @@
+"""Explanations of a network as a whole: stem, head, depth, and how its costs are distributed.
+
+Every equation holds as it is written; `≈` marks what is rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.costing.measurement import Row
+from resnet_factory.layers import Conv, GlobalPool, Linear, Norm
+from resnet_factory.planning.paths import widths
+from resnet_factory.reporting.columns import bytes_text, shape_text
+from resnet_factory.reporting.explanation.equations import (
+    chain,
+    many,
+    multiply_adds,
+    number,
+    percent,
+    sides,
+    size_text,
+    sum_of,
+    weights,
+)
+from resnet_factory.reporting.explanation.layer_table import (
+    GATE,
+    MAIN,
+    SHORTCUT,
+    LayerRecord,
+    spatial,
+    weighted,
+)
+from resnet_factory.reporting.explanation.phrases import layer_in_words, noun_of_weights
+
+LayerRecords = tuple[LayerRecord, ...]
+
+SHOWN = 6
+"""So many blocks of one kind are listed; of more, the first ones."""
+
+
+def stem(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+    """What happens to the image before the first block."""
+    here = [part for part in parts if part.place.section == "stem"]
+    for part in here:
+        layer, shape = part.layer, f"{part.layer.out_channels}x{size_text(part.leaves)}"
+        if isinstance(layer, Conv):
+            yield (
+                f"{part.name}: {many(layer.to, 'filter')} of {layer.kernel}x{layer.kernel} over "
+                f"{many(layer.channels, 'channel')}, stride {layer.stride}. "
+                f"Map: {sides(layer, part.arrives)}, so {shape}. "
+                f"{noun_of_weights(layer).capitalize()}: {weights(layer)}. "
+                f"Multiply-adds: {multiply_adds(layer, part.leaves)}."
+            )
+        elif part.arrives != part.leaves:
+            yield f"{part.name}: {layer_in_words(part)}. Map: {sides(layer, part.arrives)}, so {shape}."
+    terms = [part.layer.params() for part in here if part.layer.params()]
+    if any(isinstance(part.layer, Norm) for part in here) and len(terms) > 1:
+        yield f"With its norms the stem has {chain(sum_of(terms), number(sum(terms)))} parameters."
+    before, after = cost.image[1] * cost.image[2], _positions(cost.sections[0])
+    if after < before:
+        yield (
+            f"{size_text(cost.image[1:])} has become {shape_text(cost.sections[0].shape[1:])}: of "
+            f"{number(before)} positions {number(after)} are left where the blocks begin."
+        )
+
+
+def head(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+    """From the last map to what leaves."""
+    if cost.plan.features:
+        maps = [
+            f"{name}, {many(channels, 'channel')} in steps of {stride}"
+            for name, channels, stride in cost.plan.features
+        ]
+        yield f"A backbone: it returns {many(len(maps), 'map')}. {'; '.join(maps)}."
+    for part in parts:
+        if part.place.section != "head" or part.place.path != MAIN:
+            continue
+        if isinstance(part.layer, GlobalPool):
+            positions = part.arrives[0] * part.arrives[1]
+            yield (
+                f"{part.name}: each {size_text(part.arrives)} map becomes its mean over "
+                f"{many(positions, 'position')}; {many(part.layer.channels, 'number')} are left, whatever "
+                "the size of the image."
+            )
+        elif isinstance(part.layer, (Linear, Conv)):
+            yield f"{part.name}: {many(part.layer.out_channels, 'output')}, {weights(part.layer)} parameters."
+
+
+def depth(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+    """How the number in a network's name is counted."""
+    plan = cost.plan
+    before, after = len(widths(plan.stem, plan.in_channels)), len(widths(plan.head, 1))
+    between = sum(len(widths(stage.transition, 1)) for stage in plan.stages)
+    counts = [[len(widths(block.node, block.in_channels)) for block in stage.blocks] for stage in plan.stages]
+    whole = before + sum(map(sum, counts)) + between + after
+    kinds = {count for stage in counts for count in stage}
+    if len(kinds) == 1:
+        each, blocks = kinds.pop(), [len(stage) for stage in counts]
+        first = f"{each}·({sum_of(blocks)})" if len(blocks) > 1 else f"{each}·{blocks[0]}"
+        middles = [first, f"{each}·{sum(blocks)}"]
+    elif all(len(set(stage)) == 1 for stage in counts):
+        middles = ["+".join(f"{stage[0]}·{len(stage)}" for stage in counts)]
+    else:
+        middles = [sum_of([sum(stage) for stage in counts])]
+    ends = [number(count) for count in (between, after) if count]
+    terms = ["+".join([*([number(before)] if before else []), middle, *ends]) for middle in middles if middle]
+    where = [
+        f"{number(count)} {name}"
+        for count, name in ((before, "in the stem"), (between, "between stages"), (after, "in the head"))
+        if count
+    ]
+    yield (
+        f"Counted are the layers with weights on the longest path: those of the blocks, {', '.join(where)}. "
+        f"{chain(*terms, number(whole))}."
+    )
+    if sum(map(weighted, parts)) > whole:
+        yield "Projections and gates are not counted; of branches side by side the longest is."
+    beside = sum(part.place.path == SHORTCUT and weighted(part) for part in parts)
+    entry = cost.receptive_fields.sections["stem"]
+    if beside and entry is not None and entry.stride == 1:  # small images, where wide ResNets live
+        less = f"−{after}" if after else ""
+        more = chain(f"{number(whole)}+{number(beside)}{less}", number(whole + beside - after))
+        yield f"Names of wide ResNets count the {many(beside, 'projection')} too, and not the head: {more}."
+    if before > 1:
+        less = chain(f"{number(whole)}−{before - 1}", number(whole - before + 1))
+        yield f"Most names count a stem of {before} convolutions as one: {less}."
+
+
+def distribution(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+    """Where 80 % of the parameters and of the multiply-adds sit."""
+    for title, whole, of in (("parameters", cost.params, 0), ("multiply-adds", cost.macs, 1)):
+        if not whole:
+            continue
+        rows = _most([(row.name, row.tally[of]) for row in cost.sections], whole)
+        layers = _most([(part.name, part.tally[of]) for part in parts], whole)
+        holding = sum(part.tally[of] > 0 for part in parts)
+        said = ", ".join(f"{name} {percent(value, whole)}" for name, value in rows)
+        most, most_of = layers[0]
+        yield (
+            f"80 % of the {number(whole)} {title} are in {said}. Of {many(holding, 'layer')} with any, "
+            f"{number(len(layers))} {'holds' if len(layers) == 1 else 'hold'} as much, {most} the most with "
+            f"{percent(most_of, whole)}."
+        )
+
+
+def _most(values: list[tuple[str, int]], whole: int) -> list[tuple[str, int]]:
+    """The largest that make up 80 %."""
+    found: list[tuple[str, int]] = []
+    so_far = 0
+    for name, value in sorted(values, key=lambda entry: -entry[1]):
+        if 5 * so_far >= 4 * whole:
+            break
+        found.append((name, value))
+        so_far += value
+    return found
+
+
+def receptive_field(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+    """The receptive field against the image."""
+    sections = cost.receptive_fields.sections.items()
+    seen = [(name, field) for name, field in sections if name != "head" or cost.plan.head.children]
+    steps = ", ".join(f"{name} {number(field.size)}" for name, field in seen if field is not None)
+    yield f"Pixels along one axis that a position sees through the convolutions, after each part: {steps}."
+    last = next((part for part in reversed(parts) if spatial(part) and part.place.path == MAIN), None)
+    after = cost.receptive_fields.layers.get(last.name) if last is not None else None
+    if last is not None and after is not None and isinstance(conv := last.layer, Conv):
+        stride = after.stride // conv.stride
+        dilation = f"{conv.dilation}·" if conv.dilation > 1 else ""
+        adds = chain(
+            f"{dilation}({conv.kernel}−1)·{stride}", number(conv.dilation * (conv.kernel - 1) * stride)
+        )
+        yield (
+            f"{last.name} alone adds {adds}: a kernel reaches the further the larger the stride before it, "
+            f"here {stride}."
+        )
+    side, size, field = max(cost.image[1:]), cost.receptive_field, cost.receptive_fields.last
+    places = [field.stride * i for i in range(max(cost.last_map[1:]))]
+    whole = [at for at in places if at - field.before <= 0 and at + field.after >= side - 1]
+    if len(whole) == len(places) and size >= 2 * side - 1:
+        corner = chain(f"2·{number(side)}−1", number(2 * side - 1))
+        yield f"{number(size)} is no less than {corner}: even a corner of the last map sees the whole image."
+    elif len(whole) == len(places):
+        yield f"The image has {number(side)}: every position of the last map sees all of it."
+    elif whole:
+        yield f"The image has {number(side)}: the middle of the last map sees all of it, its corners do not."
+    else:
+        yield f"The image has {number(side)}: no position of the last map sees all of it."
+    if any(part.place.path == GATE and part.layer.reach is None for part in parts):
+        yield "Besides, gates that pool the whole map let everything weigh a little on everything."
+
+
+def memory(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+    """What is alive at the worst moments."""
+    one, batch = cost.memory(), cost.memory(batch=32)
+    yield (
+        f"Weights and buffers take {bytes_text(one.weights)} in float32. One image takes "
+        f"{bytes_text(one.inference)} of maps on top at the worst moment, at {one.inference_at}."
+    )
+    yield (
+        f"A training step on 32 images takes {bytes_text(batch.training)} of maps and gradients on top at "
+        f"the worst moment, {batch.training_at}: {bytes_text(batch.kept)} of maps have to wait for the "
+        "backward pass."
+    )
+
+
+def _positions(row: Row) -> int:
+    return row.shape[1] * row.shape[2] if len(row.shape) == 3 else 1
