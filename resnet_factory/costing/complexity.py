@@ -74,7 +74,7 @@ class Cost:
 
     @property
     def receptive_field(self) -> int:
-        """Pixels along one axis that a position of the last map sees."""
+        """Receptive field of a position of the last map, in pixels along one axis."""
         return self.receptive_fields.last.size
 
     @property
@@ -84,7 +84,7 @@ class Cost:
 
     @property
     def padding(self) -> int:
-        """Pixels that the first position of the last map sees before the image begins."""
+        """Pixels by which the first position's receptive field begins before the image."""
         return self.receptive_fields.last.before
 
     def memory(self, batch: int = 1, dtype: str = "float32") -> Memory:

@@ -171,8 +171,8 @@ class MemorySimulation(Walk[Value]):
     def add_two(self, one: Value, other: Value, name: str) -> Value:
         """A sum of two terms; takes them over."""
         total = self.value(one.channels, one.size, one.learns or other.learns)
-        self.mark(f"{name}, the sum")
-        self.steps.append(Step(f"{name}, the sum", (one, other), (total,), passes=True))
+        self.mark(f"{name} (sum)")
+        self.steps.append(Step(f"{name} (sum)", (one, other), (total,), passes=True))
         self.drop(one.store)
         self.drop(other.store)
         return total
@@ -180,13 +180,13 @@ class MemorySimulation(Walk[Value]):
     def multiply(self, value: Value, factor: Value, name: str) -> Value:
         """A product with a factor for each channel or position; takes both over."""
         product = self.value(value.channels, value.size, value.learns or factor.learns)
-        self.mark(f"{name}, the product")
+        self.mark(f"{name} (product)")
         if self.training:
             # The factor's gradient exists for every position before it is summed up.
             scratch = value.store.bytes if factor.store.bytes != value.store.bytes else 0
             saved = self.keep(value.store, factor.store)
             read = (value, factor)
-            self.steps.append(Step(f"{name}, the product", read, (product,), saved, scratch=scratch))
+            self.steps.append(Step(f"{name} (product)", read, (product,), saved, scratch=scratch))
         self.drop(factor.store)
         self.drop(value.store)
         return product
@@ -206,7 +206,7 @@ class MemorySimulation(Walk[Value]):
         joined = self.join(node, value, ends, name)
         if node.join == SELECT:
             self.drop(entries[1].store)
-            joined = self.sum_of_parts(joined, node.parts, f"{name}, the sum")
+            joined = self.sum_of_parts(joined, node.parts, f"{name} (sum)")
         return joined
 
     def entries(self, node: Parallel, value: Value, name: str) -> list[Value]:
@@ -227,8 +227,8 @@ class MemorySimulation(Walk[Value]):
             return self.add(ends, name)
         if node.join == CONCAT:
             whole = self.value(node.leaving([end.channels for end in ends]), ends[0].size, ends[0].learns)
-            self.mark(f"{name}, side by side")
-            self.steps.append(Step(f"{name}, side by side", tuple(ends), (whole,), passes=True))
+            self.mark(f"{name} (concat)")
+            self.steps.append(Step(f"{name} (concat)", tuple(ends), (whole,), passes=True))
             for end in ends:
                 self.drop(end.store)
             return whole
@@ -267,7 +267,7 @@ class MemorySimulation(Walk[Value]):
                 self.make(step.weights)
                 scratch = self.make(step.scratch)
                 made = [self.make(value.elements * self.batch * self.itemsize) for value in learning]
-                self.mark(f"back through {step.name}")
+                self.mark(f"backward of {step.name}")
                 self.drop(scratch)
                 for value, gradient in zip(learning, made, strict=True):
                     self.accumulate(gradients, value, gradient)
@@ -282,6 +282,6 @@ class MemorySimulation(Walk[Value]):
             return
         if held.holders > 1:
             gradients[value] = self.make(more.bytes)
-            self.mark("back to a value read twice")
+            self.mark("sum of gradients of a map read twice")
             self.drop(held)
         self.drop(more)

@@ -68,7 +68,7 @@ class Layer:
 
     @property
     def reach(self) -> tuple[int, int] | None:
-        """Positions that output i sees before and after position `step * i` of its input; None: all."""
+        """Positions of the input that output i reads before and after position `step * i`; None: all."""
         return 0, 0
 
     @property

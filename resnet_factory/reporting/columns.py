@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.costing.measurement import Row
 from resnet_factory.costing.memory import Use, memory_faults
-from resnet_factory.costing.receptive_field import ReceptiveField, Seen
+from resnet_factory.costing.receptive_field import Field, ReceptiveField
 from resnet_factory.errors import ConfigError, Fault, unknown
 
 DEPTHS = ("network", "stage", "block", "layer")
@@ -19,7 +19,7 @@ class Entry(NamedTuple):
 
     cost: Cost
     row: Row
-    seen: Seen
+    seen: Field
     use: Use
 
 
@@ -47,7 +47,7 @@ class Column(NamedTuple):
         return str(value) if self.kind == "text" else f"{value:,}"
 
 
-def _seen(read: Callable[[ReceptiveField], int]) -> Callable[[Entry], int | None]:
+def _of_field(read: Callable[[ReceptiveField], int]) -> Callable[[Entry], int | None]:
     return lambda entry: read(entry.seen) if entry.seen is not None else None
 
 
@@ -73,8 +73,8 @@ COLUMNS = {
     ),
     "macs": Column(
         "MACs",
-        "for one image, one per multiply-add of convolution and linear layers, biases aside; norm, "
-        "activation and pooling 0",
+        "for one image, one per multiply-add of convolution and linear layers, without biases; norm, "
+        "activation and pooling layers count 0",
         lambda e: e.row.tally.macs,
     ),
     "macs_share": Column(
@@ -86,24 +86,33 @@ COLUMNS = {
         lambda e: e.row.tally.activations,
     ),
     "receptive_field": Column(
-        "sees",
-        "receptive field: pixels along one axis that a position of the map sees through the convolutions; "
-        "gates that pool the whole map aside",
-        _seen(lambda s: s.size),
+        "RF",
+        "receptive field of a position of the map: pixels along one axis, through the convolutions; gates "
+        "that pool the whole map are left out",
+        _of_field(lambda s: s.size),
     ),
-    "stride": Column("stride", "pixels between what neighbouring positions see", _seen(lambda s: s.stride)),
+    "stride": Column(
+        "stride",
+        "pixels between the receptive fields of neighbouring positions",
+        _of_field(lambda s: s.stride),
+    ),
     "padding": Column(
-        "padding", "pixels that the first position sees before the image begins", _seen(lambda s: s.before)
+        "padding",
+        "pixels of the first position's receptive field before the image begins",
+        _of_field(lambda s: s.before),
     ),
     "weights": Column("weights", "bytes of parameters and buffers", lambda e: e.use.weights, "bytes"),
     "alive": Column(
         "alive",
-        "bytes of maps alive in the whole network while this runs, at most, not training",
+        "peak bytes of feature maps in the whole network while this runs, in inference",
         lambda e: e.use.alive,
         "bytes",
     ),
     "kept": Column(
-        "kept", "bytes it makes that training keeps for the backward pass", lambda e: e.use.kept, "bytes"
+        "kept",
+        "bytes of its outputs that training saves for the backward pass",
+        lambda e: e.use.kept,
+        "bytes",
     ),
 }
 

@@ -64,7 +64,7 @@ def _torchinfo(cost: Cost, placed: Placed) -> Count:
             (norms, "weights and biases of norms, once each"),
             (biases, "biases, at every position"),
             (scales, "trained factors, once each"),
-            (-blurs, "fixed blur filters, which it does not see"),
+            (-blurs, "fixed blur filters, which it does not count"),
             (-channel, "convolutions along channels, which it counts once"),
         ),
     )

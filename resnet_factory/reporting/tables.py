@@ -71,8 +71,8 @@ def show(cost: Cost, out: Console, selection: Selection | None = None, form: str
             out.print(f"returns {name}: {channels} channels at stride {stride}", markup=False)
         put_terms(totals(cost, selection).items(), out)
         for title, terms in (
-            ("the numbers", conventions(selection).items()),
-            ("how others count", comparison(cost)),
+            ("conventions", conventions(selection).items()),
+            ("other counters", comparison(cost)),
         ):
             out.print(f"\n{title}", style="dim bold", markup=False)
             put_terms(terms, out, style="dim")
@@ -198,19 +198,20 @@ def headline(cost: Cost) -> str:
 
 
 def totals(cost: Cost, selection: Selection) -> dict[str, str]:
-    """What the whole network costs, sees and needs."""
+    """Costs, receptive field and memory of the whole network, as text by heading."""
     memory = cost.memory(selection.batch, selection.dtype)
     images = "1 image" if memory.batch == 1 else f"{memory.batch} images"
     return {
         "parameters": f"{cost.params:,}",
         "MACs": f"{cost.macs:,}",
         "activations": f"{cost.activations:,}",
-        "last map": f"{shape_text(cost.last_map)}; each position sees {cost.receptive_field} pixels of "
-        f"{shape_text(cost.image[1:])}, in steps of {cost.stride}",
+        "last map": f"{shape_text(cost.last_map)}; receptive field {cost.receptive_field} pixels of "
+        f"{shape_text(cost.image[1:])}, stride {cost.stride}",
         "weights": f"{bytes_text(memory.weights)} in {memory.dtype}",
-        "inference": f"{bytes_text(memory.inference)} of maps more for {images}, at {memory.inference_at}",
-        "training": f"{bytes_text(memory.training)} of maps and gradients more for {images}, "
-        f"{memory.training_at}; {bytes_text(memory.kept)} of maps await the backward pass",
+        "inference": f"{bytes_text(memory.inference)} of feature maps for {images}, peak at "
+        f"{memory.inference_at}",
+        "training": f"{bytes_text(memory.training)} of feature maps and gradients for {images}, "
+        f"peak at {memory.training_at}; {bytes_text(memory.kept)} saved for the backward pass",
     }
 
 

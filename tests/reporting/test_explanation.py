@@ -86,7 +86,7 @@ def test_every_equation_about_every_shipped_network_holds(name: str) -> None:
     explanation = rf.explain(plan)
     assert len(equations(str(explanation))) >= 5
     titles = [title for title, _ in explanation.sections]
-    for title in ("The stem", "The stages", "The depth", "Where it all sits", "What a position sees"):
+    for title in ("The stem", "The stages", "The depth", "Parameters and MACs by section", "Receptive field"):
         assert title in titles
 
 
@@ -140,7 +140,7 @@ def test_golden_of_an_odd_one(golden: Golden) -> None:
         ("plain34", [], "34 layers and no shortcut"),
         ("resnet18", ["model/norm=none"], "Nothing normalises the maps"),
         ("resnet50", ["+model.conv.bias=1"], "with a bias before a batch norm"),
-        ("resnet18", ["model.depths=[1,1,1,1]"], "A position of the last map sees 195 of 224 pixels"),
+        ("resnet18", ["model.depths=[1,1,1,1]"], "The receptive field of the last map is 195 of 224 pixels"),
         ("resnet18", ["model.widths=[64,128,96,512]"], "layer3 is narrower than layer2, 96 against 128"),
     ],
 )
@@ -185,9 +185,13 @@ def test_sound_networks_get_no_warning(name: str) -> None:
             ["model.features=[layer2,layer3]"],
             "it returns 2 maps. layer2, 512 channels in steps of 8",
         ),
-        ("resnet18", ["model.image_size=430"], "430: no position of the last map sees all of it"),
-        ("resnet18", ["model.image_size=224"], "224: the middle of the last map sees all of it"),
-        ("resnet18", ["model.image_size=218"], "435 is no less than 2·218−1 = 435: even a corner"),
+        ("resnet18", ["model.image_size=430"], "430: at no position of the last map does the field cover it"),
+        ("resnet18", ["model.image_size=224"], "224: the field covers it in the middle of the last map"),
+        (
+            "resnet18",
+            ["model.image_size=218"],
+            "435 is no less than 2·218−1 = 435: it covers the image even at",
+        ),
         ("resnet18", ["model.num_classes=0"], "1+2·(2+2+2+2) = 1+2·8 = 17"),
         ("pyramidnet110_a48", [], "And 42 blocks more in the same way, to layer3.17"),
     ],

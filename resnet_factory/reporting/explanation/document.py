@@ -61,7 +61,7 @@ Explain = Callable[[Cost, tuple[LayerRecord, ...]], Iterator[str]]
 WARNINGS = "Warnings"
 SECTIONS: tuple[tuple[str, Explain], ...] = (
     ("The stem", whole_network.stem),
-    ("What a filter is", blocks.filters),
+    ("Filters", blocks.filters),
     ("The stages", blocks.stages),
     ("The shortcuts", shortcuts.shortcuts),
     ("The depth", whole_network.depth),
@@ -70,8 +70,8 @@ SECTIONS: tuple[tuple[str, Explain], ...] = (
     ("Groups", blocks.groups),
     ("Gates", blocks.gates),
     ("The head", whole_network.head),
-    ("Where it all sits", whole_network.distribution),
-    ("What a position sees", whole_network.receptive_field),
+    ("Parameters and MACs by section", whole_network.distribution),
+    ("Receptive field", whole_network.receptive_field),
     ("Memory", whole_network.memory),
     (WARNINGS, warnings.warnings),
 )

@@ -159,7 +159,7 @@ def short_sight(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """A receptive field smaller than the image."""
     side, size = max(cost.image[1:]), cost.receptive_field
     if size < side:
-        yield f"A position of the last map sees {size} of {side} pixels: nothing larger is seen in one piece."
+        yield (f"The receptive field of the last map is {size} of {side} pixels: nothing larger fits in it.")
 
 
 def shrinking(cost: Cost, parts: LayerRecords) -> Iterator[str]:

@@ -161,7 +161,7 @@ def receptive_field(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     sections = cost.receptive_fields.sections.items()
     seen = [(name, field) for name, field in sections if name != "head" or cost.plan.head.children]
     steps = ", ".join(f"{name} {number(field.size)}" for name, field in seen if field is not None)
-    yield f"Pixels along one axis that a position sees through the convolutions, after each part: {steps}."
+    yield f"Pixels along one axis that reach a position through the convolutions, by section: {steps}."
     last = next((part for part in reversed(parts) if spatial(part) and part.place.path == MAIN), None)
     after = cost.receptive_fields.layers.get(last.name) if last is not None else None
     if last is not None and after is not None and isinstance(conv := last.layer, Conv):
@@ -179,15 +179,18 @@ def receptive_field(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     whole = [at for at in places if at - field.before <= 0 and at + field.after >= side - 1]
     if len(whole) == len(places) and size >= 2 * side - 1:
         corner = chain(f"2·{number(side)}−1", number(2 * side - 1))
-        yield f"{number(size)} is no less than {corner}: even a corner of the last map sees the whole image."
+        yield f"{number(size)} is no less than {corner}: it covers the image even at the last map's corners."
     elif len(whole) == len(places):
-        yield f"The image has {number(side)}: every position of the last map sees all of it."
+        yield f"The image has {number(side)}: at every position of the last map the field covers it."
     elif whole:
-        yield f"The image has {number(side)}: the middle of the last map sees all of it, its corners do not."
+        yield (
+            f"The image has {number(side)}: the field covers it in the middle of the last map, "
+            "but not at the corners."
+        )
     else:
-        yield f"The image has {number(side)}: no position of the last map sees all of it."
+        yield f"The image has {number(side)}: at no position of the last map does the field cover it."
     if any(part.place.path == GATE and part.layer.reach is None for part in parts):
-        yield "Besides, gates that pool the whole map let everything weigh a little on everything."
+        yield "Gates that pool the whole map are left out; through them every pixel reaches every position."
 
 
 def memory(cost: Cost, parts: LayerRecords) -> Iterator[str]:
@@ -195,12 +198,12 @@ def memory(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     one, batch = cost.memory(), cost.memory(batch=32)
     yield (
         f"Weights and buffers take {bytes_text(one.weights)} in float32. One image takes "
-        f"{bytes_text(one.inference)} of maps on top at the worst moment, at {one.inference_at}."
+        f"{bytes_text(one.inference)} of feature maps on top, at its peak at {one.inference_at}."
     )
     yield (
-        f"A training step on 32 images takes {bytes_text(batch.training)} of maps and gradients on top at "
-        f"the worst moment, {batch.training_at}: {bytes_text(batch.kept)} of maps have to wait for the "
-        "backward pass."
+        f"A training step on 32 images takes {bytes_text(batch.training)} of feature maps and gradients "
+        f"on top, at its peak at {batch.training_at}: {bytes_text(batch.kept)} of feature maps are saved for "
+        "the backward pass."
     )
 
 
