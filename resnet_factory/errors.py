@@ -1,4 +1,4 @@
-"""What is wrong in what a user wrote: collected, located, and raised all at once."""
+"""Faults in what a user wrote: collected, located, and raised all at once."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ConfigError(ValueError):
 
 
 def _place(fault: Fault) -> tuple[str, int, int]:
-    """What faults are shown by: those of the command line as found, then each file's from top to bottom."""
+    """The order of shown faults: the command line's as found, then each file's from top to bottom."""
     match = re.fullmatch(r"(.*):(\d+):(\d+)", fault.where)
     return (match[1], int(match[2]), int(match[3])) if match else ("", 0, 0)
 

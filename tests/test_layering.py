@@ -104,3 +104,15 @@ def test_no_message_advises_a_package_index(monkeypatch: pytest.MonkeyPatch) -> 
     assert errors.install_hint("sweep") == f"in {ROOT}: pip install -c constraints.txt -e '.[sweep]'"
     monkeypatch.setattr(errors, "__file__", "/elsewhere/site-packages/resnet_factory/errors.py")
     assert errors.install_hint("sweep") == "pip install 'matplotlib>=3.8' 'scipy>=1.11'"
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: file.name)
+def test_docstrings_state_what_they_describe(file: Path) -> None:
+    """They begin with a verb or a noun, as PyTorch's do, never with a question word."""
+    questions = re.compile(r'"""(What|Where|Which|How|Why)\b.*')
+    assert not questions.findall(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: file.name)
+def test_files_are_short(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 300

@@ -1,4 +1,4 @@
-"""What a plan costs: parameters, multiply-adds and activations of every layer, block, stage and the whole.
+"""The cost of a plan: parameters, multiply-adds and activations of every layer, block, stage and the whole.
 
 Conventions: `macs` is one per multiply-add of convolution and linear layers, without biases, for one
 image; norm, activation and pooling count 0. `activations` is the elements that convolution and linear
@@ -43,7 +43,7 @@ class Cost:
     image: tuple[int, int, int]
     total: Tally
     shape: tuple[int, ...]
-    """What leaves the network."""
+    """The shape of the network's output."""
     sections: tuple[Row, ...]
     """Stem, stages and head."""
 
@@ -64,7 +64,7 @@ class Cost:
 
     @property
     def last_map(self) -> tuple[int, ...]:
-        """What leaves the last stage, (channels, height, width)."""
+        """The shape of the last stage's output, (channels, height, width)."""
         return self.sections[-2].shape
 
     @cached_property
@@ -163,7 +163,7 @@ def cost(plan: Plan, image: tuple[int, int, int] | None = None) -> Cost:
 
 
 def _misfit(plan: Plan, image: tuple[int, int, int], error: Unfit) -> Fault:
-    """Whether another image would do, or none."""
+    """The fault of an image size, with the nearest sizes that work, if any."""
     where = f"{error.where}: " if error.where else ""
     size, side = f"{image[1]}x{image[2]}", min(image[1:])
     above = next((s for s in range(side + 1, side + SEARCHED) if _works(plan, s)), None)

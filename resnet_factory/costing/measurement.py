@@ -33,12 +33,12 @@ class Row(NamedTuple):
     depth: int
     """Blocks in a stage; 1 for anything smaller."""
     shape: tuple[int, ...]
-    """What leaves, without the batch: (C, H, W) or (C,)."""
+    """The shape of the output without the batch: (C, H, W) or (C,)."""
     tally: Tally
 
 
 def form_after(node: Node, form: str) -> str:
-    """What leaves `node`, a map or a flat vector, when `form` arrives."""
+    """The form of the output of `node`, a map or a flat vector, for an input of `form`."""
     return _Form().through(node, form)
 
 
@@ -74,7 +74,7 @@ class Meter(Walk[Measured]):
         return Tally(params, macs, activations), size
 
     def node(self, node: Node, size: Size) -> Measured:
-        """What `measure` gives, in one tuple."""
+        """The result of `measure` as one tuple."""
         seen = self.seen.setdefault(size, {})
         if (known := seen.get(id(node))) is None:
             known = seen[id(node)] = super().through(node, (0, 0, 0, size))
@@ -87,7 +87,7 @@ class Meter(Walk[Measured]):
         return params + p, macs + m, activations + a, after
 
     def layer(self, layer: Layer, value: Measured, name: str) -> Measured:
-        """What a layer costs alone."""
+        """The cost of one layer."""
         size = value[3]
         if layer.elementwise:
             return layer.params(), 0, 0, size

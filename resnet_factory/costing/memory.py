@@ -38,7 +38,7 @@ class Use(NamedTuple):
     alive: int
     """The most that maps take in the whole network while it runs, not training."""
     kept: int
-    """What it makes that training keeps for the backward pass."""
+    """Bytes of its outputs that training saves for the backward pass."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,19 @@ class Memory:
     weights: int
     """Parameters and buffers."""
     gradients: int
-    """Those of the parameters, when a training step has gone back through the whole network."""
+    """Bytes of the parameters' gradients after a backward pass."""
     inference: int
     """The most that maps, the images included, take at any moment of a forward pass."""
     inference_at: str
-    """Where that is."""
+    """The place of that peak."""
     kept: int
     """Maps alive when the forward pass of a training step ends, the images included."""
     training: int
     """The most that maps and gradients take at any moment of a training step, the images included."""
     training_at: str
-    """Where that is."""
+    """The place of that peak."""
     uses: dict[tuple[str, str], Use] = field(repr=False, compare=False)
-    """What each row of a report needs, by (depth, name): stages, blocks and layers."""
+    """Memory of each row of a report, by (depth, name): stages, blocks and layers."""
 
 
 def memory(plan: Plan, image: tuple[int, int, int], batch: int, dtype: str) -> Memory:
@@ -97,7 +97,7 @@ def memory(plan: Plan, image: tuple[int, int, int], batch: int, dtype: str) -> M
 
 
 def memory_faults(batch: Any, dtype: Any) -> list[Fault]:
-    """What is wrong with a number of images and a dtype."""
+    """Faults of a number of images and a dtype."""
     faults = []
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
         message = f"expected a number of images, 1 to {MAX_BATCH}, found {batch!r}"

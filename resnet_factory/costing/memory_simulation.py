@@ -138,7 +138,7 @@ class MemorySimulation(Walk[Value]):
         return after
 
     def output(self, layer: Layer, value: Value, name: str) -> Value:
-        """What a layer makes."""
+        """The output of a layer."""
         weights = layer.params() * self.itemsize
         self.weigh(weights + layer.buffers(self.itemsize))
         size = (layer.size(value.size[0]), layer.size(value.size[1]))
@@ -210,7 +210,7 @@ class MemorySimulation(Walk[Value]):
         return joined
 
     def entries(self, node: Parallel, value: Value, name: str) -> list[Value]:
-        """What each branch reads."""
+        """The input of each branch."""
         if node.split:
             share = node.entering(value.channels, 0)
             shares = [Value(value.store, share, value.size, value.learns) for _ in node.branches]

@@ -19,7 +19,7 @@ class Store:
 
 @dataclass(slots=True, eq=False)
 class Value:
-    """What a step makes: a map or a vector. Several values may lie in one store."""
+    """The output of a step: a map or a vector. Several values may lie in one store."""
 
     store: Store
     channels: int

@@ -26,7 +26,7 @@ class Run(NamedTuple):
     begin: int
     end: int
     more: int
-    """How often they happen beyond the once they are written down."""
+    """The number of further times that they happen."""
 
 
 class PeakSimulation(MemorySimulation):

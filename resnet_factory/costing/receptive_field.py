@@ -82,7 +82,7 @@ def receptive_fields(plan: Plan) -> ReceptiveFields:
 
 
 def last_field(plan: Plan) -> ReceptiveField:
-    """What `sight` gives for the last map, going through equal blocks once; of many architectures at once.
+    """The last map's receptive field, equal blocks passed through once; of many architectures at once.
 
     A block that follows its like adds as much at either end as that one did.
     """

@@ -61,7 +61,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "divisible": divisible,
 }
 _TAKES = {"min": (2, 20), "max": (2, 20), "divisible": (2, 3)}
-"""How few and how many numbers a function takes, where it is not one."""
+"""The least and the largest number of arguments of a function, where it is not one."""
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: lambda a, b: a + b,

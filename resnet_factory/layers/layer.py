@@ -1,4 +1,4 @@
-"""What every layer of a recipe is, and what layers' formulas share."""
+"""The base class of a recipe's layers, and the formulas that layers share."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Fault = tuple[str, str]
 
 
 MAP, POINT, FLAT = "map", "point", "flat"
-"""What flows between layers: (C, H, W) maps, (C, 1, 1) points, (C,) vectors."""
+"""The forms of data between layers: (C, H, W) maps, (C, 1, 1) points, (C,) vectors."""
 
 
 INPUT, OUTPUT, NEITHER = "input", "output", "neither"
-"""What of a layer its backward pass needs again."""
+"""The tensor of a layer that its backward pass needs again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,12 @@ class Layer:
     channels: int
 
     family: ClassVar[str] = "layer"
-    """What an unnamed one is called: `conv` gives conv1, conv2, …"""
+    """The stem of an unnamed one's name: `conv` gives conv1, conv2, …"""
     numbered: ClassVar[bool] = True
     """Whether the first of a family carries a number (conv1) or not (maxpool)."""
     accepts: ClassVar[tuple[str, ...]] = (MAP, POINT)
     produces: ClassVar[str | None] = None
-    """What leaves, where that differs from what arrives."""
+    """The form of the output, where it differs from the input's."""
     elementwise: ClassVar[bool] = False
     """Whether it multiplies nothing and leaves every map at its size (norms, activations)."""
     counted: ClassVar[bool] = False
@@ -47,7 +47,7 @@ class Layer:
 
     @property
     def step(self) -> int:
-        """By how much the map shrinks: the stride."""
+        """The factor by which the map shrinks: the stride."""
         return 1
 
     def size(self, side: int) -> int:
@@ -59,7 +59,7 @@ class Layer:
         return 0
 
     def biases(self) -> int:
-        """Those of its parameters that are added to the output of a convolution or linear layer."""
+        """Parameters that are added to the output of a convolution or linear layer."""
         return 0
 
     def macs(self, area: int) -> int:
@@ -73,11 +73,11 @@ class Layer:
 
     @property
     def saves(self) -> str:
-        """What the backward pass needs again: INPUT, OUTPUT or NEITHER (torch's derivatives.yaml)."""
+        """The tensor that the backward pass needs: INPUT, OUTPUT or NEITHER (torch's derivatives.yaml)."""
         return INPUT
 
     def view(self, training: bool) -> bool:
-        """Whether what leaves is what arrived, with no memory of its own."""
+        """Return whether the output is a view of the input, without memory of its own."""
         return False
 
     def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
@@ -93,11 +93,11 @@ class Layer:
         return 0
 
     def valid(self) -> bool:
-        """Whether the arguments fit together; `faults` says why not."""
+        """Return whether the arguments fit together; `faults` says why not."""
         return True
 
     def faults(self) -> Iterator[Fault]:
-        """What is wrong with the arguments, one by one."""
+        """Yield the faults of the arguments, one by one."""
         return iter(())
 
 

@@ -12,7 +12,7 @@ from resnet_factory.layers.layer import NEITHER, Fault, Layer, at_least
 
 @dataclass(frozen=True, slots=True)
 class Norm(Layer):
-    """What every normalisation shares: a weight and a bias per channel, and the names bn1, bn2 and so on."""
+    """Base of all normalisations: a weight and a bias per channel, and the names bn1, bn2 and so on."""
 
     eps: float = 1e-5
     zero_init: bool = False

@@ -11,7 +11,7 @@ from resnet_factory.layers.layer import INPUT, MAP, NEITHER, POINT, Fault, Layer
 
 @dataclass(frozen=True, slots=True)
 class Pool(Layer):
-    """What every sliding-window pool shares. `padding` defaults to (kernel - 1) // 2."""
+    """Base of all sliding-window pools. `padding` defaults to (kernel - 1) // 2."""
 
     kernel: int
     stride: int = 1

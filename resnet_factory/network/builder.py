@@ -26,13 +26,13 @@ class Join(NamedTuple):
 
     how: str
     runs: tuple[tuple[Step, ...], ...]
-    """What each branch runs in a row; nothing for the input itself."""
+    """The steps of each branch; none for the input itself."""
     parts: int = 1
     groups: int = 1
 
 
 Step = str | Join
-"""What a block runs next: a child, by name, or a join of runs."""
+"""One step of a block: a child, by name, or a join of branches."""
 
 
 def run(module: nn.Module, steps: tuple[Step, ...], x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ OWN = frozenset({
     "width", "groups", "base_width", "depth", "dilation", "entry_dilation", "first_block", "block", "index",
     "previous_depth",
 })  # fmt: skip
-"""What else the planner may tell one block and not another."""
+"""Further names whose values may differ from block to block."""
 POSITIONS = frozenset({"index", "block"})
 """Names that differ from block to block; a stage that uses neither repeats one planned block."""
 
@@ -79,12 +79,12 @@ def spelled(recipe: Recipe) -> Written:
 
 
 def positional(recipes: Iterable[Recipe]) -> bool:
-    """Whether anything in the recipes depends on which block of its stage it stands in."""
+    """Return whether anything in the recipes depends on the block's place in its stage."""
     return any(not POSITIONS.isdisjoint(recipe.reads) for recipe in recipes)
 
 
 def dependence(recipes: Iterable[Recipe]) -> Callable[[Scope], Any]:
-    """What of a block's scope the block depends on, where it is planned from these recipes."""
+    """Return a function that picks from a scope what a block of these recipes depends on."""
     return itemgetter(
         "stage", "in", "stride", *sorted(OWN & set().union(*(recipe.reads for recipe in recipes)))
     )

@@ -44,7 +44,7 @@ class Evaluator:
         self.faults[Fault(path, message)] = None
 
     def trace(self, value: Value, path: str, scope: Scope) -> tuple[str, Value]:
-        """Where a value was written: a bare name is as wrong as what it stands for."""
+        """Return the path and text at which a value was written; a bare name is followed to its definition."""
         above: tuple[Written, ...] = scope.get("@", ())
         while isinstance(value, Expression):
             name = value.text
@@ -110,7 +110,7 @@ class Evaluator:
         return value
 
     def holds(self, valid: bool) -> bool:
-        """Whether a layer's arguments fit together."""
+        """Return whether a layer's arguments fit together."""
         return valid
 
     def cast(self, value: Any, wanted: type, origin: tuple[str, Value], scope: Scope) -> Any:

@@ -21,11 +21,11 @@ MAX_LAYERS = 2000
 
 
 class Signal(NamedTuple):
-    """What flows between two layers."""
+    """Channels, stride and form of the data between two layers."""
 
     channels: int
     step: int = 1
-    """By how much the map is smaller than where this list began."""
+    """The stride since the beginning of this list."""
     form: str = MAP
 
 
@@ -71,7 +71,7 @@ class Unroller(Evaluator):
         return tuple(children), Signal(channels, step, form)
 
     def slot(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
-        """What stands in a slot that is a list of layers."""
+        """The layers of a slot that is a list of layers."""
         slot, inner = self.config.slots[item.kind], dict(scope)
         given = {name: (value, f"{item.path}.{name}") for name, value in item.arguments}
         own = {name: self.value(value, scope, path) for name, (value, path) in given.items()}

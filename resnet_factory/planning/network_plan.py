@@ -64,7 +64,7 @@ class Feature(NamedTuple):
     name: str
     channels: int
     stride: int
-    """By how much it is smaller than the image."""
+    """The stride from the image."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -41,7 +41,7 @@ IDENTITY = Chain()
 """Gives what it reads."""
 
 SUM, PRODUCT, CONCAT, SELECT = "sum", "product", "concat", "select"
-"""How parallel branches are joined."""
+"""The joins of parallel branches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ def parallels(node: Node, prefix: str = "") -> Iterator[tuple[str, Parallel]]:
 
 
 def words(part: Layer | int) -> str:
-    """How a layer or a number reads in a plan's text."""
+    """A layer or a number as a plan's text writes it."""
     return describe(part) if isinstance(part, Layer) else str(part)
 
 

@@ -162,7 +162,7 @@ class Planner(Unroller):
         return self.expand(items, signal, {**scope, **self.position(stage, 0), **here}, Namer(indexed=True))
 
     def position(self, stage: int, block: int) -> Scope:
-        """What differs from block to block of one stage."""
+        """The names whose values differ from block to block of one stage."""
         dilations, depths = self.dilations, self.config.depths
         before = stage - 1 if block == 0 and stage and self.config.first_dilation == "previous" else stage
         return {

@@ -1,4 +1,4 @@
-"""What a report can say of each network, stage, block or layer: one entry per column."""
+"""The columns that a report can show of each network, stage, block or layer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Column(NamedTuple):
     value: Callable[[Entry], Any]
     """A number, a text, a shape, or None where there is nothing to say."""
     kind: str = "number"
-    """How people read it: text, number, share (of 1), bytes or shape."""
+    """The format for people: text, number, share (of 1), bytes or shape."""
 
     def text(self, entry: Entry) -> str:
         """Its value in a row as people read it."""
@@ -136,18 +136,18 @@ DEFAULT = {
 
 
 class Selection(NamedTuple):
-    """Which rows and columns a report shows, in which order, and for how many images of which dtype."""
+    """The rows and columns of a report, their order, and the number and dtype of images."""
 
     depth: str = "stage"
     columns: tuple[str, ...] = ()
-    """Those of `DEFAULT` where empty."""
+    """The columns of `DEFAULT` where empty."""
     sort: str | None = None
     """A column, falling where written with a minus; as the network runs where None."""
     batch: int = 1
     dtype: str = "float32"
 
     def heading(self, column: str) -> str:
-        """What stands above a column."""
+        """The heading of a column."""
         return HEADINGS[self.depth].get(column, COLUMNS[column].heading)
 
     def checked(self) -> Selection:

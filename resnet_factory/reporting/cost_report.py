@@ -46,7 +46,7 @@ class CostReport(complexity.Cost):
         batch: int = 1,
         dtype: str = "float32",
     ) -> pandas.DataFrame:
-        """What `to_dict` gives, as a pandas frame.
+        """The columns of `to_dict` as a pandas frame.
 
         Raises:
             ImportError: pandas is not installed; nothing else here needs it.

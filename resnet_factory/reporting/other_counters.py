@@ -1,4 +1,4 @@
-"""How other counters count the same network, by how much they differ, and why.
+"""Counts of other tools for the same network, and the reasons why they differ.
 
 Sources: torch 2.13 `torch/utils/flop_counter.py`; torchinfo 1.8 `layer_info.py: calculate_macs`;
 pycls `models/blocks.py: conv2d_cx, linear_cx, pool2d_cx, norm2d_cx`.
@@ -14,19 +14,19 @@ from resnet_factory.costing.measurement import Row
 
 
 class Count(NamedTuple):
-    """What one tool says of one quantity."""
+    """The count of one quantity by one tool."""
 
     tool: str
     quantity: str
     number: int
     ours: int
-    """What this package says of it."""
+    """Our count."""
     why: tuple[str, ...]
-    """Where the difference comes from; empty where there is none."""
+    """The reasons of the difference; empty where there is none."""
 
 
 def peers(cost: Cost) -> tuple[Count, ...]:
-    """What torch's counter, torchinfo and pycls' rules give for this network and image."""
+    """The counts of torch's counter, torchinfo and pycls' rules for this network and image."""
     placed = [(leaf.layer, row) for leaf, row in zip(cost.plan.leaves, cost.layers, strict=True)]
     positions = [(layer, _area(row)) for layer, row in placed]
     return (

@@ -40,7 +40,7 @@ MEMORY_CONVENTION = (
 
 
 def console() -> Console:
-    """Where reports go: a terminal as it is, a pipe without colour, width limits or cropping."""
+    """A console for reports: a terminal as it is, a pipe without colour, width limits or cropping."""
     if sys.stdout.isatty():
         return Console(highlight=False)
     return Console(highlight=False, width=10_000, no_color=True, file=sys.stdout)
@@ -216,14 +216,14 @@ def totals(cost: Cost, selection: Selection) -> dict[str, str]:
 
 
 def conventions(selection: Selection) -> dict[str, str]:
-    """What the numbers mean, those of the columns shown and of the totals."""
+    """The meaning of the columns shown and of the totals."""
     said = ("macs", "activations", "receptive_field")
     named = dict.fromkeys([*said, *(name for name in selection.columns if COLUMNS[name].kind == "bytes")])
     return {COLUMNS[name].heading: COLUMNS[name].meaning for name in named} | {"memory": MEMORY_CONVENTION}
 
 
 def comparison(cost: Cost) -> list[tuple[str, str]]:
-    """What other counters say of the same network, and why."""
+    """The counts of other tools, with the reasons of differences."""
     return [
         (peer.tool, f"{peer.number:,} {peer.quantity}: {', '.join(peer.why) or 'the same'}")
         for peer in peers(cost)

@@ -34,7 +34,7 @@ class Fit:
     keys: str
     """The key map the file's names were read with; empty where they are ours."""
     done: tuple[str, ...]
-    """What was done to make them fit, a sentence each."""
+    """The changes made to fit them, a sentence each."""
 
 
 def fit(network: Network, checkpoint: Checkpoint, keys: str | None = None) -> Fit:

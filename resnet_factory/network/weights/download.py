@@ -14,14 +14,14 @@ from urllib.request import getproxies, proxy_bypass
 from resnet_factory.errors import ConfigError, Fault, install_hint
 
 HUB = ("hf-hub:", "hf_hub:", "hf://")
-"""What a Hugging Face hub name begins with, as timm and the hub write it."""
+"""Prefixes of Hugging Face hub names, as timm and the hub write them."""
 HUB_NAME = re.compile(r"(?:hf[-_]hub:|hf://)(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 CONNECT_TIMEOUT = 3
 """Seconds to wait for the hub to take a connection."""
 SILENCE = 20
 """Seconds to wait for the next bytes of a download from a URL."""
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-"""What a model is called in a hub repository, the better format first."""
+"""Names of a model's file in a hub repository, the better format first."""
 
 
 def fetch(source: str | Path) -> Path:

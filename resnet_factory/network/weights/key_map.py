@@ -49,7 +49,7 @@ class Names:
 
 @dataclass(frozen=True)
 class KeyMap:
-    """How one library calls what a network consists of."""
+    """The names that one library gives a network's modules."""
 
     name: str
     library: str = ""
@@ -65,7 +65,7 @@ class KeyMap:
     lacking: tuple[str, ...] = ()
 
     def names(self, plan: Plan, keys: Iterable[str]) -> Names:
-        """What the tensors `keys` of a network built from `plan` are called there."""
+        """The other library's names of the tensors `keys` of a network built from `plan`."""
         stages = {stage.name: (number, len(stage.blocks)) for number, stage in enumerate(plan.stages, 1)}
         outside: dict[str, None] = {}
         inside: dict[tuple[int, int], dict[str, None]] = {}
@@ -104,7 +104,7 @@ class KeyMap:
         return re.sub(r"\{(.+?)\}", lambda match: str(parse(match[1]).value(scope)), self.block)
 
     def misfits(self, plan: Plan, keys: Iterable[str]) -> list[str]:
-        """Why a network is not of this family, as far as its stem and its modules tell; empty if it is."""
+        """The reason why a network is not of this family, from its stem and modules; empty if it is."""
         keys = list(keys)
         modules = [*{key.rpartition(".")[0] for key in keys}, *keys]
         stride = 1

@@ -28,7 +28,7 @@ class Reading:
     keys: str
     """The key map; empty where the names are ours."""
     prefix: str
-    """What was taken off every name."""
+    """The prefix taken off every name."""
     theirs: Mapping[str, str]
     """Our name -> the name in the file, prefix included."""
     missing: tuple[str, ...]

@@ -23,7 +23,7 @@ from resnet_factory.config.file_access import weights_faults
 from resnet_factory.errors import ConfigError, Fault, unknown
 
 WRAPPERS = ("state_dict_ema", "model_ema", "ema_state", "state_dict", "model", "model_state")
-"""Where training scripts put the weights; the averaged ones first, as timm takes them."""
+"""The keys under which training scripts put the weights; averaged ones first, as timm takes them."""
 SHELLS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Names that torch.compile, FSDP and activation checkpointing put between a module and its own."""
 
@@ -35,9 +35,9 @@ class Checkpoint:
     file: Path
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """What a safetensors file says beside its tensors."""
+    """The metadata of a safetensors file."""
     done: tuple[str, ...] = ()
-    """What was taken off on the way, a sentence each."""
+    """The prefixes taken off, a sentence each."""
 
 
 def read(file: str | Path, *, entry: str | None = None, device: str | torch.device = "cpu") -> Checkpoint:

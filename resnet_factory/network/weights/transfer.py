@@ -28,7 +28,7 @@ from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.planner import plan
 
 MARK = "resnet_factory."
-"""What our keys in a safetensors file's metadata begin with."""
+"""The prefix of our keys in a safetensors file's metadata."""
 FORMAT = "1"
 """Version of the metadata written beside the tensors."""
 SHOWN = 5
@@ -39,17 +39,17 @@ LIMITS = 2**20, 2**21
 
 @dataclass(frozen=True)
 class Report:
-    """What `load_weights` or `export` did."""
+    """The result of `load_weights` or `export`."""
 
     file: Path
     tensors: int
-    """How many tensors of the network came from the file, or went into it."""
+    """The number of the network's tensors that came from the file, or went into it."""
     left: tuple[str, ...] = ()
     """The network's tensors that keep what they held: a classifier of other classes."""
     keys: str = ""
     """The key map used; empty where the names are ours."""
     done: tuple[str, ...] = ()
-    """What was done to make the tensors fit, a sentence each."""
+    """The changes made to fit the tensors, a sentence each."""
 
     def __str__(self) -> str:
         return "\n".join([f"{self.tensors} tensors, {self.file}", *(f"  {line}" for line in self.done)])

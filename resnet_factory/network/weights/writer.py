@@ -14,7 +14,7 @@ from resnet_factory.config.file_access import replacing
 from resnet_factory.errors import ConfigError, Fault
 
 ALIGNMENT = 64
-"""Where torch's own memory begins. Kernels sum in another order, to other bits, from anywhere else."""
+"""The alignment of torch's own memory: at any other, kernels sum in another order, to other bits."""
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 """Names of files in torch's format; any other is safetensors."""
 DTYPES = {

@@ -1,4 +1,4 @@
-"""What differs between two networks: in their configs, layer by layer, and in what they cost."""
+"""Differences of two networks: of their configs, layers and costs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Difference:
 def diff(
     before: str | ModelConfig, after: str | ModelConfig, image: tuple[int, int, int] | None = None
 ) -> Difference:
-    """What turns the network of one config, or model's name, into that of another.
+    """Compare two networks, given as configs or names of models.
 
     Both are costed for an image of shape (channels, height, width); each for the size it is meant
     for unless given.

@@ -1,4 +1,4 @@
-"""Which layer of one block became which layer of another, by name, kind and order."""
+"""Alignment of two blocks' layers, by name, kind and order."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Edit:
     before: Entry | None
     after: Entry | None
     follows: str | None = None
-    """What a moved one now stands behind; empty for the first place, None where it did not move."""
+    """The line that a moved one now follows; empty for the first place, None where it did not move."""
 
     @property
     def story(self) -> tuple[object, ...]:
-        """What two edits of different blocks share where they can be told as one: all but the numbers."""
+        """A key that is equal for edits of different blocks that are shown as one: all but the numbers."""
         lines = ((line.name, line.word) if line else None for line in (self.before, self.after))
         return (*lines, self.follows)
 
@@ -116,7 +116,7 @@ def _joint(node: Parallel, ends: list[list[Entry]], name: str) -> Entry:
 
 
 def align(before: Sequence[Entry], after: Sequence[Entry]) -> Iterator[Edit]:
-    """What turns one list of lines into the other, in the order of both.
+    """Yield the edits that turn one list of lines into the other, in the order of both.
 
     Lines that keep their order are paired so that the pairs' likeness adds up to the most (Needleman &
     Wunsch 1970); a line that is left over on both sides under one name has moved.
@@ -164,7 +164,7 @@ def _pairs(before: Sequence[Entry], after: Sequence[Entry]) -> Iterator[tuple[En
 
 
 def _likeness(old: Entry, new: Entry) -> int:
-    """How much speaks for one being the other; 0 rules it out."""
+    """A score of the likeness of two lines; 0 for lines that cannot be paired."""
     together = old.listed is not None and old.listed == new.listed
     if old.word == new.word:
         if old.name == new.name:

@@ -1,4 +1,4 @@
-"""Where two plans differ: block by block, with blocks that changed in the same way told together."""
+"""Differences of two plans, block by block, with blocks that changed in the same way told together."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Place:
     every: bool
     """Whether these are all the blocks there are."""
     kind: str
-    """What was added or removed: `17 × bottleneck 1024 -> 1024`; empty for what is altered."""
+    """The blocks added or removed: `17 × bottleneck 1024 -> 1024`; empty for what is altered."""
     edits: tuple[tuple[Edit, ...], ...]
     """For each changed line what became of it in each of the spots."""
     change: Tally
-    """What these edits, or blocks, add to the costs."""
+    """The change of costs by these edits or blocks."""
 
 
 def places(before: Cost, after: Cost) -> tuple[Place, ...]:

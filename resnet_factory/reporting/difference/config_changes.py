@@ -1,4 +1,4 @@
-"""Which keys of a model's config say something else: typed fields by value, recipes by name or by content."""
+"""Differences of two models' configs: typed fields by value, recipes by name or by content."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _all(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _titles(recipes: tuple[Recipe | None, ...]) -> str:
-    """What the recipes are called; nothing where one stands in the config without a name."""
+    """Names of the recipes; nothing where one stands in the config without a name."""
     titles = _all(tuple(recipe.title if recipe else "none" for recipe in recipes))
     if "" in titles or "block" in titles:  # what the schema calls a block without a name
         return ""

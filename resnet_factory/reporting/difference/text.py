@@ -29,7 +29,7 @@ FURTHER: tuple[tuple[str, Callable[[Cost], int], Callable[[int], str]], ...] = (
     ("receptive field", lambda cost: cost.receptive_field, "{:,}".format),
     ("stride", lambda cost: cost.stride, "{:,}".format),
 )
-"""What else is told where it differs (memory: for one image in float32): title, figure, how it is written."""
+"""Further costs shown where they differ (memory: for one image in float32): title, figure, format."""
 
 
 def report(difference: Difference) -> RenderableType:
@@ -61,7 +61,7 @@ def text_of(difference: Difference) -> str:
 
 
 def _unedited(difference: Difference) -> Tally:
-    """What the costs of layers change by that no edit touched: their maps have another size."""
+    """The change of costs of layers without edits, whose maps have another size."""
     whole = difference.before.total
     for place in difference.places:
         whole = whole.plus(place.change)
@@ -102,7 +102,7 @@ def _place(place: Place) -> Iterator[RenderableType]:
 
 
 def _effect(change: Tally) -> str:
-    """What the edits of a place do to the two costs that count most."""
+    """The change of parameters and MACs by the edits of a place."""
     changes = {"parameters": change.params, "MACs": change.macs}
     told = [f"{value:+,} {title}" for title, value in changes.items() if value]
     return f"  ({', '.join(told)})" if told else ""
@@ -186,7 +186,7 @@ def _totals(before: Cost, after: Cost) -> Table:
 
 
 def _sections(before: Cost, after: Cost) -> Table:
-    """What changes in each section; one that is only on one side counts whole."""
+    """The change of costs by section; one that is only on one side counts whole."""
     table = _table("by section", *(TITLES.get(field, field) for field in Tally._fields))
     sides = [{row.name: row.tally for row in cost.sections} for cost in (before, after)]
     for row in max(before.sections, after.sections, key=len):

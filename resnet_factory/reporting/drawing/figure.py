@@ -24,7 +24,7 @@ LEGEND = {
     "weight": "convolution: kernel, channels, /stride",
     "front": "output of a block: height × depth its map, thickness its channels (√ scale)",
 }
-"""What a line or colour means."""
+"""The meaning of lines and colours."""
 
 
 def draw_network(cost: Cost) -> str:
@@ -149,7 +149,7 @@ def _card(canvas: Canvas, column: SectionColumn, x: float, top: float, width: fl
 
 
 def _shares(canvas: Canvas, row: Row, cost: Cost, x: float, y: float, width: float) -> None:
-    """What the section costs, as numbers and as bars of the whole."""
+    """Draw a section's costs as numbers and as bars of the whole."""
     for label, part, whole in (
         ("params", row.tally.params, cost.params),
         ("MACs", row.tally.macs, cost.macs),
@@ -163,7 +163,7 @@ def _shares(canvas: Canvas, row: Row, cost: Cost, x: float, y: float, width: flo
 
 
 def _legend(canvas: Canvas, y: float, width: float) -> float:
-    """What the lines and colours mean that occur; returns where the picture ends."""
+    """Draw the legend of the lines and colours that occur; return the picture's lower end."""
     samples = [(look, words) for look, words in LEGEND.items() if look in canvas.looks]
     x, y = MARGIN, y + 14
     for look, words in samples:

@@ -22,7 +22,7 @@ from resnet_factory.reporting.drawing.labels import Caption, caption, shortcut_l
 
 @dataclass(frozen=True)
 class Widths:
-    """How wide pills are: in the main column, and on shortcuts."""
+    """The widths of pills in the main column and on shortcuts."""
 
     main: float
     beside: float
@@ -36,7 +36,7 @@ def lay_out(node: Node, prefix: str) -> Element:
 
 
 Texts = tuple[list[tuple[bool, Caption]], bool]
-"""What the columns of a node say, and whether on a shortcut; and whether what follows stands on one."""
+"""Texts of a node's columns, each with whether it stands on a shortcut; and whether further ones do."""
 
 
 class _Captions(Walk[Texts]):
@@ -98,7 +98,7 @@ class _Layout(Walk[Stacked]):
 
 
 def _around(node: Parallel, prefix: str = "") -> tuple[Caption, Caption]:
-    """What stands above and below branches."""
+    """The captions above and below branches."""
     count = len(node.branches)
     above = f"split in {count}" if node.split else f"{count} copies"
     return Caption(above, "shape", f"{prefix}: {above}"), Caption(

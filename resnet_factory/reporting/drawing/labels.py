@@ -1,4 +1,4 @@
-"""What a picture writes: a layer in a few characters, a shape, a number."""
+"""Labels of a picture: a layer in a few characters, a shape, a number."""
 
 from __future__ import annotations
 
@@ -109,12 +109,12 @@ def shortcut_look(shortcut: Chain) -> str:
 
 
 def first_block(stage: Stage) -> Chain:
-    """What a picture shows of a stage: its transition, where it has one, and its first block."""
+    """The part of a stage that a picture shows: its transition, where it has one, and its first block."""
     return Chain(tuple(child for child in stage.node.children if child[0] in ("transition", "0")))
 
 
 def rest(stage: Stage) -> str:
-    """What follows the first block of a stage: `then 3 more, identity shortcut`."""
+    """A note on the blocks after a stage's first: `then 3 more, identity shortcut`."""
     first, *others = stage.blocks
     if not others:
         return ""
@@ -128,7 +128,7 @@ def rest(stage: Stage) -> str:
 
 
 def _news(first: Block, other: Block) -> list[str]:
-    """How the second block's body is put together in another way than the first one's."""
+    """Differences of the second block's body from the first one's."""
     news = []
     dilations = [
         {

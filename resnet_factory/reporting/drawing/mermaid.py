@@ -17,7 +17,7 @@ from resnet_factory.reporting.drawing.labels import (
 )
 
 BOXES = {"weight": '["{}"]', "shape": '[/"{}"/]', "norm": '("{}")', "act": '("{}")', "other": '("{}")'}
-"""How a layer of each role is framed."""
+"""The frame of a layer by its role."""
 STYLES = """\
   classDef weight stroke:#2f6fd6,stroke-width:2px
   classDef shape stroke:#8257d0

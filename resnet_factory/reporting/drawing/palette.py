@@ -39,7 +39,7 @@ SHAPES = """\
 .rf .beam{fill-opacity:.07}
 .rf .sum{stroke-width:1.3}
 """
-"""What does not differ between light and dark."""
+"""Styles common to light and dark."""
 
 COLOURS = """\
 .rf .paper{{fill:{paper}}}

@@ -1,4 +1,4 @@
-"""What a picture shows of each section: its maps, the layers of one block, a heading and a note."""
+"""The columns of a picture, one per section: its maps, the layers of one block, a heading and a note."""
 
 from __future__ import annotations
 

@@ -26,15 +26,15 @@ class PaperScale:
     channels: int
 
     def height(self, side: int) -> float:
-        """How tall a slab is."""
+        """The height of a slab."""
         return max(TALLEST * sqrt(side / self.side), 8)
 
     def width(self, channels: int) -> float:
-        """How wide a slab's front is."""
+        """The width of a slab's front."""
         return max(WIDEST * sqrt(channels / self.channels), 4)
 
     def depth(self, side: int) -> float:
-        """How far a slab's back is shifted to the right; upwards it is half of that."""
+        """The shift of a slab's back to the right; upwards it is half of that."""
         return 0.26 * self.height(side)
 
 
@@ -58,11 +58,11 @@ class SlabRow:
     before: int = 0
 
     def width(self, scale: PaperScale) -> float:
-        """How much room the row takes."""
+        """The width of the row."""
         return sum(_room(scale, slab) for slab in self.slabs) + (ELLIPSIS if self.hidden else 0)
 
     def height(self, scale: PaperScale) -> float:
-        """How tall the tallest slab is, back included."""
+        """The height of the tallest slab, back included."""
         return max(scale.height(_sides(s)[0]) + scale.depth(_sides(s)[1]) / 2 for s in self.slabs)
 
     def paint(self, canvas: Canvas, scale: PaperScale, x: float, middle: float) -> list[Point]:

@@ -34,7 +34,7 @@ from resnet_factory.reporting.explanation.phrases import noun_of_weights, shares
 LayerRecords = tuple[LayerRecord, ...]
 
 SHOWN = 6
-"""So many blocks of one kind are listed; of more, the first ones."""
+"""The largest number of blocks of one kind that are listed."""
 
 
 def filters(cost: Cost, parts: LayerRecords) -> Iterator[str]:
@@ -104,7 +104,7 @@ def _range(stage: str, first: int, last: int) -> str:
 
 
 def bottlenecks(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """What a block that narrows or widens inside saves or spends against the basic one."""
+    """Compare a block that narrows or widens inside with the basic one."""
     for name, block, layers in _typical(cost, parts):
         over = [part for part in layers if spatial(part)]
         width = max((part.layer.channels for part in over), default=0)
@@ -134,7 +134,7 @@ def bottlenecks(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def resolution(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Whether a block costs the same in every stage, and why."""
+    """Compare the cost of a block from stage to stage."""
     told = []
     for name, _, layers in _typical(cost, parts):
         areas = {part.leaves[0] * part.leaves[1] for part in layers}
@@ -171,7 +171,7 @@ def _typical(cost: Cost, parts: LayerRecords) -> Iterator[tuple[str, Block, list
 
 
 def groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """What groups save."""
+    """Explain the savings by groups."""
     grouped = [part for part in parts if isinstance(part.layer, Conv) and part.layer.groups > 1]
     for part in grouped[:1]:
         assert isinstance(part.layer, Conv)
@@ -189,7 +189,7 @@ def groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def gates(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """What gates cost: squeeze-and-excitation and its like."""
+    """Explain the cost of gates: squeeze-and-excitation and its like."""
     within = [part for part in parts if part.place.path == GATE]
     first = [part for part in within if part.place.block == within[0].place.block]
     counted = [part for part in first if weighted(part)]

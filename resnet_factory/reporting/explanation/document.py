@@ -28,7 +28,7 @@ class Section(NamedTuple):
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a network is, section by section. `str` gives it as plain text."""
+    """The explanation of a network, section by section. `str` gives it as plain text."""
 
     title: str
     sections: tuple[Section, ...]

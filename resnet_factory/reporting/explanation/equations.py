@@ -7,7 +7,7 @@ from resnet_factory.layers import BlurPool, Conv, Layer, Linear, Pool
 
 _TERM = r"[0-9⌊⌈(](?:[0-9,⌊⌋⌈⌉()·+−/]*[0-9⌋⌉)])?"
 EQUATION = rf"{_TERM}(?: = {_TERM})+"
-"""What an equation looks like in a sentence, as a regular expression."""
+"""A regular expression for an equation in a sentence."""
 
 
 def number(value: int) -> str:
@@ -46,7 +46,7 @@ def sum_of(terms: list[int]) -> str:
 
 
 def sides(layer: Layer, size: Size) -> str:
-    """How the size of what leaves follows from the size of what arrives, along one axis or both."""
+    """The equation of the output's size from the input's, along one axis or both."""
     height, width = (_side(layer, side) for side in size)
     return height if height == width else f"{height} high, {width} wide"
 

@@ -16,7 +16,7 @@ MAIN, SHORTCUT, GATE = "main", "shortcut", "gate"
 
 
 class Place(NamedTuple):
-    """Where in a network something stands."""
+    """A place in a network."""
 
     section: str
     """stem, head, or the stage."""
@@ -24,7 +24,7 @@ class Place(NamedTuple):
     """The block, as layer1.0; empty outside blocks."""
     path: str = MAIN
     lane: int = 0
-    """Which of several parallel branches, those of a sum included."""
+    """The number of the parallel branch, those of a sum included."""
 
 
 class LayerRecord(NamedTuple):
@@ -90,7 +90,7 @@ class _LayerCollector(Walk[Position]):
 
 
 def summed(parts: Iterable[LayerRecord]) -> Tally:
-    """What layers cost together."""
+    """The cost of layers together."""
     total = Tally(0, 0, 0)
     for part in parts:
         total = total.plus(part.tally)
@@ -98,10 +98,10 @@ def summed(parts: Iterable[LayerRecord]) -> Tally:
 
 
 def weighted(part: LayerRecord) -> bool:
-    """Whether it is a convolution or linear layer with weights of its own."""
+    """Return whether it is a convolution or linear layer with weights of its own."""
     return paths.weighted(part.layer)
 
 
 def spatial(part: LayerRecord) -> bool:
-    """Whether it convolves over more than one position."""
+    """Return whether it convolves over more than one position."""
     return isinstance(part.layer, Conv) and part.layer.kernel > 1

@@ -24,7 +24,7 @@ from resnet_factory.reporting.explanation.layer_table import (
 LayerRecords = tuple[LayerRecord, ...]
 
 SHOWN = 6
-"""So many blocks of one kind are listed; of more, the first ones."""
+"""The largest number of blocks of one kind that are listed."""
 
 
 def layer_in_words(part: LayerRecord) -> str:

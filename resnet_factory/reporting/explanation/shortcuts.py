@@ -25,11 +25,11 @@ from resnet_factory.reporting.explanation.phrases import layer_in_words, shares
 LayerRecords = tuple[LayerRecord, ...]
 
 SHOWN = 6
-"""So many blocks of one kind are listed; of more, the first ones."""
+"""The largest number of blocks of one kind that are listed."""
 
 
 def shortcuts(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Which blocks project, why, and what that costs."""
+    """Explain the blocks whose shortcuts project, the reasons, and their cost."""
     blocks = {
         f"{stage.name}.{i}": block for stage in cost.plan.stages for i, block in enumerate(stage.blocks)
     }

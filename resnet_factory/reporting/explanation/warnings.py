@@ -1,4 +1,4 @@
-"""What to mind about a network: choices that cost accuracy, speed or sense, found in its plan."""
+"""Warnings about a network: choices that cost accuracy or speed, or have no effect, found in its plan."""
 
 from __future__ import annotations
 

@@ -36,11 +36,11 @@ from resnet_factory.reporting.explanation.phrases import layer_in_words, noun_of
 LayerRecords = tuple[LayerRecord, ...]
 
 SHOWN = 6
-"""So many blocks of one kind are listed; of more, the first ones."""
+"""The largest number of blocks of one kind that are listed."""
 
 
 def stem(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """What happens to the image before the first block."""
+    """Explain the layers before the first block."""
     here = [part for part in parts if part.place.section == "stem"]
     for part in here:
         layer, shape = part.layer, f"{part.layer.out_channels}x{size_text(part.leaves)}"
@@ -66,7 +66,7 @@ def stem(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def head(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """From the last map to what leaves."""
+    """Explain the head, from the last map to the output."""
     if cost.plan.features:
         maps = [
             f"{name}, {many(channels, 'channel')} in steps of {stride}"
@@ -88,7 +88,7 @@ def head(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def depth(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """How the number in a network's name is counted."""
+    """Explain the number in a network's name."""
     plan = cost.plan
     before, after = len(widths(plan.stem, plan.in_channels)), len(widths(plan.head, 1))
     between = sum(len(widths(stage.transition, 1)) for stage in plan.stages)
@@ -128,7 +128,7 @@ def depth(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def distribution(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Where 80 % of the parameters and of the multiply-adds sit."""
+    """Name the sections and layers that hold 80 % of the parameters and of the multiply-adds."""
     for title, whole, of in (("parameters", cost.params, 0), ("multiply-adds", cost.macs, 1)):
         if not whole:
             continue
@@ -157,7 +157,7 @@ def _most(values: list[tuple[str, int]], whole: int) -> list[tuple[str, int]]:
 
 
 def receptive_field(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """The receptive field against the image."""
+    """Compare the receptive field with the image."""
     sections = cost.receptive_fields.sections.items()
     seen = [(name, field) for name, field in sections if name != "head" or cost.plan.head.children]
     steps = ", ".join(f"{name} {number(field.size)}" for name, field in seen if field is not None)
@@ -194,7 +194,7 @@ def receptive_field(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def memory(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """What is alive at the worst moments."""
+    """Explain the peak memory of inference and training."""
     one, batch = cost.memory(), cost.memory(batch=32)
     yield (
         f"Weights and buffers take {bytes_text(one.weights)} in float32. One image takes "
