@@ -44,7 +44,7 @@ class Evaluator:
         self.faults[Fault(path, message)] = None
 
     def trace(self, value: Value, path: str, scope: Scope) -> tuple[str, Value]:
-        """Return the path and text at which a value was written; a bare name is followed to its definition."""
+        """Return the path and text at which a value was written, bare names followed to their definitions."""
         above: tuple[Written, ...] = scope.get("@", ())
         while isinstance(value, Expression):
             name = value.text
