@@ -42,7 +42,7 @@ _HOME = {
     "load_weights": "network.weights.transfer",
     "ModelConfig": "config.schema",
     "Network": "network.builder",
-    "Plan": "planning.nodes",
+    "Plan": "planning.network_plan",
     "plan": "planning.models",
     "read": "config.composition",
     "reset_classifier": "network.builder",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import importlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 from torch import nn
 
 import resnet_factory as rf
@@ -226,3 +229,14 @@ def raised(function: Callable[[Any], Any], wrong: Any) -> Exception | None:
     except (TypeError, ValueError) as error:
         return error
     return None
+
+
+def test_every_public_name_is_there() -> None:
+    """By name, and in the file that type checkers are told of."""
+    told: dict[str, str] = {}
+    for node in ast.walk(ast.parse((ROOT / "resnet_factory" / "__init__.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("resnet_factory."):
+            told |= {alias.name: str(node.module) for alias in node.names}
+    assert sorted(told) == sorted(rf.__all__)
+    for name, module in told.items():
+        assert getattr(rf, name) is getattr(importlib.import_module(module), name)
