@@ -272,7 +272,8 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
     import hydra
 
     from resnet_factory.cli import hydra_runner
-    from resnet_factory.config import composition
+    from resnet_factory.cli.request import request
+    from resnet_factory.config.repository import conf_dir
     from resnet_factory.planning.planner import plan
 
     flags = [f"--{name.replace('_', '-')}" for name in _HYDRA_FLAGS if getattr(options, name) is True]
@@ -290,7 +291,7 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
             message = "it tells about Hydra itself; leave out the overrides"
             raise ConfigError([Fault("", message, "command line '--hydra-help'")])
     else:
-        wanted = hydra_runner.request(
+        wanted = request(
             verb, words, options.config_dir, multirun=options.multirun, check=VERBS[verb].load_check()
         )
         if options.multirun and options.info:
@@ -312,7 +313,7 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
     def job(config: Any) -> None:
         nonlocal status
         try:
-            status = max(status, VERBS[verb].load()(composition.from_hydra(options.config_dir, verify=plan)))
+            status = max(status, VERBS[verb].load()(hydra_runner.from_hydra(options.config_dir, verify=plan)))
         except ConfigError as error:
             print(error, file=sys.stderr)
             status = 2
@@ -320,7 +321,7 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
     # Hydra prints through loggers: a reader that goes away (`| head`) would be a traceback for every line.
     logging.raiseExceptions = False
     sys.argv = ["resnet-factory", *flags, *words]
-    hydra.main(config_path=composition.conf_dir(), config_name=verb, version_base="1.3")(job)()
+    hydra.main(config_path=conf_dir(), config_name=verb, version_base="1.3")(job)()
     return status
 
 

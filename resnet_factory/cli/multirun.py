@@ -21,9 +21,10 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from resnet_factory.cli.hydra_runner import Request, job_of_hydra, sweep_folder
+from resnet_factory.cli.hydra_runner import from_hydra, job_of_hydra, sweep_folder
 from resnet_factory.cli.hydra_runner import run as launch
-from resnet_factory.config.composition import Composed, from_hydra, image_size
+from resnet_factory.cli.request import Request
+from resnet_factory.config.composition import Composed, image_size
 from resnet_factory.config.file_access import write_whole
 from resnet_factory.costing.complexity import cost
 from resnet_factory.errors import ConfigError, Fault

@@ -340,8 +340,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "conv": ({"layer": "conv2d", "bias": "not norm"},),
     "stem_pool": ({"layers": [{"max_pool": {"kernel": 3, "stride": 2}}]},),
 }
-"""Field -> the values with which it may stand though nothing reads it: first that of the model all others start
-from; also no classes, which a network without a classifier has. A test compares."""
+"""Field -> the values with which it may stand though nothing reads it: first that of the model all others
+start from; also no classes, which a network without a classifier has. A test compares."""
 
 
 def _neutral(key: str, value: Any) -> bool:
