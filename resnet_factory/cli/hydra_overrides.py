@@ -13,7 +13,7 @@ from resnet_factory.errors import Fault
 
 
 def unreadable(word: str) -> Fault | None:
-    """What is wrong with an override of Hydra's own settings that its grammar does not take."""
+    """Return the fault of an override of Hydra's own settings that its grammar does not take."""
     try:
         parse(word)
     except ValueError as error:
@@ -54,7 +54,7 @@ def forced(
 
 
 def adds(word: str, library: Library, base: Mapping[str, Any]) -> bool:
-    """Whether an override gives a value to a key that `base` does not have."""
+    """Return whether an override gives a value to a key that `base` does not have."""
     for override in parsed([word], library, []):
         *above, last = override.key.split(".")
         holder = _value(base, above)

@@ -93,7 +93,7 @@ def sweep_folder(config: str, wanted: Request, config_dir: str | Path | None) ->
 
 
 def _choices_of_jobs(wanted: Request, library: Library) -> list[list[str]]:
-    """What the jobs say of Hydra's settings and of files, where that is not the same in all: each once."""
+    """Return the jobs' words about Hydra's settings and files, each once, if they are not the same in all."""
     others = split(wanted.words)[1]
     found = []
     for job in wanted.jobs or ():

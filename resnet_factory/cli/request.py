@@ -20,7 +20,7 @@ from resnet_factory.errors import ConfigError, Fault
 
 @dataclass(frozen=True)
 class Request:
-    """What Hydra is to do, in its own words."""
+    """A command for Hydra's runner, in its own words."""
 
     words: list[str]
     jobs: list[list[str]] | None = None
@@ -35,7 +35,7 @@ def request(
     multirun: bool = False,
     check: Check | None = None,
 ) -> Request:
-    """What to type so that Hydra itself composes what `compose_all` does, what a multirun asks for checked.
+    """Return the words for which Hydra composes what `compose_all` does, those of a multirun checked.
 
     A mistake is told before the first job runs: each combination of choices is composed, and each value in
     one of them. Whether a job's layers fit together is its own matter.

@@ -35,7 +35,7 @@ class Composed:
     given: frozenset[str] = frozenset()
     """The top-level keys that the command line names."""
     overrides: tuple[str, ...] = ()
-    """What the command line said, one by one: with `config_dir`, enough to compose a variation of it."""
+    """The words of the command line: with `config_dir`, enough to compose a variation of it."""
     config_dir: str | Path | None = None
     """The folder of the user's own YAML."""
     choices: Mapping[str, str] = field(default_factory=dict)
@@ -107,7 +107,7 @@ def compose_in(
     check: Check | None = None,
     verify: Verify | None = None,
 ) -> Composed:
-    """What `compose_all` does, with files read before; `left` names a resolver left to Hydra.
+    """Compose as `compose_all` does, with files read before; `left` names a resolver left to Hydra.
 
     Raises:
         ConfigError: with every fault found, each located in its file or override.

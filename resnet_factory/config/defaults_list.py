@@ -7,94 +7,17 @@ A test holds the result against Hydra's own.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
+from resnet_factory.config.config_file import ConfigFile, Default, from_top
 from resnet_factory.config.override_grammar import Override
-from resnet_factory.config.yaml_source import load, stamp
 from resnet_factory.errors import one_of
 
-BLOCK = "model/block"
-"""The one config group of which a list of choices is one for each stage."""
-
-
-@dataclass(frozen=True, slots=True)
-class Default:
-    """One entry of a defaults list."""
-
-    choice: Any
-    """A file; of a group, the name of one of its files, a list of them, or None."""
-    group: str = ""
-    """Empty where a file is named by its path."""
-    package: str | None = None
-    optional: bool = False
-    override: bool = False
-
-    @classmethod
-    def of(cls, entry: Any) -> Default:
-        """Read an entry that has the form of one."""
-        if isinstance(entry, str):
-            path, at, package = entry.partition("@")
-            return cls(path, package=package if at else None)
-        (key, choice), *_ = entry.items()
-        *words, group = key.split()
-        group, at, package = group.partition("@")
-        return cls(choice, group, package if at else None, "optional" in words, "override" in words)
-
-
-@dataclass(frozen=True)
-class ConfigFile:
-    """One YAML file of a config folder; its data is shared, and not to be changed."""
-
-    name: str
-    """Its path in the folder, without its ending."""
-    path: Path
-    package: str | None
-    """The key below which its data goes, where its first lines say it (`# @package NAME`)."""
-    data: Mapping[str, Any]
-    """The keys that a configuration gets."""
-    whole: Mapping[str, Any]
-    """All of it, with its defaults list and Hydra's own settings."""
-    defaults: tuple[Default, ...]
-    blocks: tuple[str, ...] = ()
-    """One for each stage, where its defaults list says so."""
-
-
-def config_file(name: str, path: Path) -> ConfigFile:
-    """Return the file at `path`, called `name`; it is read again only when it has changed.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    return _config_file(name, path, stamp(path))
-
-
-@lru_cache(maxsize=1024)
-def _config_file(name: str, path: Path, _changed: tuple[int, int]) -> ConfigFile:
-    whole = load(path)
-    entries = [entry for entry in whole.get("defaults", ()) if "hydra/" not in str(entry)]
-    defaults, blocks = [], ()
-    for default in map(Default.of, entries):
-        choice = default.choice
-        if isinstance(choice, list) and default.package is None and _absolute(default, name) == BLOCK:
-            blocks, choice = tuple(choice), None
-        defaults.append(replace(default, choice=choice))
-    data = {key: value for key, value in whole.items() if key not in ("defaults", "hydra")}
-    return ConfigFile(name, path, package_line(path), data, whole, tuple(defaults), blocks)
-
-
-def _absolute(default: Default, name: str) -> str:
-    return _Node(default, name.rpartition("/")[0], "").group
-
-
-def package_line(file: Path) -> str | None:
-    """Return what a `# @package NAME` line at a file's top says."""
-    header = re.match(r"(?:\s*#[^\n]*\n)*?\s*#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"))
-    return header[1] if header else None
+ITSELF = Default("_self_")
+"""The entry for a file's own data."""
 
 
 class DefaultsError(Exception):
@@ -109,7 +32,7 @@ class DefaultsError(Exception):
         self.config = config
         """The file that says it."""
         self.advice = advice
-        """What to do where an override says it, and where a file does."""
+        """Advice where an override says it, and where a file does."""
 
 
 class MissingFileError(DefaultsError):
@@ -126,30 +49,23 @@ class Part:
     """The override key of the group that it is chosen from, where it has no defaults list itself."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Node:
     """An entry where it stands: below the config group `base` and the dotted key `above`."""
 
-    entry: Default
-    base: str
-    above: str
-
-    @property
-    def config(self) -> str:
+    def __init__(self, entry: Default, base: str, above: str) -> None:
+        self.entry = entry
+        self.base = base
+        self.above = above
+        self.config = from_top(base, f"{entry.group}/{entry.choice}" if entry.group else entry.choice)
         """The name of its file."""
-        if self.entry.group:
-            return f"{self.group}/{self.entry.choice}"
-        return self._below_base(self.entry.choice)
-
-    @property
-    def group(self) -> str:
+        self.group = from_top(base, entry.group) if entry.group else self.config.rpartition("/")[0]
         """Its config group, from the top."""
-        return self._below_base(self.entry.group) if self.entry.group else self.config.rpartition("/")[0]
 
-    def _below_base(self, path: str) -> str:
-        return path[1:] if path.startswith("/") else f"{self.base}/{path}".lstrip("/") if path else self.base
+    def choosing(self, choice: Any, group: str) -> _Node:
+        """Return the same entry with another choice."""
+        return _Node(replace(self.entry, choice=choice, group=group), self.base, self.above)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The key by which an override finds it: `model/stem`, or `model/stem@package` where it was moved."""
         package, group = self.package(None), self.group
@@ -252,35 +168,41 @@ class DefaultsList:
             raise MissingFileError(name, key, above[-1] if above else "")
         if name in above:
             raise DefaultsError(f"a circle: {' -> '.join([*above[above.index(name) :], name])}", key, name)
-        return self._children(node, file, (*above, name), primary, interpolated) or [
-            Part(file, node.package(file.package), key)
-        ]
-
-    def _children(
-        self, node: _Node, file: ConfigFile, above: tuple[str, ...], primary: bool, interpolated: bool
-    ) -> list[Part]:
-        base, package = node.group, node.package(file.package)
-        entries = [*file.defaults]
-        added = self.added if primary else []
-        itself = Default("_self_")
-        if itself not in entries and (
-            any(not entry.override for entry in entries) or (added and not entries)
-        ):
-            entries.append(itself)
-        if entries.count(itself) > 1:
-            raise DefaultsError("'_self_' a second time", "", file.name)
-        nodes = [_Node(entry, base, package) for entry in (*entries, *added)]
+        package = node.package(file.package)
+        entries = self._entries(file, self.added if primary else [])
+        nodes = [_Node(entry, node.group, package) for entry in entries]
         for child in nodes:
             if child.entry.override:
                 if interpolated:
                     message = "overrides do not stand in files that are chosen by an interpolation"
-                    raise DefaultsError(message, child.key, file.name)
-                self.replaced.setdefault(child.key, _Choice(child.entry.choice, file.name))
+                    raise DefaultsError(message, child.key, name)
+                self.replaced.setdefault(child.key, _Choice(child.entry.choice, name))
+        found = self._children(nodes, file, package, (*above, name), interpolated)
+        return found or [Part(file, package, key)]
+
+    def _entries(self, file: ConfigFile, added: Sequence[Default]) -> Sequence[Default]:
+        """Return the entries of a file, `_self_` at the end where it names something else, and `added`."""
+        entries = file.defaults
+        if entries.count(ITSELF) > 1:
+            raise DefaultsError("'_self_' a second time", "", file.name)
+        if ITSELF not in entries and any(not entry.override for entry in entries or added):
+            entries = (*entries, ITSELF)
+        return (*entries, *added)
+
+    def _children(
+        self,
+        nodes: Sequence[_Node],
+        file: ConfigFile,
+        package: str,
+        above: tuple[str, ...],
+        interpolated: bool,
+    ) -> list[Part]:
+        """Return the files that the entries of a file stand for, none where it has no entries."""
         # From the last to the first: what comes later decides about what comes before.
         found: list[list[Part]] = []
         waiting: list[tuple[int, _Node]] = []
         for child in reversed(nodes):
-            if child.entry == itself:
+            if child.entry == ITSELF:
                 found.append([Part(file, package)])
                 continue
             if child.entry.override:
@@ -301,12 +223,12 @@ class DefaultsList:
         if entry.group and node.key in self.replaced:
             choice = self.replaced[node.key]
             choice.used = True
-            entry = replace(entry, choice=choice.choice)
-        if isinstance(entry.choice, list):
-            for name in reversed(entry.choice):
-                yield replace(node, entry=replace(entry, choice=f"{entry.group}/{name}", group=""))
+            node = node.choosing(choice.choice, entry.group)
+        if isinstance(node.entry.choice, list):
+            for name in reversed(node.entry.choice):
+                yield node.choosing(f"{entry.group}/{name}", "")
         else:
-            yield replace(node, entry=entry)
+            yield node
 
     def _interpolated(self, node: _Node, config: str) -> _Node:
         """Return the entry with its interpolation replaced by what was chosen of other groups."""
@@ -319,4 +241,4 @@ class DefaultsList:
         except OmegaConfBaseException:
             message = f"{text!r} has no value; chosen are {', '.join(map(str, self.known))}"
             raise DefaultsError(message, node.key, config) from None
-        return replace(node, entry=replace(node.entry, choice=choice))
+        return node.choosing(choice, node.entry.group)

@@ -1,4 +1,4 @@
-"""What is wrong in a user's own file, told before Hydra reads it: its shape, its defaults list, its keys."""
+"""Checks of a user's own file before it is composed: of its shape, its defaults list, its keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_factory.config.defaults_list import BLOCK, package_line
+from resnet_factory.config.config_file import BLOCK, package_line
 from resnet_factory.config.schema import SLOTS
 from resnet_factory.config.yaml_source import load, position, shown
 from resnet_factory.errors import ConfigError, Fault, found, nearest, unknown
@@ -74,7 +74,7 @@ def inspect(library: Library, file: Path, name: str, data: Any) -> None:
 
 
 def _entries(library: Library, defaults: Sequence[Any], name: str) -> Iterator[tuple[int, str]]:
-    """What is wrong with the entries of a defaults list."""
+    """Yield the faults of the entries of a defaults list, with their numbers."""
     base = name.rpartition("/")[0]
     inside = base.partition("/")[0] == "model"
     library.parents[name] = []
@@ -129,7 +129,7 @@ def _entries(library: Library, defaults: Sequence[Any], name: str) -> Iterator[t
 
 
 def _of_hydra(library: Library, defaults: Sequence[Any], base: str, seen: list[Path]) -> list[Fault]:
-    """What is wrong in the user's own files of Hydra's settings that a defaults list leads to."""
+    """Return the faults of the user's own files of Hydra's settings that a defaults list leads to."""
     faults = []
     for entry in defaults:
         (key, choice), *_ = entry.items() if isinstance(entry, dict) and entry else (("", entry),)
@@ -221,7 +221,7 @@ def _refusals(data: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
 
 
 def interpolation_fault(text: str) -> str:
-    """What is wrong with the form of an interpolation such as `${model.depths}`; empty where nothing is."""
+    """Return the message for an interpolation that has not the form of one; empty where it has."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 

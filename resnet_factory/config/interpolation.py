@@ -165,7 +165,7 @@ class Resolver:
 
 
 def _entry(value: Any, key: str) -> Any:
-    """What stands at `key` of raw data; nothing where there is no such key."""
+    """Return the value at `key` of raw data; nothing where there is no such key."""
     if isinstance(value, Mapping):
         return next((entry for name, entry in value.items() if str(name) == key), None)
     if isinstance(value, list) and key.isdigit() and int(key) < len(value):

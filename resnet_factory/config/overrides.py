@@ -1,4 +1,4 @@
-"""What a person types after the command: read in Hydra's grammar, checked, and applied to plain data."""
+"""Overrides: read in Hydra's grammar, checked, and applied to plain data."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
 
 
 def may_name(keys: tuple[str, ...], value: Any) -> bool:
-    """Whether the text at `hydra.…` is a launcher or sweeper that Hydra or one of its plugins names there."""
+    """Return whether the text at `hydra.…` is a launcher or sweeper that Hydra or a plugin names there."""
     if len(keys) < 3 or keys[0] != "hydra" or not isinstance(value, str):
         return False
     return keys[1] in ("launcher", "sweeper") and (keys[1], "_target_", value) in named()

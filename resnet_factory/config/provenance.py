@@ -1,4 +1,4 @@
-"""Where each key of one composed configuration was written: a line of a file, or an override."""
+"""Provenance of the keys of one composed configuration: the line of a file, or the override."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Line(NamedTuple):
 
 
 class Origin:
-    """Where the keys of one composed configuration were written; asked only when something is wrong."""
+    """Places at which the keys of one configuration were written; asked only when something is wrong."""
 
     def __init__(self, library: Library, base: Base, given: Overrides, data: Mapping[str, Any]) -> None:
         self.library = library
@@ -100,7 +100,7 @@ class Origin:
                 own = keys[len(inside) :]
                 depth = len(inside) + _depth(file.whole, own)
                 if depth >= best:
-                    best, found = depth, Line(file.path, own, not self.library.is_own(file.path))
+                    best, found = depth, Line(file.path, own, not file.own)
         if best < len(keys):  # no file spells it: an override made it on the way to a key below
             for override in self.given.values:
                 if override.key.split(".")[: len(keys)] == keys:
@@ -135,7 +135,7 @@ class Origin:
         """The top-level keys that the command's own files declare."""
         keys = {"model"}
         for package, file in self.base.files:
-            if self.library.is_own(file.path):
+            if file.own:
                 continue
             if package:  # a group brings the key of its own name, not one it was moved to
                 keys |= {package.split(".")[0]} & {file.name.split("/")[0]}
@@ -144,7 +144,7 @@ class Origin:
         return sorted(keys)
 
     def stray(self, key: str) -> str:
-        """What to say of a top-level key that nothing reads."""
+        """Return the message for a top-level key that nothing reads."""
         elsewhere = [f"model.{key}"] if key in self.data.get("model", {}) else []
         elsewhere = [f"model/{key}"] if f"model/{key}" in self.base.choices else elsewhere
         message = unknown("key", key, self.keys)

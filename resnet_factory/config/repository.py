@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from resnet_factory.config.defaults_list import (
-    BLOCK,
-    ConfigFile,
-    DefaultsError,
-    DefaultsList,
-    MissingFileError,
-    config_file,
-)
+from resnet_factory.config.config_file import BLOCK, ConfigFile, config_file
+from resnet_factory.config.defaults_list import DefaultsError, DefaultsList, MissingFileError
 from resnet_factory.config.file_checks import inspect
 from resnet_factory.config.override_grammar import Override, command_line
 from resnet_factory.config.yaml_source import load, position, shown
@@ -27,7 +23,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 @cache
 def conf_dir() -> str:
-    """Where the shipped YAML is: inside the installed package, else beside it in a checkout."""
+    """Return the folder of the shipped YAML: inside the installed package, else beside it in a checkout."""
     inside = _PACKAGE / "conf"
     return str(inside if inside.is_dir() else _PACKAGE.parent / "conf")
 
@@ -136,25 +132,25 @@ class Library:
             path = self.file(name)
             if path is None:
                 return None
-            if self.is_own(path):
+            own = not str(path).startswith(f"{self.folders[0]}{os.sep}")
+            if own:
                 inspect(self, path, name, load(path))
-            self.read[name] = config_file(name, path)
+            self.read[name] = config_file(name, path, own)
         return self.read[name]
-
-    def is_own(self, file: Path) -> bool:
-        """Return whether a file is the user's."""
-        return not file.is_relative_to(self.folders[0])
 
     def file(self, name: str) -> Path | None:
         """Return the path of the file called `name`, or None."""
-        files = (folder / f"{name}.yaml" for folder in self.folders)
-        return next((file for file in files if file.is_file()), None)
+        files = (f"{folder}/{name}.yaml" for folder in self.folders)
+        return next((Path(file) for file in files if os.path.isfile(file)), None)
 
     def options(self, group: str) -> list[str]:
         """Return the names that a config group offers."""
         if group not in self._options:
-            files = (file for folder in self.folders for file in (folder / group).glob("*.yaml"))
-            self._options[group] = sorted({file.stem for file in files if file.is_file()})
+            names = set()
+            for folder in self.folders:
+                with suppress(OSError), os.scandir(folder / group) as entries:
+                    names |= {entry.name for entry in entries if entry.is_file()}
+            self._options[group] = sorted(name[:-5] for name in names if name.endswith(".yaml"))
         return self._options[group]
 
     def groups(self, below: str = "") -> list[str]:
@@ -169,7 +165,7 @@ class Library:
         return name != "" and any((folder / name).is_dir() for folder in self.folders)
 
     def missing(self, group: str, name: str) -> str:
-        """What to say of a name that a group does not offer."""
+        """Return the message for a name that a group does not offer."""
         options = self.options(group)
         if (inner := Path(name).stem) in options:
             return f"unknown {group} {name!r}; a name has neither folder nor ending; did you mean {inner!r}?"
@@ -220,7 +216,7 @@ class Library:
     def chosen_by(self, key: str) -> tuple[ConfigFile, int] | None:
         """Return the user's last file whose defaults list names a group, and the entry's number."""
         for file in reversed(self.read.values()):
-            if self.is_own(file.path):
+            if file.own:
                 for i, default in enumerate(file.defaults):
                     if default.group and f"/{key}".endswith(f"/{default.group}"):
                         return file, i

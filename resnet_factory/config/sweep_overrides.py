@@ -18,7 +18,7 @@ MAX_JOBS = 10_000
 
 
 def is_sweep(word: str, library: Library) -> bool:
-    """Whether an override gives several values."""
+    """Return whether an override gives several values."""
     return any(override.several is not None for override in parsed([word], library, []))
 
 
@@ -96,7 +96,7 @@ def sweeps(words: Sequence[str], library: Library) -> tuple[list[str], dict[str,
 
 @dataclass
 class _Groups:
-    """What Hydra asks for the names that a pattern matches."""
+    """A config loader, so far as Hydra asks one for the names that a pattern matches."""
 
     library: Library
 

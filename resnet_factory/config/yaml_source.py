@@ -194,7 +194,7 @@ def _measure(file: Path, text: str) -> None:
 
 
 def _oddities(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Node, str]]:
-    """What YAML allows and a configuration does not: a key twice, a key that is no word, odd types."""
+    """Yield what YAML allows and a configuration does not: a key twice, a key that is no word, odd types."""
     if node is None or id(node) in seen:
         return
     seen.add(id(node))
@@ -221,7 +221,7 @@ def _oddities(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Nod
 
 
 def _misleading(node: yaml.ScalarNode) -> str:
-    """What is wrong with how a value is written: `010` is 8 to YAML, `1:30` is 90, `!!int x` nothing."""
+    """Return the message for a misleading value: `010` is 8 to YAML, `1:30` is 90, `!!int x` nothing."""
     try:
         value = yaml.constructor.SafeConstructor().construct_object(node)
     except (ValueError, LookupError):
@@ -260,7 +260,7 @@ _REASONS = (
     ),
     (r"special characters are not allowed|control characters", "a character that is not text; is it binary?"),
 )
-"""What PyYAML says -> what a person should do."""
+"""PyYAML's words -> advice to a person."""
 
 
 def _explained(file: Path, text: str, error: yaml.YAMLError) -> ConfigError:

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from resnet_factory.config.defaults_list import DefaultsError, DefaultsList, config_file
+from resnet_factory.config.config_file import config_file
+from resnet_factory.config.defaults_list import DefaultsError, DefaultsList
 from resnet_factory.config.override_grammar import parse
 from resnet_factory.config.repository import merged
 
@@ -79,7 +80,7 @@ OVERRIDES = st.lists(
 def ours(folder: Path, words: list[str]) -> tuple[dict[str, Any], bool]:
     """The merged data of the configuration called `top`, and whether a file is in it twice."""
     listed = DefaultsList(
-        lambda name: config_file(name, file) if (file := folder / f"{name}.yaml").is_file() else None,
+        lambda name: config_file(name, file, False) if (file := folder / f"{name}.yaml").is_file() else None,
         [parse(word) for word in words],
     )
     data: dict[str, Any] = {}

@@ -48,7 +48,7 @@ def same(word: str) -> bool:
     """Hold an override against Hydra's reading; whether it was read without Hydra."""
     expected = by_hydra(word)
     if expected is None:
-        with pytest.raises(ValueError, match="$"):
+        with pytest.raises(ValueError, match=r"$"):
             override_grammar.parse(word)
         return False
     found = override_grammar.parse(word)
