@@ -20,7 +20,7 @@ from resnet_factory.cli.request import Request
 from resnet_factory.config.composition import WHOLE, Composed, Verify, compose_all
 from resnet_factory.config.hydra_internals import OWN, ConfigLoaderImpl, Hydra, search_path
 from resnet_factory.config.override_grammar import command_line
-from resnet_factory.config.overrides import read
+from resnet_factory.config.overrides import read_overrides
 from resnet_factory.config.permission import refusals
 from resnet_factory.config.repository import Library, conf_dir, user_dir
 from resnet_factory.config.yaml_source import load, position
@@ -42,7 +42,7 @@ def print_jobs(
     others = split(wanted.words)[1]
     with _hydra(config_dir) as hydra:
         for number, job in enumerate(wanted.jobs):
-            base = library.compose(config, read(job, library).choices).data
+            base = library.compose(config, read_overrides(job, library).choices).data
             own = forced(job, library, [base], WHOLE.get(config, ()))
             words = [*others, *block_lists([base]), *own]
             print(*(["---"] if number else []), f"# job {number}: {' '.join(job)}", sep="\n")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from resnet_factory.cli.hydra_overrides import adds, block_lists, forced, split
 from resnet_factory.config.composition import WHOLE, Check, compose_in
 from resnet_factory.config.override_grammar import command_line
-from resnet_factory.config.overrides import per_stage, read
+from resnet_factory.config.overrides import per_stage, read_overrides
 from resnet_factory.config.repository import Base, Library, user_dir
 from resnet_factory.config.sweep_overrides import is_sweep, jobs, samples
 from resnet_factory.config.yaml_source import position
@@ -60,7 +60,7 @@ def request(
     for overrides in tried:
         try:
             compose_in(library, config, overrides, "hydra", check=check)
-            choices = read(overrides, library).choices
+            choices = read_overrides(overrides, library).choices
             if (chosen := tuple(choice.text for choice in choices)) not in seen:
                 seen.add(chosen)
                 bases.append(library.compose(config, choices).data)
@@ -98,7 +98,7 @@ def _params(
     found: dict[str, _Param] = {}
     single = [word for word in own if not is_sweep(word, library)]
     try:
-        base = library.compose(config, read(single, library).choices)
+        base = library.compose(config, read_overrides(single, library).choices)
     except ConfigError:
         base = Base({}, (), {})  # which is said where the jobs are composed
     for package, file in base.files:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from resnet_factory.config import overrides as typed
 from resnet_factory.config import pruning, schema
 from resnet_factory.config.interpolation import Resolver, resolved
+from resnet_factory.config.overrides import apply, read_overrides
 from resnet_factory.config.provenance import Origin, paths
 from resnet_factory.config.repository import Library, conf_dir, user_dir
 from resnet_factory.config.sweep_overrides import sweeps
@@ -112,7 +112,7 @@ def compose_in(
     Raises:
         ConfigError: with every fault found, each located in its file or override.
     """
-    given = typed.read(overrides, library)
+    given = read_overrides(overrides, library)
     faults = list(given.faults)
     try:
         base = library.compose(config, given.choices)
@@ -121,9 +121,7 @@ def compose_in(
     if "model" in given.unchosen:
         raise ConfigError(faults)  # of another model than was meant there is nothing to say
     data, whole = _copied(base.data), WHOLE.get(config, frozenset())
-    faults.extend(
-        fault for override in given.values if (fault := typed.apply(override, data, whole)) is not None
-    )
+    faults.extend(fault for override in given.values if (fault := apply(override, data, whole)) is not None)
     origin = Origin(library, base, given, data)
     if not isinstance(data.get("model"), dict):
         fault = Fault("model", f"expected a model (a mapping), found {found(data.get('model'))}")

@@ -35,7 +35,7 @@ def per_stage(word: str) -> str:
     return re.sub(r"^\+{0,2}model/block=(?=\[)", "model.block=", word)
 
 
-def read(words: Sequence[str], library: Library) -> Overrides:
+def read_overrides(words: Sequence[str], library: Library) -> Overrides:
     """Read the overrides of one run."""
     words = [per_stage(word) for word in words]
     choices: list[Override] = []

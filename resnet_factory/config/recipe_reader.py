@@ -43,7 +43,7 @@ class Reader(ArgumentReader):
         self.unread.extend(unread)
         return recipe
 
-    def read(self, data: Any, role: Role, path: str, title: str) -> Recipe:
+    def read_anew(self, data: Any, role: Role, path: str, title: str) -> Recipe:
         """Read one recipe, also where the same was read before."""
         if not isinstance(data, Mapping):
             self.fault(path, f"expected the name of a recipe, or a recipe (a mapping), found {found(data)}")
@@ -246,7 +246,7 @@ def _recipe(
     """Return a recipe, its faults, and those of what nothing reads: models share most of their recipes."""
     faults: list[Fault] = []
     reader = Reader(slots, faults, root)
-    recipe = reader.read(data.data, role, path, title)
+    recipe = reader.read_anew(data.data, role, path, title)
     return recipe, tuple(faults), tuple(reader.unread)
 
 

@@ -80,7 +80,7 @@ class Library:
     """The config folders, the shipped one first; what is read of them is read once."""
 
     folders: tuple[Path, ...]
-    read: dict[str, ConfigFile] = field(default_factory=dict)
+    files: dict[str, ConfigFile] = field(default_factory=dict)
     """The files read so far, by name."""
     parents: dict[str, list[str]] = field(default_factory=dict)
     """Of the user's files read so far: config -> the configs it starts from."""
@@ -128,15 +128,15 @@ class Library:
         Raises:
             ConfigError: it cannot be used.
         """
-        if name not in self.read:
+        if name not in self.files:
             path = self.file(name)
             if path is None:
                 return None
             own = not str(path).startswith(f"{self.folders[0]}{os.sep}")
             if own:
                 inspect(self, path, name, load(path))
-            self.read[name] = config_file(name, path, own)
-        return self.read[name]
+            self.files[name] = config_file(name, path, own)
+        return self.files[name]
 
     def file(self, name: str) -> Path | None:
         """Return the path of the file called `name`, or None."""
@@ -215,7 +215,7 @@ class Library:
 
     def chosen_by(self, key: str) -> tuple[ConfigFile, int] | None:
         """Return the user's last file whose defaults list names a group, and the entry's number."""
-        for file in reversed(self.read.values()):
+        for file in reversed(self.files.values()):
             if file.own:
                 for i, default in enumerate(file.defaults):
                     if default.group and f"/{key}".endswith(f"/{default.group}"):
