@@ -52,6 +52,16 @@ def test_each_library_enters_in_its_files(file: Path) -> None:
     assert not found & {"timm"}
 
 
+def test_private_parts_of_hydra_stay_in_one_file() -> None:
+    text = re.compile(r"hydra\._internal|omegaconf\._")
+    found = {
+        str(file.relative_to(PACKAGE))
+        for file in PACKAGE.rglob("*.py")
+        if text.search(file.read_text("utf-8"))
+    }
+    assert found == {"config/hydra_internals.py"}
+
+
 def test_few_things_stand_at_the_top() -> None:
     entries = {path.name for path in PACKAGE.iterdir()} - {"__pycache__"}
     assert entries == {

@@ -1,4 +1,4 @@
-"""What each command does, once its configuration is composed."""
+"""The commands that build, describe, explain, export and list networks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def describe(composed: Composed) -> int:
 
 
 def describe_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """What is wrong with the keys of `describe`."""
+    """Return the faults of the keys of `describe`."""
     faults = _format_faults(data, tables.FORMATS)
     try:
         _selection(data).checked()
@@ -55,7 +55,7 @@ def explain(composed: Composed) -> int:
 
 
 def explain_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """What is wrong with the keys of `explain`."""
+    """Return the faults of the keys of `explain`."""
     return _format_faults(data, document.FORMATS)
 
 
@@ -111,7 +111,7 @@ def _with_the_files_model(composed: Composed) -> Composed:
 
 
 def build_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """What is wrong with the keys of `build`."""
+    """Return the faults of the keys of `build`."""
     texts = dict.fromkeys(("weights", "keys", "save"), str | None)
     if faults := _type_faults(data, {"layers": bool, **texts}):
         return faults

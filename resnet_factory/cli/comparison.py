@@ -1,4 +1,4 @@
-"""What `diff` and `draw` do, once their configuration is composed."""
+"""The commands `diff` and `draw`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def draw(composed: Composed) -> int:
 
 
 def draw_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """What is wrong with the keys of `draw`."""
+    """Return the faults of the keys of `draw`."""
     from resnet_factory.reporting.drawing import FORMATS
 
     file, form = data["file"], data["format"]
@@ -126,7 +126,7 @@ def _other(composed: Composed) -> Composed:
 
 
 def _words(composed: Composed) -> list[str]:
-    """What `with` says, split at spaces that stand outside of brackets and quotes."""
+    """Split the value of `with` at spaces that stand outside of brackets and quotes."""
     said = composed.data["with"]
     if isinstance(said, list) and said and all(isinstance(word, str) for word in said):
         return said

@@ -21,9 +21,11 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from resnet_factory.cli.hydra_runner import Request, job_of_hydra, sweep_folder
+from resnet_factory.cli.hydra_runner import from_hydra, job_of_hydra, sweep_folder
 from resnet_factory.cli.hydra_runner import run as launch
-from resnet_factory.config.composition import Composed, from_hydra, image_size
+from resnet_factory.cli.request import Request
+from resnet_factory.cli.verbs import VERBS
+from resnet_factory.config.composition import Composed, image_size
 from resnet_factory.config.file_access import write_whole
 from resnet_factory.costing.complexity import cost
 from resnet_factory.errors import ConfigError, Fault
@@ -72,8 +74,6 @@ def perform(rows: Path, config: Any) -> None:
     out.print(f"#{job.number}  {row['overrides']}", style="bold", markup=False)
     try:
         composed = from_hydra(job.config_dir, verify=plan)
-        from resnet_factory.cli.main import VERBS
-
         verb = VERBS[job.verb]
         figures = partial(verb.load_figures() or _costs, composed)
         costs = figures()

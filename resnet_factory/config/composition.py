@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
-
-from resnet_factory.config import overrides as typed
 from resnet_factory.config import pruning, schema
-from resnet_factory.config.interpolation import Resolver
+from resnet_factory.config.interpolation import Resolver, resolved
+from resnet_factory.config.overrides import apply, read_overrides
 from resnet_factory.config.provenance import Origin, paths
 from resnet_factory.config.repository import Library, conf_dir, user_dir
+from resnet_factory.config.sweep_overrides import sweeps
 from resnet_factory.errors import ConfigError, Fault, found, unknown
 
 Check = Callable[[Mapping[str, Any]], list[Fault]]
@@ -38,7 +35,7 @@ class Composed:
     given: frozenset[str] = frozenset()
     """The top-level keys that the command line names."""
     overrides: tuple[str, ...] = ()
-    """What the command line said, one by one: with `config_dir`, enough to compose a variation of it."""
+    """The words of the command line: with `config_dir`, enough to compose a variation of it."""
     config_dir: str | Path | None = None
     """The folder of the user's own YAML."""
     choices: Mapping[str, str] = field(default_factory=dict)
@@ -51,11 +48,12 @@ def read(data: Any, path: str = "model") -> schema.ModelConfig:
     Raises:
         ConfigError: with every fault found.
     """
-    resolver = Resolver()
-    plain = resolver.plain(data, path) if OmegaConf.is_config(data) else data
-    if resolver.faults:
-        raise ConfigError(resolver.faults)
-    return schema.read(plain, name=path, find=_finder(Library.of(None)), path=path)
+    if type(data).__module__.startswith("omegaconf."):
+        resolver = Resolver()
+        data = resolver.plain(data, path)
+        if resolver.faults:
+            raise ConfigError(resolver.faults)
+    return schema.read(data, name=path, find=_finder(Library.of(None)), path=path)
 
 
 def compose_all(
@@ -78,18 +76,6 @@ def compose_all(
     return replace(composed, overrides=tuple(overrides), config_dir=config_dir)
 
 
-def from_hydra(config_dir: str | Path | None = None, *, verify: Verify | None = None) -> Composed:
-    """The configuration of the job that Hydra's own runner is at, composed from the job's overrides.
-
-    Hydra chooses and launches jobs; what their configurations are is decided here, as for a single run.
-
-    Raises:
-        ConfigError: with every fault found, each located in its file or override.
-    """
-    hydra = HydraConfig.get()
-    return compose_all(str(hydra.job.config_name), list(hydra.overrides.task), config_dir, verify=verify)
-
-
 def take_sweeps(
     words: Sequence[str], config_dir: str | Path | None = None
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
@@ -98,7 +84,7 @@ def take_sweeps(
     Raises:
         ConfigError: an override cannot be read.
     """
-    return typed.sweeps(words, Library.of(user_dir(config_dir)))
+    return sweeps(words, Library.of(user_dir(config_dir)))
 
 
 def image_size(data: Mapping[str, Any]) -> tuple[int, int]:
@@ -121,12 +107,12 @@ def compose_in(
     check: Check | None = None,
     verify: Verify | None = None,
 ) -> Composed:
-    """What `compose_all` does, with files read before; `left` names a resolver left to Hydra.
+    """Compose as `compose_all` does, with files read before; `left` names a resolver left to Hydra.
 
     Raises:
         ConfigError: with every fault found, each located in its file or override.
     """
-    given = typed.read(overrides, library)
+    given = read_overrides(overrides, library)
     faults = list(given.faults)
     try:
         base = library.compose(config, given.choices)
@@ -134,16 +120,14 @@ def compose_in(
         raise ConfigError([*faults, *error.faults]) from None
     if "model" in given.unchosen:
         raise ConfigError(faults)  # of another model than was meant there is nothing to say
-    data, whole = deepcopy(base.data), WHOLE.get(config, frozenset())
-    faults.extend(
-        fault for override in given.values if (fault := typed.apply(override, data, whole)) is not None
-    )
+    data, whole = _copied(base.data), WHOLE.get(config, frozenset())
+    faults.extend(fault for override in given.values if (fault := apply(override, data, whole)) is not None)
     origin = Origin(library, base, given, data)
     if not isinstance(data.get("model"), dict):
         fault = Fault("model", f"expected a model (a mapping), found {found(data.get('model'))}")
         raise ConfigError(map(origin.locate, [*faults, fault]))
-    resolver = Resolver(left, list(paths(data)))
-    plain = resolver.plain(OmegaConf.create(_with_image_size(data)), "")
+    resolver = resolved(_with_image_size(data), left, lambda: list(paths(data)))
+    plain = resolver.result
     if resolver.full:
         raise ConfigError(map(origin.locate, [*faults, *resolver.faults]))
     if "image_size" not in data["model"]:
@@ -177,8 +161,15 @@ def compose_in(
     if faults:
         raise ConfigError(map(origin.locate, faults))
     assert model is not None
-    named = _top(override.key_or_group for override in (*given.choices, *given.values))
+    named = _top(override.key for override in (*given.choices, *given.values))
     return Composed(plain, model, origin.locate, named, choices=base.choices)
+
+
+def _copied(value: Any) -> Any:
+    """A copy of plain data, which overrides may change."""
+    if isinstance(value, dict):
+        return {key: _copied(entry) for key, entry in value.items()}
+    return [_copied(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _top(keys: Iterable[str]) -> frozenset[str]:
@@ -221,6 +212,5 @@ def _input_faults(data: Any) -> list[Fault]:
 
 
 __all__ = [
-    "Composed", "choices", "compose_all", "compose_in", "conf_dir", "from_hydra",
-    "image_size", "read", "user_dir",
+    "Composed", "choices", "compose_all", "compose_in", "conf_dir", "image_size", "read", "user_dir",
 ]  # fmt: skip

@@ -120,7 +120,7 @@ def _other_than_weights(head: bytes) -> str:
 
 
 def _is_address(file: str | Path) -> bool:
-    """Whether it is a URL or a hub name, not a file."""
+    """Return whether it is a URL or a hub name, not a file."""
     return re.match(r"[\w+-]+:(?!\\)", str(file)) is not None
 
 

@@ -1,17 +1,13 @@
-"""What is wrong in a user's own file, told before Hydra reads it: its shape, its defaults list, its keys."""
+"""Checks of a user's own file before it is composed: of its shape, its defaults list, its keys."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from resnet_factory.config.permission import may_name, refusal
+from resnet_factory.config.config_file import BLOCK, package_line
 from resnet_factory.config.schema import SLOTS
 from resnet_factory.config.yaml_source import load, position, shown
 from resnet_factory.errors import ConfigError, Fault, found, nearest, unknown
@@ -22,8 +18,6 @@ if TYPE_CHECKING:
 
 GLOBAL = ("experiment", "space", "study", "sweep")
 """Config groups whose files say something of the whole configuration."""
-BLOCK = "model/block"
-"""The one config group of which a list of choices is one for each stage."""
 
 
 def one_for_all(group: str, choice: object) -> str:
@@ -58,11 +52,11 @@ def inspect(library: Library, file: Path, name: str, data: Any) -> None:
         if name.startswith("model/"):
             if "hydra" in data:
                 fault(["hydra"], "Hydra's own settings do not belong to a model")
-            if package(file) is not None:
+            if package_line(file) is not None:
                 line = next(i for i, text in enumerate(_lines(file), 1) if "@package" in text)
                 message = "a '# @package' line; what stands in this folder goes below its own key"
                 faults.append(Fault("", message, f"{shown(file)}:{line}:1"))
-        elif name.partition("/")[0] in GLOBAL and package(file) is None:
+        elif name.partition("/")[0] in GLOBAL and package_line(file) is None:
             group = name.partition("/")[0]
             message = f"without '# @package _global_' as its first line, its keys go below a key {group!r}"
             faults.append(Fault("", message, f"{shown(file)}:1:1"))
@@ -80,7 +74,7 @@ def inspect(library: Library, file: Path, name: str, data: Any) -> None:
 
 
 def _entries(library: Library, defaults: Sequence[Any], name: str) -> Iterator[tuple[int, str]]:
-    """What is wrong with the entries of a defaults list."""
+    """Yield the faults of the entries of a defaults list, with their numbers."""
     base = name.rpartition("/")[0]
     inside = base.partition("/")[0] == "model"
     library.parents[name] = []
@@ -115,7 +109,7 @@ def _entries(library: Library, defaults: Sequence[Any], name: str) -> Iterator[t
                 yield i, f"{entry!r} would go below a key of its own; did you mean {meant!r}?"
                 continue
             parent = plain[1:] if plain.startswith("/") else f"{base}/{plain}" if base else plain
-            if inside and library.parents[name] and library.config_exists(parent):
+            if inside and library.parents[name] and library.file(parent) is not None:
                 first = library.parents[name][0].rpartition("/")[2]
                 yield (
                     i,
@@ -128,14 +122,14 @@ def _entries(library: Library, defaults: Sequence[Any], name: str) -> Iterator[t
             library.parents[name].append(parent)
             if (circle := _circle(library, parent, name)) is not None:
                 yield i, f"a circle: {' -> '.join([name, *circle])}; a file cannot be its own parent"
-            elif not library.config_exists(parent) and "$" not in parent:
+            elif library.file(parent) is None and "$" not in parent:
                 yield i, _no_parent(library, entry, parent, base)
         else:
             yield i, f"expected a name, or 'group: name', found {found(entry)}"
 
 
 def _of_hydra(library: Library, defaults: Sequence[Any], base: str, seen: list[Path]) -> list[Fault]:
-    """What is wrong in the user's own files of Hydra's settings that a defaults list leads to."""
+    """Return the faults of the user's own files of Hydra's settings that a defaults list leads to."""
     faults = []
     for entry in defaults:
         (key, choice), *_ = entry.items() if isinstance(entry, dict) and entry else (("", entry),)
@@ -164,7 +158,7 @@ def _of_hydra(library: Library, defaults: Sequence[Any], base: str, seen: list[P
 def _choice(library: Library, words: Sequence[str], group: str, choice: Any, base: str) -> Iterator[str]:
     if odd := [word for word in words if word not in ("override", "optional")]:
         yield unknown("word", odd[0], ("override", "optional"))
-    elif not library.group_exists(group):
+    elif not library.is_group(group):
         if "optional" not in words and not group.startswith("hydra"):
             names = [f"{base}/{name}" if base else name for name in library.groups(base)]
             yield unknown("config group", group, names)
@@ -179,10 +173,10 @@ def _choice(library: Library, words: Sequence[str], group: str, choice: Any, bas
 
 
 def _no_parent(library: Library, entry: str, parent: str, base: str) -> str:
-    if library.group_exists(parent):
+    if library.is_group(parent):
         return f"{entry!r} is a config group; choose one of it, as '{entry}: {library.options(parent)[0]}'"
     group, _, name = parent.rpartition("/")
-    if library.config_exists(entry):
+    if library.file(entry) is not None:
         return f"{entry!r} is looked for below {base!r}; did you mean {name!r}?"
     if nearest(entry, ["_self_"]):
         return f"unknown name {entry!r}; did you mean '_self_'?"
@@ -205,17 +199,13 @@ def _lines(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines()
 
 
-def package(file: Path) -> str | None:
-    """What a `# @package NAME` line at a file's top says."""
-    header = re.match(r"(?:\s*#[^\n]*\n)*?\s*#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"))
-    return header[1] if header else None
-
-
 def _refusals(data: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Keys that would run code, and interpolations that cannot be read."""
     if isinstance(data, Mapping):
         for key, value in data.items():
             if key == "_target_":
+                from resnet_factory.config.permission import may_name, refusal
+
                 if not may_name((*keys, key), value):
                     yield (*keys, key), refusal((*keys, key), value)
             elif "." in key and keys[:1] != ("hydra",):
@@ -231,7 +221,10 @@ def _refusals(data: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
 
 
 def interpolation_fault(text: str) -> str:
-    """What is wrong with the form of an interpolation such as `${model.depths}`; empty where nothing is."""
+    """Return the message for an interpolation that has not the form of one; empty where it has."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
         OmegaConf.create([text])
     except OmegaConfBaseException:

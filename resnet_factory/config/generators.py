@@ -15,7 +15,7 @@ Stages = dict[str, list[int]]
 
 
 class Generator(Protocol):
-    """What makes per-stage fields."""
+    """A maker of per-stage fields."""
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """An argument's name and what is wrong with it, one by one."""

@@ -50,7 +50,7 @@ def _reasons(word: str, key: str, value: str, models: Sequence[str]) -> Iterator
 
 
 def _unbalanced(text: str) -> str:
-    """What is wrong with the brackets and quotes of `text`, if anything."""
+    """Return the message about the brackets and quotes of `text`; empty where nothing is wrong."""
     pairs = {"[": "]", "{": "}", "(": ")"}
     waiting: list[str] = []
     quote = ""

@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from hydra._internal.config_repository import ConfigRepository
-from hydra._internal.utils import create_config_search_path
-from hydra.core.object_type import ObjectType
-from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigSource
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
+
+from resnet_factory.config import hydra_internals
 
 CALLED = ("_target_", "class", "()", "filename")
 """Keys whose value is called, made an object or opened for writing."""
@@ -26,22 +23,12 @@ LOADERS = re.compile(r"PYTHON\w*|LD_\w+|DYLD_\w+|PATH")
 @cache
 def named() -> frozenset[tuple[str, str, Any]]:
     """(section, key, value) of everything that the configs of Hydra and its plugins say."""
-    Plugins.instance()  # which lets each installed plugin register its configs
-    found = set()
-    for source in ConfigRepository(create_config_search_path(None)).get_sources():
-        for section in SECTIONS:
-            for config in _configs(source, f"hydra/{section}"):
-                found |= {(section, key, value) for key, value in _leaves(config)}
-    return frozenset(found)
-
-
-def _configs(source: ConfigSource, group: str) -> Iterator[Any]:
-    if source.available() and source.is_group(group):
-        for name in source.list(group, ObjectType.CONFIG):
-            config = source.load_config(f"{group}/{name}").config
-            yield OmegaConf.to_container(config, resolve=False)
-        for name in source.list(group, ObjectType.GROUP):
-            yield from _configs(source, f"{group}/{name}")
+    return frozenset(
+        (section, key, value)
+        for section in SECTIONS
+        for config in hydra_internals.configs(f"hydra/{section}")
+        for key, value in _leaves(config)
+    )
 
 
 def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
@@ -57,7 +44,7 @@ def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
 
 
 def may_name(keys: tuple[str, ...], value: Any) -> bool:
-    """Whether the text at `hydra.…` is a launcher or sweeper that Hydra or one of its plugins names there."""
+    """Return whether the text at `hydra.…` is a launcher or sweeper that Hydra or a plugin names there."""
     if len(keys) < 3 or keys[0] != "hydra" or not isinstance(value, str):
         return False
     return keys[1] in ("launcher", "sweeper") and (keys[1], "_target_", value) in named()

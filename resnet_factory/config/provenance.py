@@ -1,22 +1,35 @@
-"""Where each key of one composed configuration was written: a line of a file, or an override."""
+"""Provenance of the keys of one composed configuration: the line of a file, or the override."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from resnet_factory.config import overrides
+from resnet_factory.config.override_grammar import Override, command_line
 from resnet_factory.config.overrides import Overrides
-from resnet_factory.config.repository import Base, Library, conf_dir
-from resnet_factory.config.yaml_source import at, load, position, shown, spelled, tree
+from resnet_factory.config.repository import Base, Library
+from resnet_factory.config.yaml_source import position
 from resnet_factory.errors import Fault, unknown
 
 
+class Line(NamedTuple):
+    """The line of a file that a key stands in."""
+
+    file: Path
+    keys: list[str]
+    """The key, as the file has it."""
+    inherited: bool
+    """Whether it is a shipped file that nobody named for this key."""
+
+    def __str__(self) -> str:
+        return position(self.file, self.keys)
+
+
 class Origin:
-    """Locates the faults of one composed configuration."""
+    """Places at which the keys of one configuration were written; asked only when something is wrong."""
 
     def __init__(self, library: Library, base: Base, given: Overrides, data: Mapping[str, Any]) -> None:
         self.library = library
@@ -25,20 +38,28 @@ class Origin:
         self.data = data
 
     def locate(self, fault: Fault) -> Fault:
-        """The same fault, with where its key was written."""
+        """Return the same fault, with where its key was written."""
         if fault.where:
             return fault
         keys = fault.path.split(".")
-        where, ours = self._written(keys)
-        return replace(fault, where=(self._blamed(keys) or self._chosen(keys) if ours else "") or where)
+        written = self._written(keys)
+        if isinstance(written, Line) and written.inherited:
+            blamed = self._blamed(keys)
+            where = command_line(blamed) if blamed else self._chosen(keys) or str(written)
+        else:
+            where = command_line(written) if isinstance(written, Override) else str(written or "")
+        return replace(fault, where=where)
 
     def inherited(self, path: str) -> bool:
         """Return whether a key and all below it come from shipped files that nobody chose for it."""
         keys = path.split(".")
-        return not self._chosen(keys) and self._written(keys)[1] and not self._changed_inside(keys)
+        written = self._written(keys)
+        if not isinstance(written, Line) or not written.inherited or self._is_chosen(keys):
+            return False
+        return not self._changed_inside(keys)
 
     def blame(self, fault: Fault) -> Fault:
-        """The fault, told of the key that the user wrote where it could be told of two."""
+        """Return the fault, told of the key that the user wrote where it could be told of two."""
         other = fault.instead
         if other is not None and self.inherited(fault.path) and not self.inherited(other.path):
             return other
@@ -46,71 +67,75 @@ class Origin:
 
     def _changed_inside(self, keys: list[str]) -> bool:
         """Return whether an override or a user's file says something below a key."""
-        if any(override.key_or_group.split(".")[: len(keys)] == keys for override in self.given.values):
+        if any(override.key.split(".")[: len(keys)] == keys for override in self.given.values):
             return True
-        return any(
-            keys[: len(inside)] == inside and spelled(node, keys[len(inside) :])[0] == len(keys) - len(inside)
-            for inside, file, node in self.trees
-            if not file.is_relative_to(conf_dir())
+        for package, file in self.base.files:
+            inside = package.split(".") if package else []
+            if file.own and keys[: len(inside)] == inside:
+                own = keys[len(inside) :]
+                if _depth(file.whole, own) == len(own):
+                    return True
+        return False
+
+    def _choice(self, keys: Sequence[str]) -> Override | None:
+        """Return the override by which the user chose the recipe at a key of the model."""
+        return next(
+            (choice for choice in reversed(self.given.choices) if choice.key == f"model/{keys[1]}"), None
         )
 
-    def _chosen(self, keys: list[str]) -> str:
-        """The override or defaults entry by which the user chose the recipe at a key of the model."""
+    def _is_chosen(self, keys: Sequence[str]) -> bool:
+        if len(keys) != 2 or keys[0] != "model":
+            return False
+        return self._choice(keys) is not None or self.library.chosen_by(keys[1]) is not None
+
+    def _chosen(self, keys: Sequence[str]) -> str:
+        """Return the override or defaults entry by which the user chose the recipe at a key of the model."""
         if len(keys) != 2 or keys[0] != "model":
             return ""
-        for override in reversed(self.given.choices):
-            if override.key_or_group == f"model/{keys[1]}":
-                return overrides.where(override)
-        return self.library.chooser(keys[1])
+        choice = self._choice(keys)
+        return command_line(choice) if choice else self.library.chooser(keys[1])
 
-    def _written(self, keys: list[str]) -> tuple[str, bool]:
-        """Where a key was last written, and whether that is a shipped file."""
+    def _written(self, keys: list[str]) -> Override | Line | None:
+        """Return the override or the line that a key was last written in."""
         if (named := self._by_name(keys)) is not None:
-            return named, False
+            return named
         for override in reversed(self.given.values):
-            written = override.key_or_group.split(".")
+            written = override.key.split(".")
             if keys[: len(written)] == written:
-                return overrides.where(override), False
+                return override
         for override in self.given.choices:
             moved = override.package.split(".") if override.package else None
-            if moved == keys or (override.is_delete() and override.key_or_group.split("/") == keys):
-                return overrides.where(override), False
-        best, found, mark = -1, None, None
-        for inside, file, node in self.trees:
+            if moved == keys or (override.operation == "delete" and override.key.split("/") == keys):
+                return override
+        best, found = -1, None
+        for package, file in self.base.files:
+            inside = package.split(".") if package else []
             if keys[: len(inside)] == inside:
-                depth, here = spelled(node, keys[len(inside) :])
-                if len(inside) + depth >= best:
-                    best, found, mark = len(inside) + depth, file, here
+                own = keys[len(inside) :]
+                depth = len(inside) + _depth(file.whole, own)
+                if depth >= best:
+                    best, found = depth, Line(file.path, own, not file.own)
         if best < len(keys):  # no file spells it: an override made it on the way to a key below
             for override in self.given.values:
-                if override.key_or_group.split(".")[: len(keys)] == keys:
-                    return overrides.where(override), False
-        if found is None:
-            return "", False
-        return at(found, mark) if mark else f"{shown(found)}:1:1", found.is_relative_to(conf_dir())
+                if override.key.split(".")[: len(keys)] == keys:
+                    return override
+        return found
 
-    def _blamed(self, keys: list[str]) -> str:
-        """Which override made a recipe of ours wrong, which is right as it stands: the nearest in it."""
+    def _blamed(self, keys: list[str]) -> Override | None:
+        """Return the override nearest to a key of a shipped recipe, which is right as it stands."""
         for depth in range(len(keys), 1, -1):
             for override in reversed(self.given.values):
-                if override.key_or_group.split(".")[:depth] == keys[:depth]:
-                    return overrides.where(override)
-        return ""
+                if override.key.split(".")[:depth] == keys[:depth]:
+                    return override
+        return None
 
-    @cached_property
-    def trees(self) -> list[tuple[list[str], Path, Any]]:
-        """Where each file's data goes, the file, and its nodes; later ones win."""
-        return [
-            (package.split(".") if package else [], file, tree(file)) for package, file in self.base.files
-        ]
-
-    def _by_name(self, keys: list[str]) -> str | None:
-        """Of a key inside a recipe that a value calls by name, as `block: [basic, mine]` does: its file."""
+    def _by_name(self, keys: list[str]) -> Line | None:
+        """Return the line of a key in a recipe that a value calls by name, as `block: [basic, mine]` does."""
         value: Any = self.data
         for i, key in enumerate(keys):
             if isinstance(value, str) and i > 1:
                 file = self.library.file(f"model/{keys[1]}/{value}")
-                return position(file, keys[i:]) if file else None
+                return Line(file, keys[i:], False) if file else None
             if isinstance(value, dict):
                 value = value.get(key)
             elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
@@ -124,22 +149,34 @@ class Origin:
         """The top-level keys that the command's own files declare."""
         keys = {"model"}
         for package, file in self.base.files:
-            if not file.is_relative_to(conf_dir()):
+            if file.own:
                 continue
             if package:  # a group brings the key of its own name, not one it was moved to
-                keys |= {package.split(".")[0]} & {file.relative_to(conf_dir()).parts[0]}
+                keys |= {package.split(".")[0]} & {file.name.split("/")[0]}
             else:
-                keys |= set(load(file) or {}) - {"defaults", "hydra"}
+                keys |= file.data.keys()
         return sorted(keys)
 
     def stray(self, key: str) -> str:
-        """What to say of a top-level key that nothing reads."""
+        """Return the message for a top-level key that nothing reads."""
         elsewhere = [f"model.{key}"] if key in self.data.get("model", {}) else []
         elsewhere = [f"model/{key}"] if f"model/{key}" in self.base.choices else elsewhere
         message = unknown("key", key, self.keys)
         if not elsewhere:
             return message
         return f"{message.partition('; did you mean')[0]}; did you mean {elsewhere[0]!r}?"
+
+
+def _depth(data: Any, keys: Sequence[str]) -> int:
+    """Return how many of `keys` a file's data spells out."""
+    for depth, key in enumerate(keys):
+        if isinstance(data, Mapping) and key in data:
+            data = data[key]
+        elif isinstance(data, list) and key.isdigit() and int(key) < len(data):
+            data = data[int(key)]
+        elif isinstance(data, (Mapping, list)) or str(data) != key:
+            return depth  # but `- norm` says the same as `- norm: {}`
+    return len(keys)
 
 
 def paths(data: Any, above: str = "") -> Iterator[str]:

@@ -1,40 +1,29 @@
-"""The folders of YAML, shipped and a user's own, as Hydra's defaults lists see them, each file checked.
-
-Hydra decides what a defaults list means; the files are read and merged here, as plain data. Nothing
-in Hydra's global state is touched, so this works inside somebody else's Hydra application too.
-"""
+"""The folders of YAML, shipped and a user's own, and the configurations that their files compose."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hydra import version
-from hydra._internal.config_repository import IConfigRepository
-from hydra._internal.defaults_list import create_defaults_list
-from hydra.core.default_element import ConfigDefault, GroupDefault, InputDefault
-from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult, ConfigSource
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from resnet_factory.config.file_checks import BLOCK, inspect, package
+from resnet_factory.config.config_file import BLOCK, ConfigFile, config_file
+from resnet_factory.config.defaults_list import DefaultsError, DefaultsList, MissingFileError
+from resnet_factory.config.file_checks import inspect
+from resnet_factory.config.override_grammar import Override, command_line
 from resnet_factory.config.yaml_source import load, position, shown
 from resnet_factory.errors import ConfigError, Fault, foreign, suggest, unknown
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
+@cache
 def conf_dir() -> str:
-    """Where the shipped YAML is: inside the installed package, else beside it in a checkout."""
+    """Return the folder of the shipped YAML: inside the installed package, else beside it in a checkout."""
     inside = _PACKAGE / "conf"
     return str(inside if inside.is_dir() else _PACKAGE.parent / "conf")
 
@@ -77,30 +66,30 @@ def _shipped() -> tuple[Path, ...]:
 
 @dataclass(frozen=True)
 class Base:
-    """Merged files, before any value of the command line: plain data, and which file gave what."""
+    """Merged files, before any value of the command line: plain data, not to be changed, and its files."""
 
-    data: dict[str, Any]
-    files: tuple[tuple[str, Path], ...]
+    data: Mapping[str, Any]
+    files: tuple[tuple[str, ConfigFile], ...]
     """(the dotted key below which a file's data goes, the file), later ones winning."""
-    choices: dict[str, str]
+    choices: Mapping[str, str]
     """Config group -> the chosen name."""
 
 
 @dataclass
-class Library(IConfigRepository):
-    """The config folders; the shipped one first."""
+class Library:
+    """The config folders, the shipped one first; what is read of them is read once."""
 
     folders: tuple[Path, ...]
-    _read: dict[str, tuple[Path, dict[str, Any], ConfigResult]] = field(default_factory=dict)
+    files: dict[str, ConfigFile] = field(default_factory=dict)
+    """The files read so far, by name."""
     parents: dict[str, list[str]] = field(default_factory=dict)
     """Of the user's files read so far: config -> the configs it starts from."""
-    block_lists: dict[str, list[str]] = field(default_factory=dict)
-    """Of the files read so far: config -> the blocks its defaults list chooses, one for each stage."""
+    _options: dict[str, list[str]] = field(default_factory=dict)
     _composed: dict[tuple[str, ...], Base] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path | None) -> Library:
-        """The shipped folder, and a user's own behind it."""
+        """Return the shipped folder, and a user's own behind it."""
         return cls((Path(conf_dir()), *([folder] if folder else [])))
 
     def compose(self, config: str, choices: Sequence[Override]) -> Base:
@@ -109,66 +98,74 @@ class Library(IConfigRepository):
         Raises:
             ConfigError: a file cannot be used, or the defaults lists do not fit together.
         """
-        key = (config, *(str(override.input_line) for override in choices))
+        key = (config, *(override.text for override in choices))
         if key not in self._composed:
             self._composed[key] = self._compose(config, choices)
         return self._composed[key]
 
     def _compose(self, config: str, choices: Sequence[Override]) -> Base:
+        listed = DefaultsList(self.config, choices)
         try:
-            with _version_base():
-                listed = create_defaults_list(
-                    self, config, list(choices), prepend_hydra=False, skip_missing=False
-                )
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError([self._explained(error, choices)]) from None
+            parts = listed.parts(config)
+        except DefaultsError as error:
+            raise ConfigError([self._fault(error, choices)]) from None
         data: dict[str, Any] = {}
-        files = []
-        for default in listed.defaults:
-            file, content, _ = self._read[default.config_path or ""]
-            content = self._with_block_list(default.config_path or "", content, listed.overrides)
-            package = default.package or ""
-            for key in reversed(package.split(".") if package else []):
+        for part in parts:
+            content, file = part.file.data, part.file
+            if file.blocks and listed.maker(BLOCK) in (None, file.name):
+                # The file's list takes the place of a choice, so what it starts from is merged before it.
+                chosen: dict[str, Any] = {"block": list(file.blocks)}
+                content = merged(chosen if file.name.startswith("model/") else {"model": chosen}, content)
+            for key in reversed(part.package.split(".") if part.package else []):
                 content = {key: content}
             data = merged(data, content)
-            files.append((package, file))
-        known = listed.overrides.known_choices
-        return Base(data, tuple(files), {key: str(name) for key, name in known.items() if name is not None})
+        known = {key: str(name) for key, name in listed.known.items() if name is not None}
+        return Base(data, tuple((part.package, part.file) for part in parts), known)
 
-    def _with_block_list(self, config: str, content: dict[str, Any], overrides: Any) -> dict[str, Any]:
-        """A file's data with the blocks that its defaults list chooses for each stage.
+    def config(self, name: str) -> ConfigFile | None:
+        """Return the file called `name`, such as `model/resnet18`, checked; None where there is none.
 
-        Hydra is told that the file chooses no block; where a file that builds on it, or the command line,
-        chooses one, Hydra's record names that one instead.
+        Raises:
+            ConfigError: it cannot be used.
         """
-        blocks = self.block_lists.get(config)
-        made = overrides.override_metadata.get(BLOCK)
-        if blocks is None or (made is not None and made.containing_config_path != config):
-            return content
-        chosen: dict[str, Any] = {"block": blocks}
-        return merged(chosen if config.startswith("model/") else {"model": chosen}, content)
+        if name not in self.files:
+            path = self.file(name)
+            if path is None:
+                return None
+            own = not str(path).startswith(f"{self.folders[0]}{os.sep}")
+            if own:
+                inspect(self, path, name, load(path))
+            self.files[name] = config_file(name, path, own)
+        return self.files[name]
 
     def file(self, name: str) -> Path | None:
-        """The file of the config called `name`, such as `model/resnet18`."""
-        files = (folder / f"{name}.yaml" for folder in self.folders)
-        return next((file for file in files if file.is_file()), None)
+        """Return the path of the file called `name`, or None."""
+        files = (f"{folder}/{name}.yaml" for folder in self.folders)
+        return next((Path(file) for file in files if os.path.isfile(file)), None)
 
     def options(self, group: str) -> list[str]:
-        """The names a config group offers."""
-        files = (file for folder in self.folders for file in folder.glob(f"{group}/*.yaml"))
-        return sorted({file.stem for file in files if file.is_file()})
+        """Return the names that a config group offers."""
+        if group not in self._options:
+            names = set()
+            for folder in self.folders:
+                with suppress(OSError), os.scandir(folder / group) as entries:
+                    names |= {entry.name for entry in entries if entry.is_file()}
+            self._options[group] = sorted(name[:-5] for name in names if name.endswith(".yaml"))
+        return self._options[group]
 
     def groups(self, below: str = "") -> list[str]:
-        """Every config group below another, such as `model/stem`."""
+        """Return every config group below another, such as `model/stem`."""
         roots = [folder / below for folder in self.folders]
         return sorted(
             {str(path.relative_to(root)) for root in roots for path in root.rglob("*") if path.is_dir()}
         )
 
+    def is_group(self, name: str) -> bool:
+        """Return whether there is a config group of that name."""
+        return name != "" and any((folder / name).is_dir() for folder in self.folders)
+
     def missing(self, group: str, name: str) -> str:
-        """What to say of a name that a group does not offer."""
+        """Return the message for a name that a group does not offer."""
         options = self.options(group)
         if (inner := Path(name).stem) in options:
             return f"unknown {group} {name!r}; a name has neither folder nor ending; did you mean {inner!r}?"
@@ -196,117 +193,34 @@ class Library(IConfigRepository):
             return f"unknown model {name!r}{meant}; 'resnet-factory list' shows every model"
         return unknown(group, name, options)
 
-    # What Hydra's defaults lists ask of a repository --------------------------------------------
-
-    def load_config(self, config_path: str) -> ConfigResult | None:
-        """One file, read and checked; None where there is none of that name."""
-        if config_path not in self._read:
-            file = self.file(config_path)
-            if file is None:
-                return None
-            own = not file.is_relative_to(self.folders[0])
-            data = load(file)
-            if own:
-                inspect(self, file, config_path, data)
-            listed = [entry for entry in data.get("defaults", []) if "hydra/" not in str(entry)]
-            group = config_path.rpartition("/")[0]
-            lists = [choice for entry in listed if (choice := block_list(entry, group)) is not None]
-            if lists:
-                self.block_lists[config_path] = lists[-1]
-            defaults = [_default(entry, group) for entry in listed]
-            content = {key: value for key, value in data.items() if key not in ("defaults", "hydra")}
-            header = {"package": package(file)}
-            result = ConfigResult("file", str(file.parent), OmegaConf.create(), header, defaults)
-            self._read[config_path] = file, content, result
-        return self._read[config_path][2]
-
-    def group_exists(self, config_path: str) -> bool:
-        """Whether there is a folder of that name."""
-        return config_path != "" and any((folder / config_path).is_dir() for folder in self.folders)
-
-    def config_exists(self, config_path: str) -> bool:
-        """Whether there is a file of that name."""
-        return self.file(config_path) is not None
-
-    def get_group_options(
-        self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG
-    ) -> list[str]:
-        """Hydra's name for `options`."""
-        return self.options(group_name)
-
-    def get_sources(self) -> list[ConfigSource]:
-        """Nothing that Hydra would print."""
-        return []
-
-    def get_schema_source(self) -> ConfigSource:
-        """Unused: files are merged here."""
-        raise NotImplementedError
-
-    def initialize_sources(self, config_search_path: Any) -> None:
-        """Unused: the folders are fixed."""
-        raise NotImplementedError
-
-    def _explained(self, error: Exception, choices: Sequence[Override]) -> Fault:
-        """One fault for what Hydra says of defaults lists that do not fit together."""
-        text = " ".join(str(error).split())
-        key = next(iter(re.findall(r"(?:override|delete|[Vv]alues for) '?([\w/@.]+)", text)), "").rstrip(".")
-        typed = [o for o in choices if key and o.get_key_element().lstrip("+~") == key]
-        where = f"command line '{typed[0].input_line}'" if typed else self._mentioned(text, key)
-        if "Could not delete" in text:
-            text = f"nothing to delete: no file chooses {text.split(chr(39))[1]!r}"
-        elif "No match in the defaults list" in text:
-            text = f"nothing chooses a {key!r} yet that this could replace"
-            text += f"; to add one, write '+{key}=…'" if typed else "; leave out 'override'"
-        elif "Multiple values for" in text:
-            text = f"{key!r} is chosen already; "
-            text += "leave out the '+'" if typed else f"write 'override {key.rpartition('/')[2]}: …'"
-        return Fault("", text, where)
+    def _fault(self, error: DefaultsError, choices: Sequence[Override]) -> Fault:
+        """Return the fault for defaults lists that do not fit together."""
+        typed = [choice for choice in choices if error.key and choice.element.lstrip("+~") == error.key]
+        if typed:
+            where = command_line(typed[0])
+        elif not (where := self.chooser(error.key)):
+            file = self.file(error.config)
+            where = f"{shown(file)}:1:1" if file else "command line"
+        group, _, name = str(error).rpartition("/")
+        message = str(error)
+        if isinstance(error, MissingFileError):
+            message = self.missing(group, name) if group else f"there is no file '{name}.yaml'"
+        return Fault("", "; ".join(filter(None, (message, error.advice[0 if typed else 1]))), where)
 
     def chooser(self, key: str) -> str:
-        """Position of the user's last defaults entry that names a group; empty where there is none."""
-        for file, _, result in reversed(self._read.values()):
-            for i, entry in enumerate(result.defaults_list or ()):
-                ours = not file.is_relative_to(self.folders[0])
-                if ours and isinstance(entry, GroupDefault) and f"/{key}".endswith(f"/{entry.group}"):
-                    return position(file, ["defaults", str(i)])
-        return ""
+        """Return the position of the user's last defaults entry that names a group, or nothing."""
+        if (entry := self.chosen_by(key)) is None:
+            return ""
+        return position(entry[0].path, ["defaults", str(entry[1])])
 
-    def _mentioned(self, text: str, key: str) -> str:
-        """The position of a user's defaults entry that names a group, else the file that a message names."""
-        if where := self.chooser(key):
-            return where
-        named = re.search(r"[Ii]n '?([\w/]+)'?:", text)
-        file = self.file(named[1]) if named else None
-        return f"{shown(file)}:1:1" if file else "command line"
-
-
-def block_list(entry: Any, group: str) -> list[str] | None:
-    """The blocks that an entry of a defaults list chooses for each stage, in a file of `group`."""
-    if not isinstance(entry, Mapping):
+    def chosen_by(self, key: str) -> tuple[ConfigFile, int] | None:
+        """Return the user's last file whose defaults list names a group, and the entry's number."""
+        for file in reversed(self.files.values()):
+            if file.own:
+                for i, default in enumerate(file.defaults):
+                    if default.group and f"/{key}".endswith(f"/{default.group}"):
+                        return file, i
         return None
-    (key, choice), *_ = entry.items()
-    name = str(key).split()[-1] if str(key).split() else ""
-    absolute = name[1:] if name.startswith("/") else f"{group}/{name}" if group else name
-    return choice if isinstance(choice, list) and absolute == BLOCK else None
-
-
-def _default(entry: Any, group: str) -> InputDefault:
-    """One entry of a defaults list, as Hydra holds it, in a file of `group`."""
-    if isinstance(entry, str):
-        path, _, package = entry.partition("@")
-        return ConfigDefault(path=path, package=package or None)
-    (key, choice), *_ = entry.items()
-    if block_list(entry, group) is not None:
-        choice = None
-    *words, group = key.split()
-    group, _, package = group.partition("@")
-    return GroupDefault(
-        group=group,
-        package=package or None,
-        value=choice,
-        optional="optional" in words,
-        override="override" in words,
-    )
 
 
 def merged(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
@@ -322,15 +236,3 @@ def merged(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
         else:
             result[key] = value
     return result
-
-
-@contextmanager
-def _version_base() -> Iterator[None]:
-    """Hydra's rules of 1.3, whatever the application around us asked for."""
-    instance = version.VersionBase.instance()
-    before = instance.getbase()
-    version.setbase("1.3")
-    try:
-        yield
-    finally:
-        instance.version_base = before

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
+
+from resnet_factory.errors import found, one_of
 
 LAYERS = {
     "concat": "'branches' joins its branches by concatenation",
@@ -99,6 +103,16 @@ def argument_hint(word: str, of: str, known: frozenset[str] | tuple[str, ...]) -
     if ARGUMENTS.get(plain) in known:
         return f"unknown argument {word!r} of {of!r}; here it is called {ARGUMENTS[plain]!r}"
     return ""
+
+
+def item_hint(entry: Any) -> str:
+    """Message for an entry of a list that is neither a word nor one layer with its arguments."""
+    layers = [key for key in entry if key not in ("name", "when")] if isinstance(entry, Mapping) else []
+    if len(layers) == 1 and len(entry) > 1:
+        beside = one_of(repr(key) for key in entry if key != layers[0])
+        inside = ", ".join(f"{key}: {entry[key]}" for key in entry if key != layers[0])
+        return f"{beside} stands beside {layers[0]!r}; it goes inside, as '{layers[0]}: {{{inside}, …}}'"
+    return f"expected a layer, as 'norm' or 'conv: {{kernel: 3, to: out}}', found {found(entry)}"
 
 
 def _folded(word: str) -> str:

@@ -42,14 +42,19 @@ _Loader.add_implicit_resolver(
 
 
 def load(file: Path) -> Any:
-    """The data in a YAML file.
+    """Return the data in a YAML file, read again only when it has changed: shared, and not to be changed.
 
     Raises:
         ConfigError: it cannot be read; the fault says where and why.
     """
+    return _data(file, stamp(file))
+
+
+@lru_cache(maxsize=1024)
+def _data(file: Path, _changed: tuple[int, int]) -> Any:
     loader = _Loader("")
     try:
-        node = tree(file)
+        node = _tree(file, _changed)
         return None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:  # a merge key ('<<') of something that is no mapping
         raise _refused(file, error.problem_mark, str(error.problem)) from None
@@ -100,7 +105,7 @@ def tree(file: Path) -> yaml.Node | None:
     Raises:
         ConfigError: it cannot be read.
     """
-    return _tree(file, _stamp(file))
+    return _tree(file, stamp(file))
 
 
 def at(file: Path, mark: Any) -> str:
@@ -108,7 +113,12 @@ def at(file: Path, mark: Any) -> str:
     return f"{shown(file)}:{mark.line + 1}:{mark.column + 1}"
 
 
-def _stamp(file: Path) -> tuple[int, int]:
+def stamp(file: Path) -> tuple[int, int]:
+    """Return what changes with a file: when it was written, and its size.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
         status = file.stat()
     except OSError as error:
@@ -116,7 +126,7 @@ def _stamp(file: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=1024)
 def _tree(file: Path, _changed: tuple[int, int]) -> yaml.Node | None:
     """The nodes of a file, with their positions; parsed again only when the file has changed."""
     text = _text(file)
@@ -184,7 +194,7 @@ def _measure(file: Path, text: str) -> None:
 
 
 def _oddities(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Node, str]]:
-    """What YAML allows and a configuration does not: a key twice, a key that is no word, odd types."""
+    """Yield what YAML allows and a configuration does not: a key twice, a key that is no word, odd types."""
     if node is None or id(node) in seen:
         return
     seen.add(id(node))
@@ -211,7 +221,7 @@ def _oddities(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Nod
 
 
 def _misleading(node: yaml.ScalarNode) -> str:
-    """What is wrong with how a value is written: `010` is 8 to YAML, `1:30` is 90, `!!int x` nothing."""
+    """Return the message for a misleading value: `010` is 8 to YAML, `1:30` is 90, `!!int x` nothing."""
     try:
         value = yaml.constructor.SafeConstructor().construct_object(node)
     except (ValueError, LookupError):
@@ -250,7 +260,7 @@ _REASONS = (
     ),
     (r"special characters are not allowed|control characters", "a character that is not text; is it binary?"),
 )
-"""What PyYAML says -> what a person should do."""
+"""PyYAML's words -> advice to a person."""
 
 
 def _explained(file: Path, text: str, error: yaml.YAMLError) -> ConfigError:

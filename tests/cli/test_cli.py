@@ -13,6 +13,7 @@ import yaml
 from conftest import ROOT
 
 from resnet_factory.cli import main
+from resnet_factory.cli.verbs import VERBS
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.reporting.columns import COLUMNS
 
@@ -88,7 +89,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_is_ours(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["--help"]) == 0
     text = capsys.readouterr().out
-    for verb in main.VERBS:
+    for verb in VERBS:
         assert f"\n  {verb} " in text
     for word in ("model/stem", "deep_tiered", "model/shortcut", "avg_down", "--config-dir", "-m"):
         assert word in text
@@ -133,11 +134,11 @@ def test_shell_completion(typed: str, expected: str, tmp_path: Path) -> None:
     assert expected in done.stdout
 
 
-@pytest.mark.parametrize("verb", main.VERBS)
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_command_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main([verb, "--help"]) == 0
     said = capsys.readouterr().out
-    assert main.VERBS[verb].help in said
+    assert VERBS[verb].help in said
     if verb == "describe":
         assert all(column in said for column in COLUMNS)
     if (file := ROOT / "conf" / f"{verb}.yaml").is_file():

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 import resnet_factory as rf
 from resnet_factory.cli import main
+from resnet_factory.cli.verbs import VERBS
 from resnet_factory.config import permission
 
 CANARY = Path("canary")
@@ -85,7 +86,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=" ".join)
-@pytest.mark.parametrize("verb", main.VERBS)
+@pytest.mark.parametrize("verb", VERBS)
 def test_nothing_that_a_config_names_is_run(
     verb: str, way: list[str], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,8 +11,9 @@ import pytest
 from conftest import ROOT
 
 from resnet_factory.cli import encoding, main
+from resnet_factory.cli.verbs import VERBS
 
-COMMANDS = ["--help", *(f"{verb} --help" for verb in main.VERBS), "explain model=resnet18", "list resnet1*",
+COMMANDS = ["--help", *(f"{verb} --help" for verb in VERBS), "explain model=resnet18", "list resnet1*",
             "diff model=resnet18 with=resnet34", "describe model=resnet18", "describe model=resn×t",
             "draw model=resnet20 format=mermaid"]  # fmt: skip
 

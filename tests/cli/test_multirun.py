@@ -16,7 +16,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from resnet_factory.cli import commands, hydra_runner, main
+from resnet_factory.cli import commands, main, request
 from resnet_factory.config import composition
 from resnet_factory.study import command
 
@@ -158,8 +158,8 @@ def test_few_jobs_are_composed_before_the_first(tmp_path: Path, monkeypatch: pyt
         composed.append(arguments[2])
         return composition.compose_in(*arguments, check=check)
 
-    monkeypatch.setattr("resnet_factory.cli.hydra_runner.compose_in", counted)
-    wanted = hydra_runner.request(
+    monkeypatch.setattr("resnet_factory.cli.request.compose_in", counted)
+    wanted = request.request(
         "describe",
         ["model=resnet18,resnet34", "model.num_classes=range(1,21)", "model.stem.width=8,16,24"],
         multirun=True,

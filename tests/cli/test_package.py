@@ -79,7 +79,7 @@ def test_scripts_are_executable_and_say_what_they_are() -> None:
 
 
 def test_every_command_has_its_script() -> None:
-    from resnet_factory.cli.main import VERBS
+    from resnet_factory.cli.verbs import VERBS
 
     assert {file.stem for file in (ROOT / "scripts").glob("*.py")} >= set(VERBS)
     for verb in VERBS:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import resnet_factory as rf
+from resnet_factory.config import override_grammar, provenance, repository
 from resnet_factory.config.composition import compose_all
 
 CONF = ROOT / "conf"
@@ -68,3 +69,24 @@ def test_any_choices_and_overrides(model: str, picks: dict[str, int], words: lis
     except rf.ConfigError:
         reject()  # more is refused here than Hydra refuses: parts that do not fit together
     assert ours == by_hydra("describe", overrides)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model.depths=[3,4,23,3]"],
+        ["model/stem=deep", "model.act=silu"],
+        ["model.block.body=[{conv:{kernel:3,to:out,stride:stride}},norm]"],
+        ["model.block=[basic,basic,bottleneck,bottleneck]"],
+    ],
+)
+def test_what_is_right_is_not_located(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a position nor Hydra is asked for where nothing is wrong, also of keys that are pruned."""
+
+    def refuse(*arguments: Any) -> Any:
+        raise AssertionError(f"located: {arguments}")
+
+    monkeypatch.setattr(provenance, "position", refuse)
+    monkeypatch.setattr(repository, "position", refuse)
+    monkeypatch.setattr(override_grammar, "_by_hydra", refuse)
+    assert rf.compose("resnet50", *words)

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 import resnet_factory as rf
 from resnet_factory.cli import main
-from resnet_factory.config import schema
 from resnet_factory.config.composition import choices
 from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.unread_fields import NEUTRAL
 from resnet_factory.study.jobs import fitted
 from resnet_factory.study.settings import Table
 
@@ -166,7 +166,7 @@ def test_a_file_and_a_mapping_say_so_too(tmp_path: Path) -> None:
 
 def test_fields_that_nothing_reads_have_the_values_of_the_first_model() -> None:
     first = MODELS.config("resnet18").to_dict()
-    for key, values in schema.NEUTRAL.items():
+    for key, values in NEUTRAL.items():
         assert first[key] == values[0], key
 
 

@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 
 import resnet_factory as rf
 from resnet_factory.cli import main
+from resnet_factory.cli.verbs import VERBS
 
 FAULTS = ROOT / "tests" / "config" / "faults"
 SHIPPED = str(ROOT / "conf")
@@ -143,7 +144,7 @@ def call(case: Case) -> tuple[str, list[str], str | None] | None:
         or folder == ""
     ):
         return None
-    if any(word.startswith(("-", "input")) or word in main.VERBS for word in words):
+    if any(word.startswith(("-", "input")) or word in VERBS for word in words):
         return None
     return words[0].removeprefix("model="), words[1:], folder
 

@@ -18,7 +18,7 @@ from conftest import ROOT
 from study_rooms import small
 
 import resnet_factory as rf
-from resnet_factory.cli import hydra_runner, main
+from resnet_factory.cli import main, request
 from resnet_factory.config.composition import choices, compose_all
 from resnet_factory.errors import ConfigError
 from resnet_factory.study import result, summary
@@ -154,7 +154,7 @@ def test_models_on_the_command_line_take_the_place_of_the_files(study: str) -> N
     composed = compose_all("study", words)
     assert composed.data["models"] == {"plain": ["plain8"]}
     words += ["seeds=[0],[1]"]
-    wanted = hydra_runner.request("study", words, multirun=True)
+    wanted = request.request("study", words, multirun=True)
     assert [word for word in wanted.words if "models" in word] == ["models=null", "++models={plain:[plain8]}"]
 
 

@@ -1,0 +1,148 @@
+"""Requests to Hydra's own runner: what a multirun asks for, checked before its first job, in its words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from resnet_factory.cli.hydra_overrides import adds, block_lists, forced, split
+from resnet_factory.config.composition import WHOLE, Check, compose_in
+from resnet_factory.config.override_grammar import command_line
+from resnet_factory.config.overrides import per_stage, read_overrides
+from resnet_factory.config.repository import Base, Library, user_dir
+from resnet_factory.config.sweep_overrides import is_sweep, jobs, samples
+from resnet_factory.config.yaml_source import position
+from resnet_factory.errors import ConfigError, Fault
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command for Hydra's runner, in its own words."""
+
+    words: list[str]
+    jobs: list[list[str]] | None = None
+    """The overrides of each job, in the order Hydra runs them; None where a sweeper of its own decides."""
+
+
+def request(
+    config: str,
+    words: Sequence[str],
+    config_dir: str | Path | None = None,
+    *,
+    multirun: bool = False,
+    check: Check | None = None,
+) -> Request:
+    """Return the words for which Hydra composes what `compose_all` does, those of a multirun checked.
+
+    A mistake is told before the first job runs: each combination of choices is composed, and each value in
+    one of them. Whether a job's layers fit together is its own matter.
+
+    Raises:
+        ConfigError: with every fault found, each located in its file or override.
+    """
+    library = Library.of(user_dir(config_dir))
+    words = [per_stage(word) for word in words]
+    own, others = split(words)
+    params = _params(library, config, own, others) if multirun else {}
+    if params is None:
+        return Request(list(words))  # another sweeper may have a grammar of its own
+    swept = [param.word for param in params.values()]
+    faults: list[Fault] = []
+    bases: list[Mapping[str, Any]] = []
+    seen = set()
+    try:
+        tried = samples([*swept, *own], library) if multirun else [own]
+    except ConfigError as error:
+        raise ConfigError(_in_files(error.faults, params, own)) from None
+    for overrides in tried:
+        try:
+            compose_in(library, config, overrides, "hydra", check=check)
+            choices = read_overrides(overrides, library).choices
+            if (chosen := tuple(choice.text for choice in choices)) not in seen:
+                seen.add(chosen)
+                bases.append(library.compose(config, choices).data)
+        except ConfigError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise ConfigError(_in_files(faults, params, own))
+    for key, param in params.items():
+        if not key.startswith(("+", "~")) and any(adds(param.word, library, base) for base in bases):
+            faults.append(
+                Fault(
+                    "",
+                    f"no file has a key {key!r} that this could change; to add it, write '++{key}'",
+                    param.where,
+                )
+            )
+    if faults:
+        raise ConfigError(faults)
+    every = jobs([*swept, *own], library) if multirun else None
+    words = block_lists(bases) + forced(own, library, bases, WHOLE.get(config, ()))
+    # To Hydra `++key` is another key than a parameter's, which would go on being swept beside it.
+    settled = [f"{key}=null" for key in params if any(word.startswith(f"++{key}=") for word in words)]
+    return Request([*others, *(word for word in settled if word not in words), *words], every)
+
+
+class _Param(NamedTuple):
+    word: str
+    where: str
+
+
+def _params(
+    library: Library, config: str, own: Sequence[str], others: Sequence[str]
+) -> dict[str, _Param] | None:
+    """`hydra.sweeper.params` as overrides, by key; None where another sweeper reads them."""
+    found: dict[str, _Param] = {}
+    single = [word for word in own if not is_sweep(word, library)]
+    try:
+        base = library.compose(config, read_overrides(single, library).choices)
+    except ConfigError:
+        base = Base({}, (), {})  # which is said where the jobs are composed
+    for package, file in base.files:
+        if package:
+            continue
+        data = file.whole
+        if any("hydra/sweeper" in str(entry) for entry in data.get("defaults", [])):
+            return None
+        sweeper = _below(data, "hydra", "sweeper")
+        if "_target_" in sweeper:
+            return None
+        for key, value in _below(sweeper, "params").items():
+            where = position(file.path, ["hydra", "sweeper", "params", str(key)])
+            found[str(key)] = _Param(f"{key}={value}", where)
+    for word in others:
+        key, _, value = word.partition("=")
+        key = key.lstrip("+")
+        if (key == "hydra/sweeper" and value != "basic") or key.startswith("hydra.sweeper._target_"):
+            return None
+        if key.startswith("hydra.sweeper.params."):
+            name = key.removeprefix("hydra.sweeper.params.")
+            found[name] = _Param(f"{name}={_unquoted(value)}", command_line(word))
+    return found
+
+
+def _below(data: Any, *keys: str) -> Mapping[str, Any]:
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data if isinstance(data, Mapping) else {}
+
+
+def _unquoted(value: str) -> str:
+    quoted = re.fullmatch(r"""(["'])(.*)\1""", value)
+    return quoted[2] if quoted else value
+
+
+def _in_files(
+    faults: Sequence[Fault], params: Mapping[str, _Param] | None, own: Sequence[str]
+) -> list[Fault]:
+    """The same faults, those of a sweep's parameters at the line of the file that gives them."""
+    typed_keys = {word.partition("=")[0] for word in own}
+    result = []
+    for fault in faults:
+        key = re.match(r"command line '([^=']*)=", fault.where)
+        param = params.get(key[1]) if key and params and key[1] not in typed_keys else None
+        result.append(replace(fault, where=param.where) if param else fault)
+    return result

@@ -1,0 +1,90 @@
+"""Reads the arguments of layers: numbers, arithmetic and words, each held against what is known there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from resnet_factory.config.recipe import Names, PerStage, Value, arguments_of
+from resnet_factory.config.vocabulary_hints import argument_hint, layer_hint
+from resnet_factory.errors import Fault, found, suggest, unknown
+from resnet_factory.layers.expressions import LIMIT, ExpressionError, parse
+
+
+class ArgumentReader:
+    """Reads arguments; collects every fault instead of stopping at the first."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = faults
+
+    def fault(self, path: str, message: str) -> None:
+        """Note one fault."""
+        self.faults.append(Fault(path, message))
+
+    def arguments(
+        self, kind: str, given: Mapping[str, Any], scope: frozenset[str], path: str, *, complete: bool = True
+    ) -> Names:
+        """Read the arguments of a layer, all that it needs where they have to be `complete`."""
+        allowed = arguments_of(kind)
+        read: list[tuple[str, Value]] = []
+        for key, value in given.items():
+            if key not in allowed:
+                hint = argument_hint(str(key), kind, tuple(allowed))
+                self.fault(f"{path}.{key}", hint or unknown("argument", str(key), allowed, f" of {kind!r}"))
+            elif allowed[key].words:
+                read.append((key, self.word(value, allowed[key].words, scope, f"{path}.{key}")))
+            else:
+                read.append((key, self.number(value, scope, f"{path}.{key}", staged=False)))
+        if complete:
+            for key, argument in allowed.items():
+                if argument.required and key not in given:
+                    self.fault(path, f"{kind!r} needs {key!r}{suggest(key, given)}")
+        return tuple(read)
+
+    def word(self, value: Any, allowed: tuple[str, ...] | None, scope: frozenset[str], path: str) -> Value:
+        """Read a word of those allowed, or a condition where there are none."""
+        if allowed is None:
+            return self.number(value, scope, path, staged=False)
+        return str(value) if self.known(value, allowed, path, "choice") else allowed[0]
+
+    def known(self, word: Any, known: Iterable[str], path: str, what: str) -> bool:
+        """Return whether a word is known, and note a fault where it is not."""
+        known = tuple(known)
+        if word in known:
+            return True
+        if not isinstance(word, str):
+            self.fault(path, f"expected a {what} by name, found {found(word)}")
+        else:
+            hint = layer_hint(word) if what == "layer" else ""
+            self.fault(path, hint or unknown(what, word, known))
+        return False
+
+    def number(self, value: Any, scope: frozenset[str], path: str, *, staged: bool) -> Value:
+        """Read a number or arithmetic; where it may be `staged`, also a list of one for each stage."""
+        if isinstance(value, (bool, int, float)):
+            if not abs(value) < LIMIT:
+                self.fault(path, f"expected a number below {LIMIT}, found {found(value)}")
+                return 1
+            return value
+        if isinstance(value, str):
+            try:
+                expression = parse(value)
+            except ExpressionError as error:
+                self.fault(path, str(error))
+                return 1
+            for name in sorted(expression.names - scope):
+                self.fault(path, unknown("name", name, sorted(scope), f" in {value!r}"))
+            return 1 if expression.names - scope else expression
+        if isinstance(value, list) and value and staged:
+            return PerStage(
+                tuple(
+                    tuple(self.number(v, scope, f"{path}.{i}.{j}", staged=False) for j, v in enumerate(entry))
+                    if isinstance(entry, list)
+                    else self.number(entry, scope, f"{path}.{i}", staged=False)
+                    for i, entry in enumerate(value)
+                )
+            )
+        axes = isinstance(value, list) and all(isinstance(entry, int) for entry in value)
+        square = "; kernels, strides and paddings are the same along both axes" if axes else ""
+        self.fault(path, f"expected a number or arithmetic, found {found(value)}{square}")
+        return 1

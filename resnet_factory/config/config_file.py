@@ -1,0 +1,94 @@
+"""One file of a config folder as compositions take it: its data, its defaults list, its package line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from resnet_factory.config.yaml_source import load, stamp
+
+BLOCK = "model/block"
+"""The one config group of which a list of choices is one for each stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """One entry of a defaults list."""
+
+    choice: Any
+    """A file; of a group, the name of one of its files, a list of them, or None."""
+    group: str = ""
+    """Empty where a file is named by its path."""
+    package: str | None = None
+    optional: bool = False
+    override: bool = False
+
+    @classmethod
+    def of(cls, entry: Any) -> Default:
+        """Read an entry that has the form of one."""
+        if isinstance(entry, str):
+            path, at, package = entry.partition("@")
+            return cls(path, package=package if at else None)
+        (key, choice), *_ = entry.items()
+        *words, group = key.split()
+        group, at, package = group.partition("@")
+        return cls(choice, group, package if at else None, "optional" in words, "override" in words)
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """One YAML file of a config folder; its data is shared, and not to be changed."""
+
+    name: str
+    """Its path in the folder, without its ending."""
+    path: Path
+    own: bool
+    """Whether it is the user's."""
+    package: str | None
+    """The key below which its data goes, where its first lines say it (`# @package NAME`)."""
+    data: Mapping[str, Any]
+    """The keys that a configuration gets."""
+    whole: Mapping[str, Any]
+    """All of it, with its defaults list and Hydra's own settings."""
+    defaults: tuple[Default, ...]
+    blocks: tuple[str, ...] = ()
+    """One for each stage, where its defaults list says so."""
+
+
+def config_file(name: str, path: Path, own: bool) -> ConfigFile:
+    """Return the file at `path`, called `name`; it is read again only when it has changed.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    return _config_file(name, path, own, stamp(path))
+
+
+@lru_cache(maxsize=1024)
+def _config_file(name: str, path: Path, own: bool, _changed: tuple[int, int]) -> ConfigFile:
+    whole = load(path)
+    entries = [entry for entry in whole.get("defaults", ()) if "hydra/" not in str(entry)]
+    defaults, blocks = [], ()
+    for default in map(Default.of, entries):
+        choice = default.choice
+        group = from_top(name.rpartition("/")[0], default.group)
+        if isinstance(choice, list) and default.package is None and group == BLOCK:
+            blocks, choice = tuple(choice), None
+        defaults.append(replace(default, choice=choice))
+    data = {key: value for key, value in whole.items() if key not in ("defaults", "hydra")}
+    return ConfigFile(name, path, own, package_line(path), data, whole, tuple(defaults), blocks)
+
+
+def from_top(base: str, path: str) -> str:
+    """Return a path from the top that is written in a file of the config group `base`."""
+    return path[1:] if path.startswith("/") else f"{base}/{path}" if base and path else path or base
+
+
+def package_line(file: Path) -> str | None:
+    """Return what a `# @package NAME` line at a file's top says."""
+    header = re.match(r"(?:\s*#[^\n]*\n)*?\s*#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"))
+    return header[1] if header else None

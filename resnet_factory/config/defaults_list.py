@@ -1,0 +1,244 @@
+"""Defaults lists by Hydra's rules: the files of a configuration, and the key below which each one goes.
+
+An entry is a file (`resnet18`), a choice of a config group (`stem: deep`; several in a list, null for none),
+the same with `override` or `optional` before it, and `_self_`; each may go below its own key (`@package`).
+A test holds the result against Hydra's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from resnet_factory.config.config_file import ConfigFile, Default, from_top
+from resnet_factory.config.override_grammar import Override
+from resnet_factory.errors import one_of
+
+ITSELF = Default("_self_")
+"""The entry for a file's own data."""
+
+
+class DefaultsError(Exception):
+    """Raised for defaults lists that do not fit together."""
+
+    def __init__(
+        self, message: str, key: str = "", config: str = "", advice: tuple[str, str] = ("", "")
+    ) -> None:
+        super().__init__(message)
+        self.key = key
+        """The override key that it is about."""
+        self.config = config
+        """The file that says it."""
+        self.advice = advice
+        """Advice where an override says it, and where a file does."""
+
+
+class MissingFileError(DefaultsError):
+    """Raised for a file that a defaults list names and that is not there; the message is its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a configuration, below the dotted key `package`."""
+
+    file: ConfigFile
+    package: str
+    key: str = ""
+    """The override key of the group that it is chosen from, where it has no defaults list itself."""
+
+
+class _Node:
+    """An entry where it stands: below the config group `base` and the dotted key `above`."""
+
+    def __init__(self, entry: Default, base: str, above: str) -> None:
+        self.entry = entry
+        self.base = base
+        self.above = above
+        self.config = from_top(base, f"{entry.group}/{entry.choice}" if entry.group else entry.choice)
+        """The name of its file."""
+        self.group = from_top(base, entry.group) if entry.group else self.config.rpartition("/")[0]
+        """Its config group, from the top."""
+
+    def choosing(self, choice: Any, group: str) -> _Node:
+        """Return the same entry with another choice."""
+        return _Node(replace(self.entry, choice=choice, group=group), self.base, self.above)
+
+    @cached_property
+    def key(self) -> str:
+        """The key by which an override finds it: `model/stem`, or `model/stem@package` where it was moved."""
+        package, group = self.package(None), self.group
+        return group if package == group.replace("/", ".") else f"{group}@{package or '_global_'}"
+
+    def package(self, line: str | None) -> str:
+        """Return the dotted key below which its data goes, `line` being what its file says of that."""
+        package = self.entry.package
+        if package is None and line is not None:
+            package = f"_global_.{line}"
+        elif package is None:
+            relative = self.entry.group or self.entry.choice.rpartition("/")[0]
+            package = relative.removeprefix("/").replace("/", ".")
+        elif package == "_here_":
+            package = ""
+        elif "_group_" in package:
+            package = f"_global_.{package.replace('_group_', self.group.replace('/', '.'))}"
+        joined = ".".join(part for part in (self.above, package) if part)
+        _, is_global, below = joined.rpartition("_global_")
+        return below[1:] if is_global else joined
+
+
+@dataclass
+class _Choice:
+    """A choice that replaces the one of a defaults list."""
+
+    choice: Any
+    by: str
+    """The file that makes it; empty for the command line."""
+    used: bool = False
+
+
+class DefaultsList:
+    """The files that one configuration consists of, and what is chosen of each config group."""
+
+    def __init__(self, find: Callable[[str], ConfigFile | None], overrides: Sequence[Override]) -> None:
+        self.find = find
+        self.known: dict[str, Any] = {}
+        """Override key -> the name chosen."""
+        self.replaced: dict[str, _Choice] = {}
+        self.deleted: dict[str, list[Any]] = {}
+        self.added: list[Default] = []
+        for override in overrides:
+            key = override.element.lstrip("+~")
+            if override.operation == "delete":
+                self.deleted[key] = [override.value, False]
+            elif override.operation == "add":
+                self.added.append(Default(override.value, override.key, override.package))
+            else:
+                self.replaced[key] = _Choice(override.value, "")
+
+    def parts(self, config: str) -> list[Part]:
+        """Return the files of the configuration called `config`, later ones winning.
+
+        Raises:
+            DefaultsError: the defaults lists do not fit together.
+            ConfigError: a file cannot be used.
+        """
+        found = self._expand(_Node(Default(config), "", ""), (), primary=True)
+        keys = [part.key for part in found if part.key]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise DefaultsError(f"{twice[0]!r} is chosen twice", twice[0])
+        for key, choice in self.replaced.items():
+            if not choice.used:
+                group = key.partition("@")[0]
+                near = sorted(other for other in self.known if other.partition("@")[0] == group)
+                message = f"nothing chooses a {key!r} yet that this could replace"
+                advice = (f"to add one, write '+{key}=…'", "leave out 'override'")
+                if near:
+                    advice = (f"did you mean {one_of(map(repr, near))}?",) * 2
+                raise DefaultsError(message, key, choice.by, advice)
+        for key, (name, used) in self.deleted.items():
+            if not used:
+                what = key if name is None else f"{key}={name}"
+                raise DefaultsError(f"nothing to delete: no file chooses {what!r}", key)
+        return found
+
+    def maker(self, key: str) -> str | None:
+        """Return the file whose defaults list makes the choice of a key, empty for the command line."""
+        return self.replaced[key].by if key in self.replaced else None
+
+    def _expand(
+        self, node: _Node, above: tuple[str, ...], *, primary: bool = False, interpolated: bool = False
+    ) -> list[Part]:
+        """Return the files that an entry stands for, its defaults list followed."""
+        entry, key = node.entry, node.key if node.entry.group else ""
+        if key in self.deleted and self.deleted[key][0] in (None, entry.choice):
+            self.deleted[key][1] = True
+            return []
+        if key and self.known.setdefault(key, entry.choice) != entry.choice:
+            advice = ("leave out the '+'", f"write 'override {key.rpartition('/')[2]}: …'")
+            raise DefaultsError(f"{key!r} is chosen already", key, "", advice)
+        if entry.choice is None:
+            return []
+        name = node.config
+        file = self.find(name)
+        if file is None:
+            if entry.optional:
+                return []
+            raise MissingFileError(name, key, above[-1] if above else "")
+        if name in above:
+            raise DefaultsError(f"a circle: {' -> '.join([*above[above.index(name) :], name])}", key, name)
+        package = node.package(file.package)
+        entries = self._entries(file, self.added if primary else [])
+        nodes = [_Node(entry, node.group, package) for entry in entries]
+        for child in nodes:
+            if child.entry.override:
+                if interpolated:
+                    message = "overrides do not stand in files that are chosen by an interpolation"
+                    raise DefaultsError(message, child.key, name)
+                self.replaced.setdefault(child.key, _Choice(child.entry.choice, name))
+        found = self._children(nodes, file, package, (*above, name), interpolated)
+        return found or [Part(file, package, key)]
+
+    def _entries(self, file: ConfigFile, added: Sequence[Default]) -> Sequence[Default]:
+        """Return the entries of a file, `_self_` at the end where it names something else, and `added`."""
+        entries = file.defaults
+        if entries.count(ITSELF) > 1:
+            raise DefaultsError("'_self_' a second time", "", file.name)
+        if ITSELF not in entries and any(not entry.override for entry in entries or added):
+            entries = (*entries, ITSELF)
+        return (*entries, *added)
+
+    def _children(
+        self,
+        nodes: Sequence[_Node],
+        file: ConfigFile,
+        package: str,
+        above: tuple[str, ...],
+        interpolated: bool,
+    ) -> list[Part]:
+        """Return the files that the entries of a file stand for, none where it has no entries."""
+        # From the last to the first: what comes later decides about what comes before.
+        found: list[list[Part]] = []
+        waiting: list[tuple[int, _Node]] = []
+        for child in reversed(nodes):
+            if child.entry == ITSELF:
+                found.append([Part(file, package)])
+                continue
+            if child.entry.override:
+                continue
+            for chosen in self._chosen(child):
+                if "${" in str(chosen.entry.choice):
+                    waiting.append((len(found), chosen))
+                    found.append([])
+                else:
+                    found.append(self._expand(chosen, above, interpolated=interpolated))
+        for index, child in waiting:
+            found[index] = self._expand(self._interpolated(child, file.name), above, interpolated=True)
+        return [part for parts in reversed(found) for part in parts]
+
+    def _chosen(self, node: _Node) -> Iterator[_Node]:
+        """Yield an entry with what is chosen in its place; of a list of choices each one, from the last."""
+        entry = node.entry
+        if entry.group and node.key in self.replaced:
+            choice = self.replaced[node.key]
+            choice.used = True
+            node = node.choosing(choice.choice, entry.group)
+        if isinstance(node.entry.choice, list):
+            for name in reversed(node.entry.choice):
+                yield node.choosing(f"{entry.group}/{name}", "")
+        else:
+            yield node
+
+    def _interpolated(self, node: _Node, config: str) -> _Node:
+        """Return the entry with its interpolation replaced by what was chosen of other groups."""
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        text = node.entry.choice if node.entry.group else node.config
+        try:
+            choice = OmegaConf.create([text], parent=OmegaConf.create(self.known))[0]
+        except OmegaConfBaseException:
+            message = f"{text!r} has no value; chosen are {', '.join(map(str, self.known))}"
+            raise DefaultsError(message, node.key, config) from None
+        return node.choosing(choice, node.entry.group)

@@ -1,0 +1,51 @@
+"""Hydra's private parts: all that this package uses of them, in one place.
+
+Where Hydra changes them, this breaks: running a multirun in this process, and asking for Hydra's own settings
+(`Hydra`); refusing settings that run code, and composing each job once (`ConfigLoaderImpl`); knowing which
+launchers and sweepers may be named (`ConfigRepository`). Composing without Hydra's flags goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigSource
+from omegaconf import OmegaConf
+
+OWN = "command-line"
+"""Hydra's name for where a folder of the user's own comes from."""
+
+
+def search_path(shipped: str, own: Path | None) -> ConfigSearchPath:
+    """Return where Hydra looks for files: in the user's folder, in the shipped one, in its own."""
+    search = create_config_search_path(shipped)
+    if own is not None:
+        search.prepend(OWN, f"file://{own}", SearchPathQuery(provider="schema"))
+    return search
+
+
+def configs(group: str) -> Iterator[Any]:
+    """Yield the data of the configs that Hydra and its plugins have in a group and in those below it."""
+    Plugins.instance()  # which lets each installed plugin register its configs
+    for source in ConfigRepository(create_config_search_path(None)).get_sources():
+        yield from _configs(source, group)
+
+
+def _configs(source: ConfigSource, group: str) -> Iterator[Any]:
+    if source.available() and source.is_group(group):
+        for name in source.list(group, ObjectType.CONFIG):
+            yield OmegaConf.to_container(source.load_config(f"{group}/{name}").config, resolve=False)
+        for name in source.list(group, ObjectType.GROUP):
+            yield from _configs(source, f"{group}/{name}")
+
+
+__all__ = ["OWN", "ConfigLoaderImpl", "Hydra", "configs", "search_path"]

@@ -1,0 +1,131 @@
+"""The numbers of a model's YAML, checked one by one: fields of each stage, generators, settings."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import Any, get_args, get_type_hints
+
+from resnet_factory.config.generators import GENERATORS
+from resnet_factory.config.model_keys import MAX_CHANNELS
+from resnet_factory.errors import Fault, all_of, found, unknown
+
+
+def read_generated(data: Mapping[str, Any], path: str, faults: list[Fault]) -> dict[str, list[int]]:
+    """The per-stage fields that the model's generator gives."""
+    if data.get("generator") is None:
+        return {}
+    spec, path = data["generator"], f"{path}.generator"
+    if not isinstance(spec, Mapping) or len(spec) != 1:
+        faults.append(Fault(path, f"expected one generator, as 'cifar: {{depth: 20}}', found {found(spec)}"))
+        return {}
+    name, given = next(iter(spec.items()))
+    if name not in GENERATORS:
+        faults.append(Fault(f"{path}.{name}", unknown("generator", str(name), GENERATORS)))
+        return {}
+    path = f"{path}.{name}"
+    before = len(faults)
+    arguments = read_arguments(GENERATORS[name], given, path, faults)
+    if len(faults) > before:
+        return {}
+    generator = GENERATORS[name](**arguments)
+    faults.extend(Fault(f"{path}.{key}", message) for key, message in generator.faults())
+    if len(faults) > before:
+        return {}
+    stages = generator.stages()
+    for key in stages:
+        if data.get(key) is not None:
+            message = f"given here and by the generator {name!r}; leave one out"
+            faults.append(Fault(f"{path.rsplit('.', 2)[0]}.{key}", message))
+    return stages
+
+
+def read_arguments(made: Any, given: Any, path: str, faults: list[Fault]) -> dict[str, Any]:
+    """Return the arguments of the dataclass `made` from plain data, each of the type its field has."""
+    table = _fields(made)
+    if not isinstance(given, Mapping):
+        faults.append(Fault(path, f"expected {', '.join(table)}, found {found(given)}"))
+        return {}
+    for key, value in given.items():
+        if key not in table:
+            faults.append(Fault(f"{path}.{key}", unknown("key", str(key), table)))
+            continue
+        wanted = table[key][0]
+        words = get_args(wanted)
+        if words:
+            if value not in words:
+                faults.append(Fault(f"{path}.{key}", unknown("choice", value, words)))
+        elif isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else int):
+            name = "a number" if wanted is float else "a whole number"
+            faults.append(Fault(f"{path}.{key}", f"expected {name}, found {found(value)}"))
+        elif not abs(value) < MAX_CHANNELS:
+            faults.append(Fault(f"{path}.{key}", f"{found(value)} is beyond the limit of {MAX_CHANNELS}"))
+    faults.extend(
+        Fault(path, f"{key!r} is missing")
+        for key, (_, needed) in table.items()
+        if needed and key not in given
+    )
+    return dict(given)
+
+
+@cache
+def _fields(made: Any) -> dict[str, tuple[Any, bool]]:
+    """Return the type of each field of a dataclass, and whether it must be given."""
+    hints = get_type_hints(made)
+    return {entry.name: (hints[entry.name], entry.default is MISSING) for entry in fields(made)}
+
+
+def read_whole(value: Any, least: int, path: str, faults: list[Fault], most: int = MAX_CHANNELS) -> int:
+    """Return a whole number that lies between two others, the least of them where it does not."""
+    if type(value) is int and least <= value <= most:
+        return value
+    hint = ""
+    if isinstance(value, (str, float)) and re.fullmatch(r"\d{1,7}(\.0)?", str(value)):
+        hint = f"; did you mean {int(float(value))}?"
+    elif isinstance(value, str) and re.fullmatch(r"\d{1,7}([-, ]+\d{1,7})+", value):
+        hint = f"; did you mean [{', '.join(re.findall(r'[0-9]+', value))}]?"
+    message = f"expected a whole number from {least} to {most}, found {found(value)}{hint}"
+    faults.append(Fault(path, message))
+    return least
+
+
+def read_features(value: Any, path: str, faults: list[Fault]) -> tuple[str, ...] | None:
+    """Return the names of the maps that a backbone returns, or None for a whole network."""
+    if isinstance(value, str):
+        value = [value]
+    if value is None or (isinstance(value, list) and value and all(isinstance(v, str) for v in value)):
+        return None if value is None else tuple(value)
+    faults.append(Fault(path, f"expected names of maps, as [layer3, layer4] or stages, found {found(value)}"))
+    return None
+
+
+def count_stages(lists: Mapping[str, Any], path: str, faults: list[Fault]) -> int:
+    """How many stages there are: as many as most lists have entries."""
+    lengths = {key: len(value) for key, value in lists.items() if isinstance(value, list)}
+    empty = [key for key, length in lengths.items() if length == 0]
+    for key in empty:
+        faults.append(Fault(f"{path}.{key}", "an empty list; a network has at least one stage"))
+        del lengths[key]
+    votes = Counter(lengths.values())
+    # Where as many say one thing as another, the depths are what people change.
+    stages = max(votes, key=lambda length: (votes[length], length != lengths.get("depths")), default=1)
+    for key, length in lengths.items():
+        if length != stages and not empty:
+            others = [other for other, entries in lengths.items() if entries == stages]
+            has = "has" if len(others) == 1 else "have"
+            message = f"{length} entries, but {all_of(others)} {has} {stages}"
+            message += "; give one value, or one for each stage"
+            faults.append(Fault(f"{path}.{key}", message))
+    return stages
+
+
+def read_per_stage(
+    value: Any, stages: int, least: int, path: str, faults: list[Fault], most: int
+) -> tuple[int, ...]:
+    """Return one number for each stage, from a list of them or from one that holds for all."""
+    if isinstance(value, list):
+        return tuple(read_whole(v, least, f"{path}.{i}", faults, most) for i, v in enumerate(value))
+    return (read_whole(value, least, path, faults, most),) * stages

@@ -1,0 +1,53 @@
+"""Recipes that a model gives by name, looked up: `stem: deep` stands for the data of that file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from resnet_factory.config.model_keys import ACTIVATIONS, ROLES, SLOTS
+from resnet_factory.errors import Fault, found, unknown
+from resnet_factory.layers import VOCABULARY
+
+Find = Callable[[str, str], Any]
+"""(group, name) -> the plain data of the recipe of that name, or None."""
+STAND_IN: dict[str, Any] = {"block": {"out": "width", "body": []}, "shortcut": {"when": "never"}}
+"""Recipes in the place of one that was not found, in which nothing further is wrong."""
+
+
+def with_recipes(
+    data: Mapping[str, Any], titles: dict[str, str], find: Find | None, path: str, faults: list[Fault]
+) -> dict[str, Any]:
+    """Put the recipe itself wherever one is given by name."""
+
+    def named(key: str, value: Any, where: str, title: str) -> Any:
+        if not isinstance(value, str):
+            if not isinstance(value, Mapping):
+                known = find(key, "") if find else ()
+                names = f"; there are {', '.join(known)}" if known else ""
+                message = f"expected the name of a recipe, or a recipe (a mapping), found {found(value)}"
+                faults.append(Fault(where, message + names))
+                return {} if key == "init" else STAND_IN.get(key, {"layers": []})
+            return value
+        recipe = find(key, value) if find else None
+        if recipe is None and key in SLOTS and value in VOCABULARY:
+            recipe = {"layer": value}
+        if recipe is None:
+            known = [*(find(key, "") if find else ()), *(ACTIVATIONS if key == "act" else ())]
+            faults.append(Fault(where, unknown(key, value, known)))
+            return {} if key == "init" else STAND_IN.get(key, {"layers": []})
+        titles[title] = value
+        return recipe
+
+    resolved = dict(data)
+    if isinstance(resolved.get("init"), str):
+        resolved["init"] = named("init", resolved["init"], f"{path}.init", "init")
+    for key in (*ROLES, *SLOTS):
+        value = resolved.get(key)
+        if key == "block" and isinstance(value, list):
+            resolved[key] = [
+                named(key, entry, f"{path}.{key}.{i}", f"{key}.{i}") for i, entry in enumerate(value)
+            ]
+        elif key in resolved:
+            resolved[key] = named(key, value, f"{path}.{key}", key)
+    return resolved

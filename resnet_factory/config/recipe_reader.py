@@ -1,0 +1,271 @@
+"""Reads recipes from plain YAML data; every fault is collected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from resnet_factory.config.argument_reader import ArgumentReader
+from resnet_factory.config.recipe import (
+    RESERVED,
+    STRUCTURES,
+    Item,
+    Names,
+    Recipe,
+    Role,
+    Signatures,
+    Value,
+    names_in,
+)
+from resnet_factory.config.vocabulary_hints import argument_hint, item_hint
+from resnet_factory.errors import Fault, found, one_of, suggest, unknown
+from resnet_factory.layers import VOCABULARY
+from resnet_factory.layers.expressions import ExpressionError, parse
+
+
+class Reader(ArgumentReader):
+    """Reads recipes of one model; collects every fault instead of stopping at the first."""
+
+    def __init__(self, slots: Signatures, faults: list[Fault], root: str = "model") -> None:
+        super().__init__(faults)
+        self.root = root
+        self.unread: list[Fault] = []
+        """Numbers that nothing reads: typing errors, or what is left of lists since replaced."""
+        self.slots = dict(slots)
+
+    def recipe(self, data: Any, role: Role, path: str, title: str = "") -> Recipe:
+        """Read one recipe; faults go to the list, and the result then stands in for what was meant."""
+        known = _Data(repr(data), data)
+        recipe, faults, unread = _recipe(known, role, path, title, tuple(self.slots.items()), self.root)
+        self.faults.extend(faults)
+        self.unread.extend(unread)
+        return recipe
+
+    def read_anew(self, data: Any, role: Role, path: str, title: str) -> Recipe:
+        """Read one recipe, also where the same was read before."""
+        if not isinstance(data, Mapping):
+            self.fault(path, f"expected the name of a recipe, or a recipe (a mapping), found {found(data)}")
+            return Recipe(path=path)
+        layer = data.get("layer") if role.single else None
+        reserved = {*role.lists, *role.words, *({"layer"} if role.single else ())}
+        plain = {key: value for key, value in data.items() if key not in reserved}
+        before = len(self.faults)
+        for key, value in list(plain.items()):
+            if not isinstance(key, str) or not key.isidentifier():
+                self.fault(f"{path}.{key}", f"{key!r} is not a name")
+            elif key in {*STRUCTURES, *VOCABULARY, *self.slots} and isinstance(value, (dict, type(None))):
+                self.fault(
+                    f"{path}.{key}",
+                    f"{key!r} is a layer; it stands in a list, {one_of(map(repr, role.lists))}",
+                )
+            elif isinstance(value, dict) or (isinstance(value, list) and not _staged(value)):
+                self.fault(f"{path}.{key}", unknown("list of layers", key, role.lists))
+            else:
+                continue
+            del plain[key]
+        if "recipe" in data:
+            message = (
+                "a recipe by name stands alone; to change it, write one of your own: defaults: [NAME, _self_]"
+            )
+            self.fault(f"{path}.recipe", message)
+            return Recipe(path=path)
+        for key in role.needs:
+            if key not in data and layer is None and len(self.faults) == before:
+                self.fault(path, f"{key!r} is missing{suggest(key, map(str, plain))}")
+        if layer is not None:
+            return self._single(layer, plain, data, role, path, title)
+        scope = role.scope | plain.keys()
+        names = self._names(plain, scope, role, path)
+        lists = tuple((key, self.items(data.get(key, []), scope, f"{path}.{key}")) for key in role.lists)
+        words = tuple(
+            (key, self.word(data[key], allowed, scope, f"{path}.{key}"))
+            for key, allowed in role.words.items()
+            if key in data
+        )
+        if len(self.faults) == before:
+            known = (*role.lists, *role.words, *role.needs, *(("layer",) if role.single else ()))
+            for key in plain:
+                if key not in role.needs and not self._read(key, data):
+                    used = [name for name in plain if name != key and self._read(name, data)]
+                    here = f"; numbers read here are {', '.join(used)}" if used else ""
+                    near = suggest(key, [*known, *used])
+                    message = f"unknown key {key!r}: nothing here reads it{here}{near}"
+                    self.unread.append(Fault(f"{path}.{key}", message))
+        return Recipe(names, lists, None, words, title, path)
+
+    def _single(
+        self, layer: Any, plain: dict[str, Any], data: Mapping[str, Any], role: Role, path: str, title: str
+    ) -> Recipe:
+        if not self.known(layer, VOCABULARY, f"{path}.layer", "layer"):
+            return Recipe(path=path)
+        for key in role.lists:
+            if key in data:
+                self.fault(f"{path}.{key}", f"a slot has either 'layer' or {key!r}, not both")
+        arguments = self.arguments(layer, plain, role.scope | {"channels"}, path, complete=False)
+        return Recipe(arguments, (), layer, (), title, path)
+
+    def _read(self, name: str, data: Mapping[str, Any]) -> bool:
+        """Return whether anything in this recipe uses the number called `name`."""
+        return any(name in text for text in _texts(data, name))
+
+    def _names(self, plain: Mapping[str, Any], scope: frozenset[str], role: Role, path: str) -> Names:
+        values = {
+            key: self.number(value, scope, f"{path}.{key}", staged=role.staged)
+            for key, value in plain.items()
+        }
+        ordered: dict[str, Value] = {}
+        waiting: list[str] = []
+
+        def place(key: str) -> None:
+            if key in ordered:
+                return
+            if key in waiting:
+                circle = " -> ".join([*waiting[waiting.index(key) :], key])
+                self.fault(f"{path}.{key}", f"defined in terms of itself: {circle}")
+                ordered[key] = 1
+                return
+            waiting.append(key)
+            for other in sorted(frozenset().union(*names_in(values[key]))):
+                # A name that stands in its own definition means the one in the scope outside.
+                if other in values and not (other == key and other in role.scope):
+                    place(other)
+            waiting.pop()
+            ordered.setdefault(key, values[key])
+
+        for key in values:
+            place(key)
+        return tuple(ordered.items())
+
+    def items(self, data: Any, scope: frozenset[str], path: str) -> tuple[Item, ...]:
+        """Read a list of layers."""
+        if not isinstance(data, list):
+            self.fault(path, f"expected a list of layers, found {found(data)}")
+            return ()
+        scope = scope | {"channels"}
+        read = (self._item(entry, scope, f"{path}.{i}") for i, entry in enumerate(data))
+        return tuple(item for item in read if item is not None)
+
+    def _item(self, entry: Any, scope: frozenset[str], path: str) -> Item | None:
+        arguments: Any = {}
+        if isinstance(entry, str):
+            kind = entry
+        elif isinstance(entry, Mapping) and len(entry) == 1:
+            kind, arguments = next(iter(entry.items()))
+            path = f"{path}.{kind}"
+            arguments = {} if arguments is None else arguments
+        else:
+            self.fault(path, item_hint(entry))
+            return None
+        if not self.known(kind, (*self.slots, *VOCABULARY, *STRUCTURES), path, "layer"):
+            return None
+        if not isinstance(arguments, Mapping):
+            self.fault(path, f"expected the arguments of {kind!r} as a mapping, found {found(arguments)}")
+            return None
+        rest = dict(arguments)
+        name = rest.pop("name", None)
+        if name is not None and not (isinstance(name, str) and name.isidentifier()):
+            self.fault(f"{path}.name", f"{name!r} is not a name")
+            name = None
+        elif name is not None and (name in RESERVED or name.startswith("_")):
+            self.fault(f"{path}.name", f"{name!r} is what every torch module has itself; choose another name")
+            name = None
+        when = self.number(rest.pop("when", 1), scope, f"{path}.when", staged=False)
+        if kind in STRUCTURES:
+            return self._structure(kind, rest, name, when, scope, path)
+        if kind in self.slots:
+            signature = self.slots[kind]
+            allowed = frozenset(rest) if signature.allowed is None else signature.allowed
+            # Of a call and a slot that do not agree, either may be what a person has changed.
+            slot = f"{self.root}.{kind}"
+            for key in rest:
+                if key not in allowed:
+                    message = argument_hint(str(key), kind, allowed) or unknown(
+                        "argument", str(key), sorted(allowed), f" of {kind!r}"
+                    )
+                    other = f"recipes give it {key!r}; define that, as '{key}: 0'"
+                    self.faults.append(Fault(f"{path}.{key}", message, instead=Fault(slot, other)))
+            for key in signature.needed:
+                if key not in rest:
+                    message = f"{kind!r} is {signature.layer!r} here and needs {key!r}{suggest(key, rest)}"
+                    other = f"{signature.layer!r} needs {key!r}, which recipes do not give it"
+                    self.faults.append(Fault(path, message, instead=Fault(slot, other)))
+            values = tuple(
+                (key, self.number(value, scope, f"{path}.{key}", staged=False))
+                for key, value in rest.items()
+                if key in allowed
+            )
+            return Item(kind, values, name, when, (), path)
+        return Item(kind, self.arguments(kind, rest, scope, path), name, when, (), path)
+
+    def _structure(
+        self,
+        kind: str,
+        given: Mapping[str, Any],
+        name: str | None,
+        when: Value,
+        scope: frozenset[str],
+        path: str,
+    ) -> Item:
+        structure = STRUCTURES[kind]
+        known = (*structure.lists, *structure.arguments)
+        for key in given:
+            if key not in known:
+                self.fault(f"{path}.{key}", unknown("key", str(key), known))
+        for key, default in structure.arguments.items():
+            if default is None and key not in given:
+                self.fault(path, f"{kind!r} needs {key!r}{suggest(key, given)}")
+        values = {**structure.arguments, **given}
+        arguments = tuple(
+            (key, self.number(values[key], scope, f"{path}.{key}", staged=False))
+            for key in structure.arguments
+            if values[key] is not None
+        )
+        inner = scope | set(structure.names)
+        lists = tuple(
+            (key, self.items(given[key], inner, f"{path}.{key}")) for key in structure.lists if key in given
+        )
+        if structure.lists[0] not in given and all(key in known for key in given):
+            self.fault(path, f"{kind!r} needs {structure.lists[0]!r}{suggest(structure.lists[0], given)}")
+        return Item(kind, arguments, name, when, lists, path)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Plain data that is equal where its text is, so that 1, 1.0 and true differ."""
+
+    text: str
+    data: Any = field(compare=False)
+
+
+@lru_cache(maxsize=1024)
+def _recipe(
+    data: _Data, role: Role, path: str, title: str, slots: Signatures, root: str
+) -> tuple[Recipe, tuple[Fault, ...], tuple[Fault, ...]]:
+    """Return a recipe, its faults, and those of what nothing reads: models share most of their recipes."""
+    faults: list[Fault] = []
+    reader = Reader(slots, faults, root)
+    recipe = reader.read_anew(data.data, role, path, title)
+    return recipe, tuple(faults), tuple(reader.unread)
+
+
+def _staged(value: list[Any]) -> bool:
+    """Return whether a list can be one number for each stage, rather than layers."""
+    flat = [part for entry in value for part in (entry if isinstance(entry, list) else [entry])]
+    return bool(flat) and all(isinstance(part, (int, float, str)) for part in flat)
+
+
+def _texts(data: Any, skip: str) -> Iterator[frozenset[str]]:
+    """The names used by every text in `data`, but for the top-level definition of `skip` itself."""
+    entries = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in entries:
+        if key == skip:
+            continue
+        if isinstance(value, str):
+            try:
+                yield parse(value).names
+            except ExpressionError:
+                continue
+        else:
+            yield from _texts(value, "")

@@ -1,0 +1,113 @@
+"""Overrides with several values: the jobs of a multirun, and the dimensions of a design space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from math import prod
+from typing import Any
+
+from resnet_factory.config.override_grammar import command_line
+from resnet_factory.config.overrides import parsed
+from resnet_factory.config.repository import Library
+from resnet_factory.errors import ConfigError, Fault
+
+MAX_JOBS = 10_000
+"""Jobs of one multirun, each of which composes its own configuration."""
+
+
+def is_sweep(word: str, library: Library) -> bool:
+    """Return whether an override gives several values."""
+    return any(override.several is not None for override in parsed([word], library, []))
+
+
+def jobs(words: Sequence[str], library: Library) -> list[list[str]]:
+    """The overrides of each job of a multirun, in the order Hydra runs them.
+
+    Raises:
+        ConfigError: an override cannot be read, or there are too many jobs.
+    """
+    return [list(job) for job in product(*_ways(words, library).values())]
+
+
+def samples(words: Sequence[str], library: Library) -> list[list[str]]:
+    """As few jobs of a multirun as hold every combination of choices, and every value once.
+
+    Raises:
+        ConfigError: an override cannot be read, or there are too many jobs.
+    """
+    ways = _ways(words, library)
+    chosen = [key for key in ways if library.is_group(key.lstrip("+~").partition("@")[0])]
+    first = {key: values[:1] for key, values in ways.items()}
+    found = [*product(*(ways[key] if key in chosen else first[key] for key in ways))]
+    for key in ways:
+        if key not in chosen:
+            found += product(*(ways[key][1:] if other == key else first[other] for other in ways))
+    return [list(job) for job in found]
+
+
+def _ways(words: Sequence[str], library: Library) -> dict[str, list[str]]:
+    """Of each override of a multirun what it says in one job or another; the last of a key counts."""
+    faults: list[Fault] = []
+    several: dict[str, list[str]] = {}
+    for override in parsed(words, library, faults):
+        key, sweep = override.element, override.several
+        if sweep is None:
+            several[key] = [override.text]
+        elif not sweep.is_discrete_sweep():
+            faults.append(Fault("", "an interval has no list of values; name them", command_line(override)))
+        else:
+            sweep.config_loader = _Groups(library)  # type: ignore[assignment]  # all that it asks of one
+            values = list(islice(sweep.sweep_string_iterator(), MAX_JOBS + 1))
+            if not values:
+                faults.append(Fault("", f"no {key} matches", command_line(override)))
+            several[key] = [f"{key}={value}" for value in values]
+    if prod(map(len, several.values())) > MAX_JOBS:
+        faults.append(Fault("", f"more than {MAX_JOBS} jobs in one multirun", "command line '-m'"))
+    if faults:
+        raise ConfigError(faults)
+    return several
+
+
+def sweeps(words: Sequence[str], library: Library) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """The overrides with one value; and for those with several `{choice: […]}` or `{uniform: […]}` by key.
+
+    Raises:
+        ConfigError: an override cannot be read.
+    """
+    faults: list[Fault] = []
+    single: list[str] = []
+    several: dict[str, dict[str, Any]] = {}
+    for override in parsed(words, library, faults):
+        if (sweep := override.several) is None:
+            single.append(override.text)
+        elif sweep.is_interval_sweep():
+            interval: Any = sweep.value()
+            several[override.key] = {"uniform": [interval.start, interval.end]}
+        else:
+            sweep.config_loader = _Groups(library)  # type: ignore[assignment]  # all that it asks of one
+            values = [_unquoted(value) for value in sweep.sweep_iterator()]
+            several[override.key] = {"choice": values}
+    if faults:
+        raise ConfigError(faults)
+    return single, several
+
+
+@dataclass
+class _Groups:
+    """A config loader, so far as Hydra asks one for the names that a pattern matches."""
+
+    library: Library
+
+    def get_group_options(self, group: str, results_filter: object = None) -> list[str]:
+        """Return the names of a config group."""
+        return self.library.options(group)
+
+
+def _unquoted(value: Any) -> Any:
+    from hydra.core.override_parser.types import QuotedString
+
+    if isinstance(value, list):
+        return [_unquoted(entry) for entry in value]
+    return value.text if isinstance(value, QuotedString) else value
