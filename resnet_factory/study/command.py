@@ -15,10 +15,10 @@ from resnet_factory.planning.planner import plan
 from resnet_factory.reporting import tables as reports
 from resnet_factory.study.jobs import image, jobs
 from resnet_factory.study.preflight import ready
+from resnet_factory.study.processes import finished_results, is_main_process, train_all
 from resnet_factory.study.progress import Bars, Silence
 from resnet_factory.study.report import Sheet, main_sheet, report, write
 from resnet_factory.study.result import FAILED
-from resnet_factory.study.scheduler import conduct, kept, speaks
 from resnet_factory.study.settings import Folder, Settings
 from resnet_factory.study.signals import leaving
 from resnet_factory.study.summary import best, findings, ranked, series
@@ -42,15 +42,15 @@ def study(composed: Composed) -> int:
     todo = jobs(settings, composed)
     folder = Path(settings.out).expanduser()
     runs, out = folder / "runs", reports.console()
-    found = kept(todo, runs, fresh=not settings.resume)
+    found = finished_results(todo, runs, fresh=not settings.resume)
     left = [job for job in todo if job.name not in found]
     workers = _workers(settings, composed) if left else 0
     if left:
         _refuse_unfit(settings, composed)
     _refuse_unwritable(folder, composed)
     with leaving() as stop:
-        if not speaks():
-            conduct(left, runs, Silence(), stop, workers)
+        if not is_main_process():
+            train_all(left, runs, Silence(), stop, workers)
             return 0
         before = f", {len(found)} of them trained before" if found else ""
         many = f"{len(todo)} training{'s' if len(todo) > 1 else ''}"
@@ -58,7 +58,7 @@ def study(composed: Composed) -> int:
         if isinstance(settings.data, Folder):
             out.print(settings.data.transform, markup=False)
         with Bars(out, len(left)) as bars:
-            found |= conduct(left, runs, bars, stop, workers)
+            found |= train_all(left, runs, bars, stop, workers)
         asked = stop()
     outcomes = [found[job.name] for job in todo if job.name in found]
     rows = best(outcomes)
@@ -83,7 +83,7 @@ def figures(composed: Composed) -> dict[str, float | str]:
     todo = jobs(settings, composed)
     if len({job.label for job in todo}) != 1:
         return {}
-    rows = best(list(kept(todo, Path(settings.out).expanduser() / "runs", fresh=False).values()))
+    rows = best(list(finished_results(todo, Path(settings.out).expanduser() / "runs", fresh=False).values()))
     costed = cost(plan(todo[0].config), image(settings.data))
     said: dict[str, float | str] = {"plan": todo[0].plan_id}
     said |= {"params": costed.params, "macs": costed.macs, "activations": costed.activations}

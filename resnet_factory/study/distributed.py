@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from resnet_factory.study.scheduler import torchrun
+from resnet_factory.study.processes import torchrun
 
 T = TypeVar("T")
 

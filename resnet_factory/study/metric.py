@@ -19,7 +19,7 @@ from resnet_factory.study.settings_reader import fill, read_data
 from resnet_factory.study.summary import Row, best
 
 if TYPE_CHECKING:
-    from resnet_factory.study.worker import Bench
+    from resnet_factory.study.trainer import Trainer
 
 
 class Interrupted(Exception):  # noqa: N818 - a wish, not a mistake
@@ -102,7 +102,7 @@ class TrainedError:
             Interrupted: `stop` said so.
         """
         from resnet_factory.study.distributed import joined
-        from resnet_factory.study.worker import Bench
+        from resnet_factory.study.trainer import Trainer
 
         read = config if isinstance(config, schema.ModelConfig) else schema.read(config)
         jobs = [
@@ -111,17 +111,17 @@ class TrainedError:
             for seed in self.seeds
         ]
         with joined(self.machine.device) as world:
-            bench = Bench(world)
-            return best([self._outcome(bench, each, stop) for each in jobs])[0]
+            trainer = Trainer(world)
+            return best([self._outcome(trainer, each, stop) for each in jobs])[0]
 
-    def _outcome(self, bench: Bench, each: Job, stop: Callable[[], bool]) -> Outcome:
+    def _outcome(self, trainer: Trainer, each: Job, stop: Callable[[], bool]) -> Outcome:
         place = None if self.folder is None else Path(self.folder) / each.name
         before = None if place is None else result.read(place)
         if before is not None and before.finished:
             return before
         if stop():
             raise Interrupted
-        found = bench.attempt(each, place, stop=stop)
+        found = trainer.attempt(each, place, stop=stop)
         if found.state == result.RUNNING:
             raise Interrupted
         return found

@@ -32,11 +32,11 @@ class Bars:
     ) -> None:
         self.progress.stop()
 
-    def began(self, job: Job) -> None:
+    def started(self, job: Job) -> None:
         """Show a bar for a job."""
         self.bars[job.name] = self.progress.add_task(_title(job), total=None)
 
-    def went_on(self, job: Job, iteration: int, iterations: int) -> None:
+    def advanced(self, job: Job, iteration: int, iterations: int) -> None:
         """Move its bar."""
         self.progress.update(self.bars[job.name], completed=iteration, total=iterations)
 
@@ -52,10 +52,10 @@ class Bars:
 class Silence:
     """Nobody watches."""
 
-    def began(self, job: Job) -> None:
+    def started(self, job: Job) -> None:
         """Say nothing."""
 
-    def went_on(self, job: Job, iteration: int, iterations: int) -> None:
+    def advanced(self, job: Job, iteration: int, iterations: int) -> None:
         """Say nothing."""
 
     def ended(self, job: Job, found: Outcome) -> None:

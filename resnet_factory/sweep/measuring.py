@@ -15,10 +15,10 @@ from rich.progress import Progress
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep import executors
 from resnet_factory.sweep.evaluation import Candidate, Structure
+from resnet_factory.sweep.executors import INTERRUPTED, JobResult
 from resnet_factory.sweep.objectives import MEASURED, TRAINED
 from resnet_factory.sweep.population import place
 from resnet_factory.sweep.store import Measured, Store
-from resnet_factory.sweep.worker import INTERRUPTED, Outcome
 
 CHANCES = 3
 """How often a measurement in this process may begin and never end before it is given up."""
@@ -72,15 +72,13 @@ def phases(options: Options) -> Iterator[Phase]:
             yield phase._replace(metrics=asked)
 
 
-def measure(options: Options, store: Store, progress: Progress, command: Sequence[str]) -> None:
+def measure(options: Options, store: Store, progress: Progress) -> None:
     """Measure what is lacking."""
     for phase in phases(options):
-        _measure(phase, options, store, progress, command)
+        _measure(phase, options, store, progress)
 
 
-def _measure(
-    phase: Phase, options: Options, store: Store, progress: Progress, command: Sequence[str]
-) -> None:
+def _measure(phase: Phase, options: Options, store: Store, progress: Progress) -> None:
     lacking = store.lacking(phase.metrics)
     models = store.structures()
     wanted = [candidate for candidate in store.candidates() if candidate.plan in lacking]
@@ -89,13 +87,13 @@ def _measure(
     task = progress.add_task(phase.title, total=total, completed=done, rate="")
     trainings = Trainings(store, phase)
 
-    def jobs() -> Iterator[executors.Job]:
+    def jobs() -> Iterator[executors.KeyedJob]:
         for candidate in wanted:
             model = model_of(candidate, models[candidate.structure])
             folder = trainings.begin(candidate.plan)
             yield candidate.plan, job_of(candidate, model, options, phase, lacking[candidate.plan], folder)
 
-    for outcome in _performed(jobs(), phase, options, store, command):
+    for outcome in _performed(jobs(), phase, options, store):
         if outcome.state == INTERRUPTED:
             continue
         store.add_measured(_rows(outcome, lacking[outcome.key]))
@@ -146,20 +144,20 @@ class Trainings:
 
 
 def _performed(
-    jobs: Iterable[executors.Job], phase: Phase, options: Options, store: Store, command: Sequence[str]
-) -> Iterator[Outcome]:
+    jobs: Iterable[executors.KeyedJob], phase: Phase, options: Options, store: Store
+) -> Iterator[JobResult]:
     if options.executor == "processes":
-        return executors.processes(jobs, phase.limit, 1 if phase.alone else options.workers, command)
+        return executors.processes(jobs, phase.limit, 1 if phase.alone else options.workers)
     if options.executor == "dask":
-        return executors.dask(jobs, phase.limit, options.workers, options.address, command)
+        return executors.dask(jobs, phase.limit, options.workers, options.address)
     return _here(jobs, phase.limit, store)
 
 
-def _here(jobs: Iterable[executors.Job], limit: float | None, store: Store) -> Iterator[Outcome]:
+def _here(jobs: Iterable[executors.KeyedJob], limit: float | None, store: Store) -> Iterator[JobResult]:
     """In this process; a job that took the process along more than once is given up."""
     for job in jobs:
         if store.begin(job[0]) > CHANCES:
-            yield Outcome(job[0], "died", f"this process ended {CHANCES} times while measuring it")
+            yield JobResult(job[0], "died", f"this process ended {CHANCES} times while measuring it")
             continue
         try:
             yield from executors.inline([job], limit)
@@ -202,7 +200,7 @@ def job_of(
     })  # fmt: skip
 
 
-def _rows(outcome: Outcome, metrics: Sequence[str]) -> list[Measured]:
+def _rows(outcome: JobResult, metrics: Sequence[str]) -> list[Measured]:
     if outcome.state != "ok":
         return [Measured(outcome.key, m, outcome.state, None, None, None, outcome.text) for m in metrics]
     return [Measured(outcome.key, *row) for row in json.loads(outcome.text)]

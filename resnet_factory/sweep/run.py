@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -21,7 +21,6 @@ from resnet_factory.sweep.objectives import TRAINED
 from resnet_factory.sweep.samplers import BATCH, draw
 from resnet_factory.sweep.space import Space
 from resnet_factory.sweep.store import Store
-from resnet_factory.sweep.worker import COMMAND
 
 FIXED = ("space", "sampler", "seed", "image", "costing")
 """What a run may not change when it goes on."""
@@ -35,9 +34,7 @@ READS: dict[str, tuple[str, ...]] = {
 """Metric -> the keys of `measuring` that its values depend on."""
 
 
-def sweep(
-    space: Space, structures: Structures, options: Options, store: Store, command: Sequence[str] = COMMAND
-) -> None:
+def sweep(space: Space, structures: Structures, options: Options, store: Store) -> None:
     """Do what is not done yet.
 
     Raises:
@@ -52,7 +49,7 @@ def sweep(
     with _progress() as progress:
         _survey(space, structures, options, store, progress)
         if options.metrics:
-            measure(options, store, progress, command)
+            measure(options, store, progress)
 
 
 def described(space: Space, options: Options) -> dict[str, str]:

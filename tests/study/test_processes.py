@@ -17,7 +17,7 @@ from conftest import ROOT
 from safetensors.torch import load_file
 from study_rooms import ALONE, small, source
 
-from resnet_factory.study import result, scheduler
+from resnet_factory.study import processes, result
 from resnet_factory.study.jobs import Job
 from resnet_factory.study.result import Outcome
 from resnet_factory.study.settings import Machine, Train
@@ -36,10 +36,10 @@ class Notes:
     def __init__(self) -> None:
         self.over: list[str] = []
 
-    def began(self, job: Job) -> None:
+    def started(self, job: Job) -> None:
         pass
 
-    def went_on(self, job: Job, iteration: int, iterations: int) -> None:
+    def advanced(self, job: Job, iteration: int, iterations: int) -> None:
         pass
 
     def ended(self, job: Job, found: Outcome) -> None:
@@ -72,7 +72,7 @@ class Killer(Notes):
         super().__init__()
         self.victim = victim.name
 
-    def went_on(self, job: Job, iteration: int, iterations: int) -> None:
+    def advanced(self, job: Job, iteration: int, iterations: int) -> None:
         if job.name == self.victim:
             for child in multiprocessing.active_children():
                 child.kill()
@@ -85,7 +85,7 @@ def test_a_dying_worker_is_a_row_and_the_rest_go_on(tmp_path: Path) -> None:
     dies = replace(first, train=Train(iterations=100_000, batch=32), seed=2)
     fails = replace(first, model={"not": "a model"}, seed=3)
     watch = Killer(dies)
-    found = scheduler.conduct([first, dies, fails, last], tmp_path, watch, lambda: False, 1)
+    found = processes.train_all([first, dies, fails, last], tmp_path, watch, lambda: False, 1)
     assert watch.over == [job.name for job in (first, dies, fails, last)]
     assert [found[job.name].state for job in (first, dies, fails, last)] == [
         "done",
@@ -93,10 +93,12 @@ def test_a_dying_worker_is_a_row_and_the_rest_go_on(tmp_path: Path) -> None:
         "failed",
         "done",
     ]
-    assert found[dies.name].reason == "its process died (exit code -9)"
+    killed = "killed by SIGKILL, and again when tried once more; is there too little memory?"
+    assert found[dies.name].reason == killed
     assert "unknown key 'not'" in found[fails.name].reason
-    assert scheduler.kept([first, dies, fails, last], tmp_path, fresh=False).keys() == {first.name, last.name}
-    assert not scheduler.kept([first, last], tmp_path, fresh=True)
+    kept = processes.finished_results([first, dies, fails, last], tmp_path, fresh=False)
+    assert kept.keys() == {first.name, last.name}
+    assert not processes.finished_results([first, last], tmp_path, fresh=True)
 
 
 @pytest.mark.slow

@@ -24,8 +24,8 @@ from resnet_factory.study.jobs import Job, responses, weighted
 from resnet_factory.study.probes import look
 from resnet_factory.study.result import Outcome
 from resnet_factory.study.settings import Machine, Table, Train
+from resnet_factory.study.trainer import Trainer
 from resnet_factory.study.training import Training, train
-from resnet_factory.study.worker import Bench
 
 VARIED = Table(source="digits", channels=1, classes=10, size=8, pad=2, flip=True)
 
@@ -108,7 +108,7 @@ def test_one_interrupted_save_leaves_the_last_one(tmp_path: Path, monkeypatch: p
 
 def test_broken_checkpoint_is_a_row_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / result.CHECKPOINT).write_bytes(b"not a checkpoint")
-    found = Bench(ALONE).attempt(small(), tmp_path)
+    found = Trainer(ALONE).attempt(small(), tmp_path)
     assert found.state == result.FAILED
     assert "cannot be read" in found.reason
     assert str(tmp_path / result.CHECKPOINT) in found.reason
@@ -143,7 +143,7 @@ def test_divergence_in_the_last_step_is_seen() -> None:
     ids=["batch", "size"],
 )
 def test_what_cannot_be_trained_is_an_outcome(job: Job, reason: str) -> None:
-    found = Bench(ALONE).attempt(job)
+    found = Trainer(ALONE).attempt(job)
     assert found.state == result.FAILED
     assert reason in found.reason
 
