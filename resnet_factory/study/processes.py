@@ -10,10 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from resnet_factory.study import result
 from resnet_factory.study.jobs import Job
-from resnet_factory.study.result import RUNNING, Outcome, failed
 from resnet_factory.study.signals import leaving
+from resnet_factory.study.training_result import (
+    FILES,
+    RUNNING,
+    TrainingResult,
+    failed_result,
+    read_result,
+)
 from resnet_factory.study.worker_pool import Perform, Send, Stopped, WorkerPool
 
 REPORT_EVERY = 0.1
@@ -29,18 +34,18 @@ class Watcher(Protocol):
     def advanced(self, job: Job, iteration: int, iterations: int) -> None:
         """Called after iterations."""
 
-    def ended(self, job: Job, found: Outcome) -> None:
+    def ended(self, job: Job, result: TrainingResult) -> None:
         """Called with the result."""
 
 
-def finished_results(jobs: Sequence[Job], root: Path, *, fresh: bool) -> dict[str, Outcome]:
+def finished_results(jobs: Sequence[Job], root: Path, *, fresh: bool) -> dict[str, TrainingResult]:
     """Return the finished results in `root` by job name; `fresh` deletes all results of the jobs first."""
     found = {}
     for job in jobs:
         if fresh:
-            for file in result.FILES:
+            for file in FILES:
                 (root / job.name / file).unlink(missing_ok=True)
-        old = result.read(root / job.name)
+        old = read_result(root / job.name)
         if old is not None and old.finished:
             found[job.name] = old
     return found
@@ -48,18 +53,18 @@ def finished_results(jobs: Sequence[Job], root: Path, *, fresh: bool) -> dict[st
 
 def train_all(
     jobs: Sequence[Job], root: Path, watcher: Watcher, stop: Callable[[], bool], workers: int
-) -> dict[str, Outcome]:
+) -> dict[str, TrainingResult]:
     """Train jobs in `root/NAME`, from their checkpoints where there are any, and return the results by name.
 
     With 0 workers, or under torchrun, this process trains them one by one. After `stop` has returned true,
     running jobs save their state, and the results are those so far.
     """
-    found: dict[str, Outcome] = {}
+    results: dict[str, TrainingResult] = {}
     if not jobs:
-        return found
+        return results
     if workers == 0 or torchrun():
-        _train_here(jobs, root, watcher, stop, found)
-        return found
+        _train_here(jobs, root, watcher, stop, results)
+        return results
     setup = partial(training_worker, jobs[0].machine.device)
     with WorkerPool(setup, min(len(jobs), workers)) as pool:
         for (job, folder), kind, value in pool.run([(job, root / job.name) for job in jobs], stop=stop):
@@ -68,45 +73,49 @@ def train_all(
             elif kind == "progress":
                 watcher.advanced(job, *value)
             else:
-                ended = value if isinstance(value, Outcome) else failed(job, value, folder)
-                found[job.name] = ended
-                watcher.ended(job, ended)
-    return found
+                result = value if isinstance(value, TrainingResult) else failed_result(job, value, folder)
+                results[job.name] = result
+                watcher.ended(job, result)
+    return results
 
 
 def _train_here(
-    jobs: Sequence[Job], root: Path, watcher: Watcher, stop: Callable[[], bool], found: dict[str, Outcome]
+    jobs: Sequence[Job],
+    root: Path,
+    watcher: Watcher,
+    stop: Callable[[], bool],
+    results: dict[str, TrainingResult],
 ) -> None:
-    from resnet_factory.study.distributed import joined
+    from resnet_factory.study.distributed import process_group
     from resnet_factory.study.trainer import Trainer
 
-    with joined(jobs[0].machine.device) as world:
-        trainer = Trainer(world)
-        for job in world.share(jobs):
+    with process_group(jobs[0].machine.device) as group:
+        trainer = Trainer(group)
+        for job in group.broadcast(jobs):
             watcher.started(job)
 
-            def tell(so_far: Outcome, job: Job = job) -> None:
+            def report(so_far: TrainingResult, job: Job = job) -> None:
                 watcher.advanced(job, so_far.iteration, so_far.iterations)
 
-            ended = found[job.name] = trainer.attempt(job, root / job.name, tell, stop)
-            watcher.ended(job, ended)
-            if world.anyone(stop()):
+            results[job.name] = trainer.attempt(job, root / job.name, report, stop)
+            watcher.ended(job, results[job.name])
+            if group.any_process(stop()):
                 return
 
 
 @contextmanager
 def training_worker(device: str, slot: int) -> Iterator[Perform]:
     """Prepare a worker of a pool to train jobs, each given with its folder."""
-    from resnet_factory.study.distributed import joined
+    from resnet_factory.study.distributed import process_group
     from resnet_factory.study.trainer import Trainer
 
-    with leaving() as asked, joined(device, slot) as world:
-        trainer = Trainer(world)
+    with leaving() as asked, process_group(device, slot) as group:
+        trainer = Trainer(group)
 
-        def perform(item: tuple[Job, Path], send: Send) -> Outcome:
+        def perform(item: tuple[Job, Path], send: Send) -> TrainingResult:
             orphaned, reported = False, 0.0
 
-            def tell(so_far: Outcome) -> None:
+            def report(so_far: TrainingResult) -> None:
                 nonlocal orphaned, reported
                 if time.monotonic() - reported > REPORT_EVERY:
                     reported = time.monotonic()
@@ -115,10 +124,10 @@ def training_worker(device: str, slot: int) -> Iterator[Perform]:
                     except OSError:  # the parent is gone: save and end
                         orphaned = True
 
-            found = trainer.attempt(*item, tell, lambda: orphaned or asked())
-            if found.state == RUNNING:
-                raise Stopped(found)
-            return found
+            result = trainer.attempt(*item, report, lambda: orphaned or asked())
+            if result.state == RUNNING:
+                raise Stopped(result)
+            return result
 
         yield perform
 

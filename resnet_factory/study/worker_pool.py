@@ -27,7 +27,7 @@ POLL = 0.2
 """Seconds between two calls of `stop`."""
 KILLED = "killed by SIGKILL"
 
-Kind = Literal["started", "progress", "done", "stopped", "timeout", "died"]
+EventKind = Literal["started", "progress", "done", "stopped", "timeout", "died"]
 Send = Callable[..., None]
 """send("begun") starts the time limit of a job, send("progress", value) reports how far it is."""
 Perform = Callable[[Any, Send], Any]
@@ -40,7 +40,7 @@ class PoolEvent(NamedTuple):
     """One event of one job; `done`, `stopped`, `timeout` and `died` are its last."""
 
     job: Any
-    kind: Kind
+    kind: EventKind
     value: Any = None
     """Progress or result; a message where the job has none."""
 
@@ -121,7 +121,7 @@ class _Worker:
         self.setup, self.slot = setup, slot
         self.job: Any = _NONE
         self.deadline = math.inf
-        self.alive = self.ready = self.retried = False
+        self.alive = self.checked_settings = self.retried = False
 
     @property
     def idle(self) -> bool:
@@ -143,7 +143,7 @@ class _Worker:
             self.process = context.Process(target=_serve, args=(theirs, self.setup, self.slot), daemon=True)
             self.process.start()
             theirs.close()
-            self.alive, self.ready, self.deadline = True, False, time.monotonic() + START
+            self.alive, self.checked_settings, self.deadline = True, False, time.monotonic() + START
         with suppress(OSError):  # it was lost; receiving says so
             self.pipe.send(self.job)
 
@@ -154,7 +154,7 @@ class _Worker:
         except (EOFError, OSError):
             return self._lost(stopping)
         if kind in ("ready", "begun"):
-            self.ready = True
+            self.checked_settings = True
             self.deadline = time.monotonic() + limit if kind == "begun" and limit is not None else math.inf
             return None
         event = PoolEvent(self.job, kind, value)
@@ -182,13 +182,15 @@ class _Worker:
     def expire(self, limit: float | None) -> PoolEvent:
         """End the process, which is past its deadline."""
         self.kill()
-        if self.ready:
+        if self.checked_settings:
             return self._failed("timeout", f"took more than {limit:g} seconds")
         return self._failed("died", f"not ready after {START:g} seconds")
 
-    def _failed(self, kind: Kind, message: str) -> PoolEvent:
+    def _failed(self, kind: EventKind, message: str) -> PoolEvent:
         job, self.job = self.job, _NONE
-        return PoolEvent(job, kind, message if self.ready else f"the worker did not start: {message}")
+        return PoolEvent(
+            job, kind, message if self.checked_settings else f"the worker did not start: {message}"
+        )
 
     def terminate(self) -> None:
         """Send SIGTERM to a process that has a job."""

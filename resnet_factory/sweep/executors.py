@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from resnet_factory.errors import ConfigError, Fault, install_hint
+from resnet_factory.study.signals import signal_handler
 from resnet_factory.study.worker_pool import (
     Perform,
     PoolEvent,
@@ -30,7 +31,7 @@ from resnet_factory.sweep.environment import alone
 KINDS = ("inline", "processes", "dask")
 COUNT_EVERY = 1.0
 """Seconds between counts of a cluster's threads."""
-INTERRUPTED = "interrupted"
+INTERRUPTED_STATE = "interrupted"
 """The state of a job that was asked to stop: not measured, and no failure."""
 
 KeyedJob = tuple[str, str]
@@ -49,7 +50,7 @@ class JobResult(NamedTuple):
     """The result as JSON; or the error."""
 
 
-def prepare() -> None:
+def import_torch() -> None:
     """Import torch and all else that jobs need, so that it does not count as time of the first job."""
     import resnet_factory.sweep.jobs  # noqa: F401
 
@@ -78,7 +79,7 @@ def inline(
     jobs: Iterable[KeyedJob], limit: float | None, measure: Measure = measure_job
 ) -> Iterator[JobResult]:
     """Run jobs in this process, which ends with a job that is killed; the next start goes on."""
-    prepare()
+    import_torch()
     for key, job in jobs:
         try:
             with turn(job), _alarm(limit):
@@ -93,7 +94,7 @@ def measuring(_slot: int = 0, measure: Measure = measure_job) -> Iterator[Perfor
     """Prepare a worker process; what its jobs print goes to standard error."""
     os.dup2(2, 1)
     if measure is measure_job:
-        prepare()
+        import_torch()
 
     def perform(keyed: KeyedJob, send: Send) -> JobResult:
         key, job = keyed
@@ -102,7 +103,7 @@ def measuring(_slot: int = 0, measure: Measure = measure_job) -> Iterator[Perfor
             try:
                 return attempt(key, job, measure)
             except KeyboardInterrupt:
-                raise Stopped(JobResult(key, INTERRUPTED, "")) from None
+                raise Stopped(JobResult(key, INTERRUPTED_STATE, "")) from None
 
     yield perform
 
@@ -139,7 +140,7 @@ def dask(
     try:
         cluster = None
         if not address:
-            with _ignoring_ctrl_c():
+            with signal_handler(signal.SIGINT, signal.SIG_IGN):  # Ctrl-C is for this process
                 cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
         client = Client(address or cluster, timeout="10s")
     except (OSError, ValueError) as error:
@@ -216,22 +217,6 @@ def _without_dask_log() -> Iterator[None]:
 
 
 @contextmanager
-def _handler(number: int, handler: Any) -> Iterator[None]:
-    before = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
-def _ignoring_ctrl_c() -> AbstractContextManager[None]:
-    """Start processes that ignore Ctrl-C, which is for their parent."""
-    if threading.current_thread() is not threading.main_thread():
-        return nullcontext()
-    return _handler(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
 def _alarm(limit: float | None) -> Iterator[None]:
     """Raise TimeoutError in this thread after `limit` seconds, where the system has alarms."""
     usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
@@ -242,7 +227,7 @@ def _alarm(limit: float | None) -> Iterator[None]:
     def ring(*_: object) -> None:
         raise _LimitReached
 
-    with _handler(signal.SIGALRM, ring):
+    with signal_handler(signal.SIGALRM, ring):
         signal.setitimer(signal.ITIMER_REAL, limit)
         try:
             yield

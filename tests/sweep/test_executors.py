@@ -231,11 +231,11 @@ def test_a_cluster_that_grows_gets_more_jobs(
 def test_no_jobs_time_goes_into_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     ready: list[str] = []
 
-    def prepare() -> None:
+    def import_torch() -> None:
         time.sleep(0.4)
         ready.append("ready")
 
-    monkeypatch.setattr(executors, "prepare", prepare)
+    monkeypatch.setattr(executors, "import_torch", import_torch)
     found = by_key(executors.inline(jobs("a"), 0.3, lambda job: ready[0]))
     assert found["a"] == ("ok", "ready")
 
