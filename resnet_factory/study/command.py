@@ -15,8 +15,8 @@ from resnet_factory.planning.planner import plan
 from resnet_factory.reporting.tables import console
 from resnet_factory.study.jobs import image_shape, study_jobs
 from resnet_factory.study.preflight import checked_settings
-from resnet_factory.study.processes import finished_results, is_main_process, train_all
-from resnet_factory.study.progress import ProgressBars, SilentWatcher
+from resnet_factory.study.processes import Watcher, finished_results, is_main_process, train_all
+from resnet_factory.study.progress import ProgressBars
 from resnet_factory.study.report import ReportTable, main_table, study_report, write_study_report
 from resnet_factory.study.settings import FolderData, StudySettings
 from resnet_factory.study.signals import leaving
@@ -52,7 +52,7 @@ def study(composed: Composed) -> int:
     _refuse_unwritable(folder, composed)
     with leaving() as stop:
         if not is_main_process():
-            train_all(left, runs, SilentWatcher(), stop, workers)
+            train_all(left, runs, Watcher(), stop, workers)
             return 0
         before = f", {len(found)} of them trained before" if found else ""
         count = f"{len(jobs)} training{'s' if len(jobs) > 1 else ''}"

@@ -44,7 +44,7 @@ class TrainedError:
     """Learning rates."""
     seeds: tuple[int, ...]
     folder: str | None = None
-    """Where results are kept and continued; None keeps nothing."""
+    """The folder of results, which are continued; None keeps nothing."""
 
     @classmethod
     def compose(

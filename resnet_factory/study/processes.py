@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from resnet_factory.study.jobs import Job
 from resnet_factory.study.signals import leaving
@@ -25,8 +24,8 @@ REPORT_EVERY = 0.1
 """Seconds between two reports of a worker's progress."""
 
 
-class Watcher(Protocol):
-    """Callbacks for the progress of a study."""
+class Watcher:
+    """Callbacks for the progress of a study, which do nothing by default."""
 
     def started(self, job: Job) -> None:
         """Called when training starts."""

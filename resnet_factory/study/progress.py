@@ -6,23 +6,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from resnet_factory.study.jobs import Job
+from resnet_factory.study.processes import Watcher
 from resnet_factory.study.training_result import DONE, RUNNING, TrainingResult
 
 
-class SilentWatcher:
-    """A watcher without output."""
-
-    def started(self, job: Job) -> None:
-        """Do nothing."""
-
-    def advanced(self, job: Job, iteration: int, iterations: int) -> None:
-        """Do nothing."""
-
-    def ended(self, job: Job, result: TrainingResult) -> None:
-        """Do nothing."""
-
-
-class ProgressBars:
+class ProgressBars(Watcher):
     """A bar for the whole study, in jobs, and one for each running job, in iterations; a context manager."""
 
     def __init__(self, out: Console, jobs: int) -> None:

@@ -137,8 +137,9 @@ class StudySettings:
     entries: tuple[ModelEntry, ...]
     """Empty: the one composed `model`."""
     overrides: tuple[str, ...]
-    seeds: tuple[int, ...]
-    rates: tuple[float, ...]
+    seeds: tuple[int, ...] = minimum(0)
+    rates: tuple[float, ...] = above(0)
+    """Learning rates."""
     train: TrainSettings
     per_model: Mapping[str, TrainSettings]
     data: DataSettings

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from resnet_factory.errors import ConfigError, Fault, one_of, unknown
@@ -14,9 +14,7 @@ from resnet_factory.study.settings import (
     ArrayData,
     DataSettings,
     FolderData,
-    MachineSettings,
     ModelEntry,
-    PublishedError,
     StudySettings,
     TrainSettings,
 )
@@ -39,22 +37,18 @@ def read_settings(data: Mapping[str, Any]) -> StudySettings:
         if not faults:
             per_model[name] = replace(train, **{key: getattr(own, key) for key in delta})
             _check_lengths(per_model[name], f"per_model.{name}", faults)
-    settings = StudySettings(
-        name=_read_value(data["name"], str, "name", {}, faults),
-        title=_read_value(data["title"], str, "title", {}, faults),
-        notes=_read_value(data["notes"], tuple[str, ...], "notes", {}, faults),
-        entries=_read_models(data["models"], faults),
-        overrides=_read_overrides(data["overrides"], faults),
-        seeds=_distinct_values(data["seeds"], tuple[int, ...], "seeds", {"least": 0}, faults),
-        rates=_distinct_values(data["rates"], tuple[float, ...], "rates", {"above": 0}, faults),
-        train=train,
-        per_model=per_model,
-        data=read_data_settings(data["data"], faults),
-        machine=fill(MachineSettings, data["machine"], "machine", faults),
-        out=_read_value(data["out"], str, "out", {}, faults),
-        resume=_read_value(data["resume"], bool, "resume", {}, faults),
-        paper=_read_value(data["paper"], tuple[PublishedError, ...], "paper", {}, faults),
-    )
+    plain = ("name", "title", "notes", "seeds", "rates", "machine", "out", "resume", "paper")
+    values = {key: data[key] for key in plain} | {
+        "entries": _read_models(data["models"], faults),
+        "overrides": _read_overrides(data["overrides"], faults),
+        "train": train,
+        "per_model": per_model,
+        "data": read_data_settings(data["data"], faults),
+    }
+    settings = fill(StudySettings, values, "", faults)
+    for key in ("seeds", "rates"):
+        if not any(fault.path.startswith(key) for fault in faults):
+            _check_distinct(getattr(settings, key), key, faults)
     if faults:
         raise ConfigError(faults)
     return settings
@@ -147,27 +141,22 @@ def _mapping(data: Any, path: str, faults: list[Fault]) -> Mapping[str, Any]:
     return {}
 
 
-def _distinct_values(data: Any, kind: Any, path: str, limits: Mapping[str, Any], faults: list[Fault]) -> Any:
-    before = len(faults)
-    values = _read_value(data, kind, path, limits, faults)
-    if not values and len(faults) == before:
+def _check_distinct(values: Sequence[object], path: str, faults: list[Fault]) -> None:
+    if not values:
         faults.append(Fault(path, "an empty list; one value at least"))
     for i, value in enumerate(values):
         if value in values[:i]:
             faults.append(Fault(f"{path}.{i}", f"{value!r} is there twice"))
-    return values
 
 
 def _read_value(value: Any, kind: Any, path: str, limits: Mapping[str, Any], faults: list[Fault]) -> Any:
     """Return `value` as a `kind`: a plain type, a Literal, a settings class, a tuple of one type, or None."""
     origin, inside = get_origin(kind), get_args(kind)
-    if kind is Any:
+    if kind is Any or origin is Mapping or is_dataclass(value) or (value is None and NoneType in inside):
         return value
     if isinstance(kind, type) and is_dataclass(kind):
         return fill(kind, value, path, faults)
     if origin in (Union, UnionType):
-        if value is None:
-            return None
         return _read_value(value, inside[0], path, limits, faults)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):

@@ -88,7 +88,7 @@ class Training:
         return torch.zeros(3, dtype=torch.float64, device=self.sums_device)
 
     def run(self, folder: Path | None, report: ReportProgress, stop: ShouldStop) -> TrainingResult:
-        """Train to the end, or until `stop` returns true: then the result is still `running`."""
+        """Train to the end, or until `stop` returns true, with a result that is `running`."""
         result, began = self.result, time.monotonic()
         before, saved = result.seconds, began
         if result.start is None:

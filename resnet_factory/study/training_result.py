@@ -64,7 +64,7 @@ class TrainingResult:
     seed: int
     state: str = RUNNING
     reason: str = ""
-    """Why it diverged or failed."""
+    """The reason of `diverged` or `failed`."""
     iteration: int = 0
     iterations: int = 0
     train: Evaluation | None = None

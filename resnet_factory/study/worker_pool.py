@@ -69,10 +69,10 @@ class WorkerPool:
             for worker in self.workers:
                 worker.leave()
             for worker in self.workers:
-                worker.join(max(until - time.monotonic(), 0))
+                worker.end(max(until - time.monotonic(), 0))
         finally:
             for worker in self.workers:
-                worker.kill()
+                worker.end(0)
 
     def run(
         self, jobs: Iterable[Any], limit: float | None = None, stop: Callable[[], bool] = lambda: False
@@ -121,7 +121,7 @@ class _Worker:
         self.setup, self.slot = setup, slot
         self.job: Any = _NONE
         self.deadline = math.inf
-        self.alive = self.checked_settings = self.retried = False
+        self.alive = self.ready = self.retried = False
 
     @property
     def idle(self) -> bool:
@@ -132,7 +132,7 @@ class _Worker:
         """Start a job, and a process where there is none."""
         self.job, self.retried = job, False
         if self.alive and not self.process.is_alive():
-            self.kill()
+            self.end(0)
         self._send()
 
     def _send(self) -> None:
@@ -143,7 +143,7 @@ class _Worker:
             self.process = context.Process(target=_serve, args=(theirs, self.setup, self.slot), daemon=True)
             self.process.start()
             theirs.close()
-            self.alive, self.checked_settings, self.deadline = True, False, time.monotonic() + START
+            self.alive, self.ready, self.deadline = True, False, time.monotonic() + START
         with suppress(OSError):  # it was lost; receiving says so
             self.pipe.send(self.job)
 
@@ -154,7 +154,7 @@ class _Worker:
         except (EOFError, OSError):
             return self._lost(stopping)
         if kind in ("ready", "begun"):
-            self.checked_settings = True
+            self.ready = True
             self.deadline = time.monotonic() + limit if kind == "begun" and limit is not None else math.inf
             return None
         event = PoolEvent(self.job, kind, value)
@@ -162,13 +162,11 @@ class _Worker:
             self.job, self.deadline = _NONE, math.inf
         if kind == "stopped":
             self.leave()
-            self.join(PATIENCE)
-            self.kill()
+            self.end(PATIENCE)
         return event
 
     def _lost(self, stopping: bool) -> PoolEvent | None:
-        self.process.join(PATIENCE)
-        code = self.kill()
+        code = self.end(PATIENCE)
         message = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         if message == KILLED and not (stopping or self.retried):
             self.retried = True
@@ -181,16 +179,14 @@ class _Worker:
 
     def expire(self, limit: float | None) -> PoolEvent:
         """End the process, which is past its deadline."""
-        self.kill()
-        if self.checked_settings:
+        self.end(0)
+        if self.ready:
             return self._failed("timeout", f"took more than {limit:g} seconds")
         return self._failed("died", f"not ready after {START:g} seconds")
 
     def _failed(self, kind: EventKind, message: str) -> PoolEvent:
         job, self.job = self.job, _NONE
-        return PoolEvent(
-            job, kind, message if self.checked_settings else f"the worker did not start: {message}"
-        )
+        return PoolEvent(job, kind, message if self.ready else f"the worker did not start: {message}")
 
     def terminate(self) -> None:
         """Send SIGTERM to a process that has a job."""
@@ -203,19 +199,15 @@ class _Worker:
         if self.alive:
             self.pipe.close()
 
-    def join(self, timeout: float) -> None:
-        """Wait for the end of the process."""
-        if self.alive:
-            self.process.join(timeout)
-
-    def kill(self) -> int:
-        """End the process at once, if it has not ended, and return its exit code."""
+    def end(self, timeout: float) -> int:
+        """Wait for the end of the process, enforce it after `timeout` seconds, and return its exit code."""
         if not self.alive:
             return 0
-        self.alive = False
+        self.process.join(timeout)
         self.process.kill()
         self.process.join()
         self.pipe.close()
+        self.alive = False
         return self.process.exitcode or 0
 
 

@@ -14,6 +14,24 @@ from resnet_factory.sweep.environment import ENVIRONMENT_KEYS
 from resnet_factory.sweep.results_table import Results
 
 
+def read_error_file(file: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns of a CSV file with a `plan` column, and its rows.
+
+    Raises:
+        ConfigError: the file cannot be read or has no such column.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as opened:
+            reader = csv.DictReader(opened)
+            names, rows = list(reader.fieldnames or ()), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError([Fault("errors", f"'{file}' cannot be read: {error}")]) from None
+    if "plan" not in names:
+        message = f"'{file}' needs a column called 'plan', and others with numbers, such as 'error'"
+        raise ConfigError([Fault("errors", message)])
+    return names, rows
+
+
 def join_errors(results: Results, file: Path, indices: Mapping[str, int]) -> None:
     """Add the columns of a CSV file with a `plan` column. `accuracy` is an error too, unless there is one.
 
@@ -23,30 +41,20 @@ def join_errors(results: Results, file: Path, indices: Mapping[str, int]) -> Non
     Raises:
         ConfigError: the file cannot be read, or there is nothing to join.
     """
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            rows = list(csv.DictReader(opened))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError([Fault("errors", f"'{file}' cannot be read: {error}")]) from None
-    matching = []
-    if rows and "plan" in rows[0]:
-        matching = [(indices[plan], row) for row in rows if (plan := (row["plan"] or "").strip()) in indices]
+    columns, rows = read_error_file(file)
+    matching = [(indices[plan], row) for row in rows if (plan := (row["plan"] or "").strip()) in indices]
     own = {"plan", "sample", "overrides", *results.numbers, *results.known}
     own |= {f"{name} {side}" for name in results.measured for side in ("low", "high", *ENVIRONMENT_KEYS)}
     names = [
         name
-        for name in (rows[0] if rows else ())
+        for name in columns
         if name and name not in own and any(_is_number(row[name]) for _, row in matching)
     ]
     faults = list(_collisions(results, file, matching))
-    if not rows or "plan" not in rows[0]:
-        message = f"'{file}' needs a column called 'plan', and others with numbers, such as 'error'"
-        faults = [Fault("errors", message)]
-    elif not matching:
-        message = (
-            f"'{file}' has {len(rows):,} rows, none of them for one of the sweep's {len(indices):,} plans: "
-        )
-        message += f"found {rows[0]['plan']!r}"
+    if not matching:
+        message = f"'{file}' has {len(rows):,} rows, none of them for one of the sweep's "
+        message += f"{len(indices):,} plans"
+        message += f": found {rows[0]['plan']!r}" if rows else ""
         message += f", expected ids like {next(iter(indices))!r}" if indices else ""
         faults = [Fault("errors", message)]
     elif not (names or faults):

@@ -28,7 +28,6 @@ from resnet_factory.study.worker_pool import (
 )
 from resnet_factory.sweep.environment import alone
 
-KINDS = ("inline", "processes", "dask")
 COUNT_EVERY = 1.0
 """Seconds between counts of a cluster's threads."""
 INTERRUPTED_STATE = "interrupted"

@@ -60,7 +60,7 @@ def pareto(results: Results, first: Objective, second: Objective, picked: Sequen
     )  # fmt: skip
     axes.plot(x[chosen], y[chosen], color=WARM, linewidth=1)
     axes.scatter(x[chosen], y[chosen], s=26, color=WARM, zorder=3, label=f"front: {len(chosen)}")
-    # Numbers stand on the front's better side, where by its definition there are no dots.
+    # Numbers are on the front's better side, where there are no dots by definition.
     right, up = first.maximize, second.maximize
     for number, at in enumerate(chosen[list(picked)], 1):
         axes.annotate(

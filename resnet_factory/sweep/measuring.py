@@ -34,7 +34,7 @@ class Phase(NamedTuple):
     metrics: tuple[str, ...]
     limit: float | None
     exclusive: bool = False
-    """Whether no other process of the machine may measure at the same time."""
+    """True: no other process of the machine measures latency at the same time."""
     checkpoints: bool = False
 
 

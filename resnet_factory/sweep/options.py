@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -14,6 +13,7 @@ from resnet_factory.config.composition import Composed, image_size
 from resnet_factory.errors import ConfigError, Fault, install_hint, unknown
 from resnet_factory.study.settings import above, minimum
 from resnet_factory.study.settings_reader import fill
+from resnet_factory.sweep.error_file import read_error_file
 from resnet_factory.sweep.objectives import MEASURED, TRAINED, ReportOptions, read_ranking
 from resnet_factory.sweep.population import BASIC_COSTS, OPTIONAL_COSTS
 from resnet_factory.sweep.samplers import size_of
@@ -148,26 +148,12 @@ def refuse_unknown_metrics(
     """
     known = [*BASIC_COSTS, *(metric for metric in OPTIONAL_COSTS if metric in space.windows), *metrics]
     try:
-        read_ranking(options, [*known, *(joinable_columns(options.errors) if options.errors else [])])
+        if options.errors is not None:
+            columns, _ = read_error_file(Path(options.errors).expanduser())
+            known += [*columns, *(["error"] if "accuracy" in columns else [])]
+        read_ranking(options, known)
     except ConfigError as error:
         raise ConfigError(map(composed.locate, error.faults)) from None
-
-
-def joinable_columns(file: str) -> list[str]:
-    """Return the columns of a user's CSV file, and `error` if `accuracy` is among them.
-
-    Raises:
-        ConfigError: the file cannot be read or has no column `plan`.
-    """
-    try:
-        with Path(file).expanduser().open(newline="", encoding="utf-8-sig") as opened:
-            names = [name.strip() for name in next(csv.reader(opened), [])]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError([Fault("errors", f"'{file}' cannot be read: {error}")]) from None
-    if "plan" not in names:
-        message = f"'{file}' needs a column called 'plan', and others with numbers, such as 'error'"
-        raise ConfigError([Fault("errors", message)])
-    return [*names, *(["error"] if "accuracy" in names else [])]
 
 
 def report_package_faults(otherwise: str = "") -> Iterable[Fault]:

@@ -33,10 +33,16 @@ def plan_ids(plan: Plan, members: Array) -> list[str]:
 
     def add(node: Chain, prefix: str = "", counts: Sequence[int] | None = None) -> None:
         gaps: list[list[str]] = []
-        text = "\n".join(text_of(node, prefix, say=_Gaps(members, known, gaps)))
+
+        def say(part: Any) -> str:
+            if (texts := _differing_texts(part, members, known)) is None:
+                return words(part)
+            gaps.append(texts)
+            return GAP
+
+        text = "\n".join(text_of(node, prefix, say=say))
         filled = iter(gaps)
-        parts = [next(filled) if part == GAP else part for part in re.split(f"({GAP})", text) if part]
-        if parts:
+        if parts := [next(filled) if part == GAP else part for part in re.split(f"({GAP})", text) if part]:
             sections.append(PlanSection(parts, prefix, counts))
 
     add(plan.stem)
@@ -50,32 +56,24 @@ def plan_ids(plan: Plan, members: Array) -> list[str]:
     return [content_hash("\n".join(_member_texts(sections, i)), plan) for i in range(len(members))]
 
 
-class _Gaps:
-    """Describes a layer, or returns a gap where members differ and keeps the description for each."""
-
-    def __init__(self, members: Array, known: dict[Any, dict[Any, str]], gaps: list[list[str]]) -> None:
-        self.members = members
-        self.known = known
-        self.gaps = gaps
-
-    def __call__(self, part: Any) -> str:
-        given = [getattr(part, entry.name) for entry in fields(part)] if isinstance(part, Layer) else [part]
-        if not any(isinstance(value, Vector) for value in given):
-            return words(part)
-        # Layers of one kind with the same plain arguments have the same text wherever they are.
-        plain = tuple(None if isinstance(value, Vector) else value for value in given)
-        known = self.known.setdefault((type(part), plain), {})
-        columns = [value.values[self.members].tolist() for value in given if isinstance(value, Vector)]
-        gap = []
-        for numbers in zip(*columns, strict=True):
-            text = known.get(numbers)
-            if text is None:
-                own = iter(numbers)
-                whole = [next(own) if isinstance(value, Vector) else value for value in given]
-                text = known[numbers] = words(type(part)(*whole) if isinstance(part, Layer) else whole[0])
-            gap.append(text)
-        self.gaps.append(gap)
-        return GAP
+def _differing_texts(part: Any, members: Array, known: dict[Any, dict[Any, str]]) -> list[str] | None:
+    """Return the description of a layer for each member; None if it is the same for all."""
+    given = [getattr(part, entry.name) for entry in fields(part)] if isinstance(part, Layer) else [part]
+    if not any(isinstance(value, Vector) for value in given):
+        return None
+    # Layers of one kind with the same plain arguments have the same text wherever they are.
+    plain = tuple(None if isinstance(value, Vector) else value for value in given)
+    texts = known.setdefault((type(part), plain), {})
+    columns = [value.values[members].tolist() for value in given if isinstance(value, Vector)]
+    found = []
+    for numbers in zip(*columns, strict=True):
+        text = texts.get(numbers)
+        if text is None:
+            own = iter(numbers)
+            whole = [next(own) if isinstance(value, Vector) else value for value in given]
+            text = texts[numbers] = words(type(part)(*whole) if isinstance(part, Layer) else whole[0])
+        found.append(text)
+    return found
 
 
 def _member_texts(sections: Sequence[PlanSection], member: int) -> Iterator[str]:

@@ -38,7 +38,7 @@ from resnet_factory.sweep.vector_functions import choose
 CHUNK = 32_768
 """Members planned at a time: their vectors stay in the processor's cache."""
 FEW = 4
-"""So few members are planned faster one by one."""
+"""Up to here members are planned faster one by one."""
 BASIC_COSTS = ("params", "macs", "activations")
 """Costs of every architecture."""
 OPTIONAL_COSTS = ("receptive_field", "inference_memory", "training_memory")
@@ -240,7 +240,7 @@ class VectorPlanner(Planner):
         super().__init__(config)
         self.valid = np.ones(size, bool)
         self.applies: Any = True
-        """Which members have the block that is being planned."""
+        """Mask of the members that have the block being planned."""
 
     def repeat(
         self, stage: Stage, depth: Any, channels: Any, repeats: bool, at: Callable[[int, Any], Block]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from resnet_factory.config.generators import block_width
 from resnet_factory.layers.expressions import divisible
 from resnet_factory.sweep.vector import Array
 
@@ -62,9 +63,8 @@ def generate(numbers: Mapping[str, Any], rounding: str = "nearest") -> RegNetSta
 def _widths(initial: Array, slope: Array, multiplier: Array, depth: Array) -> Array:
     """Return the width of every block, one row per network, padded with -1."""
     block = np.arange(int(depth.max()))
-    wanted = initial[:, None] + slope[:, None] * block
-    step = np.rint(np.log(wanted / initial[:, None]) / np.log(multiplier)[:, None])
-    widths = np.rint(initial[:, None] * multiplier[:, None] ** step / QUANTUM).astype(np.int64) * QUANTUM
+    initial, slope, multiplier = (column[:, None] for column in (initial, slope, multiplier))
+    widths = block_width(initial, slope, multiplier, block, np.log, np.rint).astype(np.int64)
     return np.where(block < depth[:, None], widths, -1)
 
 

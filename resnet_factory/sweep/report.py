@@ -35,7 +35,7 @@ class HtmlTable(NamedTuple):
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     left: Sequence[bool]
-    """Which columns are aligned to the left."""
+    """Mask of the columns that are aligned to the left."""
 
 
 def write_sweep_report(store: SweepStore, results: Results, ranking: Ranking, winners: Winners) -> Path:

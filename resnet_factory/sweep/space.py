@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,17 +55,6 @@ class Space:
         windows = {key: list(window) for key, window in self.windows.items()}
         parts = [self.dimension_rows, relations, windows, self.generator, self.base]
         return json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
-
-    @property
-    def digest(self) -> str:
-        """Return a short content hash."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:8]
-
-    @property
-    def count(self) -> int | None:
-        """Return the number of combinations; None where real numbers vary."""
-        counts = [dimension.count for dimension in self.dimensions]
-        return None if None in counts else math.prod(count for count in counts if count is not None)
 
 
 def read_space(

@@ -30,7 +30,7 @@ STUDY = [
 ]  # fmt: skip
 
 
-class Notes:
+class Notes(processes.Watcher):
     """A watch that remembers."""
 
     def __init__(self) -> None:
