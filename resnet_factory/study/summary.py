@@ -28,42 +28,20 @@ class SeedSpread:
         return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetworkSummary:
     """One network at one learning rate, with a run for each seed."""
 
+    label: str
+    series: str
+    """Empty for a network of no series."""
+    depth: int
+    params: int
+    macs: int
+    rate: float
+    """Learning rate."""
     runs: tuple[TrainingResult, ...]
     """In the order of the seeds; those that diverged or failed too."""
-
-    @property
-    def label(self) -> str:
-        """Return the name of the network."""
-        return self.runs[0].label
-
-    @property
-    def series(self) -> str:
-        """Return the series that the network belongs to; empty without one."""
-        return self.runs[0].series
-
-    @property
-    def depth(self) -> int:
-        """Return the number of weighted layers on the longest path."""
-        return self.runs[0].depth
-
-    @property
-    def params(self) -> int:
-        """Return the number of parameters."""
-        return self.runs[0].params
-
-    @property
-    def macs(self) -> int:
-        """Return the MACs of one image."""
-        return self.runs[0].macs
-
-    @property
-    def rate(self) -> float:
-        """Return the learning rate."""
-        return self.runs[0].rate
 
     @property
     def done(self) -> tuple[TrainingResult, ...]:
@@ -112,7 +90,13 @@ def summaries(results: Sequence[TrainingResult]) -> list[NetworkSummary]:
     groups: dict[tuple[str, float], list[TrainingResult]] = {}
     for result in results:
         groups.setdefault((result.label, result.rate), []).append(result)
-    return [NetworkSummary(tuple(runs)) for runs in groups.values()]
+    return [
+        NetworkSummary(
+            label=label, series=runs[0].series, depth=runs[0].depth, params=runs[0].params,
+            macs=runs[0].macs, rate=rate, runs=tuple(runs),
+        )
+        for (label, rate), runs in groups.items()
+    ]  # fmt: skip
 
 
 def best_rates(results: Sequence[TrainingResult]) -> list[NetworkSummary]:
