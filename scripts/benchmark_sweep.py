@@ -29,7 +29,7 @@ def population(size: int, seed: int = 0) -> Population:
     random = np.random.default_rng(seed)
     columns = {f"depths.{stage}": random.integers(1, 17, size) for stage in range(4)}
     columns |= {f"widths.{stage}": random.integers(1, 65, size) * 8 for stage in range(4)}
-    return Population(rf.compose("resnet50"), columns)
+    return Population(config=rf.compose("resnet50"), columns=columns)
 
 
 def rate(count: int, seconds: float) -> float:

@@ -15,34 +15,34 @@ import torch
 from PIL import Image
 
 import resnet_factory as rf
-from resnet_factory.study.data import Source, load
-from resnet_factory.study.distributed import World
-from resnet_factory.study.jobs import Job, job
-from resnet_factory.study.settings import Data, Machine, Table, Train
+from resnet_factory.study.data import DataSource, load_data
+from resnet_factory.study.distributed import ProcessGroup
+from resnet_factory.study.jobs import Job, new_job
+from resnet_factory.study.settings import ArrayData, DataSettings, MachineSettings, TrainSettings
 
-ALONE = World(torch.device("cpu"))
-DIGITS = Table(source="digits", channels=1, classes=10, size=8)
-SHORT = Train(iterations=8, batch=32)
-HERE = Machine(device="cpu", jobs=0, loaders=0)
+ALONE = ProcessGroup(torch.device("cpu"))
+DIGITS = ArrayData(source="digits", channels=1, classes=10, size=8)
+SHORT = TrainSettings(iterations=8, batch=32)
+HERE = MachineSettings(device="cpu", jobs=0, loaders=0)
 
 
 def small(
     name: str = "resnet8",
     *overrides: str,
-    data: Data = DIGITS,
-    train: Train = SHORT,
-    machine: Machine = HERE,
+    data: DataSettings = DIGITS,
+    train: TrainSettings = SHORT,
+    machine: MachineSettings = HERE,
     rate: float = 0.1,
     seed: int = 0,
 ) -> Job:
     """A job that trains in a fraction of a second."""
     config = rf.compose(name, "model.widths=[8,16,32]", "model.stem.width=8", *overrides)
-    return job(config, data, train, machine, rate=rate, seed=seed, label=name)
+    return new_job(config, data, train, machine, rate=rate, seed=seed, label=name)
 
 
-def source(data: Data = DIGITS) -> Source:
+def source(data: DataSettings = DIGITS) -> DataSource:
     """A data set for this process alone."""
-    return load(data, ALONE, 0)
+    return load_data(data, ALONE, 0)
 
 
 def with_train(base: Job, **changes: Any) -> Job:

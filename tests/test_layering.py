@@ -17,9 +17,8 @@ from resnet_factory import errors
 
 PACKAGE = ROOT / "resnet_factory"
 TORCH = {
-    "sweep/metrics.py",
-    "study/data.py", "study/distributed.py", "study/optimisation.py", "study/probes.py", "study/snapshot.py",
-    "study/training.py", "study/worker.py",
+    "study/array_data.py", "study/checkpoint.py", "study/data.py", "study/data_checks.py", "study/distributed.py",
+    "study/optimisation.py", "study/probes.py", "study/training.py", "sweep/init_scores.py", "sweep/metrics.py",
 }  # fmt: skip
 """Above `network/`, where torch starts, the files that compute with it."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from resnet_factory.layers.expressions import divisible
 
@@ -22,6 +22,19 @@ class Generator(Protocol):
 
     def stages(self) -> Stages:
         """The fields it gives; only called when nothing is wrong."""
+
+
+def block_width(
+    initial: Any,
+    slope: Any,
+    multiplier: Any,
+    block: Any,
+    log: Callable[[Any], Any] = math.log,
+    rint: Callable[[Any], Any] = round,
+) -> Any:
+    """Return the width of a block of RegNet; of many networks at once with the functions of NumPy."""
+    step = rint(log((initial + slope * block) / initial) / log(multiplier))
+    return rint(initial * multiplier**step / 8) * 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +72,9 @@ class RegNet:
 
     def stages(self) -> Stages:
         """Depths, widths and groups."""
-        widths = []
-        for block in range(self.depth):
-            wanted = self.initial_width + self.slope * block
-            step = round(math.log(wanted / self.initial_width) / math.log(self.multiplier))
-            widths.append(round(self.initial_width * self.multiplier**step / 8) * 8)
+        widths = [
+            block_width(self.initial_width, self.slope, self.multiplier, block) for block in range(self.depth)
+        ]
         depths = [len(list(same)) for _, same in groupby(widths)]
         fitted = [self._fit(width) for width in dict.fromkeys(widths)]
         return {

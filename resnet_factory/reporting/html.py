@@ -9,6 +9,7 @@ from resnet_factory.costing.complexity import Cost
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.reporting.columns import COLUMNS, Selection, entries, total
 from resnet_factory.reporting.tables import cells, headline, totals
+from resnet_factory.reporting.templating import render
 
 
 def html_of_cost(cost: Cost) -> str:
@@ -58,18 +59,8 @@ def html_table(
     whole: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> str:
-    """A table; `left` says which columns are read from the left."""
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        sides = ["left" if is_left else "right" for is_left in left]
-        made = "".join(
-            f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>'
-            for side, cell in zip(sides, cells, strict=True)
-        )
-        return f"<tr>{made}</tr>"
-
-    caption = f'<caption style="text-align:left;font-weight:bold">{html.escape(title)}</caption>'
-    body = "".join(line("td", row) for row in rows)
-    foot = f"<tfoot>{line('th', whole)}</tfoot>" if whole else ""
-    note = f"<p>{'<br>'.join(map(html.escape, notes))}</p>" if notes else ""
-    return f"<table>{caption}<thead>{line('th', heads)}</thead><tbody>{body}</tbody>{foot}</table>{note}"
+    """Return a table; `left` marks the columns that are aligned to the left."""
+    return render(
+        "notebook_table.html",
+        {"title": title, "heads": heads, "rows": rows, "left": left, "whole": whole, "notes": notes},
+    )

@@ -1,4 +1,4 @@
-"""The study command: train what is missing, then tell."""
+"""The command `study`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from resnet_factory.config.composition import Composed, compose_all
 from resnet_factory.costing.complexity import cost
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.planning.planner import plan
-from resnet_factory.reporting import tables as reports
-from resnet_factory.study.jobs import image, jobs
-from resnet_factory.study.preflight import ready
-from resnet_factory.study.progress import Bars, Silence
-from resnet_factory.study.report import Sheet, main_sheet, report, write
-from resnet_factory.study.result import FAILED
-from resnet_factory.study.scheduler import conduct, kept, speaks
-from resnet_factory.study.settings import Folder, Settings
+from resnet_factory.reporting.tables import console
+from resnet_factory.study.jobs import image_shape, study_jobs
+from resnet_factory.study.preflight import checked_settings
+from resnet_factory.study.processes import Watcher, finished_results, is_main_process, train_all
+from resnet_factory.study.progress import ProgressBars
+from resnet_factory.study.report import ReportTable, main_table, study_report, write_study_report
+from resnet_factory.study.settings import FolderData, StudySettings
 from resnet_factory.study.signals import leaving
-from resnet_factory.study.summary import best, findings, ranked, series
+from resnet_factory.study.summary import best_rates, by_series, by_test_loss, findings
+from resnet_factory.study.training_result import FAILED
 
 WIDE = 110
 """Columns of a terminal that the whole table fits in."""
@@ -29,144 +29,142 @@ DISPENSABLE = ("MACs", "train loss")
 
 
 def study(composed: Composed) -> int:
-    """Train the study's networks, print what came out, and write its report.
+    """Train the study's networks, print the results, and write its report.
 
     Exit code 1 where a network could not be trained, 130 after Ctrl-C.
 
     Raises:
         ConfigError: with every fault in what the user wrote.
     """
-    command, composed = _typed(composed), _chosen(composed)
-    settings = ready(composed)
+    own = ["--config-dir", str(composed.config_dir)] if composed.config_dir else []
+    command = shlex.join(["resnet-factory", "study", *composed.overrides, *own])
+    composed = _with_default_study(composed)
+    settings = checked_settings(composed)
     _refuse_unread(settings, composed)
-    todo = jobs(settings, composed)
+    jobs = study_jobs(settings, composed)
     folder = Path(settings.out).expanduser()
-    runs, out = folder / "runs", reports.console()
-    found = kept(todo, runs, fresh=not settings.resume)
-    left = [job for job in todo if job.name not in found]
-    workers = _workers(settings, composed) if left else 0
+    runs, out = folder / "runs", console()
+    found = finished_results(jobs, runs, fresh=not settings.resume)
+    left = [job for job in jobs if job.name not in found]
+    workers = _worker_count(settings, composed) if left else 0
     if left:
         _refuse_unfit(settings, composed)
     _refuse_unwritable(folder, composed)
     with leaving() as stop:
-        if not speaks():
-            conduct(left, runs, Silence(), stop, workers)
+        if not is_main_process():
+            train_all(left, runs, Watcher(), stop, workers)
             return 0
         before = f", {len(found)} of them trained before" if found else ""
-        many = f"{len(todo)} training{'s' if len(todo) > 1 else ''}"
-        out.print(f"{settings.title}: {many}{before}, in {folder}", style="bold", markup=False)
-        if isinstance(settings.data, Folder):
+        count = f"{len(jobs)} training{'s' if len(jobs) > 1 else ''}"
+        out.print(f"{settings.title}: {count}{before}, in {folder}", style="bold", markup=False)
+        if isinstance(settings.data, FolderData):
             out.print(settings.data.transform, markup=False)
-        with Bars(out, len(left)) as bars:
-            found |= conduct(left, runs, bars, stop, workers)
-        asked = stop()
-    outcomes = [found[job.name] for job in todo if job.name in found]
-    rows = best(outcomes)
+        with ProgressBars(out, len(left)) as bars:
+            found |= train_all(left, runs, bars, stop, workers)
+        stopped = stop()
+    results = [found[job.name] for job in jobs if job.name in found]
+    rows = best_rates(results)
     out.print()
-    out.print(_table(main_sheet(rows if series(rows) else ranked(rows)), out.width))
+    out.print(_rich_table(main_table(rows if by_series(rows) else by_test_loss(rows)), out.width))
     out.print()
     for line in findings(rows):
         out.print(line, markup=False, soft_wrap=True)
-    said = report(settings, outcomes, len(todo), command)
-    for file in write(said, outcomes, folder):
+    report = study_report(settings, results, len(jobs), command)
+    for file in write_study_report(report, results, folder):
         out.print(f"report: {file}", markup=False, soft_wrap=True)
-    if asked:
-        out.print(f"interrupted; {said.complete or 'all was done'} The same command goes on from here.")
+    if stopped:
+        complete = report.complete or "all was done"
+        out.print(f"interrupted; {complete} The same command goes on from here.")
         return 130
-    return 1 if any(found.state == FAILED for found in outcomes) else 0
+    return 1 if any(result.state == FAILED for result in results) else 0
 
 
 def figures(composed: Composed) -> dict[str, float | str]:
-    """What a multirun's table says of a study of one network: what is trained, and its errors so far."""
-    composed = _chosen(composed)
-    settings = ready(composed)
-    todo = jobs(settings, composed)
-    if len({job.label for job in todo}) != 1:
+    """Return costs, and errors so far, of a study of one network, for the table of a multirun."""
+    composed = _with_default_study(composed)
+    settings = checked_settings(composed)
+    jobs = study_jobs(settings, composed)
+    if len({job.label for job in jobs}) != 1:
         return {}
-    rows = best(list(kept(todo, Path(settings.out).expanduser() / "runs", fresh=False).values()))
-    costed = cost(plan(todo[0].config), image(settings.data))
-    said: dict[str, float | str] = {"plan": todo[0].plan_id}
-    said |= {"params": costed.params, "macs": costed.macs, "activations": costed.activations}
-    for name in ("train_error", "test_error", "test_loss"):
-        if rows and (spread := getattr(rows[0], name)) is not None:
-            said |= {name: spread.mean, f"{name}_deviation": spread.deviation}
-    return said
+    results = finished_results(jobs, Path(settings.out).expanduser() / "runs", fresh=False)
+    costed = cost(plan(jobs[0].config), image_shape(settings.data))
+    columns: dict[str, float | str] = {"plan": jobs[0].plan_id}
+    columns |= {"params": costed.params, "macs": costed.macs, "activations": costed.activations}
+    for row in best_rates(list(results.values())):
+        for name in ("train_error", "test_error", "test_loss"):
+            if (spread := getattr(row, name)) is not None:
+                columns |= {name: spread.mean, f"{name}_deviation": spread.deviation}
+    return columns
 
 
-def _workers(settings: Settings, composed: Composed) -> int:
-    """How many processes to train in; the device is looked for here."""
-    from resnet_factory.study.distributed import room
+def _worker_count(settings: StudySettings, composed: Composed) -> int:
+    """Return the number of worker processes.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    from resnet_factory.study.distributed import parallel_trainings
 
     machine = settings.machine
     try:
-        space = room(machine.device, machine.threads)
+        fit = parallel_trainings(machine.device, machine.threads)
     except RuntimeError as error:
         message = f"{machine.device!r} does not work here: {' '.join(str(error).split())}"
         raise ConfigError([composed.locate(Fault("machine.device", message))]) from None
-    return space if machine.jobs is None else machine.jobs
+    return fit if machine.jobs is None else machine.jobs
 
 
-def _chosen(composed: Composed) -> Composed:
-    """Somebody who names models compares them; the degradation study keeps its own."""
+def _with_default_study(composed: Composed) -> Composed:
+    """Return study=compare where `models` is set without a study."""
     if "models" in composed.given and "study" not in composed.given:
         return compose_all("study", ["study=compare", *composed.overrides], composed.config_dir)
     return composed
 
 
-def _refuse_unread(settings: Settings, composed: Composed) -> None:
-    """Changes of `model` change nothing where `models` says what to train."""
-    if not settings.entries:
-        return
+def _refuse_unread(settings: StudySettings, composed: Composed) -> None:
+    """Refuse overrides of `model`, which nothing reads where `models` is set."""
+    message = (
+        "'models' is set, so this is not read; put it in overrides=[…], or name the network in models=[…]"
+        ", or take study=single"
+    )
     faults = [
-        Fault(
-            "",
-            "'models' is set, so this is not read; put it in overrides=[…], or name the network in models=[…]"
-            ", or take study=single",
-            f"command line '{override}'",
-        )
+        Fault("", message, f"command line '{override}'")
         for override in composed.overrides
         if override.lstrip("+~").startswith(("model.", "model/", "model=", "input."))
     ]
-    if faults:
+    if settings.entries and faults:
         raise ConfigError(faults)
 
 
-def _refuse_unfit(settings: Settings, composed: Composed) -> None:
-    """What would stop each training on its own is said once, before the first."""
-    from resnet_factory.study.data import faults
+def _refuse_unfit(settings: StudySettings, composed: Composed) -> None:
+    """Refuse what would stop each training on its own."""
+    from resnet_factory.study.data_checks import data_faults
 
     batches = {"train.batch": settings.train.batch}
     for name, own in settings.per_model.items():
         if own.batch != settings.train.batch:
             batches[f"per_model.{name}.batch"] = own.batch
-    if found := faults(settings.data, batches):
+    if found := data_faults(settings.data, batches):
         raise ConfigError(map(composed.locate, found))
 
 
 def _refuse_unwritable(folder: Path, composed: Composed) -> None:
+    probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
         probe.touch()
         probe.unlink(missing_ok=True)
     except OSError as error:
-        raise ConfigError(
-            [composed.locate(Fault("out", f"'{folder}' cannot be written: {error.strerror}"))]
-        ) from None
+        fault = Fault("out", f"'{folder}' cannot be written: {error.strerror}")
+        raise ConfigError([composed.locate(fault)]) from None
 
 
-def _table(sheet: Sheet, width: int) -> RichTable:
-    """The sheet for a terminal; a narrow one does without what the report has anyway."""
-    shown = [i for i, name in enumerate(sheet.columns) if width >= WIDE or name not in DISPENSABLE]
-    table = RichTable(box=None, pad_edge=False, header_style="bold")
+def _rich_table(table: ReportTable, width: int) -> RichTable:
+    """Return a table for a terminal; a narrow one leaves out what is in the report anyway."""
+    made = RichTable(box=None, pad_edge=False, header_style="bold")
+    shown = [i for i, name in enumerate(table.columns) if width >= WIDE or name not in DISPENSABLE]
     for i in shown:
-        table.add_column(sheet.columns[i], justify="left" if i < sheet.words else "right")
-    for row in sheet.rows:
-        table.add_row(*(escape(row[i]) for i in shown))
-    return table
-
-
-def _typed(composed: Composed) -> str:
-    """The command line that says the same."""
-    own = ["--config-dir", str(composed.config_dir)] if composed.config_dir else []
-    return shlex.join(["resnet-factory", "study", *composed.overrides, *own])
+        made.add_column(table.columns[i], justify="left" if table.left[i] else "right")
+    for row in table.rows:
+        made.add_row(*(escape(row[i]) for i in shown))
+    return made

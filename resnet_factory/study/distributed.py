@@ -1,4 +1,4 @@
-"""The processes that train one network together: one, or as many as torchrun started."""
+"""The process group that trains a network: this process alone, or all that torchrun started."""
 
 from __future__ import annotations
 
@@ -12,63 +12,67 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from resnet_factory.study.scheduler import torchrun
+from resnet_factory.study.processes import torchrun
 
-T = TypeVar("T")
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True)
-class World:
-    """This process among its peers. Alone, every method is the identity."""
+class ProcessGroup:
+    """This process among those that train together. Alone, every method is the identity."""
 
     device: torch.device
     rank: int = 0
     size: int = 1
 
     @property
-    def first(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+    def is_main(self) -> bool:
+        """Return whether this is the process that writes and prints."""
         return self.rank == 0
 
     def wrap(self, network: nn.Module, *, sync_batch_norm: bool) -> nn.Module:
-        """The module to train with: gradients are means over all processes."""
+        """Return the module to train, whose gradients are means over all processes."""
         if self.size == 1:
             return network
         if sync_batch_norm:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         return DistributedDataParallel(network)
 
-    def total(self, tensor: Tensor) -> Tensor:
-        """The sum of everyone's `tensor`, in place."""
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """Sum the tensors of all processes, in place."""
         if self.size > 1:
             distributed.all_reduce(tensor)
         return tensor
 
-    def anyone(self, flag: bool) -> bool:
-        """Whether any process says so."""
-        return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0) if self.size > 1 else flag
+    def any_process(self, flag: bool) -> bool:
+        """Return whether any process has the flag set."""
+        return (
+            bool(self.all_reduce(torch.tensor(float(flag), device=self.device)) > 0)
+            if self.size > 1
+            else flag
+        )
 
-    def share(self, value: T) -> T:
-        """What the first process has."""
+    def broadcast(self, value: ValueT) -> ValueT:
+        """Return the value of the main process."""
         if self.size == 1:
             return value
         box: list[Any] = [value]
         distributed.broadcast_object_list(box, src=0)
         return box[0]  # type: ignore[no-any-return]
 
-    def agree(self, network: nn.Module) -> None:
-        """Give everyone the first process's buffers: running statistics differ by what each has seen."""
+    def broadcast_buffers(self, network: nn.Module) -> None:
+        """Copy the buffers of the main process, as running statistics differ between processes."""
         if self.size > 1:
             for buffer in network.buffers():
                 distributed.broadcast(buffer, src=0)
 
-    def part(self, items: Tensor) -> Tensor:
-        """This process's equal share of something that divides evenly."""
+    def shard(self, items: Tensor) -> Tensor:
+        """Return this process's equal share of a tensor."""
         return items.chunk(self.size)[self.rank] if self.size > 1 else items
 
 
-def device(wanted: str) -> torch.device:
-    """The device of that name; `auto` is a GPU where there is one.
+def find_device(wanted: str) -> torch.device:
+    """Return the device of that name; `auto` is a GPU if there is one.
 
     Raises:
         RuntimeError: there is no such device here.
@@ -84,13 +88,13 @@ def device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def room(wanted: str, threads: int) -> int:
-    """How many trainings of `threads` threads there is room for: one on each GPU, or one on each core.
+def parallel_trainings(wanted: str, threads: int) -> int:
+    """Return how many trainings of `threads` threads fit: one on each GPU, or on all cores.
 
     Raises:
         RuntimeError: there is no such device here.
     """
-    here = device(wanted)
+    here = find_device(wanted)
     if str(here) == "cuda":
         return torch.cuda.device_count()
     if here.type != "cpu":
@@ -100,8 +104,8 @@ def room(wanted: str, threads: int) -> int:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Compute with so many: sums come out the same only for the same number of threads."""
+def num_threads(count: int) -> Iterator[None]:
+    """Set torch's number of threads, on which the rounding of sums depends."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -111,23 +115,21 @@ def threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def joined(wanted: str, slot: int = 0) -> Iterator[World]:
-    """This process's world: torchrun's where it started us, else this process alone.
+def process_group(wanted: str, slot: int = 0) -> Iterator[ProcessGroup]:
+    """Join the process group of torchrun, if it started this process; else this process alone.
 
-    `slot` spreads processes that train different networks over the GPUs.
+    `slot` distributes processes that train different networks over the GPUs.
     """
+    here, local = find_device(wanted), int(os.environ["LOCAL_RANK"]) if torchrun() else slot
+    if here.type == "cuda" and (torchrun() or here.index is None):
+        here = torch.device("cuda", local % torch.cuda.device_count())
     if not torchrun():
-        here = device(wanted)
-        if str(here) == "cuda":
-            here = torch.device("cuda", slot % torch.cuda.device_count())
-        yield World(here)
+        yield ProcessGroup(here)
         return
-    here = device(wanted)
     if here.type == "cuda":
-        here = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(here)
     distributed.init_process_group("nccl" if here.type == "cuda" else "gloo")
     try:
-        yield World(here, distributed.get_rank(), distributed.get_world_size())
+        yield ProcessGroup(here, distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()

@@ -1,9 +1,9 @@
-"""Pictures of a study, for light and for dark pages: errors, gradients and responses."""
+"""Figures of a study for light and for dark pages: errors, gradients and responses."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -14,8 +14,8 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from resnet_factory.study.result import Epoch, Probe
-from resnet_factory.study.summary import Row, Spread, series
+from resnet_factory.study.summary import NetworkSummary, SeedSpread, by_series
+from resnet_factory.study.training_result import EpochRecord
 
 
 @dataclass(frozen=True)
@@ -31,26 +31,26 @@ class Theme:
     """Colours of networks that belong to no series."""
 
 
-LIGHT = Theme(
+LIGHT_THEME = Theme(
     "light",
     ink="#1f2430",
     faint="#c9ced8",
     ramps=(("#f2a65a", "#c8281e"), ("#6fb3e8", "#12519b"), ("#86c98f", "#1f7a3a"), ("#c3a2e0", "#6a3d9a")),
     single=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#6a3d9a", "#555555"),
 )
-DARK = Theme(
+DARK_THEME = Theme(
     "dark",
     ink="#e4e7ee",
     faint="#454c5a",
     ramps=(("#a85f2a", "#ff7b6b"), ("#3d74a8", "#8fcbff"), ("#3f7d4c", "#8fe3a0"), ("#7a5aa0", "#d6b8ff")),
     single=("#56b4e9", "#ff8a4c", "#2ecc9b", "#e79cc2", "#e6c34a", "#9fd3ff", "#c3a2e0", "#bbbbbb"),
 )
-THEMES = (LIGHT, DARK)
+THEMES = (LIGHT_THEME, DARK_THEME)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure and what it shows."""
+class StudyFigure:
+    """A figure with its title and caption."""
 
     name: str
     title: str
@@ -58,7 +58,7 @@ class Picture:
     draw: Callable[[Theme], Figure]
 
     def svg(self, theme: Theme) -> str:
-        """The picture as SVG text: self-contained, the same text for the same data."""
+        """Return the figure as SVG, the same text for the same data."""
         style: Any = {
             "svg.hashsalt": "resnet-factory", "font.family": "sans-serif", "font.size": 10,
             "text.color": theme.ink, "axes.labelcolor": theme.ink, "axes.edgecolor": theme.faint,
@@ -74,71 +74,54 @@ class Picture:
         return text.getvalue()
 
 
-def pictures(rows: Sequence[Row]) -> list[Picture]:
-    """The pictures that these rows have something to show in."""
+def study_figures(rows: Sequence[NetworkSummary]) -> list[StudyFigure]:
+    """Return the figures that there are data for."""
     rows = [row for row in rows if any(run.history for run in row.runs)]
     if not rows:
         return []
+    done = [row for row in rows if row.done]
+    networks = by_series(done)
     found = [
-        Picture(
-            "curves",
-            "Error while training",
+        StudyFigure(
+            "curves", "Error while training",
             "Percent of wrong answers after each epoch. Thin lines are seeds, thick lines their mean. "
             "Training error is the mean over the epoch's batches; test error is measured after it.",
             lambda theme: _curves(rows, theme),
         )
-    ]
-    lines = series([row for row in rows if row.done])
-    if any(len(line) > 1 for line in lines.values()):
-        found.append(
-            Picture(
-                "depth",
-                "Final error against depth",
-                "Every dot is a seed; lines go through the means. Each network at its best learning rate.",
-                lambda theme: _depth(lines, theme),
-            )
-        )
-    elif len(rows) > 1 and any(row.done for row in rows):
-        found.append(
-            Picture(
-                "scores",
-                "Final test loss and error",
-                "Every dot is a seed, every bar their mean; best first.",
-                lambda theme: _scores([row for row in rows if row.done], theme),
-            )
-        )
+    ]  # fmt: skip
+    if any(len(line) > 1 for line in networks.values()):
+        found.append(StudyFigure(
+            "depth", "Final error against depth",
+            "Every dot is a seed; lines go through the means. Each network at its best learning rate.",
+            lambda theme: _depth(networks, theme),
+        ))  # fmt: skip
+    elif len(rows) > 1 and done:
+        found.append(StudyFigure(
+            "scores", "Final test loss and error", "Every dot is a seed, every bar their mean; best first.",
+            lambda theme: _scores(done, theme),
+        ))  # fmt: skip
     if any(run.start for row in rows for run in row.runs):
-        found.append(_gradients_picture(rows))
+        found.append(StudyFigure(
+            "gradients", "Gradient in each layer",
+            "Euclidean norm of the loss's gradient in the weights of each layer of the main path, on one "
+            "batch; layer 1 is next to the image. A line that falls from left to right is a gradient that "
+            "grows on its way back.",
+            lambda theme: _gradients(rows, theme),
+        ))  # fmt: skip
     if any(run.end for row in rows for run in row.runs):
-        found.append(_responses_picture(rows))
+        found.append(StudyFigure(
+            "responses", "Response of each layer",
+            "Standard deviation of what each convolution puts out, behind its normalisation and before "
+            "the nonlinearity, after training (the paper's figure 7).",
+            lambda theme: _responses(rows, theme),
+        ))  # fmt: skip
     return found
 
 
-def _gradients_picture(rows: Sequence[Row]) -> Picture:
-    return Picture(
-        "gradients",
-        "Gradient in each layer",
-        "Euclidean norm of the loss's gradient in the weights of each layer of the main path, on one "
-        "batch; layer 1 is next to the image. A line that falls from left to right is a gradient that "
-        "grows on its way back.",
-        lambda theme: _gradients(rows, theme),
-    )
-
-
-def _responses_picture(rows: Sequence[Row]) -> Picture:
-    return Picture(
-        "responses",
-        "Response of each layer",
-        "Standard deviation of what each convolution puts out, behind its normalisation and before the "
-        "nonlinearity, after training (the paper's figure 7).",
-        lambda theme: _responses(rows, theme),
-    )
-
-
-def colours(rows: Sequence[Row], theme: Theme) -> dict[str, str]:
+def colours(rows: Sequence[NetworkSummary], theme: Theme) -> dict[str, str]:
     """Label -> colour: a hue for each series, a shade for each depth."""
     found = {}
-    for (_, line), (shallow, deep) in zip(series(rows).items(), cycle(theme.ramps), strict=False):
+    for (_, line), (shallow, deep) in zip(by_series(rows).items(), cycle(theme.ramps), strict=False):
         ramp = LinearSegmentedColormap.from_list("", [shallow, deep])
         for i, row in enumerate(line):
             found[row.label] = to_hex(ramp(i / (len(line) - 1) if len(line) > 1 else 1.0))
@@ -146,12 +129,12 @@ def colours(rows: Sequence[Row], theme: Theme) -> dict[str, str]:
     return found | dict(zip(singles, cycle(theme.single), strict=False))
 
 
-def _curves(rows: Sequence[Row], theme: Theme) -> Figure:
-    columns = [*series(rows).items()] or [("", list(rows))]
+def _curves(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
+    columns = [*by_series(rows).items()] or [("", list(rows))]
     figure = Figure(figsize=(4.1 * max(len(columns), 2) if len(columns) > 1 else 7.6, 5.6))
     grid = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
     colour = colours(rows, theme)
-    measures: list[tuple[str, Callable[[Epoch], float]]] = [
+    measures: list[tuple[str, Callable[[EpochRecord], float]]] = [
         ("training error, %", lambda epoch: epoch.train_error),
         ("test error, %", lambda epoch: epoch.test_error),
     ]
@@ -169,7 +152,9 @@ def _curves(rows: Sequence[Row], theme: Theme) -> Figure:
     return figure
 
 
-def _seeds_over_time(axes: Axes, row: Row, value: Callable[[Epoch], float], colour: str) -> None:
+def _seeds_over_time(
+    axes: Axes, row: NetworkSummary, value: Callable[[EpochRecord], float], colour: str
+) -> None:
     curves = [[value(epoch) for epoch in run.history] for run in row.runs]
     for curve in curves:
         axes.plot(range(1, len(curve) + 1), curve, _mark(curve), color=colour, linewidth=0.8, alpha=0.45)
@@ -183,10 +168,10 @@ def _mark(curve: Sequence[float]) -> str:
     return "-" if len(curve) > 1 else "o"
 
 
-def _depth(lines: dict[str, list[Row]], theme: Theme) -> Figure:
+def _depth(lines: dict[str, list[NetworkSummary]], theme: Theme) -> Figure:
     figure = Figure(figsize=(8.2, 3.4))
     grid = figure.subplots(1, 2)
-    measures: list[tuple[str, Callable[[Row], Spread | None]]] = [
+    measures: list[tuple[str, Callable[[NetworkSummary], SeedSpread | None]]] = [
         ("final training error, %", lambda row: row.train_error),
         ("final test error, %", lambda row: row.test_error),
     ]
@@ -206,7 +191,7 @@ def _depth(lines: dict[str, list[Row]], theme: Theme) -> Figure:
     return figure
 
 
-def _scores(rows: Sequence[Row], theme: Theme) -> Figure:
+def _scores(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
     figure = Figure(figsize=(8.2, 1.1 + 0.36 * len(rows)))
     grid = figure.subplots(1, 2, sharey=True)
     colour = colours(rows, theme)
@@ -224,46 +209,48 @@ def _scores(rows: Sequence[Row], theme: Theme) -> Figure:
     return figure
 
 
-def _gradients(rows: Sequence[Row], theme: Theme) -> Figure:
-    figure = Figure(figsize=(8.2, 3.6))
-    grid = figure.subplots(1, 2, sharey=True)
-    colour = colours(rows, theme)
-    for axes, when in zip(grid, ("at initialisation", "after training"), strict=True):
-        for row in rows:
-            looks = [run.start if when == "at initialisation" else run.end for run in row.runs]
-            _by_layer(axes, row, [look.gradients for look in looks if look], colour[row.label])
+def _gradients(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
+    panels: dict[str, dict[str, list[tuple[float, ...]]]] = {}
+    for title, start in (("at initialisation", True), ("after training", False)):
+        probes = {row.label: [run.start if start else run.end for run in row.runs] for row in rows}
+        panels[title] = {label: [p.gradients for p in found if p] for label, found in probes.items()}
+    figure = _by_layer(rows, panels, "gradient norm", theme)
+    for axes in figure.axes:
         axes.set_yscale("log")
-        axes.set_title(when)
-        axes.set_xlabel("layer")
-    grid[0].set_ylabel("gradient norm")
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right upper")
     return figure
 
 
-def _responses(rows: Sequence[Row], theme: Theme) -> Figure:
+def _responses(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
+    ordered = {row.label: [run.end.responses for run in row.runs if run.end] for row in rows}
+    by_size = {label: [sorted(values, reverse=True) for values in seeds] for label, seeds in ordered.items()}
+    panels: dict[str, Mapping[str, Sequence[Sequence[float]]]] = {}
+    panels |= {"layers in order": ordered, "layers by size": by_size}
+    figure = _by_layer(rows, panels, "standard deviation of responses", theme)
+    for axes in figure.axes:
+        axes.set_ylim(bottom=0)
+    return figure
+
+
+def _by_layer(
+    rows: Sequence[NetworkSummary],
+    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
+    ylabel: str,
+    theme: Theme,
+) -> Figure:
+    """Return two plots, given by title, of the values of layers for the seeds of each network."""
     figure = Figure(figsize=(8.2, 3.6))
     grid = figure.subplots(1, 2, sharey=True)
     colour = colours(rows, theme)
-    for axes, how in zip(grid, ("layers in order", "layers by size"), strict=True):
-        for row in rows:
-            looks: list[Probe] = [run.end for run in row.runs if run.end]
-            values = [look.responses for look in looks]
-            if how == "layers by size":
-                values = [tuple(sorted(each, reverse=True)) for each in values]
-            _by_layer(axes, row, values, colour[row.label])
-        axes.set_title(how)
+    for axes, (title, networks) in zip(grid, panels.items(), strict=True):
+        for label, seeds in networks.items():
+            layers = range(1, max(map(len, seeds), default=0) + 1)
+            for values in seeds:
+                axes.plot(layers, values, color=colour[label], linewidth=0.7, alpha=0.4)
+            if seeds:
+                mean = [sum(values) / len(values) for values in zip(*seeds, strict=True)]
+                axes.plot(layers, mean, color=colour[label], linewidth=1.9, label=label)
+        axes.set_title(title)
         axes.set_xlabel("layer")
-        axes.set_ylim(bottom=0)
-    grid[0].set_ylabel("standard deviation of responses")
+    grid[0].set_ylabel(ylabel)
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right upper")
     return figure
-
-
-def _by_layer(axes: Any, row: Row, seeds: Sequence[Sequence[float]], colour: str) -> None:
-    if not seeds:
-        return
-    layers = range(1, len(seeds[0]) + 1)
-    for values in seeds:
-        axes.plot(layers, values, color=colour, linewidth=0.7, alpha=0.4)
-    mean = [sum(values) / len(values) for values in zip(*seeds, strict=True)]
-    axes.plot(layers, mean, color=colour, linewidth=1.9, label=row.label)

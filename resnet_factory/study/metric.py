@@ -1,4 +1,4 @@
-"""Trained error as a figure of merit: a picklable function from a config to errors over several seeds."""
+"""Trained error as a metric: a picklable function from a config to errors over several seeds."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from typing import TYPE_CHECKING, Any
 from resnet_factory.config import schema
 from resnet_factory.config.composition import compose_all
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.study import result
-from resnet_factory.study.jobs import Job, job
-from resnet_factory.study.preflight import ready
-from resnet_factory.study.result import Outcome
-from resnet_factory.study.settings import Data, Machine, Train
-from resnet_factory.study.settings_reader import fill, read_data
-from resnet_factory.study.summary import Row, best
+from resnet_factory.study.jobs import Job, new_job
+from resnet_factory.study.preflight import checked_settings
+from resnet_factory.study.settings import DataSettings, MachineSettings, TrainSettings
+from resnet_factory.study.settings_reader import fill, read_data_settings
+from resnet_factory.study.summary import NetworkSummary, best_rates
+from resnet_factory.study.training_result import RUNNING, TrainingResult, read_result
 
 if TYPE_CHECKING:
-    from resnet_factory.study.worker import Bench
+    from resnet_factory.study.trainer import Trainer
 
 
-class Interrupted(Exception):  # noqa: N818 - a wish, not a mistake
-    """Training was asked to stop; what is done lies in the metric's folder, if it has one."""
+class Interrupted(Exception):  # noqa: N818 - a request was followed
+    """Raised when training was asked to stop; checkpoints are in the metric's folder, if it has one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainedError:
-    """Trains a network from each seed, in this process, and says how well it did.
+    """Trains a network from each seed, in this process, and returns its errors.
 
-    Holds plain data only, so it pickles and can be sent to other processes and machines. Calling it
+    Holds plain data only, so that it can be pickled and sent to other processes and machines. Calling it
     imports torch; making it does not.
 
     >>> metric = TrainedError.compose("train.epochs=5", "seeds=[0,1,2]")
@@ -38,49 +37,50 @@ class TrainedError:
     >>> row.test_loss.mean, row.test_loss.deviation, row.test_error.values
     """
 
-    data: Data
-    train: Train
-    machine: Machine
+    data: DataSettings
+    train: TrainSettings
+    machine: MachineSettings
     rates: tuple[float, ...]
+    """Learning rates."""
     seeds: tuple[int, ...]
     folder: str | None = None
-    """Where results are kept and taken up again; None keeps nothing."""
+    """The folder of results, which are continued; None keeps nothing."""
 
     @classmethod
     def compose(
         cls, *overrides: str, config_dir: str | Path | None = None, folder: str | None = None
     ) -> TrainedError:
-        """The metric of a study's data, recipe, rates and seeds; `study=compare` unless overrides say so.
+        """Return the metric of a study's data, training, learning rates and seeds; by default study=compare.
 
         Raises:
             ConfigError: with every fault in the overrides, or naming what is not installed.
         """
-        composed = compose_all("study", ["study=compare", *overrides], config_dir)
-        settings = ready(composed)
-        return cls(settings.data, settings.train, settings.machine, settings.rates, settings.seeds, folder)
+        settings = checked_settings(compose_all("study", ["study=compare", *overrides], config_dir))
+        return cls(
+            data=settings.data, train=settings.train, machine=settings.machine, rates=settings.rates,
+            seeds=settings.seeds, folder=folder,
+        )  # fmt: skip
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrainedError:
-        """The metric that `to_dict` gave; the data may have been JSON in between.
+        """Return the metric of `to_dict`, also after JSON.
 
         Raises:
             ConfigError: these are not its data.
         """
         faults: list[Fault] = []
         made = cls(
-            read_data(data["data"], faults),
-            fill(Train, data["train"], "train", faults),
-            fill(Machine, data["machine"], "machine", faults),
-            tuple(data["rates"]),
-            tuple(data["seeds"]),
-            data["folder"],
-        )
+            data=read_data_settings(data["data"], faults),
+            train=fill(TrainSettings, data["train"], "train", faults),
+            machine=fill(MachineSettings, data["machine"], "machine", faults),
+            rates=tuple(data["rates"]), seeds=tuple(data["seeds"]), folder=data["folder"],
+        )  # fmt: skip
         if faults:
             raise ConfigError(faults)
         return made
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, fit for JSON."""
+        """Return plain data, fit for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -90,38 +90,37 @@ class TrainedError:
 
     def __call__(
         self, config: schema.ModelConfig | Mapping[str, Any], stop: Callable[[], bool] = lambda: False
-    ) -> Row:
-        """The network at its best learning rate, one run for each seed.
+    ) -> NetworkSummary:
+        """Return the network at its best learning rate, with one run for each seed.
 
-        `config` is a ModelConfig or its `to_dict()`; its input channels and classes become the data's. A
-        run that diverges or fails is among `row.runs` with its reason; `row.test_error` is None where none
-        came to its end. `stop` is asked after every iteration.
+        `config` is a ModelConfig or its `to_dict()`; its input channels and classes become the data's. A run
+        that diverges or fails is among `row.runs` with its reason; `row.test_error` is None where none was
+        trained to the end. `stop` is called after every iteration.
 
         Raises:
             ConfigError: the network cannot take this data's images.
-            Interrupted: `stop` said so.
+            Interrupted: `stop` returned true.
         """
-        from resnet_factory.study.distributed import joined
-        from resnet_factory.study.worker import Bench
+        from resnet_factory.study.distributed import process_group
+        from resnet_factory.study.trainer import Trainer
 
         read = config if isinstance(config, schema.ModelConfig) else schema.read(config)
+        label = read.name or "network"
         jobs = [
-            job(read, self.data, self.train, self.machine, rate=rate, seed=seed, label=read.name or "network")
+            new_job(read, self.data, self.train, self.machine, rate=rate, seed=seed, label=label)
             for rate in self.rates
             for seed in self.seeds
         ]
-        with joined(self.machine.device) as world:
-            bench = Bench(world)
-            return best([self._outcome(bench, each, stop) for each in jobs])[0]
+        with process_group(self.machine.device) as group:
+            trainer = Trainer(group)
+            return best_rates([self._result(trainer, job, stop) for job in jobs])[0]
 
-    def _outcome(self, bench: Bench, each: Job, stop: Callable[[], bool]) -> Outcome:
-        place = None if self.folder is None else Path(self.folder) / each.name
-        before = None if place is None else result.read(place)
+    def _result(self, trainer: Trainer, job: Job, stop: Callable[[], bool]) -> TrainingResult:
+        folder = None if self.folder is None else Path(self.folder) / job.name
+        before = None if folder is None else read_result(folder)
         if before is not None and before.finished:
             return before
-        if stop():
+        result = None if stop() else trainer.attempt(job, folder, stop=stop)
+        if result is None or result.state == RUNNING:
             raise Interrupted
-        found = bench.attempt(each, place, stop=stop)
-        if found.state == result.RUNNING:
-            raise Interrupted
-        return found
+        return result

@@ -1,4 +1,4 @@
-"""A job's recipe as torch's optimiser and schedules."""
+"""Torch's optimiser and learning rate schedules of a job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resnet_factory.study.jobs import Job
 
 
 def make_optimizer(job: Job, network: nn.Module) -> Optimizer:
-    """Torch's optimiser; AdamW takes the momentum as its first beta."""
+    """Return torch's optimiser; the momentum is the first beta of AdamW."""
     train = job.train
     if train.optimizer == "adamw":
         betas = (train.momentum, 0.999)
@@ -19,10 +19,10 @@ def make_optimizer(job: Job, network: nn.Module) -> Optimizer:
 
 
 def make_schedules(job: Job, optimizer: Optimizer, total: int) -> list[LRScheduler]:
-    """Torch's schedules of the learning rate, one step an iteration; each multiplies what the others give.
+    """Return torch's schedules of the learning rate, with one step per iteration; they multiply.
 
     A warm-up is the rising part of one-cycle (Smith & Topin 2018); other schedules begin with a tenth of the
-    rate (He et al. 2015, section 4.2).
+    learning rate (He et al. 2015, section 4.2).
 
     Raises:
         ValueError: the rise of one-cycle is as long as the training.

@@ -1,8 +1,9 @@
-"""Whether a study can begin: its settings read, its packages installed, its folders there."""
+"""Checks before a study: its settings, its packages, its folders."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -11,72 +12,76 @@ from pathlib import Path
 
 from resnet_factory.config.composition import Composed, choices
 from resnet_factory.errors import ConfigError, Fault, install_hint, unknown
-from resnet_factory.study.settings import Data, Settings, Table
-from resnet_factory.study.settings_reader import read
+from resnet_factory.study.settings import DataSettings, FolderData, StudySettings
+from resnet_factory.study.settings_reader import read_settings
 
-NEEDS = {
+TORCHVISION = {"torchvision": "torchvision"}
+READER_PACKAGES = {
     "digits": {"sklearn": "scikit-learn"},
-    "cifar10": {"torchvision": "torchvision"},
-    "cifar100": {"torchvision": "torchvision"},
-    "folder": {"torchvision": "torchvision"},
+    "cifar10": TORCHVISION,
+    "cifar100": TORCHVISION,
+    "folder": TORCHVISION,
 }
 """Source -> what reads it: import name and package."""
 ARCHIVES = {
     "cifar10": ("cifar-10-batches-py", "cifar-10-python.tar.gz"),
     "cifar100": ("cifar-100-python", "cifar-100-python.tar.gz"),
 }
-"""Source -> the folder that its archive holds, and the archive."""
-DRAWS = {"matplotlib": "matplotlib", "jinja2": "jinja2"}
+"""Source -> the folder in its archive, and the archive."""
 
 
-def ready(composed: Composed) -> Settings:
-    """A composed study's settings, with what only the machine knows filled in.
+def checked_settings(composed: Composed) -> StudySettings:
+    """Return the settings of a composed study, completed from its data folder.
 
-    Imports no torch but where torchvision reads the data.
+    Imports torch only if torchvision reads the data.
 
     Raises:
         ConfigError: with every fault in the settings, or naming what is missing on this machine.
     """
     try:
-        settings = read(composed.data)
+        settings = read_settings(composed.data)
         known = choices("model", composed.config_dir)
-        if odd := [name for name in settings.per_model if name not in known]:
-            raise ConfigError([Fault(f"per_model.{name}", unknown("model", name, known)) for name in odd])
-        _require(settings.data)
-        return replace(settings, data=_found(settings.data))
+        faults = [
+            Fault(f"per_model.{name}", unknown("model", name, known))
+            for name in settings.per_model
+            if name not in known
+        ]
+        data = settings.data
+        faults = faults or list(_package_faults(data)) or list(_folder_faults(data))
+        if faults:
+            raise ConfigError(faults)
+        if isinstance(data, FolderData):
+            classes = len(_classes(data, "train"))
+            settings = replace(settings, data=replace(data, classes=classes, resize=data.shorter_side))
+        return settings
     except ConfigError as error:
         raise ConfigError(map(composed.locate, error.faults)) from None
 
 
-def _require(data: Data) -> None:
-    missing = [name for module, name in (NEEDS[data.source] | DRAWS).items() if find_spec(module) is None]
-    if missing:
-        message = f"this study needs {' and '.join(missing)}; {install_hint('study')}"
-        raise ConfigError([Fault("data.source", message)])
-    for module, package in NEEDS[data.source].items():
+def _package_faults(data: DataSettings) -> Iterator[Fault]:
+    readers = READER_PACKAGES[data.source]
+    needed = readers | {"matplotlib": "matplotlib"}
+    if missing := [name for module, name in needed.items() if find_spec(module) is None]:
+        yield Fault("data.source", f"this study needs {' and '.join(missing)}; {install_hint('study')}")
+        return
+    for module, package in readers.items():
         try:
             import_module(module)
         except Exception as error:  # noqa: BLE001 - whatever it was, no network could be trained
-            raise ConfigError([Fault("data.source", _broken(package, error))]) from None
+            yield Fault("data.source", _import_message(package, error))
 
 
-def _broken(package: str, error: Exception) -> str:
-    """What to say of a package that is there and cannot be imported."""
+def _import_message(package: str, error: Exception) -> str:
     message = f"{package} {_version(package)} is installed, but cannot be imported"
     message += f" ({type(error).__name__}: {' '.join(str(error).split())})"
     if package != "torchvision":
         return f"{message}; install it anew"
-    if (wanted := _torch_of_torchvision()) not in ("", _version("torch").partition("+")[0]):
-        message += f"; it is built for torch {wanted}, but torch {_version('torch')} is installed"
+    wanted = next(
+        filter(None, (re.match(r"torch\s*\(?==\s*([\w.]+)", r) for r in requires(package) or [])), None
+    )
+    if wanted and wanted[1] != _version("torch").partition("+")[0]:
+        message += f"; it is built for torch {wanted[1]}, but torch {_version('torch')} is installed"
     return f"{message}; install the torchvision built for torch {_version('torch')}: both from one index"
-
-
-def _torch_of_torchvision() -> str:
-    """The version of torch that the installed torchvision is built for; empty where it does not say."""
-    for line in requires("torchvision") or []:
-        if match := re.match(r"torch\s*\(?==\s*([\w.]+)", line):
-            return match[1]
-    return ""
 
 
 def _version(package: str) -> str:
@@ -86,51 +91,44 @@ def _version(package: str) -> str:
         return "of unknown version"
 
 
-def _found(data: Data) -> Data:
-    """The same data, its folder looked at and its classes counted."""
-    if isinstance(data, Table):
-        return _table_found(data)
+def _folder_faults(data: DataSettings) -> Iterator[Fault]:
+    """Yield the faults of a data folder."""
+    if not isinstance(data, FolderData):
+        if data.source not in ARCHIVES:
+            if data.folder is not None:
+                message = f"{data.source} come with their library and are read from no folder; leave it out"
+                yield Fault("data.folder", message)
+            return
+        folder, archive = ARCHIVES[data.source]
+        root = Path(data.folder or "").expanduser()
+        if not (root / folder).is_dir():
+            message = f"no '{root / folder}'; unpack {archive} into the folder, or give data.folder="
+            yield Fault("data.folder", message)
+        return
     root = Path(data.folder).expanduser()
-    faults = [
-        Fault(
-            "data.folder", f"no folder '{root / part}'; expected FOLDER/train/CLASS/* and FOLDER/val/CLASS/*"
-        )
-        for part in ("train", "val")
-        if not (root / part).is_dir()
-    ]
-    if faults:
-        raise ConfigError(faults)
-    train, test = (sorted(f.name for f in (root / part).iterdir() if f.is_dir()) for part in ("train", "val"))
+    missing = [root / part for part in ("train", "val") if not (root / part).is_dir()]
+    for part in missing:
+        message = f"no folder '{part}'; expected FOLDER/train/CLASS/* and FOLDER/val/CLASS/*"
+        yield Fault("data.folder", message)
+    if missing:
+        return
+    train, test = _classes(data, "train"), _classes(data, "val")
     if train != test:
-        odd = ", ".join(sorted(set(train) ^ set(test))[:5])
-        raise ConfigError([Fault("data.folder", f"train and val in '{root}' have different classes: {odd}")])
+        odd = ", ".join(sorted(train ^ test)[:5])
+        yield Fault("data.folder", f"train and val in '{root}' have different classes: {odd}")
     if data.shorter_side < data.size:
         message = f"{data.shorter_side} is less than the central crop of {data.size}; null is 8/7 of it"
-        raise ConfigError([Fault("data.resize", message)])
+        yield Fault("data.resize", message)
     if data.channels not in (1, 3):
-        raise ConfigError(
-            [Fault("data.channels", f"images are read with 1 or 3 channels, not {data.channels}")]
-        )
+        yield Fault("data.channels", f"images are read with 1 or 3 channels, not {data.channels}")
     for key, values in (("mean", data.mean), ("std", data.std)):
         if len(values) != data.channels:
             message = f"{len(values)} values for {data.channels} channel{'s' if data.channels > 1 else ''}"
-            raise ConfigError([Fault(f"data.{key}", message)])
+            yield Fault(f"data.{key}", message)
     if data.classes not in (None, len(train)):
-        raise ConfigError(
-            [Fault("data.classes", f"'{root / 'train'}' has {len(train)} classes, not {data.classes}")]
-        )
-    return replace(data, classes=len(train), resize=data.shorter_side)
+        message = f"'{root / 'train'}' has {len(train)} classes, not {data.classes}"
+        yield Fault("data.classes", message)
 
 
-def _table_found(data: Table) -> Table:
-    inside = ARCHIVES.get(data.source)
-    if inside is None:
-        if data.folder is not None:
-            message = f"{data.source} come with their library and are read from no folder; leave it out"
-            raise ConfigError([Fault("data.folder", message)])
-        return data
-    root = Path(data.folder or "").expanduser()
-    if not (root / inside[0]).is_dir():
-        message = f"no '{root / inside[0]}'; unpack {inside[1]} into the folder, or give data.folder="
-        raise ConfigError([Fault("data.folder", message)])
-    return data
+def _classes(data: FolderData, part: str) -> set[str]:
+    return {folder.name for folder in (Path(data.folder).expanduser() / part).iterdir() if folder.is_dir()}

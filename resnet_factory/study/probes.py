@@ -1,4 +1,4 @@
-"""A look inside a network: the gradient in every weight, and how strongly every layer responds."""
+"""Probes of a network: the gradient of every weight, and the response of every convolution."""
 
 from __future__ import annotations
 
@@ -8,43 +8,63 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from resnet_factory.layers import Conv, Linear, Norm
 from resnet_factory.network.builder import Network, build
-from resnet_factory.study.jobs import responses, weighted
-from resnet_factory.study.result import Probe
+from resnet_factory.planning.network_plan import Plan
+from resnet_factory.planning.paths import main_path
+from resnet_factory.study.training_result import LayerProbe
 
 
-def look(network: Network, images: Tensor, labels: Tensor) -> Probe:
-    """Gradient norms and response deviations of `network` on one batch, in training mode, in float32.
+def probe_layers(network: Network, images: Tensor, labels: Tensor) -> LayerProbe:
+    """Return gradient norms and standard deviations of responses on one batch, in training mode, in float32.
 
-    `images` is (N, C, H, W), `labels` (N,). A copy is measured: `network`, its running statistics and
-    its gradients stay as they are.
+    `images` is (N, C, H, W), `labels` (N,). A copy is probed: `network`, its running statistics and its
+    gradients do not change.
     """
     copy = build(network.plan).to(images.device)
     copy.load_state_dict(network.state_dict())
     copy.train()
     deviations: dict[str, float] = {}
-    pairs = responses(network.plan)
-    hooks = [
-        copy.get_submodule(place).register_forward_hook(_note(name, deviations)) for name, place in pairs
-    ]
+
+    def hook_of(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            deviations[name] = output.detach().double().std().item()
+
+        return hook
+
+    points = response_points(network.plan)
+    hooks = [copy.get_submodule(at).register_forward_hook(hook_of(name)) for name, at in points.items()]
     loss = functional.cross_entropy(copy(images), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     for hook in hooks:
         hook.remove()
-    names = [leaf.name for leaf in weighted(network.plan)]
-    norms = [_norm(copy.get_submodule(name)) for name in names]
-    found = [name for name, _ in pairs]
-    return Probe(tuple(names), tuple(norms), tuple(found), tuple(deviations[name] for name in found))
+    names = weighted_layers(network.plan)
+    norms = [_gradient_norm(copy.get_submodule(name)) for name in names]
+    return LayerProbe(names, tuple(norms), tuple(points), tuple(deviations[name] for name in points))
 
 
-def _note(name: str, deviations: dict[str, float]) -> Any:
-    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        deviations[name] = output.detach().double().std().item()
-
-    return hook
+def weighted_layers(planned: Plan) -> tuple[str, ...]:
+    """Return the convolutions and linear layers of the main path, from input to output."""
+    return tuple(leaf.name for leaf in main_path(planned.root) if isinstance(leaf.layer, (Conv, Linear)))
 
 
-def _norm(module: nn.Module) -> float:
+def response_points(planned: Plan) -> dict[str, str]:
+    """Return convolution -> layer whose output is its response: the norm right after it, or itself.
+
+    He et al. 2015, figure 7: "the outputs of each 3x3 layer, after BN and before nonlinearity". Here it is
+    every convolution of the main path, so that those of bottlenecks are included.
+    """
+    path = main_path(planned.root)
+    found = {}
+    for leaf, after in zip(path, (*path[1:], None), strict=True):
+        if isinstance(leaf.layer, Conv):
+            parents = {other.name.rpartition(".")[0] for other in (leaf, after) if other is not None}
+            normalised = after is not None and isinstance(after.layer, Norm) and len(parents) == 1
+            found[leaf.name] = after.name if normalised and after is not None else leaf.name
+    return found
+
+
+def _gradient_norm(module: nn.Module) -> float:
     weight = module.weight
     assert isinstance(weight, Tensor)
     assert weight.grad is not None

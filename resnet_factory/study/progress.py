@@ -1,18 +1,17 @@
-"""How a study goes on, for whoever watches: bars in a terminal, a line for each finished job elsewhere."""
+"""Progress of a study: bars in a terminal, a line for each finished job elsewhere."""
 
 from __future__ import annotations
-
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from resnet_factory.study.jobs import Job
-from resnet_factory.study.result import DONE, RUNNING, Outcome
+from resnet_factory.study.processes import Watcher
+from resnet_factory.study.training_result import DONE, RUNNING, TrainingResult
 
 
-class Bars:
-    """One bar for the whole study, in networks' iterations, and one for each job that is being trained."""
+class ProgressBars(Watcher):
+    """A bar for the whole study, in jobs, and one for each running job, in iterations; a context manager."""
 
     def __init__(self, out: Console, jobs: int) -> None:
         self.out, self.jobs, self.over = out, jobs, 0
@@ -23,53 +22,38 @@ class Bars:
         self.whole = self.progress.add_task("all", total=jobs)
         self.bars: dict[str, TaskID] = {}
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> ProgressBars:
         self.progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def began(self, job: Job) -> None:
+    def started(self, job: Job) -> None:
         """Show a bar for a job."""
         self.bars[job.name] = self.progress.add_task(_title(job), total=None)
 
-    def went_on(self, job: Job, iteration: int, iterations: int) -> None:
+    def advanced(self, job: Job, iteration: int, iterations: int) -> None:
         """Move its bar."""
         self.progress.update(self.bars[job.name], completed=iteration, total=iterations)
 
-    def ended(self, job: Job, found: Outcome) -> None:
-        """Replace its bar by a line that stays."""
+    def ended(self, job: Job, result: TrainingResult) -> None:
+        """Replace its bar by a line."""
         self.over += 1
         self.progress.remove_task(self.bars.pop(job.name))
         self.progress.update(self.whole, completed=self.over)
         count = f"{self.over:>{len(str(self.jobs))}}/{self.jobs}"
-        self.out.print(f"{count}  {_title(job):<28}  {_said(found)}", markup=False)
-
-
-class Silence:
-    """Nobody watches."""
-
-    def began(self, job: Job) -> None:
-        """Say nothing."""
-
-    def went_on(self, job: Job, iteration: int, iterations: int) -> None:
-        """Say nothing."""
-
-    def ended(self, job: Job, found: Outcome) -> None:
-        """Say nothing."""
+        self.out.print(f"{count}  {_title(job):<28}  {_result_text(result)}", markup=False)
 
 
 def _title(job: Job) -> str:
     return f"{job.label} rate {job.rate:g} seed {job.seed}"
 
 
-def _said(found: Outcome) -> str:
-    if found.state == DONE and found.train and found.test:
-        errors = f"training error {found.train.error:5.2f} %, test error {found.test.error:5.2f} %"
-        return f"{errors}, {found.seconds:.0f} s"
-    if found.state == RUNNING:
-        return f"stopped at iteration {found.iteration} of {found.iterations}"
-    return f"{found.state}: {found.reason}"
+def _result_text(result: TrainingResult) -> str:
+    if result.state == DONE and result.train and result.test:
+        errors = f"training error {result.train.error:5.2f} %, test error {result.test.error:5.2f} %"
+        return f"{errors}, {result.seconds:.0f} s"
+    if result.state == RUNNING:
+        return f"stopped at iteration {result.iteration} of {result.iterations}"
+    return f"{result.state}: {result.reason}"

@@ -1,175 +1,190 @@
-"""A study's report: tables, findings and pictures, as one HTML file and as Markdown."""
+"""A study's report: tables, findings and figures, as one HTML file and as Markdown."""
 
 from __future__ import annotations
 
 import base64
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from resnet_factory import __version__
 from resnet_factory.config.file_access import write_whole
-from resnet_factory.study.result import DONE, RUNNING, Outcome
-from resnet_factory.study.settings import Data, Folder, Settings, Train
-from resnet_factory.study.summary import Row, Spread, best, by_rate, findings, ranked, series
+from resnet_factory.reporting.templating import render
+from resnet_factory.study.settings import DataSettings, FolderData, StudySettings, TrainSettings
+from resnet_factory.study.summary import (
+    NetworkSummary,
+    SeedSpread,
+    best_rates,
+    by_series,
+    by_test_loss,
+    findings,
+    summaries,
+)
+from resnet_factory.study.training_result import DONE, RUNNING, TrainingResult
 
 HUGE = 1e6
-"""From here on a loss is shown by its order of magnitude: it has left all bounds."""
+"""A loss from here on is shown by its order of magnitude."""
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A table: what it shows, the names of its columns, and its cells as text. The first column is words."""
+class ReportTable:
+    """A table; its columns have as many cells as there are rows."""
 
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    cells: Mapping[str, Sequence[str]]
+    """Column -> its cells."""
     words: int = 1
-    """Columns on the left that are words; the rest are numbers."""
+    """Columns on the left that are words; the others are numbers."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Return the names of the columns."""
+        return list(self.cells)
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the cells row by row."""
+        return list(zip(*self.cells.values(), strict=True))
+
+    @property
+    def left(self) -> list[bool]:
+        """Return for each column whether it is aligned to the left."""
+        return [i < self.words for i in range(len(self.cells))]
 
 
-@dataclass(frozen=True)
-class Report:
-    """Everything a reader gets to see, still without a format."""
+@dataclass(frozen=True, kw_only=True)
+class StudyReport:
+    """The content of a report, without a format."""
 
     title: str
     complete: str
-    """Empty, or how much is still to come."""
+    """Empty, or how much is still to be trained."""
     findings: tuple[str, ...]
     notes: tuple[str, ...]
-    sheets: tuple[Sheet, ...]
+    tables: tuple[ReportTable, ...]
     facts: tuple[tuple[str, str], ...]
 
 
-def report(settings: Settings, outcomes: Sequence[Outcome], jobs: int, command: str) -> Report:
-    """What there is to say about `outcomes`, of which there will be `jobs` in the end."""
-    rows = best(outcomes)
-    if not series(rows):
-        rows = ranked(rows)
-    sheets = [main_sheet(rows)]
+def study_report(
+    settings: StudySettings, results: Sequence[TrainingResult], jobs: int, command: str
+) -> StudyReport:
+    """Return the report of the results so far of `jobs` trainings."""
+    rows = best_rates(results)
+    if not by_series(rows):
+        rows = by_test_loss(rows)
+    tables = [main_table(rows)]
     if len(settings.rates) > 1:
-        sheets.append(_rates_sheet(by_rate(outcomes)))
+        tables.append(_rates_table(summaries(results)))
     if settings.paper:
-        sheets.append(_paper_sheet(settings, rows))
-    if broken := [found for found in outcomes if found.state != DONE]:
-        sheets.append(_broken_sheet(broken))
-    over = sum(found.state != RUNNING for found in outcomes)
-    return Report(
+        tables.append(_paper_table(settings, rows))
+    if unfinished := [result for result in results if result.state != DONE]:
+        tables.append(_unfinished_table(unfinished))
+    over = sum(result.state != RUNNING for result in results)
+    return StudyReport(
         title=settings.title,
         complete="" if over == jobs else f"Not complete: {over} of {jobs} networks are trained.",
         findings=tuple(findings(rows)),
         notes=settings.notes,
-        sheets=tuple(sheets),
-        facts=tuple(_facts(settings, outcomes, command)),
+        tables=tuple(tables),
+        facts=tuple(_facts(settings, results, command).items()),
     )
 
 
-def main_sheet(rows: Sequence[Row]) -> Sheet:
-    """One line per network: what it is, and its errors over all seeds."""
-    columns = (
-        "network",
-        "depth",
-        "params",
-        "MACs",
-        "rate",
-        "train error, %",
-        "train loss",
-        "test error, %",
-        "test loss",
-    )
-    cells = [
-        (
-            row.label, str(row.depth), f"{row.params:,}", f"{row.macs:,}", f"{row.rate:g}",
-            spread_text(row.train_error, 2), spread_text(row.train_loss, 4),
-            spread_text(row.test_error, 2), spread_text(row.test_loss, 4),
-        )
-        for row in rows
-    ]  # fmt: skip
-    return Sheet(
-        "Each network at its best learning rate: mean ± standard deviation over seeds", columns, tuple(cells)
-    )
+def main_table(rows: Sequence[NetworkSummary]) -> ReportTable:
+    """Return each network with its size and its errors over all seeds."""
+    return ReportTable("Each network at its best learning rate: mean ± standard deviation over seeds", {
+        "network": [row.label for row in rows],
+        "depth": [str(row.depth) for row in rows],
+        "params": [f"{row.params:,}" for row in rows],
+        "MACs": [f"{row.macs:,}" for row in rows],
+        "rate": [f"{row.rate:g}" for row in rows],
+        "train error, %": [spread_text(row.train_error, 2) for row in rows],
+        "train loss": [spread_text(row.train_loss, 4) for row in rows],
+        "test error, %": [spread_text(row.test_error, 2) for row in rows],
+        "test loss": [spread_text(row.test_loss, 4) for row in rows],
+    })  # fmt: skip
 
 
-def _rates_sheet(rows: Sequence[Row]) -> Sheet:
+def _rates_table(rows: Sequence[NetworkSummary]) -> ReportTable:
     labels = list(dict.fromkeys(row.label for row in rows))
-    rates = sorted({row.rate for row in rows})
-    cell = {(row.label, row.rate): _seeds_text(row) for row in rows}
-    return Sheet(
-        "Final training error of every seed at every learning rate, %",
-        ("network", *(f"rate {rate:g}" for rate in rates)),
-        tuple((label, *(cell.get((label, rate), "") for rate in rates)) for label in labels),
-    )
+    cells = {(row.label, row.rate): " / ".join(map(_error_text, row.runs)) for row in rows}
+    by_rate = {
+        f"rate {rate:g}": [cells.get((label, rate), "") for label in labels]
+        for rate in sorted({row.rate for row in rows})
+    }
+    title = "Final training error of every seed at every learning rate, %"
+    return ReportTable(title, {"network": labels, **by_rate})
 
 
-def _paper_sheet(settings: Settings, rows: Sequence[Row]) -> Sheet:
-    ours = {row.label: row for row in rows}
-    cells = [
-        (
-            said.model, said.data, said.where, f"{said.error:.2f}",
-            spread_text(ours[said.model].test_error, 2) if said.model in ours else "",
-        )
-        for said in settings.paper
-    ]  # fmt: skip
-    columns = (
-        "network",
-        "paper's data",
-        "in the paper",
-        "paper's test error, %",
-        f"ours on {settings.data.source}, %",
-    )
-    return Sheet("Published figures (He et al. 2015) beside ours", columns, tuple(cells), words=3)
+def _error_text(run: TrainingResult) -> str:
+    return f"{run.train.error:.2f}" if run.train else run.state
 
 
-def _broken_sheet(outcomes: Sequence[Outcome]) -> Sheet:
-    cells = [
-        (
-            found.label, f"{found.rate:g}", str(found.seed), found.state,
-            found.reason or f"iteration {found.iteration} of {found.iterations}",
-        )
-        for found in outcomes
-    ]  # fmt: skip
-    return Sheet(
-        "Runs that did not come to their end", ("network", "rate", "seed", "state", "reason"), tuple(cells), 5
-    )
+def _paper_table(settings: StudySettings, rows: Sequence[NetworkSummary]) -> ReportTable:
+    ours, paper = {row.label: row for row in rows}, settings.paper
+    return ReportTable("Published figures (He et al. 2015) beside ours", {
+        "network": [published.model for published in paper],
+        "paper's data": [published.data for published in paper],
+        "in the paper": [published.where for published in paper],
+        "paper's test error, %": [f"{published.error:.2f}" for published in paper],
+        f"ours on {settings.data.source}, %": [
+            spread_text(ours[published.model].test_error, 2) if published.model in ours else ""
+            for published in paper
+        ],
+    }, words=3)  # fmt: skip
 
 
-def _facts(settings: Settings, outcomes: Sequence[Outcome], command: str) -> list[tuple[str, str]]:
-    facts = [
-        ("command", command),
-        ("date", ", ".join(sorted({found.date for found in outcomes if found.date}))),
-        ("data", _said(settings.data)),
-        ("training", _said(settings.train)),
-        ("learning rates", _plain(settings.rates)),
-        ("seeds", _plain(settings.seeds)),
-        ("trained on", "; ".join(sorted({found.place for found in outcomes if found.place}))),
-        ("training time", f"{sum(found.seconds for found in outcomes) / 60:.1f} minutes in all"),
-        (
-            "versions",
-            f"resnet-factory {__version__}, torch {version('torch')}, Python {platform.python_version()}",
-        ),
-    ]
-    if isinstance(settings.data, Folder):
-        facts.insert(3, ("images", settings.data.transform))
-    if settings.overrides:
-        facts.insert(3, ("every network with", " ".join(settings.overrides)))
-    facts += [(f"{name} trains with", _said(own)) for name, own in settings.per_model.items()]
-    return facts
+def _unfinished_table(results: Sequence[TrainingResult]) -> ReportTable:
+    return ReportTable("Runs that did not come to their end", {
+        "network": [result.label for result in results],
+        "rate": [f"{result.rate:g}" for result in results],
+        "seed": [str(result.seed) for result in results],
+        "state": [result.state for result in results],
+        "reason": [
+            result.reason or f"iteration {result.iteration} of {result.iterations}" for result in results
+        ],
+    }, words=5)  # fmt: skip
 
 
-def _said(settings: Train | Data) -> str:
-    """What is set, in one line; what is off or has no effect is left out."""
+def _facts(settings: StudySettings, results: Sequence[TrainingResult], command: str) -> dict[str, str]:
+    seconds = sum(result.seconds for result in results)
+    versions = f"resnet-factory {__version__}, torch {version('torch')}, Python {platform.python_version()}"
+    return {
+        "command": command,
+        "date": ", ".join(sorted({result.date for result in results if result.date})),
+        "data": _settings_text(settings.data),
+        **({"every network with": " ".join(settings.overrides)} if settings.overrides else {}),
+        **({"images": settings.data.transform} if isinstance(settings.data, FolderData) else {}),
+        "training": _settings_text(settings.train),
+        "learning rates": _value_text(settings.rates),
+        "seeds": _value_text(settings.seeds),
+        "trained on": "; ".join(sorted({result.place for result in results if result.place})),
+        "training time": f"{seconds / 60:.1f} minutes in all",
+        "versions": versions,
+        **{f"{name} trains with": _settings_text(own) for name, own in settings.per_model.items()},
+    }
+
+
+def _settings_text(settings: TrainSettings | DataSettings) -> str:
+    """Return settings in one line, without those that are off or have no effect."""
     values = asdict(settings)
     if values.get("schedule") != "steps":
         values.pop("milestones", None)
     if values.get("iterations"):
         values.pop("epochs")
-    return ", ".join(f"{key} {_plain(value)}" for key, value in values.items() if value)
+    return ", ".join(f"{key} {_value_text(value)}" for key, value in values.items() if value)
 
 
-def spread_text(spread: Spread | None, digits: int) -> str:
-    """`45.60 ± 2.91`, `8.1e+33`; without ± for a single seed; a dash where nothing was measured."""
+def _value_text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_value_text, value))
+    return "yes" if value is True else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def spread_text(spread: SeedSpread | None, digits: int) -> str:
+    """Return `45.60 ± 2.91`, `8.1e+33`; without ± for a single seed; a dash without a value."""
     if spread is None:
         return "–"
     form = f".{digits}f" if abs(spread.mean) < HUGE else ".4g"
@@ -177,45 +192,24 @@ def spread_text(spread: Spread | None, digits: int) -> str:
     return f"{mean} ± {spread.deviation:{form}}" if len(spread.values) > 1 else mean
 
 
-def _seeds_text(row: Row) -> str:
-    return " / ".join(f"{run.train.error:.2f}" if run.train else run.state for run in row.runs)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(_plain, value))
-    return "yes" if value is True else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def write(said: Report, outcomes: Sequence[Outcome], folder: Path) -> tuple[Path, Path]:
+def write_study_report(report: StudyReport, results: Sequence[TrainingResult], folder: Path) -> list[Path]:
     """Write `report.html` (self-contained), `report.md` and `figures/` into `folder`.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+    from resnet_factory.study.figures import THEMES, study_figures
 
-    from resnet_factory.study.figures import THEMES, pictures
-
-    figures = folder / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
     drawn = []
-    for picture in pictures(best(outcomes)):
+    for figure in study_figures(best_rates(results)):
         inline = {}
         for theme in THEMES:
-            svg = picture.svg(theme)
-            write_whole(figures / f"{picture.name}-{theme.name}.svg", svg)
+            svg = figure.svg(theme)
+            write_whole(folder / "figures" / f"{figure.name}-{theme.name}.svg", svg)
             inline[theme.name] = base64.b64encode(svg.encode()).decode()
-        drawn.append((picture, inline))
-    environment = Environment(
-        loader=PackageLoader("resnet_factory.study"),
-        autoescape=select_autoescape(enabled_extensions=("html.jinja",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    files = folder / "report.html", folder / "report.md"
+        drawn.append((figure, inline))
+    files = [folder / "report.html", folder / "report.md"]
     for file in files:
-        template = environment.get_template(f"{file.name}.jinja")
-        write_whole(file, template.render(said=said, pictures=drawn))
+        write_whole(file, render(f"study_{file.name}", {"report": report, "figures": drawn}))
     return files

@@ -1,44 +1,50 @@
-"""What a study is set to: plain typed data. No Hydra, no torch."""
+"""Settings of a study as typed data, without Hydra and torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
 
 
-def _least(least: float, **more: Any) -> Any:
-    return field(metadata={"least": least}, **more)
+def minimum(least: float, default: Any = MISSING) -> Any:
+    """Return a field whose values are not less than `least`."""
+    return field(metadata={"least": least}, default=default)
+
+
+def above(limit: float) -> Any:
+    """Return a field whose values are greater than `limit`."""
+    return field(metadata={"above": limit})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class ArrayData:
     """A data set that fits in memory: digits, CIFAR."""
 
     source: Literal["digits", "cifar10", "cifar100"]
     folder: str | None = None
-    channels: int = _least(1)
-    classes: int = _least(2)
-    size: int = _least(1)
+    channels: int = minimum(1)
+    classes: int = minimum(2)
+    size: int = minimum(1)
     center: Literal["channel", "pixel"] = "channel"
-    """Which mean over the training images is taken off: one number per channel, or one per pixel."""
+    """The mean over the training images that is subtracted: one number per channel, or one per pixel."""
     scale: bool = True
-    """Whether to divide by each channel's standard deviation as well."""
-    pad: int = _least(0, default=0)
-    """A random crop of the image padded by this much, while training."""
+    """Divide by the standard deviation of each channel."""
+    pad: int = minimum(0, default=0)
+    """Padding before a random crop, while training."""
     flip: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder:
-    """Images in folders named by class; read from disk again and again."""
+class FolderData:
+    """Images in folders named by class, read from disk in every epoch."""
 
     source: Literal["folder"]
     folder: str = ""
-    channels: int = _least(1, default=3)
+    channels: int = minimum(1, default=3)
     classes: int | None = None
-    size: int = _least(1)
-    resize: int | None = _least(1, default=None)
+    size: int = minimum(1)
+    resize: int | None = minimum(1, default=None)
     """The shorter side before the central crop of a test image; None: 8/7 of `size`, as 256 is of 224."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
@@ -46,12 +52,12 @@ class Folder:
 
     @property
     def shorter_side(self) -> int:
-        """Pixels of a test image's shorter side before its central crop."""
+        """Return the pixels of a test image's shorter side before its central crop."""
         return round(self.size * 8 / 7) if self.resize is None else self.resize
 
     @property
     def transform(self) -> str:
-        """The transforms in force, in words."""
+        """Return the transforms as text."""
         mirrored = ", half of them mirrored" if self.flip else ""
         return (
             f"training images: random crops resized to {self.size}x{self.size}{mirrored}; test images: "
@@ -59,45 +65,45 @@ class Folder:
         )
 
 
-Data = Table | Folder
+DataSettings = ArrayData | FolderData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
-    """How one network is trained; every network of a study in the same way."""
+class TrainSettings:
+    """Settings of training, the same for every network of a study."""
 
-    epochs: int | None = _least(1, default=15)
-    iterations: int | None = _least(1, default=None)
-    batch: int = _least(1, default=128)
+    epochs: int | None = minimum(1, default=15)
+    iterations: int | None = minimum(1, default=None)
+    batch: int = minimum(1, default=128)
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    momentum: float = _least(0, default=0.9)
-    weight_decay: float = _least(0, default=0.0)
-    label_smoothing: float = _least(0, default=0.0)
-    clip: float | None = _least(0, default=None)
+    momentum: float = minimum(0, default=0.9)
+    weight_decay: float = minimum(0, default=0.0)
+    label_smoothing: float = minimum(0, default=0.0)
+    clip: float | None = minimum(0, default=None)
     schedule: Literal["one_cycle", "cosine", "steps", "constant"] = "one_cycle"
     milestones: tuple[float, ...] = (0.5, 0.75)
-    warmup: int = _least(0, default=0)
+    warmup: int = minimum(0, default=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
-    """Where and how fast; what it says changes no result but for rounding."""
+class MachineSettings:
+    """Device and precision, which change results by rounding only."""
 
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = False
     compile: bool = False
     sync_batch_norm: bool = False
-    threads: int = _least(1, default=1)
-    jobs: int | None = _least(0, default=None)
-    loaders: int | None = _least(0, default=None)
+    threads: int = minimum(1, default=1)
+    jobs: int | None = minimum(0, default=None)
+    loaders: int | None = minimum(0, default=None)
     """Processes that read image files; None: none for a few images, else as many as cores, at most four."""
-    checkpoint: float = _least(0, default=30.0)
+    checkpoint: float = minimum(0, default=30.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
-    """A figure from a paper, to print beside ours."""
+class PublishedError:
+    """A test error from a paper, shown beside ours."""
 
     model: str
     data: str
@@ -106,37 +112,38 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One network of a study: its name, the overrides of its own, and the line it belongs to."""
+class ModelEntry:
+    """A network of a study with its own overrides, and its series."""
 
     name: str
     overrides: tuple[str, ...]
     series: str
     path: str
-    """Where it was written."""
+    """The key that it was written at."""
 
     @property
     def text(self) -> str:
-        """As it was written."""
+        """Return it as it was written."""
         return " ".join([self.name, *self.overrides])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """A whole study."""
+class StudySettings:
+    """Settings of a study."""
 
     name: str
     title: str
     notes: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[ModelEntry, ...]
     """Empty: the one composed `model`."""
     overrides: tuple[str, ...]
-    seeds: tuple[int, ...]
-    rates: tuple[float, ...]
-    train: Train
-    per_model: Mapping[str, Train]
-    data: Data
-    machine: Machine
+    seeds: tuple[int, ...] = minimum(0)
+    rates: tuple[float, ...] = above(0)
+    """Learning rates."""
+    train: TrainSettings
+    per_model: Mapping[str, TrainSettings]
+    data: DataSettings
+    machine: MachineSettings
     out: str
     resume: bool
-    paper: tuple[Published, ...]
+    paper: tuple[PublishedError, ...]

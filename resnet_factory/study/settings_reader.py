@@ -1,80 +1,79 @@
-"""A study's YAML as typed settings, every fault found at once."""
+"""Plain data read into typed settings, with every fault found at once."""
 
 from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, replace
-from types import UnionType
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass, replace
+from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from resnet_factory.errors import ConfigError, Fault, one_of, unknown
-from resnet_factory.study.settings import Data, Entry, Folder, Machine, Published, Settings, Table, Train
+from resnet_factory.study.settings import (
+    ArrayData,
+    DataSettings,
+    FolderData,
+    ModelEntry,
+    StudySettings,
+    TrainSettings,
+)
 
-T = TypeVar("T")
+SettingsT = TypeVar("SettingsT")
 
 
-def read(data: Mapping[str, Any]) -> Settings:
-    """Typed settings from a composed study.
+def read_settings(data: Mapping[str, Any]) -> StudySettings:
+    """Read a composed study.
 
     Raises:
         ConfigError: with every fault found.
     """
     faults: list[Fault] = []
-    train = fill(Train, data["train"], "train", faults)
-    _lengths(train, "train", faults)
-    changed: dict[str, Train] = {}
+    train = fill(TrainSettings, data["train"], "train", faults)
+    _check_lengths(train, "train", faults)
+    per_model: dict[str, TrainSettings] = {}
     for name, delta in _mapping(data["per_model"], "per_model", faults).items():
-        own = fill(Train, delta, f"per_model.{name}", faults)
+        own = fill(TrainSettings, delta, f"per_model.{name}", faults)
         if not faults:
-            changed[name] = replace(train, **{key: getattr(own, key) for key in delta})
-            _lengths(changed[name], f"per_model.{name}", faults)
-    entries = _entries(data["models"], faults)
-    settings = Settings(
-        name=_value(data["name"], str, "name", {}, faults),
-        title=_value(data["title"], str, "title", {}, faults),
-        notes=_value(data["notes"], tuple[str, ...], "notes", {}, faults),
-        entries=entries,
-        overrides=_overrides(data["overrides"], faults),
-        seeds=_several(data["seeds"], tuple[int, ...], "seeds", {"least": 0}, faults),
-        rates=_several(data["rates"], tuple[float, ...], "rates", {"above": 0}, faults),
-        train=train,
-        per_model=changed,
-        data=read_data(data["data"], faults),
-        machine=fill(Machine, data["machine"], "machine", faults),
-        out=_value(data["out"], str, "out", {}, faults),
-        resume=_value(data["resume"], bool, "resume", {}, faults),
-        paper=tuple(
-            fill(Published, row, f"paper.{i}", faults)
-            for i, row in enumerate(_value(data["paper"], list, "paper", {}, faults))
-        ),
-    )
+            per_model[name] = replace(train, **{key: getattr(own, key) for key in delta})
+            _check_lengths(per_model[name], f"per_model.{name}", faults)
+    plain = ("name", "title", "notes", "seeds", "rates", "machine", "out", "resume", "paper")
+    values = {key: data[key] for key in plain} | {
+        "entries": _read_models(data["models"], faults),
+        "overrides": _read_overrides(data["overrides"], faults),
+        "train": train,
+        "per_model": per_model,
+        "data": read_data_settings(data["data"], faults),
+    }
+    settings = fill(StudySettings, values, "", faults)
+    for key in ("seeds", "rates"):
+        if not any(fault.path.startswith(key) for fault in faults):
+            _check_distinct(getattr(settings, key), key, faults)
     if faults:
         raise ConfigError(faults)
     return settings
 
 
-def read_data(data: Any, faults: list[Fault]) -> Data:
-    """The settings of a data set; which keys there are depends on its source."""
-    source = data.get("source") if isinstance(data, Mapping) else None
-    if source == "folder":
-        return fill(Folder, data, "data", faults)
-    return fill(Table, data, "data", faults)
+def read_data_settings(data: Any, faults: list[Fault]) -> DataSettings:
+    """Read the settings of a data set; its keys depend on its source."""
+    if isinstance(data, Mapping) and data.get("source") == "folder":
+        return fill(FolderData, data, "data", faults)
+    return fill(ArrayData, data, "data", faults)
 
 
-def fill(cls: type[T], data: Any, path: str, faults: list[Fault]) -> T:
-    """An instance of a settings class from plain data; not to be used where `faults` grew."""
+def fill(cls: type[SettingsT], data: Any, path: str, faults: list[Fault]) -> SettingsT:
+    """Return an instance of a settings class from plain data; not to be used if `faults` grew."""
     given = _mapping(data, path, faults)
     hints = get_type_hints(cls)
     known = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
     for key in given:
         if key not in known:
-            faults.append(Fault(f"{path}.{key}", unknown("key", str(key), known)))
+            faults.append(Fault(f"{path}.{key}".lstrip("."), unknown("key", str(key), known)))
     values: dict[str, Any] = {}
     for name, entry in known.items():
         if name in given:
-            values[name] = _value(given[name], hints[name], f"{path}.{name}", entry.metadata, faults)
+            inner = f"{path}.{name}".lstrip(".")
+            values[name] = _read_value(given[name], hints[name], inner, entry.metadata, faults)
         elif entry.default is not MISSING:
             values[name] = entry.default
         else:
@@ -83,36 +82,33 @@ def fill(cls: type[T], data: Any, path: str, faults: list[Fault]) -> T:
     return cls(**values)
 
 
-def _entries(models: Any, faults: list[Fault]) -> tuple[Entry, ...]:
+def _read_models(models: Any, faults: list[Fault]) -> tuple[ModelEntry, ...]:
     if models is None:
         return ()
-    lines = (
-        {f".{name}": names for name, names in models.items()} if isinstance(models, Mapping) else {"": models}
-    )
-    entries, before = [], len(faults)
-    for line, names in lines.items():
-        for i, text in enumerate(_value(names, tuple[str, ...], f"models{line}", {}, faults)):
-            path = f"models{line}.{i}"
+    by_series = models if isinstance(models, Mapping) else {"": models}
+    entries: dict[str, ModelEntry] = {}
+    before = len(faults)
+    for series, names in by_series.items():
+        inner = f"models.{series}".rstrip(".")
+        for i, text in enumerate(_read_value(names, tuple[str, ...], inner, {}, faults)):
+            path = f"{inner}.{i}"
             try:
                 name, *overrides = shlex.split(text)
             except ValueError:
                 faults.append(Fault(path, f"expected a name, then overrides, found {text!r}"))
                 continue
-            entries.append(Entry(name=name, overrides=tuple(overrides), series=line[1:], path=path))
+            entry = ModelEntry(name=name, overrides=tuple(overrides), series=str(series), path=path)
+            if entries.setdefault(entry.text, entry) is not entry:
+                faults.append(Fault(path, f"{entry.text!r} is there twice"))
     if not entries and len(faults) == before:
         faults.append(Fault("models", "no model to train; null stands for the one that model= names"))
-    seen: set[str] = set()
-    for entry in entries:
-        if entry.text in seen:
-            faults.append(Fault(entry.path, f"{entry.text!r} is there twice"))
-        seen.add(entry.text)
-    return tuple(entries)
+    return tuple(entries.values())
 
 
-def _overrides(data: Any, faults: list[Fault]) -> tuple[str, ...]:
-    """A list of overrides, or several in one text, as a command line has them."""
+def _read_overrides(data: Any, faults: list[Fault]) -> tuple[str, ...]:
+    """Return a list of overrides, or those of a text as on a command line."""
     if not isinstance(data, str):
-        return _value(data, tuple[str, ...], "overrides", {}, faults)  # type: ignore[no-any-return]
+        return _read_value(data, tuple[str, ...], "overrides", {}, faults)  # type: ignore[no-any-return]
     if data.startswith("["):
         message = "an equals sign inside a list wants quotes: overrides=['a=1','b=2'], or overrides='a=1 b=2'"
         faults.append(Fault("overrides", message))
@@ -123,16 +119,15 @@ def _overrides(data: Any, faults: list[Fault]) -> tuple[str, ...]:
         return ()
 
 
-def _lengths(train: Train, path: str, faults: list[Fault]) -> None:
+def _check_lengths(train: TrainSettings, path: str, faults: list[Fault]) -> None:
     if train.epochs is None and train.iterations is None:
         faults.append(Fault(path, "how long to train? give 'epochs', or 'iterations'"))
     if train.schedule == "one_cycle" and train.warmup == 1:
         faults.append(Fault(f"{path}.warmup", "one_cycle rises over 2 iterations at least, found 1"))
     rises = train.schedule == "one_cycle" and train.iterations is not None
     if rises and train.warmup >= (train.iterations or 0):
-        message = (
-            f"the rate would rise over {train.warmup} iterations, but the training has {train.iterations}"
-        )
+        message = f"the learning rate would rise over {train.warmup} iterations, but the training has "
+        message += f"{train.iterations}"
         faults.append(Fault(f"{path}.warmup", message))
     if list(train.milestones) != sorted(train.milestones) or not all(0 < m < 1 for m in train.milestones):
         message = f"expected rising shares of the training between 0 and 1, found {list(train.milestones)}"
@@ -146,29 +141,28 @@ def _mapping(data: Any, path: str, faults: list[Fault]) -> Mapping[str, Any]:
     return {}
 
 
-def _several(data: Any, kind: Any, path: str, limits: Mapping[str, Any], faults: list[Fault]) -> Any:
-    before = len(faults)
-    values = _value(data, kind, path, limits, faults)
-    if not values and len(faults) == before:
+def _check_distinct(values: Sequence[object], path: str, faults: list[Fault]) -> None:
+    if not values:
         faults.append(Fault(path, "an empty list; one value at least"))
     for i, value in enumerate(values):
         if value in values[:i]:
             faults.append(Fault(f"{path}.{i}", f"{value!r} is there twice"))
-    return values
 
 
-def _value(value: Any, kind: Any, path: str, limits: Mapping[str, Any], faults: list[Fault]) -> Any:
-    """`value` as a `kind`: a plain type, a Literal, a tuple of one type, or one of these or None."""
+def _read_value(value: Any, kind: Any, path: str, limits: Mapping[str, Any], faults: list[Fault]) -> Any:
+    """Return `value` as a `kind`: a plain type, a Literal, a settings class, a tuple of one type, or None."""
     origin, inside = get_origin(kind), get_args(kind)
+    if kind is Any or origin is Mapping or is_dataclass(value) or (value is None and NoneType in inside):
+        return value
+    if isinstance(kind, type) and is_dataclass(kind):
+        return fill(kind, value, path, faults)
     if origin in (Union, UnionType):
-        if value is None:
-            return None
-        return _value(value, inside[0], path, limits, faults)
+        return _read_value(value, inside[0], path, limits, faults)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             faults.append(Fault(path, f"expected a list, found {value!r}"))
             return ()
-        return tuple(_value(v, inside[0], f"{path}.{i}", limits, faults) for i, v in enumerate(value))
+        return tuple(_read_value(v, inside[0], f"{path}.{i}", limits, faults) for i, v in enumerate(value))
     if origin is Literal:
         if value not in inside:
             faults.append(Fault(path, f"expected {one_of(inside)}, found {value!r}"))

@@ -1,20 +1,31 @@
-"""Ctrl-C and SIGTERM as a wish to leave, so that nothing is left half done."""
+"""Ctrl-C and SIGTERM as requests to stop, so that work in progress can be saved."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import Any
+
+
+@contextmanager
+def signal_handler(number: int, handler: Any) -> Iterator[None]:
+    """Handle a signal inside; outside the main thread, where this is impossible, do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 @contextmanager
 def leaving() -> Iterator[Callable[[], bool]]:
-    """Give a function that says whether somebody wants us to leave; a second Ctrl-C raises KeyboardInterrupt.
-
-    Outside the main thread nothing can be caught, and the function always says no.
-    """
+    """Yield a function that returns whether Ctrl-C or SIGTERM came; a second Ctrl-C interrupts."""
     asked = False
 
     def ask(number: int, _frame: FrameType | None) -> None:
@@ -23,29 +34,18 @@ def leaving() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked = True
 
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stack.enter_context(signal_handler(number, ask))
         yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM, as a batch system sends it, end the work inside as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """Let SIGTERM, as sent by a batch system, end the work inside like Ctrl-C."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with signal_handler(signal.SIGTERM, interrupt):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

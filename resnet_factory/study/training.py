@@ -1,4 +1,4 @@
-"""Trains one network: a job in, an outcome out. Stopped anywhere, it goes on from there to the same bits."""
+"""Training of one network; it may be stopped after any iteration and continues to the same bits."""
 
 from __future__ import annotations
 
@@ -19,94 +19,110 @@ from torch.nn import functional
 from resnet_factory.network.builder import build
 from resnet_factory.network.weights.transfer import save
 from resnet_factory.planning.planner import plan
-from resnet_factory.study import result, snapshot
-from resnet_factory.study.data import Batch, Source
-from resnet_factory.study.distributed import World, threads
+from resnet_factory.study import checkpoint
+from resnet_factory.study.data import Batch, DataSource
+from resnet_factory.study.distributed import ProcessGroup, num_threads
 from resnet_factory.study.jobs import Job
 from resnet_factory.study.optimisation import make_optimizer, make_schedules
-from resnet_factory.study.probes import look
-from resnet_factory.study.randomness import key
-from resnet_factory.study.result import Epoch, Outcome, Score
+from resnet_factory.study.probes import probe_layers
+from resnet_factory.study.randomness import seed_for
+from resnet_factory.study.training_result import (
+    CHECKPOINT,
+    DIVERGED,
+    DONE,
+    WEIGHTS,
+    EpochRecord,
+    Evaluation,
+    LayerProbe,
+    TrainingResult,
+    new_result,
+    result_from_dict,
+    result_to_dict,
+)
 
 PRECISION = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-ASK_EVERY = 20
-"""Iterations between looks at the loss where a look means waiting: for a GPU, or for other processes."""
+CHECK_EVERY = 20
+"""Iterations between checks of the loss where a check synchronises with a GPU or other processes."""
 
-Tell = Callable[[Outcome], None]
-"""Called after every iteration, with the outcome so far."""
-Stop = Callable[[], bool]
-"""Asked after every iteration: whether to save and leave."""
+ReportProgress = Callable[[TrainingResult], None]
+"""Called after every iteration, with the result so far."""
+ShouldStop = Callable[[], bool]
+"""Called after every iteration: whether to save and stop."""
 
 
-class Diverged(Exception):  # noqa: N818 - an outcome, not a mistake
-    """The loss is no longer a number."""
+class Diverged(Exception):  # noqa: N818 - a result, not a mistake
+    """Raised when the loss is not finite."""
 
 
 class Training:
-    """One training run: what changes as it goes on, and how."""
+    """The state of training one network."""
 
-    def __init__(self, job: Job, world: World, source: Source) -> None:
-        self.job, self.world, self.source = job, world, source
+    def __init__(self, job: Job, group: ProcessGroup, source: DataSource) -> None:
+        self.job, self.group, self.source = job, group, source
         train, machine = job.train, job.machine
         if train.batch > source.count:
             raise ValueError(f"a batch of {train.batch} is more than the {source.count} training images")
-        if train.batch % world.size:
-            raise ValueError(f"a batch of {train.batch} does not divide among {world.size} processes")
+        if train.batch % group.size:
+            raise ValueError(f"a batch of {train.batch} does not divide among {group.size} processes")
         self.per_epoch = source.count // train.batch
         self.total = train.iterations or self.per_epoch * (train.epochs or 0)
         torch.manual_seed(job.seed)
-        self.network = build(plan(job.config)).to(world.device)
+        self.network = build(plan(job.config)).to(group.device)
         if machine.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.wrapped = world.wrap(self.network, sync_batch_norm=machine.sync_batch_norm)
+        self.wrapped = group.wrap(self.network, sync_batch_norm=machine.sync_batch_norm)
         if machine.compile:
             self.wrapped.compile()
         self.optimizer = make_optimizer(job, self.network)
         self.schedules = make_schedules(job, self.optimizer, self.total)
-        self.scaler = torch.amp.GradScaler(world.device.type, enabled=machine.precision == "float16")
-        self.running = torch.zeros(3, dtype=torch.float64, device=_doubles(world.device))
-        """Of the epoch so far: loss times images, wrong answers, images."""
+        self.scaler = torch.amp.GradScaler(group.device.type, enabled=machine.precision == "float16")
+        # MPS has no float64.
+        self.sums_device = torch.device("cpu") if group.device.type == "mps" else group.device
+        self.running = self.sums()
+        """Loss times images, errors and images of the epoch so far."""
         self.losses: list[Tensor] = []
-        self.outcome = replace(result.begun(job), iterations=self.total, place=_place(job, world))
+        self.result = replace(new_result(job), iterations=self.total, place=_machine_text(job, group))
 
-    def run(self, folder: Path | None, tell: Tell, stop: Stop) -> Outcome:
-        """Train to the end, or until told to stop: then the outcome is still `running`."""
-        began, before = time.monotonic(), self.outcome.seconds
-        saved = began
-        if self.outcome.start is None:
-            self.outcome.start = self.looked()
+    def sums(self) -> Tensor:
+        """Return zeros for a loss, errors and images."""
+        return torch.zeros(3, dtype=torch.float64, device=self.sums_device)
+
+    def run(self, folder: Path | None, report: ReportProgress, stop: ShouldStop) -> TrainingResult:
+        """Train to the end, or until `stop` returns true, with a result that is `running`."""
+        result, began = self.result, time.monotonic()
+        before, saved = result.seconds, began
+        if result.start is None:
+            result.start = self.probe()
         for images, labels in self.batches():
-            self.learn(images, labels)
-            out = self.outcome
-            out.iteration += 1
-            ends = out.iteration == self.total
-            asked = ends or self.due()
-            if asked:
-                self.check()
-            if ends or out.iteration % self.per_epoch == 0:
+            self.step(images, labels)
+            result.iteration += 1
+            ends = result.iteration == self.total
+            checks = ends or self.checks_now()
+            if checks:
+                self.check_losses()
+            if ends or result.iteration % self.per_epoch == 0:
                 self.end_epoch()
             now = time.monotonic()
-            out.seconds = before + now - began
-            tell(out)
-            if asked and not ends:
-                leaving = self.world.anyone(stop())
+            result.seconds = before + now - began
+            report(result)
+            if checks and not ends:
+                stops = self.group.any_process(stop())
                 late = folder is not None and now - saved >= self.job.machine.checkpoint
-                if folder is not None and (leaving or self.world.anyone(late)):
+                if folder is not None and (stops or self.group.any_process(late)):
                     self.save(folder)
                     saved = time.monotonic()
-                if leaving:
-                    return out
-        self.outcome.end = self.looked()
-        trained, tested = self.score(train=True), self.score(train=False)
+                if stops:
+                    return result
+        result.end = self.probe()
+        trained, tested = self.evaluate(train=True), self.evaluate(train=False)
         if not math.isfinite(trained.loss):  # the last step was one too far
             raise Diverged(f"the trained network's loss over the training set is {trained.loss}")
-        self.outcome.train, self.outcome.test = trained, tested
-        self.outcome.state = result.DONE
-        return self.outcome
+        result.train, result.test, result.state = trained, tested, DONE
+        return result
 
     def batches(self) -> Iterator[Batch]:
-        """What is still to be learnt from, over all epochs."""
-        left = self.total - self.outcome.iteration
+        """Yield the remaining batches of all epochs."""
+        left = self.total - self.result.iteration
         while left > 0:
             epoch, first = divmod(self.total - left, self.per_epoch)
             for batch in self.source.training(self.job.seed, self.job.train.batch, epoch, first):
@@ -115,17 +131,17 @@ class Training:
                 if left == 0:
                     return
 
-    def learn(self, images: Tensor, labels: Tensor) -> None:
-        """One iteration. What a layer draws at random depends on where in the training it is drawn."""
-        train, machine, world = self.job.train, self.job.machine, self.world
-        torch.manual_seed(key(self.job.seed, "layers", self.outcome.iteration, world.rank))
-        if machine.channels_last:
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        """Train one iteration; the random numbers of layers depend on seed and iteration."""
+        train = self.job.train
+        torch.manual_seed(seed_for(self.job.seed, "layers", self.result.iteration, self.group.rank))
+        if self.job.machine.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         self.wrapped.train()
         self.optimizer.zero_grad(set_to_none=True)
-        with self.cast():
-            answers = self.wrapped(images)
-            loss = functional.cross_entropy(answers, labels, label_smoothing=train.label_smoothing)
+        with self.autocast():
+            logits = self.wrapped(images)
+            loss = functional.cross_entropy(logits, labels, label_smoothing=train.label_smoothing)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if train.clip is not None:
             self.scaler.unscale_(self.optimizer)
@@ -134,142 +150,138 @@ class Training:
         self.scaler.update()
         for schedule in self.schedules:
             schedule.step()
-        loss = loss.detach()
-        wrong = (answers.detach().argmax(1) != labels).sum()
-        self.losses.append(loss)
-        seen = [loss * len(labels), wrong, torch.tensor(len(labels), device=loss.device)]
-        self.running += torch.stack([part.to(self.running) for part in seen])
+        self.losses.append(loss.detach())
+        self.running += self.summed(loss.detach() * len(labels), logits.detach(), labels)
 
-    def cast(self) -> Any:
-        """Automatic mixed precision, where asked for."""
-        wanted = PRECISION[self.job.machine.precision]
-        return torch.autocast(self.world.device.type, wanted, enabled=wanted != torch.float32)
+    def summed(self, loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return a summed loss, the number of errors, and the number of images."""
+        parts = [loss, (logits.argmax(1) != labels).sum(), torch.tensor(len(labels), device=loss.device)]
+        return torch.stack([part.to(self.running) for part in parts])
 
-    def due(self) -> bool:
-        """Whether to look at the losses now."""
-        waits = self.world.size > 1 or self.world.device.type != "cpu"
-        return not waits or self.outcome.iteration % ASK_EVERY == 0
+    def autocast(self) -> Any:
+        """Return the context of automatic mixed precision."""
+        dtype = PRECISION[self.job.machine.precision]
+        return torch.autocast(self.group.device.type, dtype, enabled=dtype != torch.float32)
 
-    def check(self) -> None:
-        """Look at the losses since the last look.
+    def checks_now(self) -> bool:
+        """Return whether to check the losses after this iteration."""
+        synchronises = self.group.size > 1 or self.group.device.type != "cpu"
+        return not synchronises or self.result.iteration % CHECK_EVERY == 0
+
+    def check_losses(self) -> None:
+        """Check the losses since the last check.
 
         Raises:
             Diverged: one of them is not finite, in any process.
         """
         losses = torch.stack(self.losses).float()
         bad = (~losses.isfinite()).nonzero()
-        at = self.outcome.iteration - len(self.losses) + (int(bad[0]) if len(bad) else 0)
+        at = self.result.iteration - len(self.losses) + (int(bad[0]) if len(bad) else 0)
         value = losses[int(bad[0])].item() if len(bad) else math.nan
         self.losses.clear()
-        if self.world.anyone(bool(len(bad))):
+        if self.group.any_process(bool(len(bad))):
             raise Diverged(f"the loss is {value} at iteration {at + 1} (epoch {at // self.per_epoch + 1})")
 
     def end_epoch(self) -> None:
-        """Note how things stand, and start counting anew."""
-        loss, wrong, seen = self.world.total(self.running.clone()).tolist()
-        test = self.score(train=False)
-        self.outcome.history.append(
-            Epoch(self.outcome.iteration, 100 * wrong / seen, loss / seen, test.error, test.loss)
+        """Append the errors of the epoch to the history."""
+        loss, errors, images = self.group.all_reduce(self.running.clone()).tolist()
+        test = self.evaluate(train=False)
+        self.result.history.append(
+            EpochRecord(self.result.iteration, 100 * errors / images, loss / images, test.error, test.loss)
         )
         self.running.zero_()
 
     @torch.no_grad()
-    def score(self, *, train: bool) -> Score:
-        """Error and loss over a whole data set, in evaluation mode."""
-        self.world.agree(self.network)
+    def evaluate(self, *, train: bool) -> Evaluation:
+        """Return error and loss over a whole data set, in evaluation mode."""
+        self.group.broadcast_buffers(self.network)
         self.network.eval()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.running.device)
+        sums = self.sums()
         for images, labels in self.source.whole(train=train, batch=self.job.train.batch):
-            with self.cast():
-                answers = self.network(images).float()
-            loss = functional.cross_entropy(answers, labels, reduction="sum")
-            wrong = (answers.argmax(1) != labels).sum()
-            parts = [loss, wrong, torch.tensor(len(labels), device=loss.device)]
-            sums += torch.stack([part.to(sums) for part in parts])
-        loss_sum, wrong_sum, count = self.world.total(sums).tolist()
-        return Score(100 * wrong_sum / count, loss_sum / count)
+            with self.autocast():
+                logits = self.network(images).float()
+            loss = functional.cross_entropy(logits, labels, reduction="sum")
+            sums += self.summed(loss, logits, labels)
+        loss_sum, errors, count = self.group.all_reduce(sums).tolist()
+        return Evaluation(100 * errors / count, loss_sum / count)
 
-    def looked(self) -> result.Probe:
-        """Gradients and responses of the network as it is."""
-        return look(self.network, *self.source.sample(min(self.job.train.batch, self.source.count)))
+    def probe(self) -> LayerProbe:
+        """Return the gradients and responses of the layers."""
+        return probe_layers(self.network, *self.source.sample(min(self.job.train.batch, self.source.count)))
 
     def save(self, folder: Path) -> None:
-        """Write the state, and the outcome so far for people to read."""
-        self.world.agree(self.network)
+        """Write the checkpoint, and the result so far."""
+        self.group.broadcast_buffers(self.network)
         state = self.state()
-        if self.world.first:
-            snapshot.save(state, folder)
-            self.outcome.write(folder)
+        if self.group.is_main:
+            checkpoint.save_checkpoint(state, folder)
+            self.result.write(folder)
 
     def state(self) -> dict[str, Any]:
-        """Everything that changes, as plain data and tensors. Random numbers need none: see `randomness`."""
+        """Return all that changes; random numbers need no state, see `randomness`."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedules": [schedule.state_dict() for schedule in self.schedules],
             "scaler": self.scaler.state_dict(),
-            "running": self.world.total(self.running.clone()),
-            "outcome": result.to_dict(self.outcome),
+            "running": self.group.all_reduce(self.running.clone()),
+            "outcome": result_to_dict(self.result),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Become what `state` was."""
+        """Load a state."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
             schedule.load_state_dict(saved)
         self.scaler.load_state_dict(state["scaler"])
-        # The sum over all processes was saved; one of them takes it up.
-        self.running.copy_(state["running"] if self.world.first else torch.zeros_like(self.running))
-        place = self.outcome.place
-        self.outcome = result.from_dict(state["outcome"])
-        if not self.outcome.place.endswith(place):
-            self.outcome.place += f", then {place}"
+        # The sum over all processes was saved; one of them continues with it.
+        self.running.copy_(state["running"] if self.group.is_main else self.sums())
+        place = self.result.place
+        self.result = result_from_dict(state["outcome"])
+        if not self.result.place.endswith(place):
+            self.result.place += f", then {place}"
 
 
 def train(
     job: Job,
-    world: World,
-    source: Source,
+    group: ProcessGroup,
+    source: DataSource,
     folder: Path | None = None,
-    tell: Tell = lambda outcome: None,
-    stop: Stop = lambda: False,
-) -> Outcome:
-    """Train a job's network, from its checkpoint in `folder` where there is one.
+    report: ReportProgress = lambda result: None,
+    stop: ShouldStop = lambda: False,
+) -> TrainingResult:
+    """Train the network of a job, from the checkpoint in `folder` if there is one.
 
-    The outcome is `done`; or `running`, when stopped; or `diverged`, with the reason. With a folder, the
-    outcome is written there, and weights in the end.
+    The result is `done`; or `running`, when stopped; or `diverged`, with the reason. With a folder, the
+    result is written there, and at the end the weights.
 
     Raises:
         OSError, RuntimeError, ValueError: the folder, the data, the network or the machine do not work.
     """
-    with threads(job.machine.threads):
-        training = Training(job, world, source)
-        state = world.share(snapshot.load(folder) if folder is not None and world.first else None)
-        if state is not None:
+    with num_threads(job.machine.threads):
+        training = Training(job, group, source)
+        found = checkpoint.load_checkpoint(folder) if folder is not None and group.is_main else None
+        if (state := group.broadcast(found)) is not None:
             training.restore(state)
         try:
-            training.run(folder, tell, stop)
+            training.run(folder, report, stop)
         except Diverged as reason:
-            training.outcome.state, training.outcome.reason = result.DIVERGED, str(reason)
-        if training.outcome.finished:
-            training.outcome.date = datetime.now(UTC).date().isoformat()
-        if folder is not None and world.first and training.outcome.finished:
-            folder.mkdir(parents=True, exist_ok=True)
-            if training.outcome.state == result.DONE:
-                save(training.network, job.config, folder / result.WEIGHTS)
-            training.outcome.write(folder)
-            (folder / result.CHECKPOINT).unlink(missing_ok=True)
-        return training.outcome
+            training.result.state, training.result.reason = DIVERGED, str(reason)
+        if training.result.finished:
+            training.result.date = datetime.now(UTC).date().isoformat()
+            if folder is not None and group.is_main:
+                folder.mkdir(parents=True, exist_ok=True)
+                if training.result.state == DONE:
+                    save(training.network, job.config, folder / WEIGHTS)
+                training.result.write(folder)
+                (folder / CHECKPOINT).unlink(missing_ok=True)
+        return training.result
 
 
-def _doubles(device: torch.device) -> torch.device:
-    return torch.device("cpu") if device.type == "mps" else device
-
-
-def _place(job: Job, world: World) -> str:
+def _machine_text(job: Job, group: ProcessGroup) -> str:
     name = f"{platform.machine()}, {os.cpu_count()} cores, {job.machine.threads} thread(s) each"
-    if world.device.type == "cuda":
-        name = torch.cuda.get_device_name(world.device)
-    many = f"{world.size} x " if world.size > 1 else ""
-    return f"{many}{world.device.type} ({name}), torch {torch.__version__}, {job.machine.precision}"
+    if group.device.type == "cuda":
+        name = torch.cuda.get_device_name(group.device)
+    many = f"{group.size} x " if group.size > 1 else ""
+    return f"{many}{group.device.type} ({name}), torch {torch.__version__}, {job.machine.precision}"

@@ -1,4 +1,4 @@
-"""What populations are compared by: fronts, distributions of error, ranges where the best are.
+"""Statistics of populations: Pareto fronts, error distributions, ranges of the best.
 
 Methods: error distributions and their normalised form (Radosavovic et al. 2019, section 3 and equation
 3), the empirical bootstrap of best ranges (Radosavovic et al. 2020, section 3.2).
@@ -14,7 +14,7 @@ from resnet_factory.sweep.vector import Array
 
 
 def front(first: Array, second: Array) -> Array:
-    """Places of the points that no other beats in both (less is better), by rising `first`.
+    """Return the indices of the Pareto front (less is better), by rising `first`.
 
     Of equal points all are on the front. Points with a NaN are not.
     """
@@ -39,14 +39,14 @@ class Steps(NamedTuple):
 
 
 def edf(errors: Array, weights: Array | None = None) -> Steps:
-    """F(e) = sum of w_i where e_i <= e; all weights 1/n unless given. The paper counts e_i < e."""
+    """Return F(e) = sum of w_i where e_i <= e, with weights 1/n by default. The paper counts e_i < e."""
     order = np.argsort(errors, kind="stable")
     given = np.full(len(errors), 1 / max(len(errors), 1)) if weights is None else weights
     return Steps(errors[order], np.cumsum(given[order]))
 
 
 def complexity_weights(complexity: Array, bins: int = 10) -> tuple[Array, int]:
-    """Weights that give each bin of complexity the same share, and how many bins hold nothing.
+    """Return weights that give each bin of complexity the same share, and the number of empty bins.
 
     Empty bins are left out: their share goes to the others, which the caller should tell.
     """
@@ -60,7 +60,7 @@ def complexity_weights(complexity: Array, bins: int = 10) -> tuple[Array, int]:
 
 
 class Range(NamedTuple):
-    """Where the best models have a parameter: median and 95 % interval of the bootstrap."""
+    """The range of a parameter among the best models: median and 95 % interval of the bootstrap."""
 
     low: float
     median: float
@@ -70,7 +70,7 @@ class Range(NamedTuple):
 def bootstrap(
     parameter: Array, errors: Array, *, share: float = 0.25, times: int = 10_000, seed: int = 0
 ) -> Range:
-    """Draw a share of the models with replacement, keep the best one's parameter; many times over."""
+    """Return the range of the best one's parameter among a share of the models, drawn with replacement."""
     random = np.random.default_rng(seed)
     count = len(errors)
     size = max(1, round(share * count))
@@ -83,7 +83,7 @@ def bootstrap(
 
 
 class Shares(NamedTuple):
-    """How common each choice is: among all models, and among the best with its 95 % interval."""
+    """The share of each choice among all models, and among the best with its 95 % interval."""
 
     every: Array
     best: Array
@@ -94,7 +94,7 @@ class Shares(NamedTuple):
 def choice_shares(
     codes: Array, errors: Array, count: int, *, best: float = 0.1, times: int = 1_000, seed: int = 0
 ) -> Shares:
-    """The share of each of `count` choices among the best part of the models, and among all of them.
+    """Return the share of each of `count` choices among the best of the models, and among all.
 
     The interval is the percentile bootstrap's: as many models as there are, drawn with replacement
     `times` times over, and the best part of each draw looked at. `codes` has the choice of each model.
@@ -120,7 +120,7 @@ def choice_shares(
 
 
 def random_search(errors: Array, picks: Array) -> Array:
-    """The expected least error of k models picked at random without replacement, for each k of `picks`."""
+    """Return the expected least error of k models drawn without replacement, for each k of `picks`."""
     ordered, count = np.sort(errors), len(errors)
     expected = []
     for k in picks:

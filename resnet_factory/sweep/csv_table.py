@@ -1,33 +1,33 @@
-"""The results of a sweep as one CSV file: an architecture a row."""
+"""The results of a sweep as one CSV file with a row per architecture."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from resnet_factory.config.file_access import replacing
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.sweep import environment
-from resnet_factory.sweep.store import Measured, Store
+from resnet_factory.sweep.environment import ENVIRONMENT_KEYS
+from resnet_factory.sweep.store import Measurement, SweepStore
 
-FILE = "archs.csv"
+CSV_FILE = "archs.csv"
 
 
-def export(store: Store) -> Path:
-    """Write everything a store holds into its folder, whole or not at all.
+def write_csv(store: SweepStore) -> Path:
+    """Write all that a store holds into its folder.
 
     Raises:
         ConfigError: the folder cannot be written.
     """
-    target = store.folder / FILE
+    target = store.folder / CSV_FILE
     try:
         with replacing(target) as stream:
             text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-            _write(csv.writer(text), store)
+            _write_rows(csv.writer(text), store)
             text.flush()
             text.detach()
     except OSError as error:
@@ -35,41 +35,38 @@ def export(store: Store) -> Path:
     return target
 
 
-class _Columns:
-    """The columns of one metric; those of spread and environment only where one has them."""
+class _MetricColumns:
+    """The columns of one metric; those of spread and environment only where a measurement has them."""
 
-    def __init__(self, metric: str, rows: Sequence[Measured]) -> None:
-        self.metric = metric
-        self.spread = any(row.low is not None for row in rows)
-        self.environment = any(row.environment for row in rows)
+    def __init__(self, metric: str, rows: Sequence[Measurement]) -> None:
+        self.rows = {row.plan: row for row in rows}
+        self.sides = ("low", "high") if any(row.low is not None for row in rows) else ()
+        self.environment = ENVIRONMENT_KEYS if any(row.environment for row in rows) else ()
+        parts = [*self.sides, "state", "note", *self.environment]
+        self.head = [metric, *(f"{metric} {part}" for part in parts)]
 
-    def head(self) -> list[str]:
-        sides = ["low", "high"] if self.spread else []
-        parts = [*sides, "state", "note", *(environment.KEYS if self.environment else ())]
-        return [self.metric, *(f"{self.metric} {part}" for part in parts)]
-
-    def cells(self, row: Measured | None) -> list[object]:
-        if row is None:
-            return [""] * len(self.head())
+    def cells(self, plan: str) -> list[object]:
+        """Return the cells of one architecture."""
+        if (row := self.rows.get(plan)) is None:
+            return [""] * len(self.head)
         made = json.loads(row.environment) if row.environment else {}
-        parts = [made.get(key) for key in environment.KEYS] if self.environment else []
-        return [row.value, *([row.low, row.high] if self.spread else []), row.state, row.note, *parts]
+        sides = [getattr(row, side) for side in self.sides]
+        return [row.value, *sides, row.state, row.note, *(made.get(key) for key in self.environment)]
 
 
-def _write(table: Any, store: Store) -> None:
-    measured: dict[str, dict[str, Measured]] = {}
+def _write_rows(table: Any, store: SweepStore) -> None:
+    measured: dict[str, list[Measurement]] = {}
     for one in store.measured():
-        measured.setdefault(one.metric, {})[one.plan] = one
-    columns = [_Columns(metric, list(measured[metric].values())) for metric in sorted(measured)]
-    names = {i: " ".join(s.overrides) for i, s in enumerate(store.structures())}
+        measured.setdefault(one.metric, []).append(one)
+    metrics = [_MetricColumns(metric, measured[metric]) for metric in sorted(measured)]
+    overrides = [" ".join(template.overrides) for template in store.structures()]
     first = next(store.candidates(), None)
-    keys = list(json.loads(first.numbers)) if first else []
-    further = list(json.loads(first.further)) if first else []
-    extra = [name for each in columns for name in each.head()]
-    table.writerow(["plan", "sample", "overrides", *keys, "params", "macs", "activations", *further, *extra])
+    keys, optional = ([*json.loads(text)] for text in (first.numbers, first.further)) if first else ([], [])
+    head = ["plan", "sample", "overrides", *keys, "params", "macs", "activations", *optional]
+    table.writerow([*head, *(name for metric in metrics for name in metric.head)])
     for row in store.candidates():
-        numbers: Mapping[str, Any] = json.loads(row.numbers)
-        cells = [cell for each in columns for cell in each.cells(measured[each.metric].get(row.plan))]
-        values = [numbers.get(key) for key in keys]
+        numbers = json.loads(row.numbers)
         costs = [row.params, row.macs, row.activations, *json.loads(row.further).values()]
-        table.writerow([row.plan, row.sample, names[row.structure], *values, *costs, *cells])
+        cells = [cell for metric in metrics for cell in metric.cells(row.plan)]
+        values = [numbers.get(key) for key in keys]
+        table.writerow([row.plan, row.sample, overrides[row.structure], *values, *costs, *cells])

@@ -1,4 +1,4 @@
-"""The environment of a measurement: on which machine, how many at a time, computed by what."""
+"""The environment of a measurement: machine, concurrency, threads and versions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 
 from resnet_factory import __version__
 
-KEYS = ("host", "concurrency", "threads", "versions")
-"""Parts of an environment, each a column of the CSV."""
+ENVIRONMENT_KEYS = ("host", "concurrency", "threads", "versions")
+"""Columns of the CSV."""
 LOCK = "resnet-factory-latency.lock"
 
 
 def environment(concurrency: int | None, threads: int) -> dict[str, Any]:
-    """This machine's environment; `concurrency` measurements run side by side (None: nobody knows)."""
+    """Return this machine's environment; `concurrency` measurements run at a time (None: unknown)."""
     return {
         "host": platform.node(),
         "concurrency": concurrency,
@@ -30,8 +30,8 @@ def environment(concurrency: int | None, threads: int) -> dict[str, Any]:
     }
 
 
-def described(stored: str) -> str:
-    """A stored environment in a few words; empty where nothing was stored."""
+def describe_environment(stored: str) -> str:
+    """Return a stored environment as text; empty where none was stored."""
     if not stored:
         return ""
     found: Mapping[str, Any] = json.loads(stored)
@@ -43,7 +43,7 @@ def described(stored: str) -> str:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Wait until no other process of this machine is in here: times of one disturb those of another."""
+    """Hold the lock of this machine for measuring latency, which others would disturb."""
     try:
         import fcntl
     except ImportError:  # no such locks on this system

@@ -1,112 +1,135 @@
-"""Where jobs are performed: in this process, in processes beside it, or on a Dask cluster."""
+"""Executors of measurements: this process, worker processes, or a Dask cluster."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
-import queue
+import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple
 
 from resnet_factory.errors import ConfigError, Fault, install_hint
-from resnet_factory.sweep.worker import (
-    COMMAND,
-    PATIENCE,
-    Outcome,
+from resnet_factory.study.signals import signal_handler
+from resnet_factory.study.worker_pool import (
     Perform,
-    Worker,
-    attempt,
-    perform,
-    prepare,
-    turn,
+    PoolEvent,
+    Send,
+    Setup,
+    Stopped,
+    WorkerPool,
+    allow_children,
 )
+from resnet_factory.sweep.environment import alone
 
-KINDS = ("inline", "processes", "dask")
 COUNT_EVERY = 1.0
 """Seconds between counts of a cluster's threads."""
-Job = tuple[str, str]
+INTERRUPTED_STATE = "interrupted"
+"""The state of a job that was asked to stop: not measured, and no failure."""
+
+KeyedJob = tuple[str, str]
 """A key and the job as JSON."""
+Measure = Callable[[str], str]
+"""Runs a job given as JSON and returns its result as JSON."""
 
 
-def inline(jobs: Iterable[Job], limit: float | None, perform: Perform = perform) -> Iterator[Outcome]:
-    """One after the other, here. A job that dies hard takes this process along; another start goes on."""
-    prepare()
+class JobResult(NamedTuple):
+    """The end of one job."""
+
+    key: str
+    state: str
+    """`ok`, `failed`, `timeout`, `died` or `interrupted`."""
+    text: str
+    """The result as JSON; or the error."""
+
+
+def import_torch() -> None:
+    """Import torch and all else that jobs need, so that it does not count as time of the first job."""
+    import resnet_factory.sweep.jobs  # noqa: F401
+
+
+def measure_job(job: str) -> str:
+    """Measure one architecture."""
+    from resnet_factory.sweep.jobs import measure
+
+    return measure(job)
+
+
+def turn(job: str) -> AbstractContextManager[None]:
+    """Wait until no other process of this machine measures latency, if the job does."""
+    return alone() if json.loads(job).get("alone") else nullcontext()
+
+
+def attempt(key: str, job: str, measure: Measure) -> JobResult:
+    """Run a job; an exception is a result, too."""
+    try:
+        return JobResult(key, "ok", measure(job))
+    except Exception as error:  # noqa: BLE001 - any exception of a job is the row of that job
+        return JobResult(key, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def inline(
+    jobs: Iterable[KeyedJob], limit: float | None, measure: Measure = measure_job
+) -> Iterator[JobResult]:
+    """Run jobs in this process, which ends with a job that is killed; the next start goes on."""
+    import_torch()
     for key, job in jobs:
         try:
             with turn(job), _alarm(limit):
-                outcome = attempt(key, job, perform)
+                result = attempt(key, job, measure)
         except TimeoutError:
-            outcome = Outcome(key, "timeout", f"took more than {limit:g} seconds")
-        yield outcome
+            result = JobResult(key, "timeout", f"took more than {limit:g} seconds")
+        yield result
+
+
+@contextmanager
+def measuring(_slot: int = 0, measure: Measure = measure_job) -> Iterator[Perform]:
+    """Prepare a worker process; what its jobs print goes to standard error."""
+    os.dup2(2, 1)
+    if measure is measure_job:
+        import_torch()
+
+    def perform(keyed: KeyedJob, send: Send) -> JobResult:
+        key, job = keyed
+        with turn(job):
+            send("begun")
+            try:
+                return attempt(key, job, measure)
+            except KeyboardInterrupt:
+                raise Stopped(JobResult(key, INTERRUPTED_STATE, "")) from None
+
+    yield perform
 
 
 def processes(
-    jobs: Iterable[Job], limit: float | None, workers: int, command: Sequence[str] = COMMAND
-) -> Iterator[Outcome]:
-    """In `workers` processes, as they come free."""
-    lock, source, stop = threading.Lock(), iter(jobs), threading.Event()
-    done: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
-    crew = [Worker(command) for _ in range(workers)]
+    jobs: Iterable[KeyedJob], limit: float | None, workers: int, setup: Setup = measuring
+) -> Iterator[JobResult]:
+    """Run jobs in `workers` processes."""
+    with WorkerPool(setup, workers) as pool:
+        yield from _results(pool.run(jobs, limit))
 
-    def work(worker: Worker) -> None:
-        try:
-            while not stop.is_set():
-                with lock:
-                    job = next(source, None)
-                if job is None:
-                    break
-                done.put(worker.ask(*job, limit))
-        except BaseException as error:  # noqa: BLE001 - raised again where the results are read
-            done.put(error)
-        finally:
-            worker.close()
-            done.put(None)
 
-    threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in crew]
-    for thread in threads:
-        thread.start()
-    try:
-        left = workers
-        while left:
-            outcome = done.get()
-            if outcome is None:
-                left -= 1
-            elif isinstance(outcome, BaseException):
-                raise outcome
-            else:
-                yield outcome
-    finally:
-        stop.set()
-        try:
-            for worker in crew:
-                worker.leave()
-            until = time.monotonic() + PATIENCE
-            for thread in threads:
-                thread.join(max(until - time.monotonic(), 0))
-        finally:
-            for worker in crew:
-                worker.kill()
-        for thread in threads:
-            thread.join()
+def _results(events: Iterable[PoolEvent]) -> Iterator[JobResult]:
+    for event in events:
+        if isinstance(event.value, JobResult):
+            yield event.value
+        elif event.kind in ("timeout", "died"):
+            yield JobResult(event.job[0], event.kind, event.value)
 
 
 def dask(
-    jobs: Iterable[Job],
-    limit: float | None,
-    workers: int,
-    address: str | None,
-    command: Sequence[str] = COMMAND,
-) -> Iterator[Outcome]:
-    """On a Dask cluster: the one at `address`, or `workers` processes of its own on this machine.
+    jobs: Iterable[KeyedJob], limit: float | None, workers: int, address: str | None, setup: Setup = measuring
+) -> Iterator[JobResult]:
+    """Run jobs on the Dask cluster at `address`, or on `workers` processes of this machine.
 
     Raises:
-        ConfigError: dask.distributed is not installed, or nobody answers at the address.
+        ConfigError: dask.distributed is not installed, or nothing answers at the address.
     """
     try:
         from distributed import Client, LocalCluster
@@ -114,88 +137,75 @@ def dask(
         message = f"needs dask.distributed; {install_hint('dask')}"
         raise ConfigError([Fault("executor", message)]) from None
     try:
-        with _deaf():
-            cluster = (
-                LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
-                if not address
-                else None
-            )
+        cluster = None
+        if not address:
+            with signal_handler(signal.SIGINT, signal.SIG_IGN):  # Ctrl-C is for this process
+                cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
         client = Client(address or cluster, timeout="10s")
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            [Fault("executor.address", f"no Dask scheduler answers at {address!r}: {error}")]
-        ) from None
+        message = f"no Dask scheduler answers at {address!r}: {error}"
+        raise ConfigError([Fault("executor.address", message)]) from None
     try:
-        yield from _on_cluster(client, jobs, limit, workers, command)
+        yield from _on_cluster(client, jobs, limit, workers, setup)
     except (OSError, asyncio.CancelledError, CancelledError) as error:
         where = f"at {address!r} " if address else ""
         message = f"the Dask scheduler {where}was lost ({type(error).__name__}); what is done is kept, "
         raise ConfigError([Fault("executor", f"{message}and the same command goes on")]) from None
     finally:
-        with _quiet():
+        with _without_dask_log():
             client.close(timeout=2)
             if cluster is not None:
                 cluster.close()
 
 
 def _on_cluster(
-    client: Any, jobs: Iterable[Job], limit: float | None, workers: int, command: Sequence[str]
-) -> Iterator[Outcome]:
-    """The outcomes of jobs on a cluster, a few more submitted than there are threads, as these come and go.
+    client: Any, jobs: Iterable[KeyedJob], limit: float | None, workers: int, setup: Setup
+) -> Iterator[JobResult]:
+    """Yield the results of jobs, four of them submitted for each thread that the cluster has at the time.
 
     Raises:
         OSError, CancelledError: the scheduler is gone.
     """
     from distributed import as_completed
 
-    source = iter(jobs)
+    source, running = iter(jobs), as_completed()
     keys: dict[Any, str] = {}
-    running = as_completed()
-    ahead = Ahead(client, workers)
-
-    def fill() -> None:
-        while len(keys) < ahead.now():
-            job = next(source, None)
-            if job is None:
-                return
+    counted, most = -math.inf, 0
+    while True:
+        if time.monotonic() - counted > COUNT_EVERY:
+            most = 4 * max(sum(client.nthreads().values()), workers, 1)
+            counted = time.monotonic()
+        while len(keys) < most and (job := next(source, None)) is not None:
             # pure=False: a key of its own for every start, so that no older result is taken for this one.
-            future = client.submit(ask_here, *job, limit, tuple(command), pure=False)
+            future = client.submit(measure_on_dask, job, limit, setup, pure=False)
             keys[future] = job[0]
             running.add(future)
-
-    fill()
-    for future in running:
+        if not keys:
+            return
+        future = next(running)
         key = keys.pop(future)
         if future.cancelled() or client.status != "running":
             raise ConnectionError
         lost = future.exception()
-        # Dask gives a lost worker's jobs to others; one that loses several workers is its own fault.
-        yield Outcome(key, "died", " ".join(str(lost).split())) if lost else Outcome(*future.result())
-        fill()
+        # Dask runs the jobs of a lost worker on others; one that loses several workers is at fault itself.
+        yield JobResult(key, "died", " ".join(str(lost).split())) if lost else JobResult(*future.result())
 
 
-class Ahead:
-    """How many jobs to have submitted: four for each of a cluster's threads, counted anew now and then."""
+_OF_THREAD = threading.local()
 
-    def __init__(self, client: Any, workers: int) -> None:
-        self.client, self.workers = client, workers
-        self.counted, self.count = -math.inf, 0
 
-    def now(self) -> int:
-        """The number for the cluster as it is.
-
-        Raises:
-            OSError: the scheduler is gone.
-        """
-        if time.monotonic() - self.counted > COUNT_EVERY:
-            self.count = 4 * max(sum(self.client.nthreads().values()), self.workers, 1)
-            self.counted = time.monotonic()
-        return self.count
+def measure_on_dask(job: KeyedJob, limit: float | None, setup: Setup) -> JobResult:
+    """Run a job in a process that belongs to this thread of a Dask worker."""
+    allow_children()
+    if (pool := getattr(_OF_THREAD, "pool", None)) is None:
+        pool = _OF_THREAD.pool = WorkerPool(setup, 1)
+    (result,) = _results(pool.run([job], limit))
+    return result
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Dask's own words about a lost scheduler off the terminal; ours follow."""
+def _without_dask_log() -> Iterator[None]:
+    """Keep Dask's messages about a lost scheduler off the terminal."""
     logger = logging.getLogger("distributed")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -203,29 +213,6 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def ask_here(key: str, job: str, limit: float | None, command: Sequence[str]) -> Outcome:
-    """Perform a job on a cluster's worker: in a process of its own, one for each of its threads."""
-    if (worker := getattr(_HERE, "worker", None)) is None or worker.command != tuple(command):
-        worker = _HERE.worker = Worker(command)
-    return worker.ask(key, job, limit)
-
-
-_HERE = threading.local()
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Let processes that are started here ignore Ctrl-C, which is for the one that leads."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -237,18 +224,17 @@ def _alarm(limit: float | None) -> Iterator[None]:
         return
 
     def ring(*_: object) -> None:
-        raise _Late
+        raise _LimitReached
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, limit)
-    try:
-        yield
-    except _Late:
-        raise TimeoutError from None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with signal_handler(signal.SIGALRM, ring):
+        signal.setitimer(signal.ITIMER_REAL, limit)
+        try:
+            yield
+        except _LimitReached:
+            raise TimeoutError from None
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-class _Late(BaseException):
-    """Not an Exception: a job's own `except` must not swallow it."""
+class _LimitReached(BaseException):
+    """Not an Exception: an `except Exception` in a job must not catch it."""

@@ -1,4 +1,4 @@
-"""The report's figures: matplotlib in, SVG out (PNG inside where there are very many dots)."""
+"""Figures of a sweep's report, as SVG; very many dots are pixels inside."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 from resnet_factory.sweep import analysis
-from resnet_factory.sweep.objectives import Objective
-from resnet_factory.sweep.results_table import MEMORY, MIB, Results
-from resnet_factory.sweep.rows import title
+from resnet_factory.sweep.objectives import BYTE_METRICS, METRICS, MIB, Objective
+from resnet_factory.sweep.results_table import Results
+from resnet_factory.sweep.rows import key_title
 from resnet_factory.sweep.vector import Array
 
 INK, PALE, ACCENT, WARM = "#1f2933", "#9fb3c8", "#0b69a3", "#c2410c"
-STYLE: dict[str, Any] = {
+SWEEP_STYLE: dict[str, Any] = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": INK,
     "axes.labelcolor": INK, "axes.titlesize": 10, "axes.titleweight": "bold", "text.color": INK,
     "xtick.color": INK, "ytick.color": INK, "svg.fonttype": "none", "svg.hashsalt": "resnet-factory",
@@ -28,26 +28,20 @@ STYLE: dict[str, Any] = {
 }  # fmt: skip
 MANY = 2_000
 """More dots than this are drawn as pixels inside the SVG."""
-UNITS = {
-    "params": "parameters", "macs": "MACs", "activations": "activations", "latency": "latency (ms)",
-    "memory": "peak memory (MiB)", "synflow": "log synflow", "naswot": "NASWOT", "zen": "Zen score",
-    "gradients": "gradient spread (decades)", "receptive_field": "receptive field (pixels)",
-    "inference_memory": "inference memory (MiB)", "training_memory": "training memory (MiB)",
-}  # fmt: skip
 
 
-def label(metric: str) -> str:
-    """How a metric is called at an axis."""
-    return UNITS.get(metric, metric)
+def axis_label(metric: str) -> str:
+    """Return a metric's name and unit."""
+    return METRICS[metric].label if metric in METRICS else metric
 
 
-def scaled(metric: str, values: Array) -> Array:
-    """A metric's values in the unit that its label says."""
-    return values / MIB if metric in MEMORY else values
+def in_unit(metric: str, values: Array) -> Array:
+    """Return a metric's values in the unit of its label."""
+    return values / MIB if metric in BYTE_METRICS else values
 
 
-def svg(figure: Figure) -> str:
-    """The figure as one SVG element."""
+def svg_of(figure: Figure) -> str:
+    """Return a figure as one SVG element."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
@@ -55,9 +49,10 @@ def svg(figure: Figure) -> str:
 
 
 def pareto(results: Results, first: Objective, second: Objective, picked: Sequence[int]) -> Figure:
-    """All architectures and the front; those at the `picked` places of it numbered, as in the table."""
-    figure, axes = _canvas(6.2, 4.2)
-    x, y = (scaled(one.metric, results.metrics[one.metric]) for one in (first, second))
+    """Return all architectures and the front, numbered at its `picked` indices."""
+    figure = _new_figure(6.2, 4.2)
+    axes: Any = figure.add_subplot()
+    x, y = (in_unit(one.metric, results.metrics[one.metric]) for one in (first, second))
     chosen = results.front(first, second)
     axes.scatter(
         x, y, s=6 if len(x) > MANY else 12, color=PALE, alpha=0.5, linewidths=0, rasterized=len(x) > MANY,
@@ -65,7 +60,7 @@ def pareto(results: Results, first: Objective, second: Objective, picked: Sequen
     )  # fmt: skip
     axes.plot(x[chosen], y[chosen], color=WARM, linewidth=1)
     axes.scatter(x[chosen], y[chosen], s=26, color=WARM, zorder=3, label=f"front: {len(chosen)}")
-    # Numbers stand on the front's better side, where by its definition there are no dots.
+    # Numbers are on the front's better side, where there are no dots by definition.
     right, up = first.maximize, second.maximize
     for number, at in enumerate(chosen[list(picked)], 1):
         axes.annotate(
@@ -73,10 +68,10 @@ def pareto(results: Results, first: Objective, second: Objective, picked: Sequen
             textcoords="offset points", fontsize=8, ha="left" if right else "right",
             va="bottom" if up else "top",
         )  # fmt: skip
-    _axis(axes, "x", first.metric, x, logarithmic=_wide(x))
-    _axis(axes, "y", second.metric, y, logarithmic=_wide(y))
+    _label_axis(axes.xaxis, first.metric, x, logarithmic=_wide(x))
+    _label_axis(axes.yaxis, second.metric, y, logarithmic=_wide(y))
     axes.margins(0.06)
-    better = [f"{'more' if one.maximize else 'less'} {label(one.metric)}" for one in (first, second)]
+    better = [f"{'more' if one.maximize else 'less'} {axis_label(one.metric)}" for one in (first, second)]
     axes.set_title(f"better: {' and '.join(better)}", loc="left", fontweight="normal", fontsize=9, pad=18)
     legend = axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8)
     for handle in legend.legend_handles:
@@ -85,7 +80,7 @@ def pareto(results: Results, first: Objective, second: Objective, picked: Sequen
 
 
 def picked_on_front(results: Results, first: Objective, second: Objective, wanted: int) -> list[int]:
-    """At most `wanted` places of the front, both ends among them, about equally far apart as drawn."""
+    """Return at most `wanted` indices of the front with both ends, about equally far apart in the figure."""
     chosen = results.front(first, second)
     if not chosen.size:
         return []
@@ -108,13 +103,13 @@ def picked_on_front(results: Results, first: Objective, second: Objective, wante
 
 
 def distributions(results: Results, metrics: Sequence[str]) -> Figure:
-    """A histogram of every metric, with its median."""
+    """Return a histogram of every metric, with its median."""
     columns = min(3, len(metrics))
     rows = -(-len(metrics) // columns)
-    figure, _ = _canvas(3.1 * columns, 2.3 * rows, bare=True)
+    figure = _new_figure(3.1 * columns, 2.3 * rows)
     for i, metric in enumerate(metrics):
         axes = figure.add_subplot(rows, columns, i + 1)
-        values = scaled(metric, results.metrics[metric])
+        values = in_unit(metric, results.metrics[metric])
         values = values[np.isfinite(values)]
         wide = _wide(values, 100)
         if values.size:
@@ -123,29 +118,28 @@ def distributions(results: Results, metrics: Sequence[str]) -> Figure:
                 bins = np.geomspace(values.min(), values.max(), bins + 1)
             axes.hist(values, bins=bins, color=PALE)
             axes.axvline(np.median(values), color=WARM, linewidth=1.2)
-            axes.set_title(f"median {short(np.median(values))}", loc="left", fontweight="normal", fontsize=8)
-        _axis(axes, "x", metric, values, logarithmic=wide)
+            axes.set_title(
+                f"median {short_number(np.median(values))}", loc="left", fontweight="normal", fontsize=8
+            )
+        _label_axis(axes.xaxis, metric, values, logarithmic=wide)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.yaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 
-def profiles(
-    depths: Sequence[Sequence[int]], widths: Sequence[Sequence[int]], names: Sequence[str]
-) -> Figure:
-    """Stage width by block, one small drawing each on common axes: how wide it is at which depth."""
+def profiles(stages: Sequence[tuple[Sequence[int], Sequence[int]]], names: Sequence[str]) -> Figure:
+    """Return the stage width of every block, in one small plot for the depths and widths of each network."""
     columns = min(6, len(names))
     rows = -(-len(names) // columns)
-    figure, _ = _canvas(1.75 * columns if columns > 1 else 3, 1.5 * rows + 0.2, bare=True)
+    figure = _new_figure(1.75 * columns if columns > 1 else 3, 1.5 * rows + 0.2)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for i, axes in enumerate(grid.flat):
-        if i >= len(names):
-            axes.set_axis_off()
-            continue
-        steps, edges = np.repeat(widths[i], depths[i]), np.arange(sum(depths[i]) + 1)
+    for axes in grid.flat[len(names) :]:
+        axes.set_axis_off()
+    for axes, name, (depths, widths) in zip(grid.flat, names, stages, strict=False):
+        steps, edges = np.repeat(widths, depths), np.arange(sum(depths) + 1)
         axes.stairs(steps, edges, fill=True, color=PALE, alpha=0.6)
         axes.stairs(steps, edges, color=ACCENT, linewidth=1.2)
-        axes.set_title(names[i], loc="left", fontsize=8)
+        axes.set_title(name, loc="left", fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         axes.tick_params(labelsize=7)
@@ -155,16 +149,16 @@ def profiles(
 
 
 def best_ranges(results: Results, by: Objective, keys: Sequence[str]) -> Figure:
-    """Where each sampled key is among the best, over how it is distributed in all.
+    """Return the range of each sampled key among the best, over its distribution in all.
 
     Numbers: the bootstrap of the best range. Choices: the share of each among the best tenth.
     """
     columns = min(4, len(keys))
     heights = [max(1.9, 0.75 + 0.2 * len(results.choices.get(key, ()))) for key in keys]
     rows = [max(heights[start : start + columns]) for start in range(0, len(keys), columns)]
-    figure, _ = _canvas(2.6 * columns, sum(rows), bare=True)
+    figure = _new_figure(2.6 * columns, sum(rows))
     grid = figure.add_gridspec(len(rows), columns, height_ratios=rows)
-    values = results.better(by)
+    values = results.minimised(by)
     known = ~np.isnan(values)
     for i, key in enumerate(keys):
         axes = figure.add_subplot(grid[divmod(i, columns)])
@@ -179,12 +173,12 @@ def best_ranges(results: Results, by: Objective, keys: Sequence[str]) -> Figure:
         axes.axvspan(found.low, found.high, color=WARM, alpha=0.18, linewidth=0)
         axes.axvline(found.median, color=WARM, linewidth=1.4)
         axes.set_title(
-            f"{title(key)}: {found.median:.4g} [{found.low:.4g}, {found.high:.4g}]", loc="left", fontsize=8
+            f"{key_title(key)}: {found.median:.4g} [{found.low:.4g}, {found.high:.4g}]",
+            loc="left",
+            fontsize=8,
         )
         if wide:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            _make_logarithmic(axes.xaxis)
         else:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole))
         axes.set_yticks([])
@@ -203,11 +197,11 @@ def _draw_shares(axes: Any, key: str, names: Sequence[str], codes: Array, errors
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.xaxis.set_major_formatter("{x:g} %")
     axes.tick_params(axis="x", labelsize=7)
-    axes.set_title(title(key), loc="left", fontsize=8)
+    axes.set_title(key_title(key), loc="left", fontsize=8)
 
 
 def _bins(values: Array, most: int, *, logarithmic: bool) -> Any:
-    """Bins for a histogram: each value of a grid of whole numbers its own, where they are not too many."""
+    """Return bins of a histogram; a bin for each of at most `most` whole numbers of a grid."""
     low, high = values.min(), values.max()
     if logarithmic:
         return np.geomspace(low, high, most + 1)
@@ -219,11 +213,11 @@ def _bins(values: Array, most: int, *, logarithmic: bool) -> Any:
 
 
 def distribution_of_errors(results: Results) -> Figure:
-    """The error distribution, plain and with complexity evened out; random search's efficiency."""
+    """Return the error distribution, plain and normalised by complexity, and random search's efficiency."""
     error = "error"
     known = ~np.isnan(results.metrics[error])
     errors, macs = results.metrics[error][known], results.metrics["macs"][known]
-    figure, _ = _canvas(8.2, 3.6, bare=True)
+    figure = _new_figure(8.2, 3.6)
     axes = figure.add_subplot(1, 2, 1)
     plain = analysis.edf(errors)
     axes.step(plain.values, plain.shares, where="post", color=ACCENT,
@@ -246,32 +240,33 @@ def distribution_of_errors(results: Results) -> Figure:
     return figure
 
 
-def _canvas(width: float, height: float, *, bare: bool = False) -> tuple[Figure, Any]:
+def _new_figure(width: float, height: float) -> Figure:
     settings: Any = mpl.rcParams
-    settings.update(STYLE)
-    figure = Figure(figsize=(width, height), dpi=150)
-    return figure, None if bare else figure.add_subplot()
+    settings.update(SWEEP_STYLE)
+    return Figure(figsize=(width, height), dpi=150)
 
 
 def _wide(values: Array, least: float = 10) -> bool:
-    """Whether the largest is more than `least` times the smallest: better seen on a logarithmic axis."""
+    """Return whether the largest is more than `least` times the smallest, so that the axis is logarithmic."""
     finite = values[np.isfinite(values)]
     return bool(finite.size and finite.min() > 0 and finite.max() > least * finite.min())
 
 
-def _axis(axes: Any, which: str, metric: str, values: Array, *, logarithmic: bool = False) -> None:
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_label_text(label(metric))
+def _label_axis(axis: Any, metric: str, values: Array, *, logarithmic: bool = False) -> None:
+    axis.set_label_text(axis_label(metric))
     finite = values[np.isfinite(values)]
     if logarithmic:
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        axis.set_major_formatter(EngFormatter(sep=""))
-        axis.set_minor_formatter(NullFormatter())
-        return
-    if finite.size and np.abs(finite).max() >= 1e4:
+        _make_logarithmic(axis)
+    elif finite.size and np.abs(finite).max() >= 1e4:
         axis.set_major_formatter(EngFormatter(sep=""))
 
 
-def short(value: float) -> str:
-    """A number in a few characters."""
+def _make_logarithmic(axis: Any) -> None:
+    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+    axis.set_major_formatter(EngFormatter(sep=""))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def short_number(value: float) -> str:
+    """Return a number in a few characters."""
     return EngFormatter(sep="", places=2)(value) if abs(value) >= 1e4 else f"{value:,.4g}"

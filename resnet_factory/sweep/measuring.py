@@ -1,12 +1,11 @@
-"""The measurements of a sweep: what is missing, handed out to an executor, each kept as it ends."""
+"""The measurements of a sweep: those missing are handed to an executor, and each is stored as it ends."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,195 +13,140 @@ from rich.progress import Progress
 
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep import executors
-from resnet_factory.sweep.evaluation import Candidate, Structure
+from resnet_factory.sweep.evaluation import Candidate
+from resnet_factory.sweep.executors import INTERRUPTED_STATE, JobResult, KeyedJob
+from resnet_factory.sweep.model_numbers import place
 from resnet_factory.sweep.objectives import MEASURED, TRAINED
-from resnet_factory.sweep.population import place
-from resnet_factory.sweep.store import Measured, Store
-from resnet_factory.sweep.worker import INTERRUPTED, Outcome
+from resnet_factory.sweep.options import SweepOptions
+from resnet_factory.sweep.store import Measurement, SweepStore
+from resnet_factory.sweep.templates import ModelTemplate
 
-CHANCES = 3
-"""How often a measurement in this process may begin and never end before it is given up."""
-TRAININGS = "trainings"
+MOST_STARTS = 3
+"""Measurements in this process that started so often without an end are given up."""
+CHECKPOINTS = "trainings"
 """The folder of checkpoints, while networks are trained."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """How a space is swept."""
-
-    samples: int
-    sampler: str
-    seed: int
-    image: tuple[int, int] | None
-    """None: each model's own image size."""
-    metrics: tuple[str, ...]
-    measuring: Mapping[str, Any]
-    limit: float | None
-    """Seconds that one architecture's measurement may take."""
-    training_limit: float | None
-    """Seconds that one architecture's trainings may take."""
-    executor: str
-    workers: int
-    address: str | None
-    retry: bool
-
-
 class Phase(NamedTuple):
-    """Measurements that are done together, before others begin."""
+    """Metrics that are measured together, before others."""
 
     title: str
     metrics: tuple[str, ...]
     limit: float | None
-    alone: bool = False
-    """Whether each has its machine to itself."""
-    kept: bool = False
-    """Whether what was begun is kept in a folder, and taken up again."""
+    exclusive: bool = False
+    """True: no other process of the machine measures latency at the same time."""
+    checkpoints: bool = False
 
 
-def phases(options: Options) -> Iterator[Phase]:
-    """The metrics asked for in an order in which none disturbs another: times apart from all else."""
-    untimed = tuple(metric for metric in MEASURED if metric != "latency")
+def phases(options: SweepOptions) -> Iterator[Phase]:
+    """Yield the metrics asked for; latency is measured apart from all else, so that nothing disturbs it."""
+    measuring = options.measuring
+    others = tuple(metric for metric in MEASURED if metric != "latency")
     for phase in (
-        Phase("measuring", untimed, options.limit),
-        Phase("timing", ("latency",), options.limit, alone=True),
-        Phase("training", TRAINED, options.training_limit, kept=True),
+        Phase("measuring", others, measuring.limit),
+        Phase("timing", ("latency",), measuring.limit, exclusive=True),
+        Phase("training", TRAINED, measuring.training_limit, checkpoints=True),
     ):
-        asked = tuple(metric for metric in options.metrics if metric in phase.metrics)
-        if asked:
+        if asked := tuple(metric for metric in options.measure if metric in phase.metrics):
             yield phase._replace(metrics=asked)
 
 
-def measure(options: Options, store: Store, progress: Progress, command: Sequence[str]) -> None:
-    """Measure what is lacking."""
+def measure_missing(options: SweepOptions, store: SweepStore, progress: Progress) -> None:
+    """Measure what the store has not."""
     for phase in phases(options):
-        _measure(phase, options, store, progress, command)
+        _measure_phase(phase, options, store, progress)
 
 
-def _measure(
-    phase: Phase, options: Options, store: Store, progress: Progress, command: Sequence[str]
-) -> None:
-    lacking = store.lacking(phase.metrics)
-    models = store.structures()
+def _measure_phase(phase: Phase, options: SweepOptions, store: SweepStore, progress: Progress) -> None:
+    lacking, templates = store.lacking(phase.metrics), store.structures()
     wanted = [candidate for candidate in store.candidates() if candidate.plan in lacking]
     total = store.count()
     done = total - len(wanted)
     task = progress.add_task(phase.title, total=total, completed=done, rate="")
-    trainings = Trainings(store, phase)
+    folder = (store.folder / CHECKPOINTS).absolute() if phase.checkpoints else None
+    if folder is not None and folder.is_dir():
+        for old in folder.iterdir():
+            if old.name not in lacking and not store.failed(old.name):
+                shutil.rmtree(old, ignore_errors=True)
 
-    def jobs() -> Iterator[executors.Job]:
+    executor = options.executor
+    concurrency = None if executor.address is not None else executor.workers
+    if phase.exclusive or executor.kind == "inline":
+        concurrency = 1
+
+    def jobs() -> Iterator[KeyedJob]:
         for candidate in wanted:
-            model = model_of(candidate, models[candidate.structure])
-            folder = trainings.begin(candidate.plan)
-            yield candidate.plan, job_of(candidate, model, options, phase, lacking[candidate.plan], folder)
+            own = None if folder is None else _made_folder(folder / candidate.plan)
+            job = {
+                "model": model_of(candidate, templates[candidate.structure]), "plan": candidate.plan_id,
+                "image": options.image, "metrics": lacking[candidate.plan], "seed": options.seed,
+                "alone": phase.exclusive, "folder": own, "concurrency": concurrency,
+                **options.measuring.conditions,
+            }  # fmt: skip
+            yield candidate.plan, json.dumps(job)
 
-    for outcome in _performed(jobs(), phase, options, store, command):
-        if outcome.state == INTERRUPTED:
+    for result in _run_jobs(jobs(), phase, options, store):
+        if result.state == INTERRUPTED_STATE:
             continue
-        store.add_measured(_rows(outcome, lacking[outcome.key]))
-        if outcome.state == "ok":
-            trainings.end(outcome.key)
+        store.add_measured(_measurements(result, lacking[result.key]))
+        if folder is not None and result.state == "ok":
+            shutil.rmtree(folder / result.key, ignore_errors=True)
         done += 1
         advance(progress, task, done)
-    trainings.close()
+    if folder is not None:
+        with suppress(OSError):
+            folder.rmdir()
 
 
-class Trainings:
-    """The folders of checkpoints of networks that are being trained, one for each plan."""
-
-    def __init__(self, store: Store, phase: Phase) -> None:
-        self.root = (store.folder / TRAININGS).absolute()
-        self.kept = phase.kept
-        if self.kept and self.root.is_dir():
-            lacking = store.lacking(phase.metrics)
-            for folder in self.root.iterdir():
-                if folder.name not in lacking and not store.failed(folder.name):
-                    shutil.rmtree(folder, ignore_errors=True)
-
-    def begin(self, plan: str) -> Path | None:
-        """The folder for one plan, made; None where nothing is kept.
-
-        Raises:
-            ConfigError: it cannot be made.
-        """
-        if not self.kept:
-            return None
-        folder = self.root / plan
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError([Fault("out", f"'{folder}' cannot be written: {error}")]) from None
-        return folder
-
-    def end(self, plan: str) -> None:
-        """Delete what was kept of one plan, whose results are stored."""
-        if self.kept:
-            shutil.rmtree(self.root / plan, ignore_errors=True)
-
-    def close(self) -> None:
-        """Delete the folder of all, where nothing is left in it."""
-        if self.kept:
-            with suppress(OSError):
-                self.root.rmdir()
+def _made_folder(folder: Path) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([Fault("out", f"'{folder}' cannot be written: {error}")]) from None
+    return str(folder)
 
 
-def _performed(
-    jobs: Iterable[executors.Job], phase: Phase, options: Options, store: Store, command: Sequence[str]
-) -> Iterator[Outcome]:
-    if options.executor == "processes":
-        return executors.processes(jobs, phase.limit, 1 if phase.alone else options.workers, command)
-    if options.executor == "dask":
-        return executors.dask(jobs, phase.limit, options.workers, options.address, command)
-    return _here(jobs, phase.limit, store)
+def _run_jobs(
+    jobs: Iterable[KeyedJob], phase: Phase, options: SweepOptions, store: SweepStore
+) -> Iterator[JobResult]:
+    executor = options.executor
+    if executor.kind == "processes":
+        return executors.processes(jobs, phase.limit, 1 if phase.exclusive else executor.workers)
+    if executor.kind == "dask":
+        return executors.dask(jobs, phase.limit, executor.workers, executor.address)
+    return _run_inline(jobs, phase.limit, store)
 
 
-def _here(jobs: Iterable[executors.Job], limit: float | None, store: Store) -> Iterator[Outcome]:
-    """In this process; a job that took the process along more than once is given up."""
+def _run_inline(jobs: Iterable[KeyedJob], limit: float | None, store: SweepStore) -> Iterator[JobResult]:
+    """Run jobs in this process; one with which the process was lost more than once is given up."""
     for job in jobs:
-        if store.begin(job[0]) > CHANCES:
-            yield Outcome(job[0], "died", f"this process ended {CHANCES} times while measuring it")
+        if store.begin(job[0]) > MOST_STARTS:
+            yield JobResult(job[0], "died", f"this process ended {MOST_STARTS} times while measuring it")
             continue
         try:
             yield from executors.inline([job], limit)
-        except BaseException:  # whoever interrupts a measurement says nothing against it
+        except BaseException:  # an interruption is no fault of the job
             with suppress(ConfigError):
                 store.take_back(job[0])
             raise
 
 
 def advance(progress: Progress, task: Any, done: int) -> None:
-    """Show how far a task is, and how fast it goes."""
+    """Show the progress of a task, and its speed."""
     speed = progress.tasks[task].speed or 0
     progress.update(task, completed=done, rate=f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2f}/s")
 
 
-def model_of(candidate: Candidate, structure: Structure) -> dict[str, Any]:
-    """One architecture's model as plain data."""
-    model: dict[str, Any] = json.loads(json.dumps(structure.model))
+def model_of(candidate: Candidate, template: ModelTemplate) -> dict[str, Any]:
+    """Return the model of an architecture as plain data."""
+    model: dict[str, Any] = json.loads(json.dumps(template.model))
     depths = model["depths"]
     for key, number in json.loads(candidate.changes).items():
-        place(model, key, number, len(depths) if isinstance(depths, list) else structure.stages)
+        place(model, key, number, len(depths) if isinstance(depths, list) else template.stages)
     return model
 
 
-def job_of(
-    candidate: Candidate,
-    model: Mapping[str, Any],
-    options: Options,
-    phase: Phase,
-    metrics: Sequence[str],
-    folder: Path | None,
-) -> str:
-    """What a worker needs to measure one architecture: only strings and numbers."""
-    at_once = options.workers if options.executor != "inline" else 1
-    known = options.address is None
-    return json.dumps({
-        "model": model, "plan": candidate.plan_id, "image": options.image, "metrics": list(metrics),
-        "seed": options.seed, "alone": phase.alone, "folder": None if folder is None else str(folder),
-        "concurrency": 1 if phase.alone else at_once if known else None, **options.measuring,
-    })  # fmt: skip
-
-
-def _rows(outcome: Outcome, metrics: Sequence[str]) -> list[Measured]:
-    if outcome.state != "ok":
-        return [Measured(outcome.key, m, outcome.state, None, None, None, outcome.text) for m in metrics]
-    return [Measured(outcome.key, *row) for row in json.loads(outcome.text)]
+def _measurements(result: JobResult, metrics: list[str]) -> list[Measurement]:
+    if result.state == "ok":
+        return [Measurement(result.key, *row) for row in json.loads(result.text)]
+    return [Measurement(result.key, m, result.state, None, None, None, result.text) for m in metrics]

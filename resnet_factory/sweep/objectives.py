@@ -1,22 +1,54 @@
-"""Objectives: a metric and its better direction, as `by=` and `pareto=` name them."""
+"""Metrics of a sweep and their better direction, as `by=` and `pareto=` name them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from resnet_factory.errors import ConfigError, Fault, unknown
-from resnet_factory.sweep.population import COSTS, FURTHER
+from resnet_factory.study.settings import minimum
 
+_SCORE = ("batch", "seeds", "threads", "device")
+
+
+class Metric(NamedTuple):
+    """A metric with a better direction."""
+
+    label: str
+    """Axis label, with its unit."""
+    reads: tuple[str, ...] = ()
+    """The keys of `measuring` that its values depend on."""
+    maximize: bool = False
+
+
+METRICS = {
+    "params": Metric("parameters"),
+    "macs": Metric("MACs"),
+    "activations": Metric("activations"),
+    "receptive_field": Metric("receptive field (pixels)"),
+    "inference_memory": Metric("inference memory (MiB)"),
+    "training_memory": Metric("training memory (MiB)"),
+    "latency": Metric("latency (ms)", ("batch", "repeats", "threads", "device", "dtype", "channels_last")),
+    "memory": Metric("peak memory (MiB)", ("batch", "device", "dtype", "channels_last")),
+    "synflow": Metric("log synflow", ("seeds", "threads", "device"), maximize=True),
+    "naswot": Metric("NASWOT", _SCORE, maximize=True),
+    "zen": Metric("Zen score", _SCORE, maximize=True),
+    "gradients": Metric("gradient spread (decades)", _SCORE),
+    "error": Metric("error", ("study",)),
+    "loss": Metric("loss", ("study",)),
+    "train_error": Metric("train_error", ("study",)),
+    "accuracy": Metric("accuracy", maximize=True),
+}
 TRAINED = ("error", "loss", "train_error")
 """Metrics of a trained network."""
 MEASURED = ("latency", "memory", "synflow", "naswot", "zen", "gradients")
-"""Metrics of a network as it is built."""
-MAXIMIZED = ("synflow", "naswot", "zen", "accuracy")
-"""Metrics of which more is better."""
-DIRECTED = (*COSTS, *FURTHER, *MEASURED, *TRAINED, "accuracy")
-"""Metrics with a better direction of their own."""
-SUFFIXES = {":min": False, ":max": True}
+"""Metrics of a network without training."""
+INTEGER_METRICS = ("params", "macs", "activations", "receptive_field")
+BYTE_METRICS = ("memory", "inference_memory", "training_memory")
+"""Metrics that tables and figures show in MiB."""
+MIB = 2**20
+DIRECTIONS = {":min": False, ":max": True}
 
 
 class Objective(NamedTuple):
@@ -26,55 +58,62 @@ class Objective(NamedTuple):
     maximize: bool
 
     def __str__(self) -> str:
-        usual = self.metric in DIRECTED and self.maximize == maximized(self.metric)
+        usual = self.metric in METRICS and self.maximize == METRICS[self.metric].maximize
         return self.metric if usual else f"{self.metric}:{'max' if self.maximize else 'min'}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Options of a sweep's report, as in `conf/sweep.yaml`."""
+
+    by: str | None
+    top: int = minimum(0)
+    errors: str | None
+    pareto: tuple[tuple[str, ...], ...]
+    """Pairs of metrics."""
+
+
 class Ranking(NamedTuple):
-    """What results are ranked by."""
+    """Objectives of the winners and of the Pareto fronts."""
 
     by: Objective | None
-    pareto: Sequence[tuple[Objective, Objective]]
+    pareto: list[tuple[Objective, Objective]]
 
 
-def maximized(metric: str) -> bool:
-    """Whether more is better, of a metric with a direction of its own."""
-    return metric in MAXIMIZED
+def parse_objective(text: str, metrics: Collection[str]) -> tuple[str, bool | None]:
+    """Parse `zen:max`, `zen:min` or `-zen`, which is `zen:max`, to a metric and whether to maximise it.
 
-
-def split(text: str, metrics: Collection[str]) -> tuple[str, bool | None]:
-    """`zen:max`, `zen:min` or `-zen` (the most first, as `zen:max`) -> metric, whether to maximise.
-
-    None where no direction is written. A metric that is called so itself comes first.
+    None stands for no direction. A metric of `metrics` with such a name comes first.
     """
     if text in metrics:
         return text, None
-    for suffix, maximize in SUFFIXES.items():
+    for suffix, maximize in DIRECTIONS.items():
         if text.endswith(suffix):
             return text.removesuffix(suffix), maximize
     return (text[1:], True) if text.startswith("-") else (text, None)
 
 
-def read_ranking(views: Mapping[str, Any], metrics: Collection[str]) -> Ranking:
-    """The objectives of `by` and `pareto`; `metrics` are those there are.
+def read_ranking(options: ReportOptions, metrics: Collection[str]) -> Ranking:
+    """Return the objectives of `by` and `pareto`, which must be among `metrics`.
 
     Raises:
         ConfigError: for every unknown metric, and every one without a direction.
     """
-    faults: dict[Fault, None] = {}
+    faults: list[Fault] = []
 
-    def read(key: str, text: str) -> Iterator[Objective]:
-        metric, maximize = split(text, metrics)
-        if metric not in metrics:
-            faults[Fault(key, unknown("metric", metric, metrics))] = None
-        elif maximize is None and metric not in DIRECTED:
-            forms = f"'{metric}:max' where more is better, '{metric}:min' where less is"
-            faults[Fault(key, f"{metric!r} has no direction of its own; write {forms}")] = None
-        else:
-            yield Objective(metric, maximized(metric) if maximize is None else maximize)
+    def objectives(key: str, texts: Collection[str]) -> Iterator[Objective]:
+        for text in texts:
+            metric, maximize = parse_objective(text, metrics)
+            if metric not in metrics:
+                faults.append(Fault(key, unknown("metric", metric, metrics)))
+            elif maximize is None and metric not in METRICS:
+                forms = f"'{metric}:max' where more is better, '{metric}:min' where less is"
+                faults.append(Fault(key, f"{metric!r} has no direction of its own; write {forms}"))
+            else:
+                yield Objective(metric, METRICS[metric].maximize if maximize is None else maximize)
 
-    by = next(read("by", views["by"]), None) if views["by"] else None
-    pairs = [[one for name in pair for one in read("pareto", name)] for pair in views["pareto"]]
+    by = next(objectives("by", [options.by]), None) if options.by else None
+    pairs = [list(objectives("pareto", pair)) for pair in options.pareto]
     if faults:
         raise ConfigError(faults)
     return Ranking(by, [(first, second) for first, second in pairs])

@@ -1,111 +1,136 @@
-"""The options of `sweep` and `report`, read and checked: all that can be known before anything runs."""
+"""Options of `sweep` and `report`, checked before anything runs."""
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from resnet_factory.config.composition import Composed, image_size
-from resnet_factory.errors import ConfigError, Fault, install_hint, one_of, unknown
-from resnet_factory.sweep.executors import KINDS
-from resnet_factory.sweep.measuring import Options
-from resnet_factory.sweep.objectives import MEASURED, TRAINED, read_ranking
-from resnet_factory.sweep.population import COSTS, FURTHER
-from resnet_factory.sweep.samplers import SAMPLERS, size_of
+from resnet_factory.errors import ConfigError, Fault, install_hint, unknown
+from resnet_factory.study.settings import above, minimum
+from resnet_factory.study.settings_reader import fill
+from resnet_factory.sweep.error_file import read_error_file
+from resnet_factory.sweep.objectives import MEASURED, TRAINED, ReportOptions, read_ranking
+from resnet_factory.sweep.population import BASIC_COSTS, OPTIONAL_COSTS
+from resnet_factory.sweep.samplers import size_of
 from resnet_factory.sweep.space import Space
 
-METRICS = (*MEASURED, *TRAINED)
-"""What can be measured on a built network, and on a trained one."""
-REPORT_NEEDS = {"matplotlib": "matplotlib", "scipy": "SciPy"}
-"""What the report is drawn with: import name and package."""
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuringOptions:
+    """Conditions of measurements, as under `measuring` in `conf/sweep.yaml`."""
+
+    batch: int = minimum(1)
+    repeats: int = minimum(1)
+    seeds: int = minimum(1)
+    threads: int = minimum(1)
+    device: str
+    dtype: Literal["float32", "float64", "bfloat16", "float16"]
+    channels_last: bool
+    limit: float | None = above(0)
+    training_limit: float | None = above(0)
+    study: Any
+    """Overrides of a study; once they are read, its `TrainedError` as plain data, or None."""
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """Return what results depend on."""
+        found = {key: value for key, value in asdict(self).items() if not key.endswith("limit")}
+        return {key: value for key, value in found.items() if key != "study" or value is not None}
 
 
-def read_options(composed: Composed, space: Space) -> Options:
-    """How a space is swept.
+@dataclass(frozen=True, kw_only=True)
+class ExecutorOptions:
+    """Options of an executor, as in `conf/executor`."""
+
+    kind: Literal["inline", "processes", "dask"]
+    workers: int = minimum(1)
+    address: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """Options of a sweep, as in `conf/sweep.yaml`."""
+
+    samples: Any
+    """A number of samples; None is that of the whole grid until it is read."""
+    sampler: Literal["grid", "random", "sobol"]
+    seed: int = minimum(0)
+    out: str | None
+    measure: tuple[str, ...]
+    measuring: MeasuringOptions
+    retry: bool
+    executor: ExecutorOptions
+    report: bool
+    image: tuple[int, int] | None = None
+    """None: each model's own image size."""
+
+
+def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
+    """Return how a space is swept.
 
     Raises:
         ConfigError: with every fault in the options, and everything that is not installed.
     """
-    data, faults = composed.data, []
-
-    def check(good: bool, key: str, expected: str, found: Any) -> None:
-        if not good:
-            faults.append(Fault(key, f"expected {expected}, found {found!r}"))
-
-    samples, measuring, executor = data["samples"], dict(data["measuring"]), data["executor"]
-    if isinstance(samples, float) and samples.is_integer():  # 1e6
-        samples = int(samples)
-    check(samples is None or (_is_int(samples) and samples > 0), "samples", "a whole number above 0", samples)
-    check(data["sampler"] in SAMPLERS, "sampler", one_of(SAMPLERS), data["sampler"])
-    check(_is_int(data["seed"]) and data["seed"] >= 0, "seed", "a whole number of at least 0", data["seed"])
-    check(data["out"] is None or isinstance(data["out"], str), "out", "a folder", data["out"])
-    for key in ("retry", "report"):
-        check(isinstance(data[key], bool), key, "true or false", data[key])
-    metrics = data["measure"] if isinstance(data["measure"], list) else [data["measure"]]
-    for metric in metrics:
-        if metric not in METRICS:
-            faults.append(Fault("measure", unknown("metric", str(metric), METRICS)))
-    for key in ("batch", "repeats", "seeds", "threads"):
-        number: Any = measuring.get(key)
-        check(_is_int(number) and number > 0, f"measuring.{key}", "a whole number above 0", number)
-    known = ("batch", "repeats", "seeds", "threads", "device", "dtype", "channels_last", "limit",
-             "training_limit", "study")  # fmt: skip
-    for key in measuring:
-        if key not in known:
-            faults.append(Fault(f"measuring.{key}", unknown("key", str(key), known)))
-    study = measuring.pop("study", None)
+    faults: list[Fault] = []
+    data = dict(composed.data)
+    if isinstance(data["samples"], float) and data["samples"].is_integer():  # 1e6
+        data["samples"] = int(data["samples"])
+    if data["samples"] is not None and (type(data["samples"]) is not int or data["samples"] < 1):
+        faults.append(Fault("samples", f"expected a whole number above 0, found {data['samples']!r}"))
+    if not isinstance(data["measure"], list):
+        data["measure"] = [data["measure"]]
+    options = fill(SweepOptions, _fields_of(SweepOptions, data), "", faults)
+    faults += [
+        Fault("measure", unknown("metric", metric, (*MEASURED, *TRAINED)))
+        for metric in options.measure
+        if metric not in (*MEASURED, *TRAINED)
+    ]
+    address = options.executor.address
+    if address is not None and not re.fullmatch(r"[a-z]+://\S+", address):
+        faults.append(Fault("executor.address", f"expected tcp://host:port, found {address!r}"))
+    measuring, study = options.measuring, options.measuring.study
     if not isinstance(study, list) or not all(isinstance(word, str) for word in study):
         faults.append(Fault("measuring.study", f"expected overrides of a study, found {study!r}"))
-    elif set(metrics) & set(TRAINED):
+    elif set(options.measure) & set(TRAINED):
         from resnet_factory.study.metric import TrainedError
 
         try:  # settled now, so that every architecture is trained alike, wherever
-            measuring["study"] = TrainedError.compose(*study, config_dir=composed.config_dir).to_dict()
+            study = TrainedError.compose(*study, config_dir=composed.config_dir).to_dict()
         except ConfigError as error:
-            faults.extend(Fault("measuring.study", str(fault)) for fault in error.faults)
-    limits = {key: measuring.pop(key, None) for key in ("limit", "training_limit")}
-    for key, limit in limits.items():
-        good = limit is None or (isinstance(limit, (int, float)) and limit > 0 and limit is not True)
-        check(good, f"measuring.{key}", "seconds above 0, or null", limit)
-    kinds = ("float32", "float64", "bfloat16", "float16")
-    check(measuring.get("dtype") in kinds, "measuring.dtype", one_of(kinds), measuring.get("dtype"))
-    check(executor.get("kind") in KINDS, "executor.kind", one_of(KINDS), executor.get("kind"))
-    check(_is_int(executor.get("workers")) and executor["workers"] > 0, "executor.workers",
-          "a whole number above 0", executor.get("workers"))  # fmt: skip
-    for key in executor:
-        if key not in ("kind", "workers", "address"):
-            faults.append(Fault(f"executor.{key}", unknown("key", str(key), ("workers", "address"))))
-    address = executor.get("address")
-    here = isinstance(address, str) and re.fullmatch(r"[a-z]+://\S+", address)
-    check(address is None or bool(here), "executor.address", "tcp://host:port", address)
-    if metrics and executor.get("kind") != "dask" and not faults:
-        faults += _device_faults(measuring["device"], measuring["threads"])
-    faults += _missing(composed.data)
+            faults += [Fault("measuring.study", str(fault)) for fault in error.faults]
+    else:
+        study = None
+    if options.measure and options.executor.kind != "dask" and not faults:
+        faults += _device_faults(measuring.device, measuring.threads)
+    faults += _missing_packages(options)
+    if not faults:
+        try:
+            samples = size_of(options.sampler, space.dimensions, options.samples)
+        except ConfigError as error:
+            faults += error.faults
     if faults:
         raise ConfigError(map(composed.locate, faults))
-    size = image_size(data)
-    own = composed.model.image_size
-    try:
-        total = size_of(data["sampler"], space.dimensions, samples)
-    except ConfigError as error:
-        raise ConfigError(map(composed.locate, error.faults)) from None
-    return Options(
-        total, data["sampler"], data["seed"], None if size == (own, own) else size, tuple(metrics), measuring,
-        limits["limit"], limits["training_limit"],
-        executor["kind"], executor["workers"], address, data["retry"],
-    )  # fmt: skip
+    size, own = image_size(data), composed.model.image_size
+    measuring = replace(measuring, study=study)
+    image = None if size == (own, own) else size
+    return replace(options, samples=samples, measuring=measuring, image=image)
 
 
-def _device_faults(device: Any, threads: int) -> list[Fault]:
-    """Whether what is measured on is there; on a cluster only its workers know."""
-    from resnet_factory.study.distributed import room
+def _fields_of(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    return {entry.name: data[entry.name] for entry in fields(cls) if entry.name in data}
+
+
+def _device_faults(device: str, threads: int) -> list[Fault]:
+    """Return the fault of a device that is not there; on a cluster only its workers know."""
+    from resnet_factory.study.distributed import parallel_trainings
 
     try:
-        room(str(device), threads)
+        parallel_trainings(device, threads)
     except RuntimeError as error:
         message = f"{device!r} does not work here: {' '.join(str(error).split())}"
         return [Fault("measuring.device", message)]
@@ -113,92 +138,57 @@ def _device_faults(device: Any, threads: int) -> list[Fault]:
 
 
 def refuse_unknown_metrics(
-    views: Mapping[str, Any], space: Space, metrics: Sequence[str], composed: Composed
+    options: ReportOptions, space: Space, metrics: Sequence[str], composed: Composed
 ) -> None:
-    """Refuse, before anything is measured, to rank by what will not be there.
-
-    `metrics` are those to be measured and those measured before.
+    """Refuse, before anything is measured, to rank by a metric that is none of the space's costs, of
+    `metrics`, or of the user's file.
 
     Raises:
         ConfigError: for metrics that are unknown or without a direction, or a file that cannot be joined.
     """
-    known = [*COSTS, *(metric for metric in FURTHER if metric in space.windows), *metrics]
+    known = [*BASIC_COSTS, *(metric for metric in OPTIONAL_COSTS if metric in space.windows), *metrics]
     try:
-        known += _header(views["errors"]) if views["errors"] is not None else []
-        read_ranking(views, dict.fromkeys(known))
+        if options.errors is not None:
+            columns, _ = read_error_file(Path(options.errors).expanduser())
+            known += [*columns, *(["error"] if "accuracy" in columns else [])]
+        read_ranking(options, known)
     except ConfigError as error:
         raise ConfigError(map(composed.locate, error.faults)) from None
 
 
-def _header(file: str) -> list[str]:
-    """The columns that a user's file can give: its own, and the error that an accuracy means."""
-    try:
-        with Path(file).expanduser().open(newline="", encoding="utf-8-sig") as opened:
-            names = [name.strip() for name in next(csv.reader(opened), [])]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError([Fault("errors", f"'{file}' cannot be read: {error}")]) from None
-    if "plan" not in names:
-        message = f"'{file}' needs a column called 'plan', and others with numbers, such as 'error'"
-        raise ConfigError([Fault("errors", message)])
-    return [*names, *(["error"] if "accuracy" in names else [])]
+def report_package_faults(otherwise: str = "") -> Iterable[Fault]:
+    """Yield the fault of packages that the report needs and that are not installed."""
+    return _not_installed("report", {"matplotlib": "matplotlib", "scipy": "SciPy"}, "sweep", otherwise)
 
 
-def refuse_missing_packages() -> None:
-    """Refuse a report that cannot be drawn.
-
-    Raises:
-        ConfigError: naming what is not installed.
-    """
-    if faults := _not_installed("report", REPORT_NEEDS, "sweep"):
-        raise ConfigError(faults)
-
-
-def _missing(data: Mapping[str, Any]) -> list[Fault]:
-    """What is not installed of what these options need."""
-    found = []
-    if data["report"] is True:
-        found += _not_installed("report", REPORT_NEEDS, "sweep", ", or report=false")
-    if data["sampler"] == "sobol":
-        found += _not_installed("sampler", {"scipy": "SciPy"}, "sweep", ", or sampler=random")
-    if data["executor"].get("kind") == "dask":
-        found += _not_installed("executor", {"distributed": "dask.distributed"}, "dask")
-    return found
+def _missing_packages(options: SweepOptions) -> Iterable[Fault]:
+    if options.report:
+        yield from report_package_faults(", or report=false")
+    if options.sampler == "sobol":
+        yield from _not_installed("sampler", {"scipy": "SciPy"}, "sweep", ", or sampler=random")
+    if options.executor.kind == "dask":
+        yield from _not_installed("executor", {"distributed": "dask.distributed"}, "dask")
 
 
-def _not_installed(key: str, packages: Mapping[str, str], extra: str, otherwise: str = "") -> list[Fault]:
-    names = [name for module, name in packages.items() if find_spec(module) is None]
-    if not names:
-        return []
-    message = f"needs {' and '.join(names)}; {install_hint(extra)}{otherwise}"
-    return [Fault(key, message)]
+def _not_installed(key: str, packages: Mapping[str, str], extra: str, otherwise: str = "") -> Iterable[Fault]:
+    if names := [name for module, name in packages.items() if find_spec(module) is None]:
+        yield Fault(key, f"needs {' and '.join(names)}; {install_hint(extra)}{otherwise}")
 
 
-def read_views(composed: Composed) -> dict[str, Any]:
-    """What the report is to show.
+def read_report_options(composed: Composed) -> ReportOptions:
+    """Return what the report shows.
 
     Raises:
-        ConfigError: with every fault in it, and everything that is not installed.
+        ConfigError: with every fault in it.
     """
-    data = composed.data
-    faults = []
+    data, faults = dict(composed.data), list[Fault]()
     pareto = data["pareto"]
-    if pareto and not isinstance(pareto[0], list):
-        pareto = [pareto]
-    if not isinstance(pareto, list) or any(
-        not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(name, str) for name in pair)
-        for pair in pareto
-    ):
-        faults.append(Fault("pareto", f"expected pairs of metrics, as [[params, macs]], found {pareto!r}"))
-    if not _is_int(data["top"]) or data["top"] < 0:
-        faults.append(Fault("top", f"expected a whole number, found {data['top']!r}"))
-    for key in ("by", "errors"):
-        if data[key] is not None and not isinstance(data[key], str):
-            what = "a metric" if key == "by" else "a CSV file"
-            faults.append(Fault(key, f"expected {what}, found {data[key]!r}"))
+    if isinstance(pareto, list) and pareto and not isinstance(pareto[0], list):
+        data["pareto"] = [pareto]
+    options = fill(ReportOptions, _fields_of(ReportOptions, data), "", faults)
+    if any(len(pair) != 2 for pair in options.pareto):
+        message = f"expected pairs of metrics, as [[params, macs]], found {pareto!r}"
+        faults.append(Fault("pareto", message))
     if faults:
         raise ConfigError(map(composed.locate, faults))
-    return {key: data[key] for key in ("by", "top", "errors")} | {"pareto": pareto}
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return options

@@ -1,102 +1,93 @@
-"""Plan ids of many architectures that were planned together: `plan.id` of each, from one text with gaps."""
+"""Plan ids of architectures that were planned together: each from one text with gaps."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from resnet_factory.layers import Layer
 from resnet_factory.planning.network_plan import Plan, content_hash
 from resnet_factory.planning.nodes import Chain, text_of, words
-from resnet_factory.sweep.vector import Array, Column
+from resnet_factory.sweep.vector import Array, Vector
 
 INDEX = "\x01"
-"""Stands for the place of a block that is repeated."""
+"""Stands for the index of a repeated block."""
 GAP = "\x00"
 
-Fill = Callable[[int], str]
+
+class PlanSection(NamedTuple):
+    """The text of a stem, a transition, a block or a head."""
+
+    parts: list[str | list[str]]
+    """Text that all members share, or the text of each."""
+    prefix: str
+    counts: Sequence[int] | None
+    """Repetitions of a block, for each member."""
 
 
 def plan_ids(plan: Plan, members: Array) -> list[str]:
-    """The id of each of the members, given by their places in the plan's columns."""
-    said: dict[Any, dict[Any, str]] = {}
-    sections: list[tuple[list[str | list[str]], str, Sequence[int] | None]] = []
+    """Return the plan ids of members, given by their indices in the vectors of the plan."""
+    known: dict[Any, dict[Any, str]] = {}
+    sections: list[PlanSection] = []
 
-    def add(node: Chain, prefix: str = "", counts: Any = None) -> None:
-        """A part of the text, and how often it is there."""
+    def add(node: Chain, prefix: str = "", counts: Sequence[int] | None = None) -> None:
         gaps: list[list[str]] = []
-        pieces = _with_gaps("\n".join(text_of(node, prefix, say=_Gaps(members, said, gaps))), gaps)
-        if pieces:
-            sections.append((pieces, prefix, counts))
+
+        def say(part: Any) -> str:
+            if (texts := _differing_texts(part, members, known)) is None:
+                return words(part)
+            gaps.append(texts)
+            return GAP
+
+        text = "\n".join(text_of(node, prefix, say=say))
+        filled = iter(gaps)
+        if parts := [next(filled) if part == GAP else part for part in re.split(f"({GAP})", text) if part]:
+            sections.append(PlanSection(parts, prefix, counts))
 
     add(plan.stem)
     for stage in plan.stages:
         add(stage.transition, f"{stage.name}.transition")
         runs: Any = stage.runs
         for block, count in runs:
-            counts = count.values[members].tolist() if isinstance(count, Column) else [count] * len(members)
+            counts = count.values[members].tolist() if isinstance(count, Vector) else [count] * len(members)
             add(block.node, f"{stage.name}.{INDEX}", counts)
     add(plan.head)
-    return [content_hash(_text(sections, i), plan) for i in range(len(members))]
+    return [content_hash("\n".join(_member_texts(sections, i)), plan) for i in range(len(members))]
 
 
-class _Gaps:
-    """Says a layer as a gap where members differ; notes what each of them has there."""
-
-    def __init__(self, members: Array, said: dict[Any, dict[Any, str]], gaps: list[list[str]]) -> None:
-        self.members = members
-        self.said = said
-        self.gaps = gaps
-
-    def __call__(self, part: Any) -> str:
-        given = [getattr(part, entry.name) for entry in fields(part)] if isinstance(part, Layer) else [part]
-        if not any(isinstance(value, Column) for value in given):
-            return words(part)
-        # Layers of one kind with the same plain arguments read alike, wherever they stand.
-        plain = tuple(None if isinstance(value, Column) else value for value in given)
-        known = self.said.setdefault((type(part), plain), {})
-        columns = [value.values[self.members].tolist() for value in given if isinstance(value, Column)]
-        gap = []
-        for numbers in zip(*columns, strict=True):
-            text = known.get(numbers)
-            if text is None:
-                own = iter(numbers)
-                whole = [next(own) if isinstance(value, Column) else value for value in given]
-                text = known[numbers] = words(type(part)(*whole) if isinstance(part, Layer) else whole[0])
-            gap.append(text)
-        self.gaps.append(gap)
-        return GAP
+def _differing_texts(part: Any, members: Array, known: dict[Any, dict[Any, str]]) -> list[str] | None:
+    """Return the description of a layer for each member; None if it is the same for all."""
+    given = [getattr(part, entry.name) for entry in fields(part)] if isinstance(part, Layer) else [part]
+    if not any(isinstance(value, Vector) for value in given):
+        return None
+    # Layers of one kind with the same plain arguments have the same text wherever they are.
+    plain = tuple(None if isinstance(value, Vector) else value for value in given)
+    texts = known.setdefault((type(part), plain), {})
+    columns = [value.values[members].tolist() for value in given if isinstance(value, Vector)]
+    found = []
+    for numbers in zip(*columns, strict=True):
+        text = texts.get(numbers)
+        if text is None:
+            own = iter(numbers)
+            whole = [next(own) if isinstance(value, Vector) else value for value in given]
+            text = texts[numbers] = words(type(part)(*whole) if isinstance(part, Layer) else whole[0])
+        found.append(text)
+    return found
 
 
-def _with_gaps(text: str, gaps: list[list[str]]) -> list[str | list[str]]:
-    """The text cut at its gaps, each gap in its place."""
-    pieces: list[str | list[str]] = []
-    own = iter(gaps)
-    for piece in re.split(f"({GAP})", text):
-        if piece:
-            pieces.append(next(own) if piece == GAP else piece)
-    return pieces
-
-
-def _text(sections: Sequence[tuple[list[str | list[str]], str, Sequence[int] | None]], member: int) -> str:
-    return "\n".join(_parts(sections, member))
-
-
-def _parts(
-    sections: Sequence[tuple[list[str | list[str]], str, Sequence[int] | None]], member: int
-) -> Iterator[str]:
-    place, stage = 0, ""
-    for pieces, prefix, counts in sections:
+def _member_texts(sections: Sequence[PlanSection], member: int) -> Iterator[str]:
+    index, stage = 0, ""
+    for parts, prefix, counts in sections:
         if counts is not None and counts[member] == 0:
             continue
-        text = "".join([piece if isinstance(piece, str) else piece[member] for piece in pieces])
+        text = "".join([part if isinstance(part, str) else part[member] for part in parts])
         if counts is None:
             yield text
             continue
         if prefix != stage:
-            place, stage = 0, prefix
+            index, stage = 0, prefix
         for _ in range(counts[member]):
-            yield text.replace(INDEX, str(place))
-            place += 1
+            yield text.replace(INDEX, str(index))
+            index += 1

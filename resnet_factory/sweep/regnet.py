@@ -1,4 +1,4 @@
-"""RegNet's generator for many networks at once; a test holds it equal to `generators.RegNet`.
+"""RegNet's generator for many networks at once, equal to `generators.RegNet`.
 
 Source: Radosavovic et al. 2020, equations 2 to 4.
 """
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from resnet_factory.config.generators import block_width
 from resnet_factory.layers.expressions import divisible
 from resnet_factory.sweep.vector import Array
 
@@ -19,21 +20,21 @@ PREFIX = "generator.regnet."
 PARAMETERS = ("initial_width", "slope", "multiplier", "depth", "group_width", "ratio")
 
 
-class Stages(NamedTuple):
+class RegNetStages(NamedTuple):
     """Stages of many networks, one row each; columns beyond a network's own stages hold 0."""
 
     valid: Array
-    """Which parameters the generator takes; the others have one stage, of no meaning."""
-    many: Array
-    """How many stages each has."""
+    """Mask of valid parameters; those of others have one stage without meaning."""
+    stages: Array
+    """Number of stages."""
     depths: Array
     widths: Array
     groups: Array
-    """How many groups each stage's convolution has."""
+    """Groups of the convolutions in each stage."""
 
 
-def generate(numbers: Mapping[str, Any], rounding: str = "nearest") -> Stages:
-    """Depths, widths and groups from one array per parameter.
+def generate(numbers: Mapping[str, Any], rounding: str = "nearest") -> RegNetStages:
+    """Return depths, widths and groups for one array per parameter.
 
     `rounding` makes widths fit whole groups: `nearest` (pycls, timm) or `divisible` (torchvision).
     """
@@ -56,15 +57,14 @@ def generate(numbers: Mapping[str, Any], rounding: str = "nearest") -> Stages:
     widths[rows, stage[rows, columns]] = blocks[rows, columns]
     widths, groups = _fit(widths, group[:, None], ratio[:, None], rounding)
     there = depths > 0
-    return Stages(valid, count, depths, np.where(there, widths, 0), np.where(there, groups, 0))
+    return RegNetStages(valid, count, depths, np.where(there, widths, 0), np.where(there, groups, 0))
 
 
 def _widths(initial: Array, slope: Array, multiplier: Array, depth: Array) -> Array:
-    """The width of every block, one row per network, -1 behind the last."""
+    """Return the width of every block, one row per network, padded with -1."""
     block = np.arange(int(depth.max()))
-    wanted = initial[:, None] + slope[:, None] * block
-    step = np.rint(np.log(wanted / initial[:, None]) / np.log(multiplier)[:, None])
-    widths = np.rint(initial[:, None] * multiplier[:, None] ** step / QUANTUM).astype(np.int64) * QUANTUM
+    initial, slope, multiplier = (column[:, None] for column in (initial, slope, multiplier))
+    widths = block_width(initial, slope, multiplier, block, np.log, np.rint).astype(np.int64)
     return np.where(block < depth[:, None], widths, -1)
 
 

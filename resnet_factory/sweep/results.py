@@ -1,125 +1,127 @@
-"""The end of a sweep, from whatever is stored so far: the CSV, the winners as files, the page, and words."""
+"""The results of a sweep so far: CSV, winners as files, report, and a summary in the terminal."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
 
 from resnet_factory.errors import ConfigError, Fault, install_hint
 from resnet_factory.reporting.tables import plain_table
-from resnet_factory.sweep.csv_table import export
-from resnet_factory.sweep.objectives import Objective, Ranking, read_ranking
-from resnet_factory.sweep.results_table import FAILURES, MEMORY, Results, load
-from resnet_factory.sweep.rows import listing
-from resnet_factory.sweep.store import Store
+from resnet_factory.sweep.csv_table import write_csv
+from resnet_factory.sweep.objectives import BYTE_METRICS, Objective, Ranking, ReportOptions, read_ranking
+from resnet_factory.sweep.results_table import Results, load_results
+from resnet_factory.sweep.rows import architecture_rows
+from resnet_factory.sweep.store import SweepStore
 from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.winners import write_winners
 
-HEADINGS = {"macs": "MACs", **{metric: f"{metric} (MiB)" for metric in MEMORY}}
-"""How a metric's column is headed, where not by its name."""
-ENDED = {"timeout": "timed out"}
+METRIC_HEADINGS = {"macs": "MACs", **{metric: f"{metric} (MiB)" for metric in BYTE_METRICS}}
+"""Headings of metrics that are not their names."""
 
 
-def conclude(store: Store, views: Mapping[str, Any], out: Console, *, page: bool) -> int:
-    """Write everything that is made from the results, say where; how many measurements failed.
+class Winners(NamedTuple):
+    """The best architectures."""
 
-    `views` has `by`, `top`, `pareto` and `errors` as `conf/sweep.yaml` says, and may have `config_dir`,
-    where models and recipes are that are not shipped.
+    indices: Array
+    objectives: tuple[Objective, ...]
+    reason: str
+
+
+def write_results(
+    store: SweepStore,
+    options: ReportOptions,
+    out: Console,
+    *,
+    config_dir: str | Path | None = None,
+    page: bool,
+) -> int:
+    """Write all files made from the results and print a summary; return the number of failed measurements.
+
+    `config_dir` holds models and recipes that are not shipped.
 
     Raises:
         ConfigError: a metric that is asked for is not there, or a file cannot be written.
     """
-    results = load(store, views["errors"])
-    ranking = read_ranking(views, results.metrics)
-    folder = store.folder
-    written = [export(store)]
-    chosen, ranked, why = _winners(results, ranking, views["top"])
-    run, structures = store.run(), store.structures()
+    results = load_results(store, options.errors)
+    ranking = read_ranking(options, results.metrics)
+    folder, run = store.folder, store.run()
+    written = [write_csv(store)]
+    winners = choose_winners(results, ranking, options.top)
     try:
-        if chosen.size or (folder / "winners").is_dir():
+        if winners.indices.size or (folder / "winners").is_dir():
             files = write_winners(
                 folder / "winners", run["base"], json.loads(run["choices"]),
-                [(results.candidates[i], f"{why}, rank {n}") for n, i in enumerate(chosen.tolist(), 1)],
-                structures, views.get("config_dir"),
+                [(results.candidates[i], f"{winners.reason}, rank {rank}")
+                 for rank, i in enumerate(winners.indices.tolist(), 1)],
+                store.structures(), config_dir,
             )  # fmt: skip
             written += [file.parent for file in files[:1]]
         if page and results.candidates:
-            written.append(_write_page(store, results, ranking, chosen, ranked, why))
+            try:
+                from resnet_factory.sweep.report import write_sweep_report
+            except ImportError as error:
+                message = f"needs {error.name}; {install_hint('sweep')}, or report=false"
+                raise ConfigError([Fault("report", message)]) from None
+            written.append(write_sweep_report(store, results, ranking, winners))
     except OSError as error:
         raise ConfigError([Fault("out", f"'{folder}' cannot be written: {error}")]) from None
-    _say(store, results, chosen, ranked, why, out)
-    if ranked and len(results) and views["top"] and not chosen.size:
-        names = " and ".join(objective.metric for objective in ranked)
+    _print_summary(store, results, winners, out)
+    if winners.objectives and len(results) and options.top and not winners.indices.size:
+        names = " and ".join(objective.metric for objective in winners.objectives)
         out.print(f"no winners: no architecture has {names}", markup=False)
     for path in written:
         out.print(f"  {path}", markup=False)
-    return sum(counts[state] for counts in results.states.values() for state in FAILURES)
+    return sum(sum(measured.failures.values()) for measured in results.measured.values())
 
 
-def _winners(results: Results, ranking: Ranking, top: int) -> tuple[Array, tuple[Objective, ...], str]:
-    """The best by one metric, the first front where none is named; the objectives, and why in words."""
+def choose_winners(results: Results, ranking: Ranking, top: int) -> Winners:
+    """Return the best by one metric; without one, those on the first Pareto front."""
     if ranking.by is not None:
-        return results.best(ranking.by, top), (ranking.by,), f"best by {ranking.by}"
+        return Winners(results.best(ranking.by, top), (ranking.by,), f"best by {ranking.by}")
     if not ranking.pareto:
-        return np.array([], int), (), ""
+        return Winners(np.array([], int), (), "")
     first, second = ranking.pareto[0]
-    chosen = results.front(first, second)
-    if len(chosen) > top:
-        chosen = chosen[np.round(np.linspace(0, len(chosen) - 1, top)).astype(int)]
-    return chosen, (first, second), f"on the front of {first} and {second}"
+    front = results.front(first, second)
+    if len(front) > top:
+        front = front[np.round(np.linspace(0, len(front) - 1, top)).astype(int)]
+    return Winners(front, (first, second), f"on the front of {first} and {second}")
 
 
-def _write_page(
-    store: Store,
-    results: Results,
-    ranking: Ranking,
-    chosen: Array,
-    ranked: Sequence[Objective],
-    why: str,
-) -> Path:
-    try:
-        from resnet_factory.sweep import report_sections
-    except ImportError as error:
-        message = f"needs {error.name}; {install_hint('sweep')}, or report=false"
-        raise ConfigError([Fault("report", message)]) from None
-    return report_sections.write_page(store, results, ranking, chosen, ranked, why)
-
-
-def _say(
-    store: Store, results: Results, chosen: Array, ranked: Sequence[Objective], why: str, out: Console
-) -> None:
+def _print_summary(store: SweepStore, results: Results, winners: Winners, out: Console) -> None:
     def line(text: str, style: str = "") -> None:
         out.print(text, style=style, markup=False)
 
-    rejected = store.rejected()
-    line(
-        f"{store.sampled():,} samples, {len(results):,} architectures"
-        + "".join(f"; {count:,} {reason}" for reason, count in rejected.most_common())
-    )
+    reasons = [f"; {count:,} {reason}" for reason, count in store.rejected().most_common()]
+    line(f"{store.sampled():,} samples, {len(results):,} architectures{''.join(reasons)}")
     for text in results.partial(store.sampled(), int(store.run()["samples"])):
         line(f"partial: {text}")
     if results.joined:
         line(results.joining())
-    for metric, (counts, reason) in results.failures().items():
-        ended = ", ".join(f"{count:,} {ENDED.get(state, state)}" for state, count in counts.items())
-        line(f"{metric}: {ended}: {reason}")
-    if not chosen.size:
+    for metric, measured in results.measured.items():
+        if failures := measured.failures:
+            counts = [
+                f"{count:,} {state}".replace("timeout", "timed out") for state, count in failures.items()
+            ]
+            reason = max(measured.reasons, key=measured.reasons.__getitem__, default="no reason given")
+            line(f"{metric}: {', '.join(counts)}: {reason}")
+    if not winners.indices.size:
         return
-    names = [objective.metric for objective in ranked]
-    listed = listing(results, store.structures(), store.run()["base"], chosen, names, results.known)
+    names = [objective.metric for objective in winners.objectives]
+    base, templates = store.run()["base"], store.structures()
+    rows = architecture_rows(results, templates, base, winners.indices, names, results.known)
     table = plain_table()
     table.add_column("model")
-    columns = [listed.names]
-    for cells in (listed.ranked, listed.traits, listed.others):
-        for name, column in cells.items():
-            table.add_column(HEADINGS.get(name, name), justify="left" if cells is listed.traits else "right")
-            columns.append(column)
+    columns = [rows.names]
+    for group in (rows.ranked, rows.settings, rows.others):
+        for name, cells in group.items():
+            heading = METRIC_HEADINGS.get(name, name)
+            table.add_column(heading, justify="left" if group is rows.settings else "right")
+            columns.append(cells)
     for row in zip(*columns, strict=True):
         table.add_row(*row)
-    line(why, "bold")
+    line(winners.reason, "bold")
     out.print(table)

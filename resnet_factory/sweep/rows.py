@@ -1,4 +1,4 @@
-"""Architectures as rows of a table: name, what they are ranked by, in what they differ, all other metrics."""
+"""Architectures as the rows of a table: name, ranked metrics, differing settings, all other metrics."""
 
 from __future__ import annotations
 
@@ -9,125 +9,119 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnet_factory.config.schema import PER_STAGE
-from resnet_factory.sweep.evaluation import Structure
 from resnet_factory.sweep.measuring import model_of
-from resnet_factory.sweep.results_table import COUNTS, MEMORY, MIB, Results
+from resnet_factory.sweep.objectives import BYTE_METRICS, INTEGER_METRICS, MIB
+from resnet_factory.sweep.results_table import Results
+from resnet_factory.sweep.templates import ModelTemplate
 from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.winners import name_of
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Rows of one table, their cells as text."""
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureRows:
+    """Columns of one table, their cells as text."""
 
     names: list[str]
-    """Each architecture's model name."""
+    """Model names."""
     ranked: dict[str, list[str]]
-    """The metrics they were chosen by -> a cell per row."""
-    traits: dict[str, list[str]]
-    """Depths, widths, and every other sampled key in which the rows differ -> a cell per row."""
+    """The metrics they were chosen by."""
+    settings: dict[str, list[str]]
+    """Depths, widths, and every other sampled key in which the rows differ."""
     others: dict[str, list[str]]
-    """The other metrics -> a cell per row."""
-    profiles: list[tuple[list[int], list[int]]]
-    """Depths and widths of each."""
+    """The other metrics."""
+    stages: list[tuple[list[int], list[int]]]
+    """Depths and widths of each architecture."""
 
 
-def listing(
+def architecture_rows(
     results: Results,
-    structures: Sequence[Structure],
+    templates: Sequence[ModelTemplate],
     base: str,
     chosen: Array,
     ranked: Sequence[str],
     others: Sequence[str],
-) -> Listing:
-    """The chosen architectures as rows; `base` is the model that the space varies."""
-    places = chosen.tolist()
-    candidates = [results.candidates[i] for i in places]
-    models = [model_of(candidate, structures[candidate.structure]) for candidate in candidates]
-    profiles = [_profile(model) for model in models]
-    names = [name_of(base, candidate, structures[candidate.structure]) for candidate in candidates]
-    traits = {
-        "depths": [dashed(depths) for depths, _ in profiles],
-        "widths": [dashed(widths) for _, widths in profiles],
+) -> ArchitectureRows:
+    """Return the chosen architectures as rows; `base` is the model that the space varies."""
+    indices = chosen.tolist()
+    candidates = [results.candidates[i] for i in indices]
+    models = [model_of(candidate, templates[candidate.structure]) for candidate in candidates]
+    stages = [_depths_and_widths(model) for model in models]
+    settings = {
+        "depths": [dashed(depths) for depths, _ in stages],
+        "widths": [dashed(widths) for _, widths in stages],
     }
     sampled = [json.loads(candidate.numbers) for candidate in candidates]
     for key in dict.fromkeys(key for numbers in sampled for key in numbers):
         field = key.split(".")[0]
-        if field in traits or key == "model":  # the name begins with the model
+        if field in settings or key == "model":  # the name begins with the model
             continue
         above, _, last = key.rpartition(".")
         read = field if field in PER_STAGE else above if last.isdigit() else key
         if field in PER_STAGE or last.isdigit():
-            cells = [text_of(_inside(model, read)) for model in models]
+            cells = [format_value(_nested(model, read)) for model in models]
         else:
-            cells = [text_of(one.get(read)) for one in sampled]
+            cells = [format_value(one.get(read)) for one in sampled]
         if len(set(cells)) > 1:
-            traits[title(read)] = cells
-    cells_of = {
-        metric: [cell(results, metric, i) for i in places] for metric in dict.fromkeys((*ranked, *others))
-    }
-    return Listing(
-        names,
-        {metric: cells_of[metric] for metric in ranked},
-        traits,
-        {metric: cells for metric, cells in cells_of.items() if metric not in ranked},
-        profiles,
+            settings[key_title(read)] = cells
+    metrics = {name: [format_metric(results, name, i) for i in indices] for name in (*ranked, *others)}
+    return ArchitectureRows(
+        names=[name_of(base, candidate, templates[candidate.structure]) for candidate in candidates],
+        ranked={name: metrics[name] for name in ranked},
+        settings=settings,
+        others={name: cells for name, cells in metrics.items() if name not in ranked},
+        stages=stages,
     )
 
 
-def cell(results: Results, metric: str, place: int) -> str:
-    """A metric's value, with half the spread where it was measured more than once; empty where unknown."""
-    value = float(results.metrics[metric][place])
+def format_metric(results: Results, metric: str, index: int) -> str:
+    """Return a value, with half the spread where it was measured several times; empty where unknown."""
+    value = float(results.metrics[metric][index])
     if math.isnan(value):
         return ""
-    if metric in COUNTS:
+    if metric in INTEGER_METRICS:
         return f"{value:,.0f}"
-    unit = MIB if metric in MEMORY else 1
+    unit = MIB if metric in BYTE_METRICS else 1
     text = decimal(value / unit)
-    if metric in results.spread:
-        low, high = (float(side[place]) for side in results.spread[metric])
-        if math.isfinite(high - low):
-            text += f" ± {(high - low) / 2 / unit:.2g}"
+    if (measured := results.measured.get(metric)) is not None:
+        spread = float(measured.high[index] - measured.low[index])
+        text += f" ± {spread / 2 / unit:.2g}" if math.isfinite(spread) else ""
     return text
 
 
 def decimal(value: float) -> str:
-    """A real number with four digits, never in powers of ten unless it is tiny."""
+    """Return a number with four digits, in powers of ten only if it is tiny."""
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
-def title(key: str) -> str:
-    """A sampled key as a column is called."""
+def key_title(key: str) -> str:
+    """Return the heading of a sampled key."""
     for prefix in ("model/", "model.", "generator.regnet."):
         key = key.removeprefix(prefix)
     return key
 
 
-def text_of(value: Any) -> str:
-    """A sampled value in short: lists dashed together, choices by name."""
+def format_value(value: Any) -> str:
+    """Return a sampled value as text: lists joined by dashes, choices by name."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and not any(isinstance(v, (dict, list)) for v in value):
         return dashed(value)
-    if isinstance(value, float):
-        return decimal(value)
-    return json.dumps(value, separators=(",", ":"))
+    return decimal(value) if isinstance(value, float) else json.dumps(value, separators=(",", ":"))
 
 
 def dashed(values: Sequence[Any]) -> str:
-    """`3-4-6-3`."""
+    """Return `3-4-6-3`."""
     return "-".join(map(str, values))
 
 
-def _inside(model: Mapping[str, Any], key: str) -> Any:
-    """What a model's plain data has at a dotted key."""
+def _nested(model: Mapping[str, Any], key: str) -> Any:
     value: Any = model
     for name in key.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
 
 
-def _profile(model: Mapping[str, Any]) -> tuple[list[int], list[int]]:
+def _depths_and_widths(model: Mapping[str, Any]) -> tuple[list[int], list[int]]:
     stages = max((len(model[k]) for k in ("depths", "widths") if isinstance(model[k], list)), default=1)
     depths, widths = (m if isinstance(m := model[k], list) else [m] * stages for k in ("depths", "widths"))
     return depths, widths

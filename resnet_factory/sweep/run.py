@@ -1,4 +1,4 @@
-"""One sweep from its options to its results: frozen, surveyed, measured, each step kept as it is done."""
+"""A sweep from its options to its measurements; each step is stored when it is done."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -15,51 +15,49 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from resnet_factory import __version__
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.sweep.evaluation import EXAMPLES, Setting, Structures, survey
-from resnet_factory.sweep.measuring import Options, advance, measure
-from resnet_factory.sweep.objectives import TRAINED
-from resnet_factory.sweep.samplers import BATCH, draw
+from resnet_factory.sweep.evaluation import CostConditions, evaluate_samples
+from resnet_factory.sweep.measuring import advance, measure_missing
+from resnet_factory.sweep.objectives import METRICS
+from resnet_factory.sweep.options import SweepOptions
+from resnet_factory.sweep.samplers import BATCH, draw_samples
 from resnet_factory.sweep.space import Space
-from resnet_factory.sweep.store import Store
-from resnet_factory.sweep.worker import COMMAND
+from resnet_factory.sweep.store import SweepStore
+from resnet_factory.sweep.templates import ModelTemplates
 
 FIXED = ("space", "sampler", "seed", "image", "costing")
-"""What a run may not change when it goes on."""
-READS: dict[str, tuple[str, ...]] = {
-    "latency": ("batch", "repeats", "threads", "device", "dtype", "channels_last"),
-    "memory": ("batch", "device", "dtype", "channels_last"),
-    "synflow": ("seeds", "threads", "device"),
-    **dict.fromkeys(("naswot", "zen", "gradients"), ("batch", "seeds", "threads", "device")),
-    **dict.fromkeys(TRAINED, ("study",)),
-}
-"""Metric -> the keys of `measuring` that its values depend on."""
+"""Parts of a run's record that may not change when it continues."""
+INVALID_EXAMPLES = 64
+"""Samples that cannot be planned of which the reasons are stored."""
 
 
-def sweep(
-    space: Space, structures: Structures, options: Options, store: Store, command: Sequence[str] = COMMAND
-) -> None:
-    """Do what is not done yet.
+def run_sweep(space: Space, templates: ModelTemplates, options: SweepOptions, store: SweepStore) -> None:
+    """Do all that an earlier run has not done.
 
     Raises:
         ConfigError: the store holds another run, or cannot be written.
     """
-    _date_up(store)
-    store.freeze(described(space, options), FIXED)
-    store.note("conditions", json.dumps(_conditions(store, options)))
-    structures.known.extend(store.structures())
+    _add_missing_record(store)
+    store.freeze(run_record(space, options), FIXED)
+    store.note("conditions", json.dumps(_checked_conditions(store, options)))
+    templates.known.extend(store.structures())
     if options.retry:
         store.forget_failures()
-    with _progress() as progress:
-        _survey(space, structures, options, store, progress)
-        if options.metrics:
-            measure(options, store, progress, command)
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+        console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
+    )  # fmt: skip
+    with progress:
+        _cost_samples(space, templates, options, store, progress)
+        if options.measure:
+            measure_missing(options, store, progress)
 
 
-def described(space: Space, options: Options) -> dict[str, str]:
-    """What is run, for the store: all that decides the results, and what they were made with."""
+def run_record(space: Space, options: SweepOptions) -> dict[str, str]:
+    """Return what the store keeps about a run: all that decides its results, and the versions."""
     import numpy as np
 
-    python = platform.python_version()
+    conditions, python = options.measuring.conditions, platform.python_version()
     return {
         "name": space.name,
         "base": space.base_name,
@@ -69,92 +67,75 @@ def described(space: Space, options: Options) -> dict[str, str]:
         "seed": str(options.seed),
         "samples": str(options.samples),
         "image": json.dumps(options.image),
-        "costing": _costing(space.windows, options.measuring),
-        "measuring": json.dumps(options.measuring, sort_keys=True),
-        "metrics": json.dumps(options.metrics),
+        "costing": _costing(space.windows, conditions),
+        "measuring": json.dumps(conditions, sort_keys=True),
+        "metrics": json.dumps(options.measure),
         "generator": json.dumps(space.generator),
-        "dimensions": json.dumps(
-            [[d.key, d.kind, list(d.values), d.low, d.high, d.step] for d in space.dimensions]
-        ),
+        "dimensions": json.dumps(space.dimension_rows),
         "relations": json.dumps([relation.text for relation in space.relations]),
         "windows": json.dumps({key: list(window) for key, window in space.windows.items()}),
         "versions": f"resnet-factory {__version__}, Python {python}, NumPy {np.__version__}",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
-        **({"torch": f"torch {version('torch')}"} if options.metrics else {}),
+        **({"torch": f"torch {version('torch')}"} if options.measure else {}),
     }
 
 
-def _costing(windows: Mapping[str, Any], measuring: Mapping[str, Any]) -> str:
-    """What windows on memory depend on besides the space, as JSON; empty where there are none."""
+def _costing(windows: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
+    """Return as JSON what windows on memory depend on besides the space; empty without any."""
     keys = ("batch", "dtype") if any(metric.endswith("memory") for metric in windows) else ()
-    return json.dumps({key: measuring[key] for key in keys})
+    return json.dumps({key: conditions[key] for key in keys})
 
 
-def _conditions_of(metric: str, measuring: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(json.dumps(measuring))
-    return {key: found[key] for key in READS[metric] if key in found}
+def _conditions_of(metric: str, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: conditions[key] for key in METRICS[metric].reads if key in conditions}
 
 
-def _date_up(store: Store) -> None:
-    """Note what earlier versions did not: what the costs and each metric depend on."""
+def _add_missing_record(store: SweepStore) -> None:
+    """Add to the record of an earlier version what its costs and metrics depend on."""
     known = store.run()
     if not known or "costing" in known:
         return
-    measuring = json.loads(known["measuring"])
-    store.note("costing", _costing(json.loads(known["windows"]), measuring))
-    conditions = {metric: _conditions_of(metric, measuring) for metric in store.metrics()}
-    store.note("conditions", json.dumps(conditions))
+    conditions = json.loads(known["measuring"])
+    store.note("costing", _costing(json.loads(known["windows"]), conditions))
+    by_metric = {metric: _conditions_of(metric, conditions) for metric in store.metrics()}
+    store.note("conditions", json.dumps(by_metric))
 
 
-def _conditions(store: Store, options: Options) -> dict[str, Any]:
-    """What each metric was and is to be measured with; metrics may be added, none changed.
+def _checked_conditions(store: SweepStore, options: SweepOptions) -> dict[str, Any]:
+    """Return the conditions of each metric, measured or to be measured.
 
     Raises:
-        ConfigError: a metric was measured with something else.
+        ConfigError: a metric was measured under other conditions.
     """
     before: dict[str, Any] = json.loads(store.run().get("conditions", "{}"))
-    now = {metric: _conditions_of(metric, options.measuring) for metric in options.metrics}
+    conditions = json.loads(json.dumps(options.measuring.conditions))
+    now = {metric: _conditions_of(metric, conditions) for metric in options.measure}
     faults = []
     for metric in store.metrics():
         old, new = before.get(metric, {}), now.get(metric, {})
-        if differ := [key for key in new if key in old and old[key] != new[key]]:
-            key = differ[0]
-            what = "another study" if key == "study" else f"{key} {old[key]}, not {new[key]}"
-            message = (
-                f"'{store.folder}' holds {metric} measured with {what}; results are never mixed: choose "
-                "another folder with out=…"
-            )
-            faults.append(Fault(f"measuring.{key}", message))
+        for key in [key for key in new if key in old and old[key] != new[key]][:1]:
+            other = "another study" if key == "study" else f"{key} {old[key]}, not {new[key]}"
+            message = f"'{store.folder}' holds {metric} measured with {other}; results are never mixed"
+            faults.append(Fault(f"measuring.{key}", f"{message}: choose another folder with out=…"))
     if faults:
         raise ConfigError(faults)
     return before | now
 
 
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not sys.stderr.isatty(),
-        transient=True,
-    )
-
-
-def _survey(space: Space, structures: Structures, options: Options, store: Store, progress: Progress) -> None:
-    done, reasons = store.batches(), json.loads(store.run().get("invalid", "[]"))
-    setting = Setting(options.image, options.measuring["batch"], options.measuring["dtype"])
+def _cost_samples(
+    space: Space, templates: ModelTemplates, options: SweepOptions, store: SweepStore, progress: Progress
+) -> None:
+    done, invalid = store.batches(), json.loads(store.run().get("invalid", "[]"))
+    conditions = CostConditions(options.image, options.measuring.batch, options.measuring.dtype)
     task = progress.add_task("costing", total=options.samples, rate="")
     for start in range(0, options.samples, BATCH):
         stop = min(start + BATCH, options.samples)
         if done.get(start, 0) < stop:
-            samples = draw(options.sampler, space.dimensions, options.seed, start, stop)
-            found = survey(space, structures, samples, start, setting, 0 if reasons else EXAMPLES)
-            store.add_batch(start, stop, found.candidates, found.rejected, structures.known)
-            if found.reasons and not reasons:
-                reasons = found.reasons
-                store.note("invalid", json.dumps(reasons))
+            samples = draw_samples(options.sampler, space.dimensions, options.seed, start, stop)
+            examples = 0 if invalid else INVALID_EXAMPLES
+            found = evaluate_samples(space, templates, samples, start, conditions, examples)
+            store.add_batch(start, stop, found.candidates, found.rejected, templates.known)
+            if found.invalid and not invalid:
+                invalid = found.invalid
+                store.note("invalid", json.dumps(invalid))
         advance(progress, task, stop)

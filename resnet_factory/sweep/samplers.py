@@ -1,7 +1,8 @@
-"""Samplers: which points of a space are looked at, in batches that can be drawn again one by one."""
+"""Samplers of a design space, in batches that can be drawn again one by one."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -14,57 +15,58 @@ from resnet_factory.sweep.vector import Array
 BATCH = 65_536
 """Samples drawn, costed and stored together."""
 MOST = 100_000_000
-"""Samples of one sweep."""
-SAMPLERS = ("grid", "random", "sobol")
+"""The largest number of samples of one sweep."""
 
 
 def size_of(sampler: str, dimensions: Sequence[Dimension], samples: int | None) -> int:
-    """How many samples a sampler gives.
+    """Return how many samples a sampler draws.
 
     Raises:
         ConfigError: a grid over real numbers; no number of samples where one is needed; too many of them.
     """
+    key, total, message = "samples", samples or 0, ""
     if samples is not None and samples > MOST:
-        message = f"{_count(samples)} are more than a sweep takes; expected at most {MOST:,}"
-        raise ConfigError([Fault("samples", message)])
-    if sampler != "grid":
-        if samples is None:
-            raise ConfigError([Fault("samples", f"the {sampler!r} sampler needs a number of samples")])
-        return samples
-    total = 1
-    for dimension in dimensions:
-        if dimension.count is None:
+        message = f"{_count_text(samples)} are more than a sweep takes; expected at most {MOST:,}"
+    elif sampler != "grid" and samples is None:
+        message = f"the {sampler!r} sampler needs a number of samples"
+    elif sampler == "grid":
+        key = "sampler"
+        counts = {dimension.key: dimension.count for dimension in dimensions}
+        total = math.prod(count or 0 for count in counts.values())
+        real = next((key for key, count in counts.items() if count is None), None)
+        if real is not None:
+            message = f"a grid needs countable values, but {real!r} takes real numbers; give it a step"
+        elif samples is not None:
+            total = min(total, samples)
+        elif total > MOST:
             message = (
-                f"a grid needs countable values, but {dimension.key!r} takes real numbers; give it a step"
+                f"a grid of {_count_text(total)} combinations is more than a sweep takes (at most {MOST:,}); "
+                "vary less, or look at some of them with sampler=random and samples=…"
             )
-            raise ConfigError([Fault("sampler", message)])
-        total *= dimension.count
-    if samples is None and total > MOST:
-        message = (
-            f"a grid of {_count(total)} combinations is more than a sweep takes (at most {MOST:,}); "
-            "vary less, or look at some of them with sampler=random and samples=…"
-        )
-        raise ConfigError([Fault("sampler", message)])
-    return total if samples is None else min(total, samples)
+    if message:
+        raise ConfigError([Fault(key, message)])
+    return total
 
 
-def _count(number: int) -> str:
-    """A whole number for a person, however large."""
+def _count_text(number: int) -> str:
+    """Return a whole number as short text."""
     return f"{number:,}" if number < 10**15 else f"{Decimal(number):.2e}"
 
 
-def draw(sampler: str, dimensions: Sequence[Dimension], seed: int, start: int, stop: int) -> dict[str, Array]:
-    """Samples `start` to `stop`, by dimension key. The same arguments give the same samples.
+def draw_samples(
+    sampler: str, dimensions: Sequence[Dimension], seed: int, start: int, stop: int
+) -> dict[str, Array]:
+    """Return samples `start` to `stop` by dimension key; the same for the same arguments.
 
     `grid` counts through all combinations, the last dimension fastest. `random` is uniform. `sobol` is
-    a scrambled Sobol sequence (Owen 1998), which fills the space more evenly.
+    a scrambled Sobol sequence (Owen 1998), which covers the space more evenly.
     """
     if sampler == "grid":
         index, columns = np.arange(start, stop, dtype=np.int64), {}
         for dimension in reversed(dimensions):
             count = dimension.count
             assert count is not None
-            columns[dimension.key] = dimension.number(index % count)
+            columns[dimension.key] = dimension.grid(index % count)
             index //= count
         return {dimension.key: columns[dimension.key] for dimension in dimensions}
     # Whole batches are drawn, so that a longer run goes on where a shorter one ended.

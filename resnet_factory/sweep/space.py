@@ -1,64 +1,32 @@
-"""Design spaces: what a space's YAML and command line say, read, checked and ready to be sampled."""
+"""Design spaces, read from YAML and the command line and checked."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from resnet_factory.config import schema
 from resnet_factory.config.schema import MAX_CHANNELS, PER_STAGE
 from resnet_factory.errors import ConfigError, Fault, found, one_of, unknown
 from resnet_factory.layers import VOCABULARY
-from resnet_factory.layers.expressions import Expression, ExpressionError, parse
 from resnet_factory.sweep import regnet
-from resnet_factory.sweep.dimension import KINDS, Dimension, read_dimension
-from resnet_factory.sweep.population import COSTS, FURTHER
-from resnet_factory.sweep.vector import Array, holds
+from resnet_factory.sweep.dimension import DIMENSION_KEYS, Dimension, read_dimension
+from resnet_factory.sweep.population import BASIC_COSTS, OPTIONAL_COSTS
+from resnet_factory.sweep.relation import Relation, read_relations
 
-RELATIONS = ("non_decreasing", "increasing", "non_increasing", "decreasing")
-WINDOWS = (*COSTS, *FURTHER)
+WINDOW_COSTS = (*BASIC_COSTS, *OPTIONAL_COSTS)
 """Costs that a window may be set on."""
-KEYS = ("vary", "relations", "constraints")
-WHOLE_FILE = ("space", "model", "defaults", "samples", "sampler", "seed")
-"""Keys that stand beside `space`, not in it."""
+SPACE_KEYS = ("vary", "relations", "constraints")
+GLOBAL_KEYS = ("space", "model", "defaults", "samples", "sampler", "seed")
+"""Keys of a space's file that are beside `space`, not in it."""
 
 
-@dataclass(frozen=True)
-class Relation:
-    """What must hold between the numbers of one architecture."""
-
-    text: str
-    order: str = ""
-    """One of RELATIONS, over the stages of `key`."""
-    key: str = ""
-    expression: Expression | None = None
-
-    def holds(self, columns: Mapping[str, Array], stages: int) -> Array:
-        """For each architecture whether it does."""
-        size = len(next(iter(columns.values())))
-        if self.expression is not None:
-            scope = {scope_name(key): values for key, values in columns.items()}
-            return holds(self.expression.value, {name: scope[name] for name in self.expression.names}, size)
-        good = np.ones(size, bool)
-        for stage in range(1, stages):
-            before, after = columns[f"{self.key}.{stage - 1}"], columns[f"{self.key}.{stage}"]
-            compare = {
-                "non_decreasing": np.greater_equal, "increasing": np.greater,
-                "non_increasing": np.less_equal, "decreasing": np.less,
-            }[self.order]  # fmt: skip
-            good &= compare(after, before)
-        return good
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Space:
-    """What varies, what must hold, and which costs are wanted."""
+    """Dimensions, relations between numbers, and windows on costs."""
 
     name: str
     dimensions: tuple[Dimension, ...]
@@ -69,41 +37,24 @@ class Space:
     stages: int
     base_name: str
     choices: Mapping[str, str]
-    """Which recipe the base has of each group, by name."""
+    """Group -> recipe of the base."""
     base: Mapping[str, Any]
-    """The model that everything else differs from, as plain data."""
+    """The model that is varied, as plain data."""
     lists: tuple[str, ...] = ()
     """The numbers of recipes that vary per stage."""
 
     @property
+    def dimension_rows(self) -> list[list[Any]]:
+        """Return the dimensions as plain data."""
+        return [[d.key, d.kind, list(d.values), d.low, d.high, d.step] for d in self.dimensions]
+
+    @property
     def text(self) -> str:
-        """Canonical JSON of all that decides which architectures there are."""
-        dimensions = [[d.key, d.kind, list(d.values), d.low, d.high, d.step] for d in self.dimensions]
+        """Return canonical JSON of all that decides which architectures there are."""
         relations = [relation.text for relation in self.relations]
         windows = {key: list(window) for key, window in self.windows.items()}
-        parts = [dimensions, relations, windows, self.generator, self.base]
+        parts = [self.dimension_rows, relations, windows, self.generator, self.base]
         return json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
-
-    @property
-    def digest(self) -> str:
-        """A short content hash."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:8]
-
-    @property
-    def count(self) -> int | None:
-        """How many combinations there are; None where real numbers vary."""
-        total = 1
-        for dimension in self.dimensions:
-            if dimension.count is None:
-                return None
-            total *= dimension.count
-        return total
-
-
-def scope_name(key: str) -> str:
-    """How a relation's arithmetic calls a number: `widths.0` is widths1, as its layers are in layer1."""
-    *names, last = key.removeprefix("model.").split(".")
-    return f"{'_'.join(names)}{int(last) + 1}" if last.isdigit() else "_".join([*names, last])
 
 
 def read_space(
@@ -115,29 +66,54 @@ def read_space(
     choices: Mapping[str, str] | None = None,
     names: Callable[[str], Sequence[str]] = lambda group: (),
 ) -> Space:
-    """A space from the `space` subtree of a composed configuration and the command line's own sweeps.
+    """Read the `space` subtree of a composed configuration, and the command line's own sweeps.
 
-    `names` gives the recipes of a group, where they are known.
+    `names` returns the recipes of a group, where they are known.
 
     Raises:
         ConfigError: with every fault found.
     """
     faults: list[Fault] = []
     if not isinstance(data or {}, Mapping):
-        raise ConfigError([Fault("space", f"expected {one_of(KEYS)}, found {data!r}")])
+        raise ConfigError([Fault("space", f"expected {one_of(SPACE_KEYS)}, found {data!r}")])
     data = data or {}
     for key in data:
-        if key not in KEYS:
-            whole = "; a space's file begins with '# @package _global_'" if key in WHOLE_FILE else ""
-            faults.append(Fault(f"space.{key}", unknown("key", str(key), KEYS) + whole))
-    if not isinstance(data.get("vary") or {}, Mapping):
-        faults.append(Fault("space.vary", f"expected keys of the model, found {data['vary']!r}"))
-        data = {**data, "vary": {}}
+        if key not in SPACE_KEYS:
+            hint = "; a space's file begins with '# @package _global_'" if key in GLOBAL_KEYS else ""
+            faults.append(Fault(f"space.{key}", unknown("key", str(key), SPACE_KEYS) + hint))
     stages = max((len(base[key]) for key in PER_STAGE if isinstance(base.get(key), list)), default=1)
     given = {dimension.key.removeprefix("model."): dimension for dimension in sweeps}
+    dimensions, lists = _read_dimensions(data.get("vary") or {}, given, base, stages, faults)
+    dimensions += [dimension.at(key) for key, dimension in given.items()]
+    base = with_lists(base, lists, stages)
+    varied = {dimension.key for dimension in dimensions}
+    for dimension in dimensions:
+        path = f"model.{dimension.key}" if dimension.key in given else f"space.vary.{dimension.key}"
+        faults += dict.fromkeys(_value_faults(dimension, path.removesuffix(".0"), base, varied, names))
+    generator = _read_generator(base, dimensions, faults)
+    relations = read_relations(data.get("relations") or [], dimensions, stages, faults)
+    windows = _read_windows(data.get("constraints") or {}, faults)
+    if not dimensions and not faults:
+        message = "nothing varies; choose a space, as in space=anynet, or sweep on the command line"
+        faults.append(Fault("space", message))
+    if faults:
+        raise ConfigError(faults)
+    return Space(
+        name=name, dimensions=tuple(dimensions), relations=relations, windows=windows, generator=generator,
+        stages=stages, base_name=base_name, choices=choices or {}, base=base, lists=tuple(lists),
+    )  # fmt: skip
+
+
+def _read_dimensions(
+    data: Any, given: Mapping[str, Dimension], base: Mapping[str, Any], stages: int, faults: list[Fault]
+) -> tuple[list[Dimension], list[str]]:
+    """Return the dimensions that are not `given`, and which keys of recipes are per stage."""
+    if not isinstance(data, Mapping):
+        faults.append(Fault("space.vary", f"expected keys of the model, found {data!r}"))
+        return [], []
     dimensions: list[Dimension] = []
     lists: list[str] = []
-    for key, value in _flat(data.get("vary") or {}):
+    for key, value in _flat(data):
         if key in given:
             continue
         head, _, rest = key.partition(".")
@@ -145,39 +121,29 @@ def read_space(
             faults.append(Fault(f"space.vary.{head}", unknown("key of a model", head, schema.KEYS)))
             continue
         if rest and head in (*PER_STAGE, *schema.WHOLE) and not rest.isdigit():
-            known = (*KINDS, "step", "each")
-            faults.append(Fault(f"space.vary.{key}", unknown("key", rest, known)))
+            faults.append(Fault(f"space.vary.{key}", unknown("key", rest, DIMENSION_KEYS)))
             continue
         dimension, each = read_dimension(key, value, f"space.vary.{key}", faults)
         if each and key not in PER_STAGE:
-            if not staged(base, key):
+            if not _may_be_list(base, key):
                 faults.append(Fault(f"space.vary.{key}.each", f"{key!r} has no value per stage"))
                 continue
             lists.append(key)
         dimensions += [dimension.at(f"{key}.{stage}") for stage in range(stages)] if each else [dimension]
-    dimensions += [dimension.at(key) for key, dimension in given.items()]
-    base = with_lists(base, lists, stages)
-    varied = {dimension.key for dimension in dimensions}
-    for dimension in dimensions:
-        path = f"model.{dimension.key}" if dimension.key in given else f"space.vary.{dimension.key}"
-        faults += dict.fromkeys(_misfits(dimension, path.removesuffix(".0"), base, varied, names))
-    generator = _generator(base, dimensions, faults)
-    relations = _relations(data.get("relations") or [], dimensions, stages, faults)
-    windows = _windows(data.get("constraints") or {}, faults)
-    if not dimensions and not faults:
-        faults.append(
-            Fault("space", "nothing varies; choose a space, as in space=anynet, or sweep on the command line")
-        )
-    if faults:
-        raise ConfigError(faults)
-    return Space(
-        name, tuple(dimensions), relations, windows, generator, stages, base_name, choices or {}, base,
-        tuple(lists),
-    )  # fmt: skip
+    return dimensions, lists
 
 
-def staged(base: Mapping[str, Any], key: str) -> bool:
-    """Whether a dotted key is a number of a recipe that may be a list with one value per stage."""
+def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values; a mapping without a distribution holds further keys."""
+    for key, value in data.items():
+        if isinstance(value, Mapping) and not set(DIMENSION_KEYS) & set(map(str, value)):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _may_be_list(base: Mapping[str, Any], key: str) -> bool:
+    """Return whether a dotted key is a number of a recipe that may have one value per stage."""
     head, _, name = key.partition(".")
     role = schema.ROLES.get(head, schema.SLOT if head in schema.SLOTS else None)
     if role is None or not role.staged or not isinstance(base.get(head), Mapping):
@@ -187,7 +153,7 @@ def staged(base: Mapping[str, Any], key: str) -> bool:
 
 
 def with_lists(model: Mapping[str, Any], keys: Sequence[str], stages: int) -> Mapping[str, Any]:
-    """The model's plain data with the numbers at `keys` as lists: one value per stage, the same in each."""
+    """Return a model's plain data with the numbers at `keys` repeated in lists, one value per stage."""
     data = dict(model)
     for key in keys:
         head, _, name = key.partition(".")
@@ -198,22 +164,21 @@ def with_lists(model: Mapping[str, Any], keys: Sequence[str], stages: int) -> Ma
     return data
 
 
-def _misfits(
+def _value_faults(
     dimension: Dimension,
     path: str,
     base: Mapping[str, Any],
     varied: set[str],
     names: Callable[[str], Sequence[str]],
 ) -> Iterator[Fault]:
-    """What is wrong with a dimension's values whatever else is chosen."""
+    """Yield the faults of values that are wrong whatever else is chosen."""
     head, *rest = dimension.key.split(".")
     if rest and rest[-1].isdigit() and rest != ["0"] and head in PER_STAGE:
-        return  # said for the first stage
+        return  # reported for the first stage
     values = dimension.values if dimension.kind == "choice" else (dimension.low, dimension.high)
     if head in (*PER_STAGE, *schema.WHOLE) and head != "output_stride":
         least, most = PER_STAGE.get(head, schema.WHOLE.get(head, (0,))[0]), MAX_CHANNELS
-        flat = [entry for value in values for entry in (value if isinstance(value, tuple) else (value,))]
-        for value in flat:
+        for value in [entry for each in values for entry in (each if isinstance(each, tuple) else (each,))]:
             whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value)
             if not whole or not least <= value <= most:
                 yield Fault(path, f"expected whole numbers from {least} to {most}, found {found(value)}")
@@ -222,29 +187,19 @@ def _misfits(
         for value in values:
             if known and isinstance(value, str) and value not in known and value not in VOCABULARY:
                 yield Fault(path, unknown(head, value, known))
-    elif (
-        rest and head not in varied and f"model/{head}" not in varied and isinstance(base.get(head), Mapping)
-    ):
+    elif rest and not {head, f"model/{head}"} & varied and isinstance(base.get(head), Mapping):
         own = {name for name, value in base[head].items() if isinstance(value, (int, float, str))}
         own -= {"layer", "when", "add", "reads", "identity_reads"}
         if rest[0] not in base[head]:
             yield Fault(path, unknown(f"number of {head!r}", rest[0], sorted(own)))
 
 
-def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """What varies, by dotted key: a mapping that says no values holds the keys of more."""
-    for key, value in data.items():
-        if isinstance(value, Mapping) and not {*KINDS, "each", "step"} & set(map(str, value)):
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
-
-
-def _generator(
+def _read_generator(
     base: Mapping[str, Any], dimensions: Sequence[Dimension], faults: list[Fault]
 ) -> dict[str, Any] | None:
-    """The base model's RegNet generator, where its parameters vary."""
-    varied = [d.key.removeprefix(regnet.PREFIX) for d in dimensions if d.key.startswith(regnet.PREFIX)]
+    """Return the parameters of the base model's RegNet generator, if some of them vary."""
+    prefix = regnet.PREFIX
+    varied = [d.key.removeprefix(prefix) for d in dimensions if d.key.startswith(prefix)]
     if not varied:
         return None
     own = (base.get("generator") or {}).get("regnet")
@@ -254,70 +209,39 @@ def _generator(
         return None
     for key in varied:
         if key not in regnet.PARAMETERS:
-            path = f"space.vary.{regnet.PREFIX}{key}"
-            faults.append(Fault(path, unknown("number", key, regnet.PARAMETERS)))
+            faults.append(Fault(f"space.vary.{prefix}{key}", unknown("number", key, regnet.PARAMETERS)))
     return {"ratio": 1.0, "rounding": "nearest", **own}
 
 
-def _relations(
-    data: Any, dimensions: Sequence[Dimension], stages: int, faults: list[Fault]
-) -> tuple[Relation, ...]:
-    keys = {dimension.key for dimension in dimensions if dimension.numeric}
-    if any(key.startswith(regnet.PREFIX) for key in keys):
-        keys |= {f"{field}.{stage}" for field in ("depths", "widths", "groups") for stage in range(stages)}
-    names = {scope_name(key) for key in keys}
-    relations = []
-    for i, entry in enumerate(data if isinstance(data, list) else [data]):
-        path = f"space.relations.{i}"
-        if isinstance(entry, Mapping) and len(entry) == 1:
-            (order, key), *_ = entry.items()
-            if order not in RELATIONS:
-                faults.append(Fault(path, unknown("relation", str(order), RELATIONS)))
-            elif f"{key}.0" not in keys:
-                known = sorted({k.split(".")[0] for k in keys if k.endswith(".0")})
-                faults.append(Fault(path, unknown("per-stage key that varies", str(key), known)))
-            relations.append(Relation(f"{order} {key}", str(order), str(key)))
-            continue
-        try:
-            expression = parse(str(entry))
-        except ExpressionError as error:
-            faults.append(Fault(path, str(error)))
-            continue
-        for name in sorted(expression.names - names):
-            faults.append(Fault(path, unknown(f"name in {str(entry)!r},", name, sorted(names))))
-        relations.append(Relation(str(entry), expression=expression))
-    return tuple(relations)
-
-
-def limit_of(limit: float) -> str:
-    """One end of a window, for a person."""
+def format_limit(limit: float) -> str:
+    """Return one end of a window as text."""
     return f"{limit:,.0f}" if limit == round(limit) else f"{limit:g}"
 
 
-def _windows(data: Any, faults: list[Fault]) -> dict[str, tuple[float, float]]:
+def _read_windows(data: Any, faults: list[Fault]) -> dict[str, tuple[float, float]]:
     windows = {}
     if not isinstance(data, Mapping):
         faults.append(Fault("space.constraints", f"expected cost: [low, high], found {data!r}"))
         return {}
     for key, window in data.items():
         path = f"space.constraints.{key}"
-        if key not in WINDOWS:
-            faults.append(Fault(path, unknown("cost", str(key), WINDOWS)))
-            continue
-        if window is None:
-            continue
-        ends = window if isinstance(window, list) else []
-        if len(ends) != 2 or not all(
-            end is None
-            or (isinstance(end, (int, float)) and not isinstance(end, bool) and not math.isnan(end))
-            for end in ends
-        ):
-            faults.append(
-                Fault(path, f"expected [low, high], null where there is no limit, found {window!r}")
+        if key not in WINDOW_COSTS:
+            faults.append(Fault(path, unknown("cost", str(key), WINDOW_COSTS)))
+        elif window is not None:
+            if not (isinstance(window, list) and len(window) == 2 and all(map(_is_limit, window))):
+                message = f"expected [low, high], null where there is no limit, found {window!r}"
+                faults.append(Fault(path, message))
+                continue
+            low, high = (
+                -math.inf if window[0] is None else window[0],
+                math.inf if window[1] is None else window[1],
             )
-            continue
-        low, high = (-np.inf if ends[0] is None else ends[0], np.inf if ends[1] is None else ends[1])
-        if low > high:
-            faults.append(Fault(path, f"{low:g} is more than {high:g}"))
-        windows[str(key)] = (low, high)
+            if low > high:
+                faults.append(Fault(path, f"{low:g} is more than {high:g}"))
+            windows[str(key)] = (low, high)
     return windows
+
+
+def _is_limit(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value is None or (number and not math.isnan(value))

@@ -1,20 +1,21 @@
-"""The results of one sweep: one SQLite file that is whole after every step, whatever ends the process."""
+"""The store of a sweep: one SQLite file that is consistent after every step, however the process ends."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.sweep.evaluation import Candidate, Structure
+from resnet_factory.sweep.evaluation import Candidate
+from resnet_factory.sweep.templates import ModelTemplate
 
-FILE = "sweep.sqlite"
-FORMAT = 2
+STORE_FILE = "sweep.sqlite"
+STORE_FORMAT = 2
 """SQLite's `user_version` of the file; 0 in those of earlier versions, whose metrics have no environment."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -32,9 +33,12 @@ CREATE TABLE IF NOT EXISTS metrics (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS begun (plan TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;
 """
+ADD_CANDIDATE = """INSERT OR IGNORE INTO archs VALUES (
+    :plan, :sample, :structure, :numbers, :changes, :params, :macs, :activations, :further
+)"""
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """One metric of one architecture."""
 
     plan: str
@@ -43,80 +47,80 @@ class Measured(NamedTuple):
     """`ok`, `not applicable`, `failed`, `timeout` or `died`."""
     value: float | None
     low: float | None
-    """With `high`: the middle half of what was seen, where it was measured more than once."""
+    """With `high`: the quartiles, where it was measured more than once."""
     high: float | None
     note: str
     """The conditions, or the reason for any other state."""
     environment: str = ""
-    """JSON: the host, how many at a time, threads and versions; empty where nothing says."""
+    """JSON: host, concurrency, threads and versions; empty where unknown."""
 
 
-class Store:
-    """Reads and writes one results file. One process at a time may write."""
+class SweepStore:
+    """Reads and writes the store in a folder; a context manager. One process at a time may write."""
 
     def __init__(self, folder: Path, *, write: bool) -> None:
         self.folder = folder
-        self.file = folder / FILE
+        self.file = folder / STORE_FILE
         self._lock: TextIO | None = None
-        with self._clear():
+        nothing = Fault("", f"holds no sweep in a file {STORE_FILE}", f"command line '{folder}'")
+        with self._errors_as_faults():
             if write:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._lock = _locked(folder)
             elif not self.file.is_file():
-                raise ConfigError([Fault("", f"holds no sweep: no {FILE} there", f"command line '{folder}'")])
+                raise ConfigError([nothing])
             self.connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
-            self._refuse_newer()
+            self._refuse_later_format()
             if write:
                 self.connection.execute("PRAGMA journal_mode=WAL")
                 self.connection.execute("PRAGMA synchronous=NORMAL")
                 self.connection.executescript(SCHEMA)
-                self._date_up()
+                if "environment" not in self._columns("metrics"):  # a file of an earlier version
+                    self.connection.execute("ALTER TABLE metrics ADD environment TEXT NOT NULL DEFAULT ''")
+                self.connection.execute(f"PRAGMA user_version = {STORE_FORMAT}")
             elif not self._columns("run"):
-                raise ConfigError([Fault("", f"{FILE} there holds no sweep", f"command line '{folder}'")])
+                raise ConfigError([nothing])
+
+    def __enter__(self) -> SweepStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        """Close the file; what is stored is folded into it."""
+        """Close the file, with its write-ahead log merged into it."""
         with suppress(sqlite3.Error):
             self.connection.close()
         if self._lock is not None:
             self._lock.close()
 
     def _columns(self, table: str) -> list[str]:
-        return [
-            name for (name,) in self.connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
-        ]
+        return [name for (name,) in self._query("SELECT name FROM pragma_table_info(?)", table)]
 
-    def _refuse_newer(self) -> None:
+    def _refuse_later_format(self) -> None:
         (found,) = self.connection.execute("PRAGMA user_version").fetchone()
-        if found > FORMAT:
+        if found > STORE_FORMAT:
             self.close()
             message = f"'{self.file}' was written by a later version of resnet-factory (format {found})"
-            raise ConfigError([Fault("out", f"{message}; this one reads formats up to {FORMAT}")])
-
-    def _date_up(self) -> None:
-        """Bring a file of an earlier version into today's format."""
-        if "environment" not in self._columns("metrics"):
-            self.connection.execute("ALTER TABLE metrics ADD COLUMN environment TEXT NOT NULL DEFAULT ''")
-        self.connection.execute(f"PRAGMA user_version = {FORMAT}")
+            raise ConfigError([Fault("out", f"{message}; this one reads formats up to {STORE_FORMAT}")])
 
     @contextmanager
-    def _clear(self) -> Iterator[None]:
-        """Anything the file system or SQLite refuses, said clearly."""
+    def _errors_as_faults(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            message = f"'{self.file}' cannot be used: {error}{self._condition()}"
+            message = f"'{self.file}' cannot be used: {error}{self._integrity()}"
             raise ConfigError([Fault("out", message)]) from None
 
-    def _condition(self) -> str:
-        """What SQLite's own check says of what is stored; empty where there is nothing to be checked."""
+    def _integrity(self) -> str:
+        """Return the result of SQLite's integrity check as text; empty where the file cannot be opened."""
         if not self.file.is_file():
             return ""
-        place = f"{self.file.absolute().as_uri()}?mode=ro"
+        address = f"{self.file.absolute().as_uri()}?mode=ro"
         try:
-            with closing(sqlite3.connect(place, uri=True)) as db:
+            with closing(sqlite3.connect(address, uri=True)) as db:
                 (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-        except sqlite3.OperationalError:  # it cannot be opened, which says nothing of what is in it
+        except sqlite3.OperationalError:
             return ""
         except sqlite3.DatabaseError as error:
             found = str(error)
@@ -127,7 +131,7 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._clear():
+        with self._errors_as_faults():
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self.connection
@@ -137,17 +141,20 @@ class Store:
                     self.connection.execute("ROLLBACK")
                 raise
 
-    # What is run ----------------------------------------------------------------------------------
+    def _query(self, sql: str, *values: object) -> Iterator[Any]:
+        with self._errors_as_faults():
+            yield from self.connection.execute(sql, values)
+
+    # The run --------------------------------------------------------------------------------------
 
     def freeze(self, run: Mapping[str, str], fixed: Sequence[str]) -> None:
-        """Note what is run; refuse another run in the same place.
+        """Store the record of a run; refuse another run in the same folder.
 
         Raises:
             ConfigError: the file holds a run that differs in one of the `fixed` keys.
         """
         known = self.run()
-        differ = [key for key in fixed if known and known.get(key) != run[key]]
-        if differ:
+        if differ := [key for key in fixed if known and known.get(key) != run[key]]:
             message = (
                 f"'{self.folder}' holds another sweep (its {', '.join(differ)} differ); results are never "
                 "mixed: choose another folder with out=…, or leave out= away for one of its own"
@@ -157,153 +164,126 @@ class Store:
             db.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", run.items())
 
     def run(self) -> dict[str, str]:
-        """What was noted about the run."""
-        with self._clear():
-            return dict(self.connection.execute("SELECT key, value FROM run"))
+        """Return the record of the run."""
+        return dict(self._query("SELECT key, value FROM run"))
 
     def note(self, key: str, value: str) -> None:
-        """Note something about the run that was found on the way."""
+        """Add to the record of the run."""
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (key, value))
 
     # Candidates -----------------------------------------------------------------------------------
 
     def batches(self) -> dict[int, int]:
-        """The batches that are done: first sample -> one past the last."""
-        with self._clear():
-            return dict(self.connection.execute("SELECT start, stop FROM batches"))
+        """Return the finished batches: first sample -> one past the last."""
+        return dict(self._query("SELECT start, stop FROM batches"))
 
     def add_batch(
         self, start: int, stop: int, candidates: Sequence[Candidate], rejected: Mapping[str, int],
-        structures: Sequence[Structure],
+        templates: Sequence[ModelTemplate],
     ) -> None:  # fmt: skip
-        """Store one batch, whole or not at all; an architecture known from before counts as duplicate."""
+        """Store a batch as one transaction; an architecture that is stored already counts as duplicate."""
+        rows = [(i, json.dumps(t.overrides), t.stages, json.dumps(t.model)) for i, t in enumerate(templates)]
         with self._transaction() as db:
-            db.executemany(
-                "INSERT OR IGNORE INTO structures VALUES (?, ?, ?, ?)",
-                [
-                    (i, json.dumps(s.overrides), s.stages, json.dumps(s.model))
-                    for i, s in enumerate(structures)
-                ],
-            )
-            # A batch that a shorter run ended in the middle is done again, whole.
+            db.executemany("INSERT OR IGNORE INTO structures VALUES (?, ?, ?, ?)", rows)
+            # A batch that a shorter run ended in the middle is evaluated again.
             db.execute("DELETE FROM archs WHERE sample >= ? AND sample < ?", (start, stop))
-            db.executemany("INSERT OR IGNORE INTO archs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", candidates)
-            (new,) = db.execute(
-                "SELECT COUNT(*) FROM archs WHERE sample >= ? AND sample < ?", (start, stop)
-            ).fetchone()
+            db.executemany(ADD_CANDIDATE, map(vars, candidates))
+            query = "SELECT COUNT(*) FROM archs WHERE sample >= ? AND sample < ?"
+            (new,) = db.execute(query, (start, stop)).fetchone()
             counts = Counter(rejected)
             if len(candidates) > new:
                 counts["duplicate"] += len(candidates) - new
             db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?)", (start, stop, json.dumps(counts)))
 
     def rejected(self) -> Counter[str]:
-        """How many samples were rejected by what."""
+        """Return the number of rejected samples by reason."""
         total: Counter[str] = Counter()
-        with self._clear():
-            for (counts,) in self.connection.execute("SELECT rejected FROM batches"):
-                total.update(json.loads(counts))
+        for (counts,) in self._query("SELECT rejected FROM batches"):
+            total.update(json.loads(counts))
         return total
 
     def sampled(self) -> int:
-        """How many samples were looked at."""
+        """Return the number of samples so far."""
         return sum(stop - start for start, stop in self.batches().items())
 
-    def structures(self) -> list[Structure]:
-        """The structures, by number."""
-        with self._clear():
-            rows = self.connection.execute("SELECT overrides, stages, model FROM structures ORDER BY id")
-            return [Structure(tuple(json.loads(o)), stages, json.loads(model)) for o, stages, model in rows]
+    def structures(self) -> list[ModelTemplate]:
+        """Return the templates by index."""
+        rows = self._query("SELECT overrides, stages, model FROM structures ORDER BY id")
+        return [ModelTemplate(tuple(json.loads(o)), stages, json.loads(model)) for o, stages, model in rows]
 
     def count(self) -> int:
-        """How many architectures there are."""
-        with self._clear():
-            (count,) = self.connection.execute("SELECT COUNT(*) FROM archs").fetchone()
+        """Return the number of architectures."""
+        ((count,),) = self._query("SELECT COUNT(*) FROM archs")
         return int(count)
 
-    def candidates(self, plans: Iterable[str] | None = None) -> Iterator[Candidate]:
-        """The architectures in the order of their samples; or those with the given plan ids."""
-        with self._clear():
-            if plans is None:
-                yield from map(
-                    Candidate._make, self.connection.execute("SELECT * FROM archs ORDER BY sample")
-                )
-                return
-            for plan in plans:
-                rows = self.connection.execute("SELECT * FROM archs WHERE plan = ?", (plan,))
-                yield from map(Candidate._make, rows)
+    def candidates(self) -> Iterator[Candidate]:
+        """Yield the architectures in the order of their samples."""
+        names = self._columns("archs")
+        for row in self._query("SELECT * FROM archs ORDER BY sample"):
+            yield Candidate(**dict(zip(names, row, strict=True)))
 
     # Measurements ---------------------------------------------------------------------------------
 
     def lacking(self, metrics: Sequence[str]) -> dict[str, list[str]]:
-        """Plan id -> which of the metrics it still lacks, in the order of the samples."""
-        with self._clear():
-            have: dict[str, set[str]] = {}
-            for plan, metric in self.connection.execute("SELECT plan, metric FROM metrics"):
-                have.setdefault(plan, set()).add(metric)
-            plans = [plan for (plan,) in self.connection.execute("SELECT plan FROM archs ORDER BY sample")]
+        """Return plan id -> metrics that are not measured yet, in the order of the samples."""
+        have: dict[str, set[str]] = {}
+        for plan, metric in self._query("SELECT plan, metric FROM metrics"):
+            have.setdefault(plan, set()).add(metric)
+        plans = [plan for (plan,) in self._query("SELECT plan FROM archs ORDER BY sample")]
         wanted = {plan: [m for m in metrics if m not in have.get(plan, ())] for plan in plans}
         return {plan: missing for plan, missing in wanted.items() if missing}
 
     def begin(self, plan: str) -> int:
-        """Note that a measurement begins; how often it has begun, this time included."""
+        """Count a start of measuring a plan; return the number of starts."""
+        insert = "INSERT INTO begun VALUES (?, 1) ON CONFLICT (plan) DO UPDATE SET times = times + 1"
         with self._transaction() as db:
-            db.execute(
-                "INSERT INTO begun VALUES (?, 1) ON CONFLICT (plan) DO UPDATE SET times = times + 1", (plan,)
-            )
+            db.execute(insert, (plan,))
             (times,) = db.execute("SELECT times FROM begun WHERE plan = ?", (plan,)).fetchone()
         return int(times)
 
     def take_back(self, plan: str) -> None:
-        """Note that a measurement that began was interrupted: as if it had not begun."""
+        """Uncount a start that was interrupted."""
         with self._transaction() as db:
             db.execute("UPDATE begun SET times = times - 1 WHERE plan = ?", (plan,))
             db.execute("DELETE FROM begun WHERE times <= 0")
 
     def failed(self, plan: str) -> bool:
-        """Whether a measurement of this plan failed."""
+        """Return whether a measurement of this plan failed."""
         states = "state IN ('failed', 'timeout', 'died')"
-        with self._clear():
-            rows = self.connection.execute(f"SELECT 1 FROM metrics WHERE plan = ? AND {states}", (plan,))  # noqa: S608
-            return rows.fetchone() is not None
+        return any(self._query(f"SELECT 1 FROM metrics WHERE plan = ? AND {states}", plan))  # noqa: S608
 
-    def add_measured(self, rows: Sequence[Measured]) -> None:
-        """Store the metrics of one architecture, all or none; what is known already stays."""
+    def add_measured(self, rows: Sequence[Measurement]) -> None:
+        """Store the metrics of one architecture; those stored before stay."""
         with self._transaction() as db:
             db.executemany("INSERT OR IGNORE INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             db.executemany("DELETE FROM begun WHERE plan = ?", {(row.plan,) for row in rows})
 
-    def measured(self) -> Iterator[Measured]:
-        """Every metric measured."""
-        with self._clear():
-            for row in self.connection.execute("SELECT * FROM metrics ORDER BY plan, metric"):
-                yield Measured(*row)  # earlier versions stored no environment
+    def measured(self) -> Iterator[Measurement]:
+        """Yield every metric measured."""
+        for row in self._query("SELECT * FROM metrics ORDER BY plan, metric"):
+            yield Measurement(*row)  # earlier versions stored no environment
 
     def metrics(self) -> list[str]:
-        """The metrics of which there is a measurement."""
-        with self._clear():
-            rows = self.connection.execute("SELECT DISTINCT metric FROM metrics ORDER BY metric")
-            return [metric for (metric,) in rows]
+        """Return the metrics that have a measurement."""
+        return [metric for (metric,) in self._query("SELECT DISTINCT metric FROM metrics ORDER BY metric")]
 
     def forget_failures(self) -> None:
-        """Let what failed be tried again."""
+        """Delete failures, so that they are measured again."""
         with self._transaction() as db:
             db.execute("DELETE FROM metrics WHERE state IN ('failed', 'timeout', 'died')")
 
 
 def metrics_in(folder: Path) -> list[str]:
-    """The metrics measured so far in a folder; none where no sweep is."""
-    if not (folder / FILE).is_file():
+    """Return the metrics measured so far in a folder; none where no sweep is."""
+    if not (folder / STORE_FILE).is_file():
         return []
-    store = Store(folder, write=False)
-    try:
+    with SweepStore(folder, write=False) as store:
         return store.metrics()
-    finally:
-        store.close()
 
 
 def _locked(folder: Path) -> TextIO | None:
-    """Hold the folder for this process; the hold goes with the process, however it ends."""
+    """Lock a folder until this process ends."""
     try:
         import fcntl
     except ImportError:  # no such locks on this system

@@ -1,4 +1,4 @@
-"""Winners as files: the best architectures as short model YAMLs that `model=` takes from `--config-dir`."""
+"""Winners of a sweep as short model files for `--config-dir`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from resnet_factory.config.yaml_source import load
 from resnet_factory.errors import ConfigError
 from resnet_factory.planning.models import compose
 from resnet_factory.planning.planner import plan
-from resnet_factory.sweep.evaluation import Candidate, Structure
+from resnet_factory.sweep.evaluation import Candidate
 from resnet_factory.sweep.measuring import model_of
+from resnet_factory.sweep.templates import ModelTemplate
 
 ROOT = "resnet18"
 """The shipped model that names a recipe of every group: with enough choices, a start for any other."""
@@ -32,7 +33,7 @@ def write_winners(
     base: str,
     choices: Mapping[str, str],
     chosen: Sequence[tuple[Candidate, str]],
-    structures: Sequence[Structure],
+    structures: Sequence[ModelTemplate],
     config_dir: str | Path | None = None,
 ) -> list[Path]:
     """Write one model file per candidate below `folder`/model; older winners there go away.
@@ -65,19 +66,19 @@ def write_winners(
     return written
 
 
-def base_of(base: str, structure: Structure) -> str:
-    """The model that a structure was made from: `base`, unless its overrides choose another."""
+def base_of(base: str, structure: ModelTemplate) -> str:
+    """Return the model of a template: `base`, unless its overrides choose another."""
     chosen = [override.partition("=")[2] for override in structure.overrides if override.startswith("model=")]
     return chosen[-1] if chosen else base
 
 
-def name_of(base: str, candidate: Candidate, structure: Structure) -> str:
-    """What a winner's model is called."""
+def name_of(base: str, candidate: Candidate, structure: ModelTemplate) -> str:
+    """Return the name of a winner's model."""
     return f"{base_of(base, structure)}_{candidate.plan}"
 
 
 class Start(NamedTuple):
-    """What a file may be a delta from: a shipped model with some of its recipes chosen."""
+    """A shipped model with some of its recipes chosen, which a file may be a delta from."""
 
     name: str
     choices: tuple[tuple[str, str], ...]
@@ -88,7 +89,7 @@ class Start(NamedTuple):
 
 
 class Starts:
-    """The shipped models that the winners of a sweep may start from."""
+    """The shipped models that winners of a sweep may be deltas from."""
 
     def __init__(self, base: str, choices: Mapping[str, str], config_dir: str | Path | None) -> None:
         self.base = base
@@ -101,14 +102,14 @@ class Starts:
             self.library, self.config_dir = self.shipped, None
         self._known: dict[tuple[str, ...], list[Start]] = {}
 
-    def of(self, structure: Structure) -> list[Start]:
-        """The starts that suit a structure."""
+    def of(self, structure: ModelTemplate) -> list[Start]:
+        """Return the starts for a template."""
         if structure.overrides not in self._known:
             made = {(start.name, start.choices): start for start in self._made(structure)}
             self._known[structure.overrides] = list(made.values())
         return self._known[structure.overrides]
 
-    def _made(self, structure: Structure) -> Iterator[Start]:
+    def _made(self, structure: ModelTemplate) -> Iterator[Start]:
         own = dict(
             override.removeprefix("model/").split("=", 1)
             for override in structure.overrides
@@ -118,14 +119,14 @@ class Starts:
         ancestor = self._ancestor(name)
         every = self.choices | own
         if ancestor is not None:
-            before = _recipes(self.base, self.config_dir)
+            before = _recipes_of_model(self.base, self.config_dir)
             changed = {group: choice for group, choice in every.items() if choice != before.get(group)}
-            yield from self._start(ancestor, _recipes(name, self.config_dir) | changed | own)
+            yield from self._start(ancestor, _recipes_of_model(name, self.config_dir) | changed | own)
             yield from self._start(ancestor, every)
         yield from self._start(ROOT, every)
 
     def _start(self, name: str, choices: Mapping[str, str]) -> Iterator[Start]:
-        plain = _recipes(name, None)
+        plain = _recipes_of_model(name, None)
         differ = tuple(
             (group, choice)
             for group, choice in choices.items()
@@ -142,7 +143,7 @@ class Starts:
         yield Start(name, differ, model.to_dict(), needed)
 
     def _needed(self, recipe: str) -> Iterator[tuple[str, Path]]:
-        """A recipe that is not shipped and those it starts from in turn, with their files."""
+        """Yield a recipe that is not shipped and its own defaults, with their files."""
         file = self.library.file(recipe)
         if file is None or self.shipped.file(recipe) is not None:
             return
@@ -152,7 +153,7 @@ class Starts:
                 yield from self._needed(f"{recipe.rpartition('/')[0]}/{parent}")
 
     def _ancestor(self, name: str) -> str | None:
-        """The model itself where it is shipped, or the nearest shipped one that it starts from."""
+        """Return the model itself if it is shipped, or the nearest shipped one among its defaults."""
         if self.shipped.file(f"model/{name}") is not None:
             return name
         try:
@@ -165,8 +166,8 @@ class Starts:
 
 
 @cache
-def _recipes(name: str, config_dir: str | Path | None) -> dict[str, str]:
-    """Group -> recipe of a model by itself; none where there is no such model."""
+def _recipes_of_model(name: str, config_dir: str | Path | None) -> dict[str, str]:
+    """Return group -> recipe of a model; none where there is no such model."""
     try:
         choices = compose_all("config", [f"model={name}"], config_dir).choices
     except ConfigError:
@@ -176,9 +177,9 @@ def _recipes(name: str, config_dir: str | Path | None) -> dict[str, str]:
 
 
 def model_text(
-    starts: Starts, candidate: Candidate, structure: Structure, why: str
+    starts: Starts, candidate: Candidate, structure: ModelTemplate, why: str
 ) -> tuple[str, dict[str, Path]]:
-    """A model file: the shortest delta that plans to the candidate's id; everything where there is none.
+    """Return a model file: the shortest delta that plans to the candidate's id, else the whole model.
 
     With it the recipes that it needs and that are not shipped.
     """
@@ -203,7 +204,7 @@ def _yaml(data: Mapping[str, Any]) -> str:
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """What has to be merged into `before` to make `after`."""
+    """Return what must be merged into `before` to get `after`."""
     changed: dict[str, Any] = {key: None for key in before if key not in after}
     for key, value in after.items():
         old = before.get(key)
@@ -215,17 +216,17 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 
 
 def _plan_id(start: Start, delta: Mapping[str, Any]) -> str:
-    """The id of what composing the file gives, without writing it first; empty where it cannot be."""
+    """Return the plan id of a delta without writing it; empty where it cannot be planned."""
     try:
-        return plan(pruning.read(_merged(start.model, delta))).id
+        return plan(pruning.read(_with_delta(start.model, delta))).id
     except ConfigError:
         return ""
 
 
-def _merged(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
+def _with_delta(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in delta.items():
         old = merged.get(key)
         both = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
+        merged[key] = _with_delta(old, value) if both else value  # type: ignore[arg-type]
     return merged

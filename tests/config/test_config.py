@@ -20,7 +20,7 @@ from resnet_factory.config.composition import choices
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.config.unread_fields import NEUTRAL
 from resnet_factory.study.jobs import fitted
-from resnet_factory.study.settings import Table
+from resnet_factory.study.settings import ArrayData
 
 MODELS = catalogue()
 BODY = "model.block.body=[{conv:{kernel:3,to:out,stride:stride}},norm]"
@@ -109,7 +109,7 @@ def test_whatever_composes_is_a_value(name: str, overrides: list[str]) -> None:
     except rf.ConfigError:
         return
     hold(config)
-    data = Table(source="digits", channels=1, classes=10, size=8)
+    data = ArrayData(source="digits", channels=1, classes=10, size=8)
     try:
         hold(fitted(config, data))
     except rf.ConfigError as error:

@@ -17,19 +17,19 @@ from PIL import Image
 from study_rooms import ALONE, HERE, make_cifar, make_folder, small, source
 
 from resnet_factory.cli import main
-from resnet_factory.study import result
-from resnet_factory.study.data import Fixed, Pictures, load
-from resnet_factory.study.result import Outcome
-from resnet_factory.study.settings import Folder, Table, Train
+from resnet_factory.study import training_result
+from resnet_factory.study.data import CentralCrop, FolderDataset, load_data
+from resnet_factory.study.settings import ArrayData, FolderData, TrainSettings
 from resnet_factory.study.training import train
+from resnet_factory.study.training_result import TrainingResult
 
-CIFAR = Table(
+CIFAR = ArrayData(
     source="cifar10", channels=3, classes=10, size=32, center="pixel", scale=False, pad=4, flip=True
 )
 
 
-def outcomes(out: Path) -> list[Outcome]:
-    found = [result.read(folder) for folder in sorted((out / "runs").iterdir())]
+def outcomes(out: Path) -> list[TrainingResult]:
+    found = [training_result.read_result(folder) for folder in sorted((out / "runs").iterdir())]
     return [each for each in found if each is not None]
 
 
@@ -164,8 +164,8 @@ def test_a_class_without_images_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     assert "no valid file for the classes dog" in capsys.readouterr().err
 
 
-def folder(root: Path) -> Folder:
-    return Folder(source="folder", folder=str(root), channels=3, classes=2, size=16, resize=20)
+def folder(root: Path) -> FolderData:
+    return FolderData(source="folder", folder=str(root), channels=3, classes=2, size=16, resize=20)
 
 
 @pytest.mark.parametrize("loaders", [0, 2])
@@ -190,7 +190,7 @@ def test_folders_of_images_end_to_end(
 def test_folders_are_augmented_alike_by_any_process(tmp_path: Path) -> None:
     """An image's crop depends on seed, epoch and image: not on who loads it, nor on where reading began."""
     make_folder(tmp_path)
-    alone, helped = (load(folder(tmp_path), ALONE, loaders) for loaders in (0, 2))
+    alone, helped = (load_data(folder(tmp_path), ALONE, loaders) for loaders in (0, 2))
     before = torch.get_rng_state()
     batches = list(alone.training(0, 4, 1, 0))
     for one, other in zip(batches, helped.training(0, 4, 1, 0), strict=True):
@@ -203,11 +203,11 @@ def test_folders_are_augmented_alike_by_any_process(tmp_path: Path) -> None:
 def test_folders_resume_to_the_same_bits(tmp_path: Path) -> None:
     make_folder(tmp_path / "data")
     data = folder(tmp_path / "data")
-    job = small(data=data, train=Train(epochs=3, batch=4))
-    whole = train(job, ALONE, load(data, ALONE, 0))
+    job = small(data=data, train=TrainSettings(epochs=3, batch=4))
+    whole = train(job, ALONE, load_data(data, ALONE, 0))
     asked = iter([False, False, False, True])
-    train(job, ALONE, load(data, ALONE, 0), tmp_path / "run", stop=lambda: next(asked))
-    found = train(job, ALONE, load(data, ALONE, 0), tmp_path / "run")
+    train(job, ALONE, load_data(data, ALONE, 0), tmp_path / "run", stop=lambda: next(asked))
+    found = train(job, ALONE, load_data(data, ALONE, 0), tmp_path / "run")
     assert replace(found, seconds=0.0) == replace(whole, seconds=0.0)
 
 
@@ -229,16 +229,16 @@ def test_test_images_are_resized_to_suit_their_crop(
     (found,) = outcomes(tmp_path / "out")
     assert transform in found.images
     given = int(words[1].removeprefix("data.resize=")) if len(words) > 1 else None
-    data = Folder(source="folder", folder=str(tmp_path / "data"), classes=2, size=shown, resize=given)
+    data = FolderData(source="folder", folder=str(tmp_path / "data"), classes=2, size=shown, resize=given)
     image = Image.open(tmp_path / "data" / "val" / "cat" / "0.jpg")
-    pictures = Pictures(data)
+    study_figures = FolderDataset(data)
     scale = side / min(image.size)
     sides = round(image.width * scale), round(image.height * scale)
     resized = image.resize(sides, Image.Resampling.BILINEAR)
     left, top = (round((length - shown) / 2) for length in resized.size)
     expected = np.asarray(resized.crop((left, top, left + shown, top + shown)).convert("RGB"))
     mean, std = (np.array(values) for values in (data.mean, data.std))
-    ours = pictures[Fixed(False, 0)][0].permute(1, 2, 0).numpy() * std + mean
+    ours = study_figures[CentralCrop(False, 0)][0].permute(1, 2, 0).numpy() * std + mean
     assert np.abs(255 * ours - expected).max() <= 2
 
 
@@ -262,10 +262,10 @@ def test_reading_processes_start_once(tmp_path: Path, monkeypatch: pytest.Monkey
         start(process)
 
     monkeypatch.setattr(mp.process.BaseProcess, "start", counted)
-    job = small(data=folder(tmp_path), train=Train(epochs=3, batch=4))
-    assert train(job, ALONE, load(folder(tmp_path), ALONE, 2)).state == "done"
+    job = small(data=folder(tmp_path), train=TrainSettings(epochs=3, batch=4))
+    assert train(job, ALONE, load_data(folder(tmp_path), ALONE, 2)).state == "done"
     assert len(started) == 2
-    assert train(job, ALONE, load(folder(tmp_path), ALONE, None)).state == "done"
+    assert train(job, ALONE, load_data(folder(tmp_path), ALONE, None)).state == "done"
     assert len(started) == 2
 
 
@@ -278,7 +278,9 @@ def test_grey_folders(tmp_path: Path) -> None:
     make_folder(tmp_path)
     grey = replace(folder(tmp_path), channels=1, mean=(0.5,), std=(0.25,))
     assert (
-        train(small(data=grey, train=Train(epochs=1, batch=4), machine=HERE), ALONE, source(grey)).state
+        train(
+            small(data=grey, train=TrainSettings(epochs=1, batch=4), machine=HERE), ALONE, source(grey)
+        ).state
         == "done"
     )
 

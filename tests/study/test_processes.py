@@ -17,11 +17,11 @@ from conftest import ROOT
 from safetensors.torch import load_file
 from study_rooms import ALONE, small, source
 
-from resnet_factory.study import result, scheduler
+from resnet_factory.study import processes, training_result
 from resnet_factory.study.jobs import Job
-from resnet_factory.study.result import Outcome
-from resnet_factory.study.settings import Machine, Train
+from resnet_factory.study.settings import MachineSettings, TrainSettings
 from resnet_factory.study.training import train
+from resnet_factory.study.training_result import TrainingResult
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 STUDY = [
@@ -30,24 +30,24 @@ STUDY = [
 ]  # fmt: skip
 
 
-class Notes:
+class Notes(processes.Watcher):
     """A watch that remembers."""
 
     def __init__(self) -> None:
         self.over: list[str] = []
 
-    def began(self, job: Job) -> None:
+    def started(self, job: Job) -> None:
         pass
 
-    def went_on(self, job: Job, iteration: int, iterations: int) -> None:
+    def advanced(self, job: Job, iteration: int, iterations: int) -> None:
         pass
 
-    def ended(self, job: Job, found: Outcome) -> None:
+    def ended(self, job: Job, found: TrainingResult) -> None:
         self.over.append(job.name)
 
 
 def runs(out: Path) -> dict[str, dict[str, torch.Tensor]]:
-    files = sorted((out / "runs").glob(f"*/{result.WEIGHTS}"))
+    files = sorted((out / "runs").glob(f"*/{training_result.WEIGHTS}"))
     return {file.parent.name: load_file(file) for file in files}
 
 
@@ -72,7 +72,7 @@ class Killer(Notes):
         super().__init__()
         self.victim = victim.name
 
-    def went_on(self, job: Job, iteration: int, iterations: int) -> None:
+    def advanced(self, job: Job, iteration: int, iterations: int) -> None:
         if job.name == self.victim:
             for child in multiprocessing.active_children():
                 child.kill()
@@ -81,11 +81,13 @@ class Killer(Notes):
 @pytest.mark.slow
 def test_a_dying_worker_is_a_row_and_the_rest_go_on(tmp_path: Path) -> None:
     """kill -9 at one job, nonsense in another: both are rows, and a new process does the rest."""
-    first, last = (replace(small(seed=seed), machine=Machine(device="cpu", loaders=0)) for seed in (0, 1))
-    dies = replace(first, train=Train(iterations=100_000, batch=32), seed=2)
+    first, last = (
+        replace(small(seed=seed), machine=MachineSettings(device="cpu", loaders=0)) for seed in (0, 1)
+    )
+    dies = replace(first, train=TrainSettings(iterations=100_000, batch=32), seed=2)
     fails = replace(first, model={"not": "a model"}, seed=3)
     watch = Killer(dies)
-    found = scheduler.conduct([first, dies, fails, last], tmp_path, watch, lambda: False, 1)
+    found = processes.train_all([first, dies, fails, last], tmp_path, watch, lambda: False, 1)
     assert watch.over == [job.name for job in (first, dies, fails, last)]
     assert [found[job.name].state for job in (first, dies, fails, last)] == [
         "done",
@@ -93,22 +95,27 @@ def test_a_dying_worker_is_a_row_and_the_rest_go_on(tmp_path: Path) -> None:
         "failed",
         "done",
     ]
-    assert found[dies.name].reason == "its process died (exit code -9)"
+    killed = "killed by SIGKILL, and again when tried once more; is there too little memory?"
+    assert found[dies.name].reason == killed
     assert "unknown key 'not'" in found[fails.name].reason
-    assert scheduler.kept([first, dies, fails, last], tmp_path, fresh=False).keys() == {first.name, last.name}
-    assert not scheduler.kept([first, last], tmp_path, fresh=True)
+    kept = processes.finished_results([first, dies, fails, last], tmp_path, fresh=False)
+    assert kept.keys() == {first.name, last.name}
+    assert not processes.finished_results([first, last], tmp_path, fresh=True)
 
 
 @pytest.mark.slow
 def test_killed_again_and_again_ends_in_the_same_bits(tmp_path: Path) -> None:
     """kill -9 of everything, at different moments, until the command gets through."""
-    jobs = [small(name, train=Train(iterations=100, batch=64)) for name in ("resnet8", "plain8")]
+    jobs = [small(name, train=TrainSettings(iterations=100, batch=64)) for name in ("resnet8", "plain8")]
     for job in jobs:
         train(job, ALONE, source(), tmp_path / "whole" / "runs" / job.name)
     for wait in (0.2, 0.7):
         process = start(tmp_path / "killed", "train.iterations=100", "machine.jobs=0")
         deadline = time.monotonic() + 240
-        while not list((tmp_path / "killed").glob(f"runs/*/{result.FILE}")) and time.monotonic() < deadline:
+        while (
+            not list((tmp_path / "killed").glob(f"runs/*/{training_result.RESULT_FILE}"))
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.02)
         time.sleep(wait)
         process.send_signal(signal.SIGKILL)
@@ -125,7 +132,9 @@ def test_killed_again_and_again_ends_in_the_same_bits(tmp_path: Path) -> None:
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     process = start(tmp_path, "train.iterations=40000", "machine.checkpoint=0.2", "machine.jobs=2")
     deadline = time.monotonic() + 240
-    while len(list(tmp_path.glob(f"runs/*/{result.FILE}"))) < 2 and time.monotonic() < deadline:
+    while (
+        len(list(tmp_path.glob(f"runs/*/{training_result.RESULT_FILE}"))) < 2 and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=120)
@@ -133,9 +142,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert "interrupted" in said
     assert "The same command goes on from here" in said
     assert "Traceback" not in said
-    states = [result.read(folder) for folder in (tmp_path / "runs").iterdir()]
+    states = [training_result.read_result(folder) for folder in (tmp_path / "runs").iterdir()]
     assert [state.state for state in states if state] == ["running", "running"]
-    assert all((folder / result.CHECKPOINT).is_file() for folder in (tmp_path / "runs").iterdir())
+    assert all((folder / training_result.CHECKPOINT).is_file() for folder in (tmp_path / "runs").iterdir())
     assert "Not complete" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert not subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, check=False).stdout
 
@@ -149,12 +158,12 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     out of a rounding error: in float64 the two stay within 1e-15 with either.
     """
     overrides = ("model/norm=group", "model.norm.groups=4", "model.act=silu")
-    recipe = Train(iterations=50, batch=64, schedule="constant")
+    recipe = TrainSettings(iterations=50, batch=64, schedule="constant")
     jobs = [small("resnet8", *overrides, train=recipe, seed=seed, rate=0.05) for seed in (0, 1)]
     alone = {}
     for job in jobs:
         train(job, ALONE, source(), tmp_path / "alone" / job.name)
-        alone[job.name] = load_file(tmp_path / "alone" / job.name / result.WEIGHTS)
+        alone[job.name] = load_file(tmp_path / "alone" / job.name / training_result.WEIGHTS)
     asked = iter([False] * 29 + [True])
     train(jobs[1], ALONE, source(), tmp_path / "runs" / jobs[1].name, stop=lambda: next(asked))
     done = subprocess.run(
@@ -174,8 +183,8 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     for job in jobs:
         for key, tensor in alone[job.name].items():
             torch.testing.assert_close(together[job.name][key], tensor, rtol=1e-4, atol=1e-5)
-        one = result.read(tmp_path / "alone" / job.name)
-        two = result.read(tmp_path / "runs" / job.name)
+        one = training_result.read_result(tmp_path / "alone" / job.name)
+        two = training_result.read_result(tmp_path / "runs" / job.name)
         assert one is not None
         assert two is not None
         assert "2 x cpu" in two.place

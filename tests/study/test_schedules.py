@@ -13,7 +13,7 @@ from torch import nn
 
 from resnet_factory.cli import main
 from resnet_factory.study.optimisation import make_optimizer, make_schedules
-from resnet_factory.study.settings import Train
+from resnet_factory.study.settings import TrainSettings
 
 RATE, TOTAL = 0.1, 60
 
@@ -38,7 +38,7 @@ def expected(schedule: str, warmup: int, step: int) -> float:
     return slow * RATE
 
 
-def rates(train: Train, resumed: int | None = None) -> list[float]:
+def rates(train: TrainSettings, resumed: int | None = None) -> list[float]:
     """The optimiser's rate in each iteration; with `resumed`, from a saved state after so many."""
     job = replace(small(), train=train, rate=RATE)
 
@@ -67,7 +67,7 @@ def rates(train: Train, resumed: int | None = None) -> list[float]:
 @pytest.mark.parametrize("warmup", [0, 2, 5, 10, 30, TOTAL - 1])
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "steps", "constant"])
 def test_the_rate_of_every_step(schedule: Any, warmup: int, resumed: int | None) -> None:
-    found = rates(Train(schedule=schedule, warmup=warmup), resumed)
+    found = rates(TrainSettings(schedule=schedule, warmup=warmup), resumed)
     assert found == pytest.approx([expected(schedule, warmup, step) for step in range(TOTAL)], rel=1e-6)
 
 
@@ -80,6 +80,6 @@ def test_a_rise_of_one_iteration_is_refused(capsys: pytest.CaptureFixture[str], 
 
 
 def test_a_warm_up_of_all_iterations_is_refused() -> None:
-    job = replace(small(), train=Train(warmup=TOTAL))
+    job = replace(small(), train=TrainSettings(warmup=TOTAL))
     with pytest.raises(ValueError, match="a warm-up of 60 iterations, but the training has 60"):
         make_schedules(job, make_optimizer(job, nn.Linear(2, 2)), TOTAL)

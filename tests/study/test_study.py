@@ -21,14 +21,21 @@ import resnet_factory as rf
 from resnet_factory.cli import main, request
 from resnet_factory.config.composition import choices, compose_all
 from resnet_factory.errors import ConfigError
-from resnet_factory.study import result, summary
-from resnet_factory.study.figures import DARK, LIGHT, THEMES, colours, pictures
-from resnet_factory.study.jobs import jobs
+from resnet_factory.study import summary, training_result
+from resnet_factory.study.figures import DARK_THEME, LIGHT_THEME, THEMES, colours, study_figures
+from resnet_factory.study.jobs import study_jobs
 from resnet_factory.study.metric import TrainedError
-from resnet_factory.study.report import main_sheet, report, write
-from resnet_factory.study.result import DIVERGED, DONE, Epoch, Outcome, Probe, Score
-from resnet_factory.study.settings import Table
-from resnet_factory.study.settings_reader import read
+from resnet_factory.study.report import main_table, study_report, write_study_report
+from resnet_factory.study.settings import ArrayData
+from resnet_factory.study.settings_reader import read_settings
+from resnet_factory.study.training_result import (
+    DIVERGED,
+    DONE,
+    EpochRecord,
+    Evaluation,
+    LayerProbe,
+    TrainingResult,
+)
 
 HERE = ["machine.jobs=0", "machine.device=cpu"]
 
@@ -40,8 +47,8 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     return status, said.out + said.err
 
 
-def outcomes(out: Path) -> list[Outcome]:
-    found = [result.read(folder) for folder in sorted((out / "runs").iterdir())]
+def outcomes(out: Path) -> list[TrainingResult]:
+    found = [training_result.read_result(folder) for folder in sorted((out / "runs").iterdir())]
     return [each for each in found if each is not None]
 
 
@@ -53,19 +60,22 @@ def made(
     depth: int = 20,
     rate: float = 0.1,
     state: str = DONE,
-) -> list[Outcome]:
+) -> list[TrainingResult]:
     """Outcomes of one network, one for each final training error."""
     convs, norms = ("conv1", "layer1.0.conv1"), (float(depth), 1.0, 2.0)
-    look = Probe((*convs, "fc"), norms, convs, (1.0, 2.0))
+    probe = LayerProbe((*convs, "fc"), norms, convs, (1.0, 2.0))
     return [
-        Outcome(
+        TrainingResult(
             id=f"{label}{seed}", label=label, series=series, depth=depth, params=1000 * depth, macs=9,
             rate=rate, seed=seed, state=state, reason="" if state == DONE else "the loss is nan",
-            iteration=20, iterations=20, train=Score(error, error / 50) if state == DONE else None,
-            test=Score(error + 1, error / 40) if state == DONE else None,
-            history=[Epoch(10, 90.0, 2.0, 91.0, 2.1), Epoch(20, error, error / 50, error + 1, error / 40)],
+            iteration=20, iterations=20, train=Evaluation(error, error / 50) if state == DONE else None,
+            test=Evaluation(error + 1, error / 40) if state == DONE else None,
+            history=[
+                EpochRecord(10, 90.0, 2.0, 91.0, 2.1),
+                EpochRecord(20, error, error / 50, error + 1, error / 40),
+            ],
             date="2026-01-02",
-            start=look, end=look, seconds=3.0, place="cpu (test)",
+            start=probe, end=probe, seconds=3.0, place="cpu (test)",
         )
         for seed, error in enumerate(errors)
     ]  # fmt: skip
@@ -101,7 +111,9 @@ def test_deeper_plain_networks_train_worse_and_shortcuts_cure_it(
             in said
         )
     looks = {label: each.start for label, each in found.items() if each.start}
-    steep = {label: look.gradients[0] / look.gradients[-2] for label, look in looks.items()}
+    steep = {
+        label: probe_layers.gradients[0] / probe_layers.gradients[-2] for label, probe_layers in looks.items()
+    }
     assert steep["plain56"] > 20 * steep["resnet56"]
     assert steep["plain56"] > 20 * steep["plain20"]
 
@@ -112,10 +124,10 @@ def test_deeper_plain_networks_train_worse_and_shortcuts_cure_it(
 @pytest.mark.parametrize("name", choices("study"))
 def test_every_shipped_study_reads(name: str) -> None:
     composed = compose_all("study", [f"study={name}"])
-    chosen = read(composed.data)
+    chosen = read_settings(composed.data)
     assert chosen.name == name
     assert chosen.title
-    made_jobs = jobs(chosen, composed) if isinstance(chosen.data, Table) else []
+    made_jobs = study_jobs(chosen, composed) if isinstance(chosen.data, ArrayData) else []
     assert len(made_jobs) == max(len(chosen.entries), 1) * len(chosen.rates) * len(chosen.seeds)
     assert len({job.name for job in made_jobs}) == len(made_jobs)
 
@@ -125,7 +137,7 @@ def test_twins_have_the_same_parameters(name: str) -> None:
     composed = compose_all("study", [f"study={name}"])
     params: dict[int, set[int]] = {}
     series: dict[int, set[str]] = {}
-    for job in jobs(read(composed.data), composed):
+    for job in study_jobs(read_settings(composed.data), composed):
         params.setdefault(job.depth, set()).add(job.params)
         series.setdefault(job.depth, set()).add(job.series)
     assert all(len(counts) == 1 for counts in params.values())
@@ -134,13 +146,13 @@ def test_twins_have_the_same_parameters(name: str) -> None:
 
 def test_the_papers_recipe() -> None:
     """He et al. 2015, section 4.2."""
-    chosen = read(compose_all("study", ["study=cifar10_degradation"]).data)
+    chosen = read_settings(compose_all("study", ["study=cifar10_degradation"]).data)
     train, data = chosen.train, chosen.data
     assert (train.iterations, train.batch, train.momentum, train.weight_decay) == (64_000, 128, 0.9, 1e-4)
     assert (train.schedule, [share * 64_000 for share in train.milestones]) == ("steps", [32_000, 48_000])
     assert chosen.rates == (0.1,)
     assert {name: own.warmup for name, own in chosen.per_model.items()} == {"plain110": 400, "resnet110": 400}
-    assert isinstance(data, Table)
+    assert isinstance(data, ArrayData)
     assert (data.pad, data.flip, data.center, data.scale) == (4, True, "pixel", False)
     assert {row.model: row.error for row in chosen.paper if row.data == "CIFAR-10"} == {
         "resnet20": 8.75, "resnet32": 7.51, "resnet44": 7.17, "resnet56": 6.97, "resnet110": 6.43,
@@ -159,8 +171,10 @@ def test_models_on_the_command_line_take_the_place_of_the_files(study: str) -> N
 
 
 def test_a_loss_beyond_all_bounds_is_short() -> None:
-    (row,) = summary.best([replace(run, train=Score(90.0, 1.25e33)) for run in made("plain20", [1.0, 2.0])])
-    assert "| 1.25e+33 ± 0 |" in " | ".join(("", *main_sheet([row]).rows[0], ""))
+    (row,) = summary.best_rates(
+        [replace(run, train=Evaluation(90.0, 1.25e33)) for run in made("plain20", [1.0, 2.0])]
+    )
+    assert "| 1.25e+33 ± 0 |" in " | ".join(("", *main_table([row]).rows[0], ""))
 
 
 def test_naming_models_means_comparing_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -386,24 +400,27 @@ def test_a_sweep_says_what_cannot_be_trained(
 def test_best_rate_is_chosen_by_training_alone() -> None:
     """Lowest training error, then loss, never test; a rate that loses a seed only where every one does."""
     slow, fast = made("a", [5.0, 5.0], rate=0.01), made("a", [2.0, 4.0], rate=0.1)
-    assert summary.best([*slow, *fast])[0].rate == 0.1
+    assert summary.best_rates([*slow, *fast])[0].rate == 0.1
     broken = [*made("a", [0.0], rate=1.0), *made("a", [0.0], rate=1.0, state=DIVERGED)]
-    assert summary.best([*slow, *broken])[0].rate == 0.01
-    assert summary.best(broken)[0].rate == 1.0
-    same = [replace(run, train=Score(5.0, 0.01), test=Score(99.0, 9.0)) for run in made("a", [5.0], rate=0.2)]
-    assert summary.best([*made("a", [5.0], rate=0.01), *same])[0].rate == 0.2
+    assert summary.best_rates([*slow, *broken])[0].rate == 0.01
+    assert summary.best_rates(broken)[0].rate == 1.0
+    same = [
+        replace(run, train=Evaluation(5.0, 0.01), test=Evaluation(99.0, 9.0))
+        for run in made("a", [5.0], rate=0.2)
+    ]
+    assert summary.best_rates([*made("a", [5.0], rate=0.01), *same])[0].rate == 0.2
 
 
 def test_spread_is_the_sample_deviation() -> None:
-    row = summary.best(made("a", [1.0, 2.0, 6.0]))[0]
+    row = summary.best_rates(made("a", [1.0, 2.0, 6.0]))[0]
     assert row.train_error is not None
     assert row.train_error.mean == 3.0
     assert row.train_error.deviation == pytest.approx(7**0.5)
-    assert summary.Spread((4.0,)).deviation == 0.0
+    assert summary.SeedSpread((4.0,)).deviation == 0.0
 
 
 def test_findings_say_what_was_measured() -> None:
-    said = "\n".join(summary.findings(summary.best(STUDIED)))
+    said = "\n".join(summary.findings(summary.best_rates(STUDIED)))
     assert (
         "plain: plain56 ends at 55.00 % training error, plain20 at 0.30 %: 54.7 points higher at 56" in said
     )
@@ -419,31 +436,33 @@ def test_findings_follow_the_figures() -> None:
         *made("plain20", [50.0, 60.0], series="plain"),
         *made("plain56", [0.1, 0.3], series="plain", depth=56),
     ]
-    said = "\n".join(summary.findings(summary.best(turned)))
+    said = "\n".join(summary.findings(summary.best_rates(turned)))
     assert "54.8 points lower at 56 layers" in said
     mixed = [
         *made("plain20", [5.0, 20.0], series="plain"),
         *made("plain56", [10.0, 30.0], series="plain", depth=56),
     ]
-    assert "the seeds overlap" in "\n".join(summary.findings(summary.best(mixed)))
+    assert "the seeds overlap" in "\n".join(summary.findings(summary.best_rates(mixed)))
 
 
 def test_overlapping_seeds_are_told() -> None:
-    rows = summary.best([*made("a", [1.0, 3.0]), *made("b", [2.0, 4.0]), *made("c", [9.0, 9.5])])
+    rows = summary.best_rates([*made("a", [1.0, 3.0]), *made("b", [2.0, 4.0]), *made("c", [9.0, 9.5])])
     assert summary.findings(rows) == ["a and b cannot be told apart: the test losses of their seeds overlap."]
 
 
 def test_report_text(golden: Callable[[str, str], None], tmp_path: Path) -> None:
-    chosen = read(compose_all("study", ["study=degradation"]).data)
-    said = report(chosen, STUDIED, 8, "resnet-factory study")
+    chosen = read_settings(compose_all("study", ["study=degradation"]).data)
+    said = study_report(chosen, STUDIED, 8, "resnet-factory study")
     fixed = [(name, fact) for name, fact in said.facts if name != "versions"]
-    write(replace(said, facts=tuple(fixed)), STUDIED, tmp_path)
+    write_study_report(replace(said, facts=tuple(fixed)), STUDIED, tmp_path)
     golden("study_report.md", (tmp_path / "report.md").read_text(encoding="utf-8"))
 
 
 def test_report_is_self_contained_and_escaped(tmp_path: Path) -> None:
-    chosen = replace(read(compose_all("study", []).data), title="<b>bold</b> & more")
-    html, markdown = write(report(chosen, STUDIED, 9, "resnet-factory study"), STUDIED, tmp_path)
+    chosen = replace(read_settings(compose_all("study", []).data), title="<b>bold</b> & more")
+    html, markdown = write_study_report(
+        study_report(chosen, STUDIED, 9, "resnet-factory study"), STUDIED, tmp_path
+    )
     page = html.read_text(encoding="utf-8")
     assert "&lt;b&gt;bold&lt;/b&gt; &amp; more" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
@@ -464,39 +483,41 @@ def test_report_is_self_contained_and_escaped(tmp_path: Path) -> None:
     ],
     ids=["series", "list", "one", "diverged", "nothing"],
 )
-def test_pictures_there_are(outcomes: list[Outcome], names: list[str]) -> None:
-    found = pictures(summary.best(outcomes))
+def test_pictures_there_are(outcomes: list[TrainingResult], names: list[str]) -> None:
+    found = study_figures(summary.best_rates(outcomes))
     assert [picture.name for picture in found] == names
     for picture in found:
         light, dark = (picture.svg(theme) for theme in THEMES)
-        assert light == picture.svg(LIGHT), "the same data give the same text"
+        assert light == picture.svg(LIGHT_THEME), "the same data give the same text"
         assert light != dark
-        assert DARK.ink in dark
-        assert DARK.ink not in light
+        assert DARK_THEME.ink in dark
+        assert DARK_THEME.ink not in light
 
 
 def test_a_single_epoch_is_a_dot() -> None:
     """A line through one point would draw nothing."""
     run = made("a", [1.0])[0]
     for epochs in (1, 2):
-        history = [Epoch(10 * (i + 1), 50.0, 1.0, 50.0, 1.0) for i in range(epochs)]
-        curves = pictures(summary.best([replace(run, history=history)]))[0]
-        (colour,) = colours(summary.best([run]), LIGHT).values()
-        assert (f"fill: {colour}" in curves.svg(LIGHT)) == (epochs == 1)
+        history = [EpochRecord(10 * (i + 1), 50.0, 1.0, 50.0, 1.0) for i in range(epochs)]
+        curves = study_figures(summary.best_rates([replace(run, history=history)]))[0]
+        (colour,) = colours(summary.best_rates([run]), LIGHT_THEME).values()
+        assert (f"fill: {colour}" in curves.svg(LIGHT_THEME)) == (epochs == 1)
 
 
 def test_colours_are_hues_by_series_and_shades_by_depth() -> None:
-    rows = summary.best(STUDIED)
-    found = colours(rows, LIGHT)
-    assert [found["plain20"], found["plain56"]] == list(LIGHT.ramps[0])
-    assert [found["resnet20"], found["resnet56"]] == list(LIGHT.ramps[1])
+    rows = summary.best_rates(STUDIED)
+    found = colours(rows, LIGHT_THEME)
+    assert [found["plain20"], found["plain56"]] == list(LIGHT_THEME.ramps[0])
+    assert [found["resnet20"], found["resnet56"]] == list(LIGHT_THEME.ramps[1])
 
 
 def test_outcomes_come_back_from_their_files(tmp_path: Path) -> None:
-    run = replace(STUDIED[0], history=[Epoch(1, float("nan"), float("inf"), 1.0, 2.0)])
+    run = replace(STUDIED[0], history=[EpochRecord(1, float("nan"), float("inf"), 1.0, 2.0)])
     run.write(tmp_path)
-    json.loads((tmp_path / result.FILE).read_text(encoding="utf-8"), parse_constant=pytest.fail)
-    found = result.read(tmp_path)
+    json.loads(
+        (tmp_path / training_result.RESULT_FILE).read_text(encoding="utf-8"), parse_constant=pytest.fail
+    )
+    found = training_result.read_result(tmp_path)
     assert found is not None
     assert found.history[0].test_loss == 2.0
     assert found.history[0].train_error != found.history[0].train_error
@@ -505,8 +526,8 @@ def test_outcomes_come_back_from_their_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"id": 1}', "\0\1"])
 def test_unreadable_outcomes_are_none(text: str, tmp_path: Path) -> None:
-    (tmp_path / result.FILE).write_text(text, encoding="utf-8")
-    assert result.read(tmp_path) is None
+    (tmp_path / training_result.RESULT_FILE).write_text(text, encoding="utf-8")
+    assert training_result.read_result(tmp_path) is None
 
 
 # For other rooms --------------------------------------------------------------------------------

@@ -18,20 +18,20 @@ from study_rooms import ALONE, HERE, SHORT, small, source, with_train
 
 import resnet_factory as rf
 from resnet_factory.planning.paths import depth
-from resnet_factory.study import result, snapshot
-from resnet_factory.study.distributed import World
-from resnet_factory.study.jobs import Job, responses, weighted
-from resnet_factory.study.probes import look
-from resnet_factory.study.result import Outcome
-from resnet_factory.study.settings import Machine, Table, Train
+from resnet_factory.study import checkpoint, training_result
+from resnet_factory.study.distributed import ProcessGroup
+from resnet_factory.study.jobs import Job
+from resnet_factory.study.probes import probe_layers, response_points, weighted_layers
+from resnet_factory.study.settings import ArrayData, MachineSettings, TrainSettings
+from resnet_factory.study.trainer import Trainer
 from resnet_factory.study.training import Training, train
-from resnet_factory.study.worker import Bench
+from resnet_factory.study.training_result import TrainingResult
 
-VARIED = Table(source="digits", channels=1, classes=10, size=8, pad=2, flip=True)
+VARIED = ArrayData(source="digits", channels=1, classes=10, size=8, pad=2, flip=True)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / result.WEIGHTS)
+    return load_file(folder / training_result.WEIGHTS)
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -47,12 +47,12 @@ def after(iterations: int) -> Callable[[], bool]:
 @pytest.fixture(scope="module")
 def varied() -> Job:
     """Random at every turn: order, crops, flips, drop-path; a schedule in steps with a warm-up."""
-    recipe = Train(iterations=60, batch=32, schedule="steps", warmup=5, weight_decay=1e-3, clip=1.0)
+    recipe = TrainSettings(iterations=60, batch=32, schedule="steps", warmup=5, weight_decay=1e-3, clip=1.0)
     return small("resnet20", "model/drop_path=linear", data=VARIED, train=recipe)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(varied: Job, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+def uninterrupted(varied: Job, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingResult]:
     folder = tmp_path_factory.mktemp("whole")
     return folder, train(varied, ALONE, source(VARIED), folder)
 
@@ -62,7 +62,7 @@ def uninterrupted(varied: Job, tmp_path_factory: pytest.TempPathFactory) -> tupl
 def test_resumed_is_uninterrupted(
     legs: list[int],
     varied: Job,
-    uninterrupted: tuple[Path, Outcome],
+    uninterrupted: tuple[Path, TrainingResult],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """Left after any iteration, in the middle of an epoch or between two, and taken up: the same bits."""
@@ -71,19 +71,19 @@ def test_resumed_is_uninterrupted(
     for leg in legs:
         stopped = train(varied, ALONE, source(VARIED), folder, stop=after(leg))
         at += leg
-        if stopped.state == result.DONE:
+        if stopped.state == training_result.DONE:
             break
         assert stopped.iteration == at
-        assert result.read(folder) == stopped
+        assert training_result.read_result(folder) == stopped
     found = train(varied, ALONE, source(VARIED), folder)
     whole_folder, whole = uninterrupted
     assert same(weights(folder), weights(whole_folder))
     assert replace(found, seconds=0.0) == replace(whole, seconds=0.0)
-    assert not (folder / result.CHECKPOINT).exists()
+    assert not (folder / training_result.CHECKPOINT).exists()
 
 
 def test_global_random_state_does_not_matter(
-    varied: Job, uninterrupted: tuple[Path, Outcome], tmp_path: Path
+    varied: Job, uninterrupted: tuple[Path, TrainingResult], tmp_path: Path
 ) -> None:
     torch.manual_seed(1234)
     torch.rand(7)
@@ -93,7 +93,7 @@ def test_global_random_state_does_not_matter(
 
 def test_one_interrupted_save_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash while writing: the file there before is whole, and nothing else stays behind."""
-    snapshot.save({"step": 1}, tmp_path)
+    checkpoint.save_checkpoint({"step": 1}, tmp_path)
 
     def crash(_state: object, file: object) -> None:
         file.write(b"half a file")  # type: ignore[attr-defined]
@@ -101,32 +101,32 @@ def test_one_interrupted_save_leaves_the_last_one(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(torch, "save", crash)
     with pytest.raises(KeyboardInterrupt):
-        snapshot.save({"step": 2}, tmp_path)
-    assert snapshot.load(tmp_path) == {"step": 1}
-    assert [file.name for file in tmp_path.iterdir()] == [result.CHECKPOINT]
+        checkpoint.save_checkpoint({"step": 2}, tmp_path)
+    assert checkpoint.load_checkpoint(tmp_path) == {"step": 1}
+    assert [file.name for file in tmp_path.iterdir()] == [training_result.CHECKPOINT]
 
 
 def test_broken_checkpoint_is_a_row_with_its_reason(tmp_path: Path) -> None:
-    (tmp_path / result.CHECKPOINT).write_bytes(b"not a checkpoint")
-    found = Bench(ALONE).attempt(small(), tmp_path)
-    assert found.state == result.FAILED
+    (tmp_path / training_result.CHECKPOINT).write_bytes(b"not a checkpoint")
+    found = Trainer(ALONE).attempt(small(), tmp_path)
+    assert found.state == training_result.FAILED
     assert "cannot be read" in found.reason
-    assert str(tmp_path / result.CHECKPOINT) in found.reason
+    assert str(tmp_path / training_result.CHECKPOINT) in found.reason
 
 
 @pytest.mark.parametrize("rate", [1e30, 1e38])
 def test_divergence_is_an_outcome(rate: float, tmp_path: Path) -> None:
     found = train(small(rate=rate), ALONE, source(), tmp_path)
-    assert found.state == result.DIVERGED
+    assert found.state == training_result.DIVERGED
     assert found.reason.startswith("the loss is nan at iteration ")
     assert found.train is None
-    assert result.read(tmp_path) == found
-    assert {file.name for file in tmp_path.iterdir()} == {result.FILE}
+    assert training_result.read_result(tmp_path) == found
+    assert {file.name for file in tmp_path.iterdir()} == {training_result.RESULT_FILE}
 
 
 def test_divergence_in_the_last_step_is_seen() -> None:
     found = train(small(rate=1e30, train=replace(SHORT, iterations=1)), ALONE, source())
-    assert found.state == result.DIVERGED
+    assert found.state == training_result.DIVERGED
     assert found.reason.startswith("the trained network's loss over the training set is ")
     assert found.train is None
 
@@ -136,21 +136,21 @@ def test_divergence_in_the_last_step_is_seen() -> None:
     [
         (small(train=replace(SHORT, batch=2000)), "a batch of 2000 is more than the 1437 training images"),
         (
-            small(data=Table(source="digits", channels=1, classes=10, size=9)),
+            small(data=ArrayData(source="digits", channels=1, classes=10, size=9)),
             "images of digits are (1, 8, 8)",
         ),
     ],
     ids=["batch", "size"],
 )
 def test_what_cannot_be_trained_is_an_outcome(job: Job, reason: str) -> None:
-    found = Bench(ALONE).attempt(job)
-    assert found.state == result.FAILED
+    found = Trainer(ALONE).attempt(job)
+    assert found.state == training_result.FAILED
     assert reason in found.reason
 
 
 def test_a_batch_must_divide_among_processes() -> None:
     with pytest.raises(ValueError, match="a batch of 63 does not divide among 2 processes"):
-        Training(with_train(small(), batch=63), World(torch.device("cpu"), 0, 2), source())
+        Training(with_train(small(), batch=63), ProcessGroup(torch.device("cpu"), 0, 2), source())
 
 
 def test_twins_start_from_the_same_weights() -> None:
@@ -181,7 +181,7 @@ def test_an_epoch_is_every_image_once() -> None:
 
 def test_crops_and_flips_are_of_the_image_itself() -> None:
     """Every augmented image is found among all shifts and mirrorings of its original."""
-    data = Table(source="digits", channels=1, classes=10, size=8, pad=1, flip=True)
+    data = ArrayData(source="digits", channels=1, classes=10, size=8, pad=1, flip=True)
     here = source(data)
     plain, _ = here.sample(20)
     down, right, flips = here.moves(0, 0, 0, 20)  # type: ignore[attr-defined]
@@ -226,8 +226,8 @@ def test_learning_rates(schedule: str, expected: list[float]) -> None:
     rates = []
     for images, labels in training.batches():
         rates.append(training.optimizer.param_groups[0]["lr"])
-        training.learn(images, labels)
-        training.outcome.iteration += 1
+        training.step(images, labels)
+        training.result.iteration += 1
     assert rates == pytest.approx(expected)
 
 
@@ -236,7 +236,7 @@ def test_one_cycle_rises_and_falls_to_nothing() -> None:
     rates = []
     for images, labels in training.batches():
         rates.append(training.optimizer.param_groups[0]["lr"])
-        training.learn(images, labels)
+        training.step(images, labels)
     top = rates.index(max(rates))
     assert max(rates) == pytest.approx(0.1)
     assert rates[: top + 1] == sorted(rates[: top + 1])
@@ -246,7 +246,7 @@ def test_one_cycle_rises_and_falls_to_nothing() -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_it_learns(optimizer: str) -> None:
-    train_it = Train(iterations=88, batch=32, optimizer=optimizer)  # type: ignore[arg-type]
+    train_it = TrainSettings(iterations=88, batch=32, optimizer=optimizer)  # type: ignore[arg-type]
     found = train(small(train=train_it, rate=0.1 if optimizer == "sgd" else 0.01), ALONE, source())
     assert found.train is not None
     assert found.train.error < 15
@@ -259,12 +259,12 @@ def test_it_learns(optimizer: str) -> None:
     [replace(HERE, precision="bfloat16"), replace(HERE, channels_last=True), replace(HERE, threads=2)],
     ids=["bfloat16", "channels_last", "threads"],
 )
-def test_machines_agree(machine: Machine) -> None:
+def test_machines_agree(machine: MachineSettings) -> None:
     """Half precision, another memory order: near the same losses, though not the same bits."""
     job = with_train(small(), iterations=4, schedule="constant")
     other = replace(job, machine=machine)
     here, there = (train(each, ALONE, source()) for each in (job, other))
-    assert there.state == result.DONE
+    assert there.state == training_result.DONE
     near = 5e-2 if other.machine.precision == "bfloat16" else 1e-4
     assert there.history[-1].train_loss == pytest.approx(here.history[-1].train_loss, rel=near)
     assert (other.id == job.id) == (other.machine.threads == 2)
@@ -297,7 +297,7 @@ def test_weights_load_back(tmp_path: Path) -> None:
     """What is written is our own format: the network comes back from the file alone."""
     job = small()
     found = train(job, ALONE, source(), tmp_path)
-    network = rf.load(tmp_path / result.WEIGHTS).eval()
+    network = rf.load(tmp_path / training_result.WEIGHTS).eval()
     assert network.plan.id == job.plan_id
     wrong = 0
     with torch.no_grad():
@@ -310,7 +310,7 @@ def test_weights_load_back(tmp_path: Path) -> None:
 def test_looking_changes_nothing() -> None:
     training = Training(small("resnet20"), ALONE, source())
     before = {name: tensor.clone() for name, tensor in training.network.state_dict().items()}
-    training.looked()
+    training.probe()
     assert same(before, training.network.state_dict())
     assert all(parameter.grad is None for parameter in training.network.parameters())
 
@@ -319,7 +319,7 @@ def test_look_measures_what_autograd_says() -> None:
     """Gradient norms and response deviations against hand-written hooks on the network itself."""
     training = Training(small("plain20"), ALONE, source())
     network, (images, labels) = training.network, source().sample(64)
-    found = look(network, images, labels)
+    found = probe_layers(network, images, labels)
     network.train()
     seen: list[torch.Tensor] = []
     norm, conv = (network.get_submodule(f"layer2.0.{name}1") for name in ("bn", "conv"))
@@ -342,12 +342,12 @@ def test_look_measures_what_autograd_says() -> None:
 def test_depth_is_the_number_in_the_name(name: str, layers: int) -> None:
     planned = rf.plan(rf.compose(name))
     assert depth(planned.root) == layers
-    assert len(responses(planned)) == layers - 1
-    assert not [leaf for leaf in weighted(planned) if "downsample" in leaf.name]
+    assert len(response_points(planned)) == layers - 1
+    assert not [name for name in weighted_layers(planned) if "downsample" in name]
 
 
 def test_responses_are_behind_the_norm_where_there_is_one() -> None:
-    found = dict(responses(rf.plan(rf.compose("preact20"))))
+    found = response_points(rf.plan(rf.compose("preact20")))
     assert found["layer1.0.conv1"] == "layer1.0.bn2"
     assert found["layer1.0.conv2"] == "layer1.0.conv2"
-    assert dict(responses(rf.plan(rf.compose("resnet20"))))["conv1"] == "bn1"
+    assert response_points(rf.plan(rf.compose("resnet20")))["conv1"] == "bn1"

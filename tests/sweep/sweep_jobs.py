@@ -6,9 +6,10 @@ import json
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
-from resnet_factory.sweep.worker import serve
+from resnet_factory.sweep.executors import measuring
 
 
 def perform(job: str) -> str:
@@ -36,5 +37,8 @@ def perform(job: str) -> str:
     return json.dumps([["score", "ok", len(what), None, None, ""]])
 
 
-if __name__ == "__main__":
-    serve(perform, prepare=lambda: None)
+SETUP = partial(measuring, measure=perform)
+
+
+def broken(slot: int) -> None:
+    raise SystemExit(3)

@@ -14,12 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from sweep_jobs import SETUP, broken
 
 from resnet_factory.errors import ConfigError
 from resnet_factory.sweep import environment, executors
-from resnet_factory.sweep.worker import Outcome, Worker
-
-COMMAND = (sys.executable, str(Path(__file__).with_name("sweep_jobs.py")))
 
 
 def jobs(*keys: str) -> Iterator[tuple[str, str]]:
@@ -27,7 +25,7 @@ def jobs(*keys: str) -> Iterator[tuple[str, str]]:
         yield key, json.dumps({"plan": key})
 
 
-def by_key(outcomes: Iterator[Outcome]) -> dict[str, tuple[str, str]]:
+def by_key(outcomes: Iterator[executors.JobResult]) -> dict[str, tuple[str, str]]:
     found = {}
     for key, state, text in outcomes:
         assert key not in found
@@ -50,20 +48,20 @@ def expect(found: dict[str, tuple[str, str]], good: list[str]) -> None:
 
 def test_processes_outlive_what_their_jobs_do() -> None:
     good = [f"good{i}" for i in range(12)]
-    found = by_key(executors.processes(jobs(*good[:5], *BAD, *good[5:]), 2, 2, COMMAND))
+    found = by_key(executors.processes(jobs(*good[:5], *BAD, *good[5:]), 2, 2, SETUP))
     assert len(found) == 16
     expect(found, good)
 
 
 def test_a_job_whose_process_was_killed_is_tried_once_more(tmp_path: Path) -> None:
     keys = [f"once {tmp_path / 'killed'}", "good"]
-    found = by_key(executors.processes(jobs(*keys), 5, 1, COMMAND))
+    found = by_key(executors.processes(jobs(*keys), 5, 1, SETUP))
     assert [state for state, _ in found.values()] == ["ok", "ok"]
     assert (tmp_path / "killed").exists()
 
 
 def test_a_job_that_is_asked_to_leave_is_no_failure() -> None:
-    found = by_key(executors.processes(jobs("leave", "good"), 5, 1, COMMAND))
+    found = by_key(executors.processes(jobs("leave", "good"), 5, 1, SETUP))
     assert found["leave"] == ("interrupted", "")
     assert found["good"][0] == "ok"
 
@@ -76,7 +74,7 @@ def alone(*keys: str) -> Iterator[tuple[str, str]]:
 def test_times_are_taken_one_at_a_time_on_a_machine(tmp_path: Path) -> None:
     """Each of the processes writes two lines; none stands between another's."""
     record = tmp_path / "record"
-    found = by_key(executors.processes(alone(*(f"time {record} {i}" for i in range(6))), 5, 3, COMMAND))
+    found = by_key(executors.processes(alone(*(f"time {record} {i}" for i in range(6))), 5, 3, SETUP))
     assert {state for state, _ in found.values()} == {"ok"}
     lines = record.read_text().split()
     assert len(lines) == 12
@@ -102,23 +100,22 @@ def test_waiting_for_its_turn_takes_none_of_a_jobs_time(executor: str) -> None:
     if executor == "inline":
         found = by_key(executors.inline(alone("good"), 1, lambda job: "fine"))
     else:
-        found = by_key(executors.processes(alone("good"), 1, 1, COMMAND))
+        found = by_key(executors.processes(alone("good"), 1, 1, SETUP))
     assert release.is_set()
     assert found["good"][0] == "ok"
     holder.join()
 
 
 def test_processes_end_with_the_reader() -> None:
-    running = executors.processes(jobs(*(f"good{i}" for i in range(50)), "hang"), None, 2, COMMAND)
+    running = executors.processes(jobs(*(f"good{i}" for i in range(50)), "hang"), None, 2, SETUP)
     next(running)
     running.close()  # type: ignore[attr-defined]
 
 
 def test_a_worker_that_does_not_start_is_told_of() -> None:
-    worker = Worker((sys.executable, "-c", "raise SystemExit(3)"))
-    outcome = worker.ask("x", "{}", 1)
-    assert outcome.state == "died"
-    assert "exit code 3" in outcome.text
+    (found,) = executors.processes(jobs("x"), 1, 1, broken)  # type: ignore[arg-type]
+    assert found.state == "died"
+    assert found.text == "the worker did not start: ended with exit code 3"
 
 
 def test_inline_jobs_that_raise_or_hang_are_outcomes() -> None:
@@ -173,7 +170,7 @@ def test_dask_outlives_what_jobs_do_and_a_lost_worker(
 ) -> None:
     address, (_, lost, _) = cluster
     good = [f"good{i}" for i in range(60)]
-    running = executors.dask(jobs(*good[:5], *BAD, *good[5:]), 2, 2, address, COMMAND)
+    running = executors.dask(jobs(*good[:5], *BAD, *good[5:]), 2, 2, address, SETUP)
     found = {}
     for key, state, text in running:
         assert key not in found
@@ -189,7 +186,7 @@ def test_a_lost_scheduler_is_one_line(
     cluster: tuple[str, list[subprocess.Popen[bytes]]], capfd: pytest.CaptureFixture[str]
 ) -> None:
     address, (scheduler, *_) = cluster
-    running = executors.dask(jobs(*(f"good{i}" for i in range(400))), 2, 2, address, COMMAND)
+    running = executors.dask(jobs(*(f"good{i}" for i in range(400))), 2, 2, address, SETUP)
     for _ in range(5):
         assert next(running).state == "ok"
     scheduler.kill()
@@ -212,7 +209,7 @@ def test_a_cluster_that_grows_gets_more_jobs(
             taken += 1
             yield job
 
-    running = executors.dask(counted(), 20, 1, address, COMMAND)
+    running = executors.dask(counted(), 20, 1, address, SETUP)
     done = 0
     for done, _ in enumerate(running, 1):
         if done == 5:
@@ -234,11 +231,11 @@ def test_a_cluster_that_grows_gets_more_jobs(
 def test_no_jobs_time_goes_into_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     ready: list[str] = []
 
-    def prepare() -> None:
+    def import_torch() -> None:
         time.sleep(0.4)
         ready.append("ready")
 
-    monkeypatch.setattr(executors, "prepare", prepare)
+    monkeypatch.setattr(executors, "import_torch", import_torch)
     found = by_key(executors.inline(jobs("a"), 0.3, lambda job: ready[0]))
     assert found["a"] == ("ok", "ready")
 
@@ -246,4 +243,4 @@ def test_no_jobs_time_goes_into_imports(monkeypatch: pytest.MonkeyPatch) -> None
 def test_no_scheduler_is_a_clear_error() -> None:
     pytest.importorskip("distributed")
     with pytest.raises(ConfigError, match="no Dask scheduler answers"):
-        list(executors.dask(jobs("a"), 1, 1, "tcp://127.0.0.1:9", COMMAND))
+        list(executors.dask(jobs("a"), 1, 1, "tcp://127.0.0.1:9", SETUP))

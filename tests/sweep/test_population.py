@@ -16,8 +16,9 @@ from resnet_factory.config import schema
 from resnet_factory.costing.memory import DTYPES
 from resnet_factory.layers.expressions import ExpressionError, parse
 from resnet_factory.sweep import population as rooms
-from resnet_factory.sweep.population import FURTHER, Population, cost_all, parts
-from resnet_factory.sweep.vector import Column, Split, Unfit
+from resnet_factory.sweep.model_numbers import may_vary
+from resnet_factory.sweep.population import OPTIONAL_COSTS, Population, cost_all, parts
+from resnet_factory.sweep.vector import Split, Unfit, Vector
 
 MODELS = {
     "resnet50": (),
@@ -109,11 +110,11 @@ def populations(draw: st.DrawFn) -> Population:
         "in_channels": [1, 3],
         "stem.width": [8, 16, 20],
     }.items():
-        if draw(st.booleans()) and rooms.takes(config, key):
+        if draw(st.booleans()) and may_vary(config, key):
             columns[key] = random.choice(choices, size)
     columns = columns or {"widths": random.choice([8, 16], size)}
     side = draw(st.sampled_from([1, 7, 32, 33, 224]))
-    return Population(config, columns, (side, side + draw(st.integers(0, 3))))
+    return Population(config=config, columns=columns, image=(side, side + draw(st.integers(0, 3))))
 
 
 def one_by_one(population: Population, member: int, further: Sequence[str] = ()) -> tuple[int, ...]:
@@ -146,24 +147,24 @@ def test_a_population_costs_what_its_members_cost(population: Population) -> Non
 def test_a_population_needs_what_its_members_need(population: Population, batch: int, dtype: str) -> None:
     """Memory and receptive fields: a simulation that unrolls nothing against one that does."""
     population = replace(population, batch=batch, dtype=dtype)
-    together = cost_all(population, chunk=13, further=FURTHER)
+    together = cost_all(population, chunk=13, optional=OPTIONAL_COSTS)
     for member in range(len(population)):
-        columns = (*together[1:4], *together.further.values())
+        columns = (*together[1:4], *together.optional.values())
         found = (bool(together.valid[member]), *(int(column[member]) for column in columns))
-        assert found == one_by_one(population, member, FURTHER), population.data(member)
+        assert found == one_by_one(population, member, OPTIONAL_COSTS), population.data(member)
 
 
 def test_members_are_really_costed_together(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a member was planned on its own")
 
-    monkeypatch.setattr(rooms, "_alone", refuse)
+    monkeypatch.setattr(rooms, "_planned_alone", refuse)
     random = np.random.default_rng(0)
     columns = {f"widths.{stage}": random.integers(3, 60, 3000) * 8 for stage in range(4)}
     columns |= {f"depths.{stage}": random.integers(1, 12, 3000) for stage in range(4)}
     columns |= {f"groups.{stage}": random.choice([1, 2, 4, 8, 16, 32], 3000) for stage in range(4)}
     columns |= {"base_width": random.choice([32, 64, 128], 3000)}
-    found = cost_all(Population(CONFIGS["resnet50"], columns))
+    found = cost_all(Population(config=CONFIGS["resnet50"], columns=columns))
     assert 0 < found.valid.sum() <= 3000
 
 
@@ -173,7 +174,7 @@ def test_numbers_beyond_int64_are_costed_exactly() -> None:
         "widths.3": np.array([64, 512] * 5 + [2**20 // 4] * 6),
         "depths": np.array([1] * 10 + [2000] * 6),
     }
-    population = Population(config, columns, (60000, 60000))
+    population = Population(config=config, columns=columns, image=(60000, 60000))
     found = cost_all(population)
     assert found.valid.tolist() == [True] * 10 + [False] * 6
     for member in range(10):
@@ -226,7 +227,7 @@ def vector(text: str, scope: dict[str, Any]) -> list[Any]:
     size = len(scope["a"])
     try:
         with np.errstate(all="ignore"):
-            result = parse(text).value({name: Column.of(np.array(values)) for name, values in scope.items()})
+            result = parse(text).value({name: Vector.of(np.array(values)) for name, values in scope.items()})
     except ExpressionError:
         return ["error"] * size
     except Unfit:
@@ -240,7 +241,7 @@ def vector(text: str, scope: dict[str, Any]) -> list[Any]:
             for member, value in zip(members, part, strict=True):
                 results[member] = value
         return results
-    if not isinstance(result, Column):
+    if not isinstance(result, Vector):
         return [result] * size
     values: list[Any] = result.values.tolist()
     assert all(result.low <= value <= result.high for value in values), (text, result, values)
@@ -270,7 +271,11 @@ def test_counts_of_branches_part_the_members() -> None:
     """The number of branches decides what there is: members are planned together that have as many."""
     config = rf.compose("res2net50_26w_4s", "model.depths=1")
     scale = np.array([2, 3, 4, 5] * 8)
-    population = Population(config, {"block.scale": scale, "base_width": np.arange(32) % 5 + 20}, (32, 32))
+    population = Population(
+        config=config,
+        columns={"block.scale": scale, "base_width": np.arange(32) % 5 + 20},
+        image=(32, 32),
+    )
     found = cost_all(population)
     for i in range(len(population)):
         cost = rf.cost(rf.plan(population.member(i)), (3, 32, 32))

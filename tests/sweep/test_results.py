@@ -18,12 +18,12 @@ import resnet_factory as rf
 from resnet_factory.cli import main
 from resnet_factory.errors import ConfigError
 from resnet_factory.sweep import figures
-from resnet_factory.sweep.objectives import Objective
-from resnet_factory.sweep.results import conclude
-from resnet_factory.sweep.results_table import load
-from resnet_factory.sweep.store import Measured, Store
+from resnet_factory.sweep.objectives import Objective, ReportOptions
+from resnet_factory.sweep.results import write_results
+from resnet_factory.sweep.results_table import load_results
+from resnet_factory.sweep.store import Measurement, SweepStore
 
-VIEWS: dict[str, Any] = {"by": "params", "top": 5, "pareto": [["params", "macs"]], "errors": None}
+VIEWS: dict[str, Any] = {"by": "params", "top": 5, "pareto": (("params", "macs"),), "errors": None}
 SMALL = (Objective("params", maximize=False), Objective("macs", maximize=False))
 FOUR = ("model=resnet20", "model.depths=[1,1,1],[2,2,2]", "model/shortcut=none,zero_pad")
 
@@ -35,14 +35,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def swept(home: Path) -> Iterator[Callable[..., Store]]:
+def swept(home: Path) -> Iterator[Callable[..., SweepStore]]:
     """Sweeps a whole grid, opens its results to write."""
     stores = []
 
-    def sweep(*arguments: str) -> Store:
+    def sweep(*arguments: str) -> SweepStore:
         command = ["sweep", "sampler=grid", "samples=null", "report=false", "out=s", *arguments]
         assert main.main(command) == 0
-        stores.append(Store(home / "s", write=True))
+        stores.append(SweepStore(home / "s", write=True))
         return stores[0]
 
     yield sweep
@@ -50,23 +50,24 @@ def swept(home: Path) -> Iterator[Callable[..., Store]]:
         store.close()
 
 
-def concluded(store: Store, *, page: bool = False, **views: Any) -> str:
+def concluded(store: SweepStore, *, page: bool = False, config_dir: Path | None = None, **views: Any) -> str:
     """What is printed at the end of a sweep."""
     out = io.StringIO()
-    conclude(store, VIEWS | views, Console(file=out, width=1000), page=page)
+    options = ReportOptions(**VIEWS | views)
+    write_results(store, options, Console(file=out, width=1000), config_dir=config_dir, page=page)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
-def plans(store: Store) -> list[str]:
+def plans(store: SweepStore) -> list[str]:
     return [candidate.plan for candidate in store.candidates()]
 
 
 def measured(
-    store: Store, metric: str, *rows: tuple[str, float | None, float | None, float | None, str]
+    store: SweepStore, metric: str, *rows: tuple[str, float | None, float | None, float | None, str]
 ) -> None:
     """One row for each of the first architectures: state, value, low, high, note."""
     for plan, (state, value, low, high, note) in zip(plans(store), rows, strict=False):
-        store.add_measured([Measured(plan, metric, state, value, low, high, note)])
+        store.add_measured([Measurement(plan, metric, state, value, low, high, note)])
 
 
 def cells(text: str, start: str) -> list[list[str]]:
@@ -76,7 +77,7 @@ def cells(text: str, start: str) -> list[list[str]]:
     return [re.split(r"  +", line) for line in lines[first:] if line.startswith(("model ", start))]
 
 
-def test_winners_show_all_in_which_they_differ(home: Path, swept: Callable[..., Store]) -> None:
+def test_winners_show_all_in_which_they_differ(home: Path, swept: Callable[..., SweepStore]) -> None:
     store = swept("model=resnet20", "model/attention=none,se", "model.act=relu,silu", "model.groups=1,2")
     text = concluded(store, by="macs")
     head, *rows = cells(text, "resnet20_")
@@ -87,7 +88,7 @@ def test_winners_show_all_in_which_they_differ(home: Path, swept: Callable[..., 
     assert "act" not in cells(concluded(store, by="macs", top=1), "resnet20_")[0]
 
 
-def test_keys_per_stage_are_dashed_together(home: Path, swept: Callable[..., Store]) -> None:
+def test_keys_per_stage_are_dashed_together(home: Path, swept: Callable[..., SweepStore]) -> None:
     store = swept("model=resnet20", "model.groups.0=1,2", "model.groups.2=1,4")
     head, *rows = cells(concluded(store), "resnet20_")
     assert head[:5] == ["model", "params", "depths", "widths", "groups"]
@@ -95,18 +96,18 @@ def test_keys_per_stage_are_dashed_together(home: Path, swept: Callable[..., Sto
 
 
 def test_the_ranked_metric_comes_first_and_bytes_are_mebibytes(
-    home: Path, swept: Callable[..., Store]
+    home: Path, swept: Callable[..., SweepStore]
 ) -> None:
     store = swept(*FOUR, "space.constraints.training_memory=[null,null]")
     head, *rows = cells(concluded(store, by="training_memory"), "resnet20_")
     assert head[:2] == ["model", "training_memory (MiB)"]
-    exact = load(store).metrics["training_memory"]
+    exact = load_results(store).metrics["training_memory"]
     assert [row[1] for row in rows] == [f"{value / 2**20:.4g}" for value in sorted(exact)]
     with (home / "s/archs.csv").open() as file:
         assert all(row["training_memory"].isdigit() for row in csv.DictReader(file))
 
 
-def test_spreads_are_kept_and_shown(home: Path, swept: Callable[..., Store]) -> None:
+def test_spreads_are_kept_and_shown(home: Path, swept: Callable[..., SweepStore]) -> None:
     store = swept(*FOUR)
     measured(
         store, "latency", ("ok", 4.0, 3.5, 4.7, "here"), ("ok", 3.0, None, None, "here"),
@@ -125,7 +126,7 @@ def test_spreads_are_kept_and_shown(home: Path, swept: Callable[..., Store]) -> 
     assert "synflow low" not in first
 
 
-def test_failures_are_told_with_the_commonest_reason(home: Path, swept: Callable[..., Store]) -> None:
+def test_failures_are_told_with_the_commonest_reason(home: Path, swept: Callable[..., SweepStore]) -> None:
     store = swept(*FOUR)
     boom, late = "RuntimeError: boom [x]", "took more than 1 seconds"
     failed = [("failed", None, None, None, boom)] * 2
@@ -140,7 +141,7 @@ def test_failures_are_told_with_the_commonest_reason(home: Path, swept: Callable
     assert "no winners: no architecture has zen" in concluded(store, by="zen")
 
 
-def test_measuring_that_is_not_done_is_partial(home: Path, swept: Callable[..., Store]) -> None:
+def test_measuring_that_is_not_done_is_partial(home: Path, swept: Callable[..., SweepStore]) -> None:
     store = swept(*FOUR)
     store.connection.execute("UPDATE run SET value = ? WHERE key = 'metrics'", (json.dumps(["latency"]),))
     store.connection.execute("INSERT INTO run VALUES ('torch', 'torch 9.9')")
@@ -154,7 +155,9 @@ def test_measuring_that_is_not_done_is_partial(home: Path, swept: Callable[..., 
     assert "partial" not in concluded(store)
 
 
-def test_errors_join_by_plan_whatever_the_first_row_says(home: Path, swept: Callable[..., Store]) -> None:
+def test_errors_join_by_plan_whatever_the_first_row_says(
+    home: Path, swept: Callable[..., SweepStore]
+) -> None:
     store = swept(*FOUR)
     first, second, third, _ = plans(store)
     file = home / "errors.csv"
@@ -171,12 +174,12 @@ def test_errors_join_by_plan_whatever_the_first_row_says(home: Path, swept: Call
         writer = csv.DictWriter(opened, [*rows[0], "accuracy"])
         writer.writeheader()
         writer.writerows(row | {"accuracy": 90 + i} for i, row in enumerate(rows))
-    results = load(store, str(file))
+    results = load_results(store, str(file))
     assert results.joined == ["accuracy", "error"]
     assert sorted(results.metrics["error"]) == [7, 8, 9, 10]
 
 
-def joined(store: Store, header: str, values: list[float]) -> str:
+def joined(store: SweepStore, header: str, values: list[float]) -> str:
     """A CSV file with one column of values for the first architectures."""
     file = store.folder.parent / "mine.csv"
     rows = (f"{plan},{value!r}" for plan, value in zip(plans(store), values, strict=False))
@@ -189,18 +192,18 @@ def joined(store: Store, header: str, values: list[float]) -> str:
     [("top1_acc:max", 0.9), ("-top1_acc", 0.9), ("top1_acc:min", 0.1)],
 )
 def test_a_joined_column_ranks_in_the_direction_that_is_written(
-    home: Path, swept: Callable[..., Store], by: str, best: float
+    home: Path, swept: Callable[..., SweepStore], by: str, best: float
 ) -> None:
     store = swept(*FOUR)
     file = joined(store, "top1_acc", [0.5, 0.1, 0.9, 0.3])
     text = concluded(store, by=by, errors=file, top=1, pareto=[["params", "top1_acc:max"]], page=True)
     assert [row[1] for row in cells(text, "resnet20_")[1:]] == [f"{best:g}"]
     assert "more top1_acc" in (home / "s/figures/front_params_top1_acc.svg").read_text()
-    assert load(store, file).front(SMALL[0], Objective("top1_acc", maximize=True)).size
+    assert load_results(store, file).front(SMALL[0], Objective("top1_acc", maximize=True)).size
 
 
 def test_a_joined_column_without_a_direction_is_refused_with_both_forms(
-    home: Path, swept: Callable[..., Store], capsys: pytest.CaptureFixture[str]
+    home: Path, swept: Callable[..., SweepStore], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = swept(*FOUR)
     file = joined(store, "top1_acc", [0.5, 0.1, 0.9, 0.3])
@@ -215,10 +218,10 @@ def test_a_joined_column_without_a_direction_is_refused_with_both_forms(
     assert not (home / "new").exists()
 
 
-def test_a_direction_turns_a_known_metric_too(home: Path, swept: Callable[..., Store]) -> None:
+def test_a_direction_turns_a_known_metric_too(home: Path, swept: Callable[..., SweepStore]) -> None:
     store = swept(*FOUR)
     most = [cells(concluded(store, by=by, top=1), "resnet20_")[1][1] for by in ("params:max", "-params")]
-    assert most == [f"{max(load(store).metrics['params']):,.0f}"] * 2
+    assert most == [f"{max(load_results(store).metrics['params']):,.0f}"] * 2
     measured(store, "zen", *[("ok", value, None, None, "") for value in (1.0, 4.0, 2.0, 3.0)])
     found = [
         cells(concluded(store, by=by, top=1), "resnet20_")[1][1]
@@ -227,21 +230,21 @@ def test_a_direction_turns_a_known_metric_too(home: Path, swept: Callable[..., S
     assert found == ["4", "4", "4", "1"]
 
 
-def test_nothing_measured_is_overwritten(home: Path, swept: Callable[..., Store]) -> None:
+def test_nothing_measured_is_overwritten(home: Path, swept: Callable[..., SweepStore]) -> None:
     store = swept(*FOUR)
     own = [(0.5 + i, 0.4 + i, 0.6 + i) for i in range(4)]
     measured(store, "error", *[("ok", *each, "trained") for each in own])
-    results = load(store, joined(store, "accuracy", [90, 80, 70, 60]))
+    results = load_results(store, joined(store, "accuracy", [90, 80, 70, 60]))
     assert results.joined == ["accuracy"]
     assert results.metrics["error"].tolist() == [0.5, 1.5, 2.5, 3.5]
-    assert results.spread["error"][0].tolist() == [0.4, 1.4, 2.4, 3.4]
+    assert results.measured["error"].low.tolist() == [0.4, 1.4, 2.4, 3.4]
     for header in ("error", "params"):
         file = joined(store, header, [1, 2, 3, 4])
         with pytest.raises(ConfigError, match=f"call the column otherwise, such as 'my_{header}'"):
-            load(store, file)
+            load_results(store, file)
     # A copy that says what is known is no collision, but joins nothing by itself.
     with pytest.raises(ConfigError, match="no column with numbers"):
-        load(store, joined(store, "error", [0.5, 1.5, 2.5, 3.5]))
+        load_results(store, joined(store, "error", [0.5, 1.5, 2.5, 3.5]))
 
 
 def test_ranking_by_what_is_asked_for_holds_without_any_architecture(home: Path) -> None:
@@ -251,7 +254,7 @@ def test_ranking_by_what_is_asked_for_holds_without_any_architecture(home: Path)
         assert main.main([*arguments, *windows, "measure=[error]", f"by={by}"]) == 0
 
 
-def test_no_winners_are_wanted_with_top_0(home: Path, swept: Callable[..., Store]) -> None:
+def test_no_winners_are_wanted_with_top_0(home: Path, swept: Callable[..., SweepStore]) -> None:
     store = swept(*FOUR)
     concluded(store, top=2)
     text = concluded(store, top=0)
@@ -269,15 +272,17 @@ def test_no_winners_are_wanted_with_top_0(home: Path, swept: Callable[..., Store
     ],
 )  # fmt: skip
 def test_a_file_without_errors_is_an_error(
-    home: Path, swept: Callable[..., Store], text: str, message: str
+    home: Path, swept: Callable[..., SweepStore], text: str, message: str
 ) -> None:
     store = swept(*FOUR)
     (home / "errors.csv").write_text(text.replace("PLAN", plans(store)[0]))
     with pytest.raises(ConfigError, match=re.escape(message)):
-        load(store, str(home / "errors.csv"))
+        load_results(store, str(home / "errors.csv"))
 
 
-def test_a_winner_is_named_after_the_model_it_was_made_from(home: Path, swept: Callable[..., Store]) -> None:
+def test_a_winner_is_named_after_the_model_it_was_made_from(
+    home: Path, swept: Callable[..., SweepStore]
+) -> None:
     store = swept("model=resnet18,resnet50,resnext50_32x4d", "model.depths.0=1,2", "model.num_classes=7")
     text = concluded(store, top=6)
     files = sorted((home / "s/winners/model").iterdir())
@@ -320,7 +325,7 @@ post: [act]
 
 
 def test_winners_of_a_users_own_model_are_short_and_need_no_other_folder(
-    home: Path, swept: Callable[..., Store]
+    home: Path, swept: Callable[..., SweepStore]
 ) -> None:
     (home / "conf/model/block").mkdir(parents=True)
     (home / "conf/model/mine.yaml").write_text(MINE)
@@ -336,11 +341,11 @@ def test_winners_of_a_users_own_model_are_short_and_need_no_other_folder(
         assert rf.plan(rf.compose(file.stem, config_dir=home / "s/winners")).id == file.stem.rsplit("_", 1)[1]
 
 
-def test_choices_are_counted_not_averaged(home: Path, swept: Callable[..., Store]) -> None:
+def test_choices_are_counted_not_averaged(home: Path, swept: Callable[..., SweepStore]) -> None:
     store = swept("model=resnet20", "model.act=silu,relu,gelu", "model.widths.0=range(8,25,8)")
     rows = "\n".join(f"{plan},{i}" for i, plan in enumerate(plans(store)))
     (home / "errors.csv").write_text(f"plan,error\n{rows}\n")
-    results = load(store, str(home / "errors.csv"))
+    results = load_results(store, str(home / "errors.csv"))
     assert results.choices["act"] == ["silu", "relu", "gelu"]
     figure = figures.best_ranges(results, Objective("error", maximize=False), ["act", "widths.0"])
     shares = figure.axes[0]
@@ -348,9 +353,9 @@ def test_choices_are_counted_not_averaged(home: Path, swept: Callable[..., Store
     assert [label.get_text() for label in shares.get_yticklabels()] == ["silu", "relu", "gelu"]
 
 
-def test_counts_are_whole_and_wide_axes_logarithmic(home: Path, swept: Callable[..., Store]) -> None:
+def test_counts_are_whole_and_wide_axes_logarithmic(home: Path, swept: Callable[..., SweepStore]) -> None:
     store = swept(*FOUR)
-    results = load(store)
+    results = load_results(store)
     for axes in figures.distributions(results, ["params", "macs"]).axes:
         assert all(float(tick).is_integer() for tick in axes.get_yticks())
         assert axes.yaxis.get_major_formatter()(0.8) == "1"

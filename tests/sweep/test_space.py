@@ -17,10 +17,11 @@ from resnet_factory.config import schema
 from resnet_factory.config.generators import RegNet
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.dimension import Dimension, read_dimension
-from resnet_factory.sweep.evaluation import Candidate, Setting, Structures, survey
+from resnet_factory.sweep.evaluation import Candidate, CostConditions, evaluate_samples
 from resnet_factory.sweep.measuring import model_of
-from resnet_factory.sweep.samplers import BATCH, draw, size_of
+from resnet_factory.sweep.samplers import BATCH, draw_samples, size_of
 from resnet_factory.sweep.space import Space, read_space
+from resnet_factory.sweep.templates import ModelTemplates
 
 
 def space_of(data: dict[str, Any], model: str = "resnet50", sweeps: Sequence[Dimension] = ()) -> Space:
@@ -29,11 +30,15 @@ def space_of(data: dict[str, Any], model: str = "resnet50", sweeps: Sequence[Dim
 
 def candidates(
     space: Space, count: int, sampler: str = "random", seed: int = 0
-) -> tuple[list[Candidate], Counter[str], Structures]:
-    structures = Structures(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
-    samples = draw(sampler, space.dimensions, seed, 0, size_of(sampler, space.dimensions, count))
-    found, rejected, _ = survey(space, structures, samples, 0, Setting())
+) -> tuple[list[Candidate], Counter[str], ModelTemplates]:
+    structures = ModelTemplates(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
+    samples = draw_samples(sampler, space.dimensions, seed, 0, size_of(sampler, space.dimensions, count))
+    found, rejected, _ = evaluate_samples(space, structures, samples, 0, CostConditions())
     return found, rejected, structures
+
+
+def costs_of(candidate: Candidate) -> tuple[int, int, int]:
+    return candidate.params, candidate.macs, candidate.activations
 
 
 FOUR = {
@@ -61,7 +66,7 @@ def test_every_candidate_is_what_its_plan_id_says() -> None:
         planned = rf.plan(config)
         cost = rf.cost(planned)
         assert planned.id == candidate.plan
-        assert (cost.params, cost.macs, cost.activations) == candidate[5:8]
+        assert (cost.params, cost.macs, cost.activations) == costs_of(candidate)
         assert 1e5 <= cost.params <= 2e6
         assert cost.macs <= 4e8
         assert list(config.widths) == sorted(config.widths)
@@ -101,9 +106,9 @@ def test_a_recipes_own_number_varies_per_stage(also: dict[str, Any]) -> None:
     def composed(overrides: Sequence[str]) -> dict[str, Any]:
         return rf.compose("resnet18", *overrides).to_dict() | {"block": REPEATED}
 
-    structures = Structures(space, composed)
-    samples = draw("random", space.dimensions, 0, 0, 3000)
-    found, rejected, _ = survey(space, structures, samples, 0, Setting())
+    structures = ModelTemplates(space, composed)
+    samples = draw_samples("random", space.dimensions, 0, 0, 3000)
+    found, rejected, _ = evaluate_samples(space, structures, samples, 0, CostConditions())
     assert len(found) > 20
     planned_one_by_one = 0
     for i in range(0, 3000, 5):
@@ -129,7 +134,7 @@ def test_a_recipes_own_number_varies_per_stage(also: dict[str, Any]) -> None:
         planned_one_by_one += 1
         cost = rf.cost(plan)
         same = [candidate for candidate in found if candidate.plan == plan.id]
-        assert [candidate[5:8] for candidate in same] == [(cost.params, cost.macs, cost.activations)]
+        assert [costs_of(candidate) for candidate in same] == [(cost.params, cost.macs, cost.activations)]
     assert planned_one_by_one > 5
     assert {"non_decreasing block.repeats", "block_repeats2 < 4"} <= set(rejected)
 
@@ -164,7 +169,7 @@ def test_what_cannot_be_a_list_is_refused_per_stage(key: str) -> None:
 def test_what_is_rejected_is_rejected_for_its_reason() -> None:
     """Every sample planned on its own falls where the survey says it does."""
     space = space_of(FOUR)
-    samples = draw("random", space.dimensions, 0, 0, 400)
+    samples = draw_samples("random", space.dimensions, 0, 0, 400)
     _, rejected, _ = candidates(space, 400)
     expected: Counter[str] = Counter()
     seen = set()
@@ -225,12 +230,14 @@ def test_values_that_no_choice_makes_right_are_faults(vary: Any, message: str) -
 
 def test_why_samples_are_invalid_is_told() -> None:
     space = space_of({"vary": {"groups": {"choice": [1, 7]}, "widths": {"choice": [64, 128]}}}, "resnet18")
-    structures = Structures(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
-    found = survey(space, structures, draw("grid", space.dimensions, 0, 0, 4), 0, Setting())
+    structures = ModelTemplates(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
+    found = evaluate_samples(
+        space, structures, draw_samples("grid", space.dimensions, 0, 0, 4), 0, CostConditions()
+    )
     assert found.rejected["invalid"] == 2
-    assert [reason.sample for reason in found.reasons] == [2, 3]
-    assert {reason.kind for reason in found.reasons} == {"N arriving channels are not divisible by N groups"}
-    assert "64 arriving channels are not divisible by 7 groups" in found.reasons[0].example
+    assert [reason.sample for reason in found.invalid] == [2, 3]
+    assert {reason.kind for reason in found.invalid} == {"N arriving channels are not divisible by N groups"}
+    assert "64 arriving channels are not divisible by 7 groups" in found.invalid[0].message
 
 
 def test_image_sizes_are_architectures_of_their_own() -> None:
@@ -256,10 +263,10 @@ def test_a_relation_without_a_value_does_not_hold() -> None:
 def test_windows_on_memory_and_receptive_field() -> None:
     windows = {"training_memory": [None, 5e7], "receptive_field": [200, 300], "inference_memory": [0, None]}
     space = space_of({"vary": FOUR["vary"], "constraints": windows})
-    setting = Setting((96, 128), batch=32, dtype="bfloat16")
-    structures = Structures(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
-    samples = draw("random", space.dimensions, 0, 0, 8000)
-    found, rejected, _ = survey(space, structures, samples, 0, setting)
+    setting = CostConditions(image=(96, 128), batch=32, dtype="bfloat16")
+    structures = ModelTemplates(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
+    samples = draw_samples("random", space.dimensions, 0, 0, 8000)
+    found, rejected, _ = evaluate_samples(space, structures, samples, 0, setting)
     assert len(found) > 20
     reasons = {"training_memory above 50,000,000", "receptive_field below 200", "receptive_field above 300"}
     assert reasons <= {reason for reason, count in rejected.items() if count}
@@ -295,13 +302,13 @@ def test_equal_architectures_collapse() -> None:
 @pytest.mark.parametrize("sampler", ["grid", "random", "sobol"])
 def test_samples_can_be_drawn_again_in_parts(sampler: str) -> None:
     space = space_of(FOUR)
-    whole = draw(sampler, space.dimensions, 7, 0, 1000)
-    again = draw(sampler, space.dimensions, 7, 0, 500)
+    whole = draw_samples(sampler, space.dimensions, 7, 0, 1000)
+    again = draw_samples(sampler, space.dimensions, 7, 0, 500)
     for key, values in whole.items():
         assert np.array_equal(values[:500], again[key])
-    other = draw(sampler, space.dimensions, 8, 0, 1000)
+    other = draw_samples(sampler, space.dimensions, 8, 0, 1000)
     assert (sampler == "grid") == all(np.array_equal(whole[key], other[key]) for key in whole)
-    later = draw(sampler, space.dimensions, 7, BATCH, BATCH + 10)
+    later = draw_samples(sampler, space.dimensions, 7, BATCH, BATCH + 10)
     assert any(not np.array_equal(later[key], whole[key][:10]) for key in whole)
 
 
@@ -311,7 +318,7 @@ def test_a_grid_holds_every_combination_once() -> None:
         read_dimension("b", {"choice": ["x", "y", "z"]}, "", [])[0],
         read_dimension("c", {"log": [8, 32], "step": 8}, "", [])[0],
     ]
-    drawn = draw("grid", dimensions, 0, 0, size_of("grid", dimensions, None))
+    drawn = draw_samples("grid", dimensions, 0, 0, size_of("grid", dimensions, None))
     rows = list(zip(*(drawn[d.key].tolist() for d in dimensions), strict=True))
     assert len(rows) == len(set(rows)) == 4 * 3 * 4
     assert {row[0] for row in rows} == {2, 4, 6, 8}
@@ -352,7 +359,7 @@ def test_the_generator_for_many_is_the_generator_for_one(rows: list[dict[str, An
         one = RegNet(**row, rounding=rounding)  # type: ignore[arg-type]
         assert bool(made.valid[i]) == (not list(one.faults()))
         if made.valid[i]:
-            stages = slice(0, int(made.many[i]))
+            stages = slice(0, int(made.stages[i]))
             found = [made.depths[i, stages], made.widths[i, stages], made.groups[i, stages]]
             assert dict(zip(("depths", "widths", "groups"), map(list, found), strict=True)) == one.stages()
 

@@ -25,7 +25,7 @@ import resnet_factory as rf
 from resnet_factory.cli import main
 from resnet_factory.sweep import executors
 from resnet_factory.sweep import options as options_of_sweep
-from resnet_factory.sweep.store import FILE, FORMAT
+from resnet_factory.sweep.store import STORE_FILE, STORE_FORMAT
 
 
 def start(*arguments: str, cwd: Path, **more: Any) -> subprocess.Popen[str]:
@@ -43,7 +43,7 @@ def command(*arguments: str, cwd: Path, **more: Any) -> tuple[int, str, str]:
 
 
 def rows_of(folder: Path, table: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(f"file:{folder / FILE}?mode=ro", uri=True) as db:
+    with sqlite3.connect(f"file:{folder / STORE_FILE}?mode=ro", uri=True) as db:
         return db.execute(f"SELECT * FROM {table}").fetchall()
 
 
@@ -260,7 +260,7 @@ def test_results_of_earlier_versions_open_and_go_on(home: Path, monkeypatch: pyt
     monkeypatch.chdir(home)
     arguments = [*TINY, "samples=20", "measure=[synflow]", "measuring.batch=1", "out=old", "report=false"]
     assert main.main(arguments) == 0
-    with sqlite3.connect(home / "old" / FILE) as db:
+    with sqlite3.connect(home / "old" / STORE_FILE) as db:
         db.execute("ALTER TABLE metrics DROP COLUMN environment")
         db.execute("DELETE FROM run WHERE key IN ('costing', 'conditions')")
         db.execute("PRAGMA user_version = 0")
@@ -270,9 +270,9 @@ def test_results_of_earlier_versions_open_and_go_on(home: Path, monkeypatch: pyt
     assert main.main([*arguments, "measure=[synflow,memory]", "samples=30"]) == 0
     assert {(*row, "") for row in kept} <= set(rows_of(home / "old", "metrics"))
     assert main.main([*arguments, "measuring.seeds=2"]) == 2
-    with sqlite3.connect(home / "old" / FILE) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (FORMAT,)
-        db.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    with sqlite3.connect(home / "old" / STORE_FILE) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (STORE_FORMAT,)
+        db.execute(f"PRAGMA user_version = {STORE_FORMAT + 1}")
     assert main.main(["report", "old"]) == 2
 
 
@@ -282,7 +282,7 @@ def test_a_damaged_file_is_checked_before_anything_is_said_of_it(
     monkeypatch.chdir(home)
     arguments = [*TINY, "samples=5000", "out=d", "report=false"]
     assert main.main(arguments) == 0
-    file = home / "d" / FILE
+    file = home / "d" / STORE_FILE
     whole = file.read_bytes()
     pages = range(4096, len(whole), 4096)
     damaged = {
@@ -305,14 +305,14 @@ def test_a_damaged_file_is_checked_before_anything_is_said_of_it(
 
 def test_a_changed_space_is_refused_or_started_aside(home: Path) -> None:
     assert command(*TINY, "samples=50", "out=here", "report=false", cwd=home)[0] == 0
-    before = (home / "here" / FILE).read_bytes()
+    before = (home / "here" / STORE_FILE).read_bytes()
     for change in ("seed=1", "space.vary.widths.range=[1,5]", "model.num_classes=3", "sampler=sobol"):
         code, _, err = command(*TINY, "samples=50", "out=here", change, "report=false", cwd=home)
         assert code == 2
         assert "results are never mixed" in err
     assert rows_of(home / "here", "run")
-    assert sqlite3.connect(home / "here" / FILE).execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert len((home / "here" / FILE).read_bytes()) == len(before)
+    assert sqlite3.connect(home / "here" / STORE_FILE).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert len((home / "here" / STORE_FILE).read_bytes()) == len(before)
     for change in ("seed=0", "seed=1"):
         assert command(*TINY, "samples=50", change, "report=false", cwd=home)[0] == 0
     assert len(list((home / "runs").iterdir())) == 2
@@ -355,9 +355,9 @@ def test_an_unwritable_place_is_a_clear_error(home: Path) -> None:
 
 
 def test_two_at_once_are_refused(home: Path) -> None:
-    from resnet_factory.sweep.store import Store
+    from resnet_factory.sweep.store import SweepStore
 
-    store = Store(home / "held", write=True)
+    store = SweepStore(home / "held", write=True)
     code, _, err = command(*TINY, "out=held", cwd=home)
     store.close()
     assert code == 2
@@ -418,7 +418,7 @@ def test_the_report_is_one_page_from_whatever_is_there(home: Path) -> None:
     files = list((home / "r/winners/model").glob("*.yaml"))
     assert len(files) == 3
     # Partial: part of a longer run, and it says so.
-    with sqlite3.connect(home / "r" / FILE) as db:
+    with sqlite3.connect(home / "r" / STORE_FILE) as db:
         db.execute("UPDATE run SET value = '999999' WHERE key = 'samples'")
     assert command("report", "r", cwd=home)[0] == 0
     assert "Partial: 300 of 999,999" in (home / "r/report.html").read_text()

@@ -1,0 +1,205 @@
+"""Scores of networks at initialisation, which need neither data nor training."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnet_factory.layers import Activation, BatchNorm, Conv, Layer, Linear, Norm
+from resnet_factory.network.builder import Network, build
+from resnet_factory.planning.network_plan import Block, Stage
+from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel
+
+RECTIFIERS = ("relu", "relu6", "leaky_relu")
+"""Activations that are linear on either side of 0."""
+
+
+class NotApplicable(Exception):  # noqa: N818 - an answer, not an error
+    """Raised where a metric is undefined for a network, with the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Conditions of a measurement."""
+
+    image: tuple[int, int]
+    batch: int = 16
+    repeats: int = 20
+    seeds: int = 1
+    threads: int = 1
+    device: str = "cpu"
+    dtype: str = "float32"
+    channels_last: bool = False
+    seed: int = 0
+
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.image))
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}, " if self.device == "cpu" else ""
+        layout = "channels_last" if self.channels_last else "contiguous"
+        device = self.device if self.device == "cpu" else torch.cuda.get_device_name(self.device)
+        return f"batch {self.batch} of {shape}, {device}, {threads}{self.dtype}, {layout}"
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """A value, its quartiles where it was measured several times, and the conditions."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+def synflow(network: Network, conditions: Conditions) -> MetricValue:
+    """Return log10 of the sum of |w * dR/dw|, R the sum of outputs for an image of ones (Tanaka et al. 2020).
+
+    Absolute weights, double precision, without normalisation layers: with them R would not depend on w.
+    """
+    module = copy.deepcopy(network).double().to(conditions.device).eval()
+    for name, layer in network.plan.leaves:
+        if isinstance(layer, Norm):
+            module.set_submodule(name, nn.Identity())
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.abs_()
+    shape = (1, network.plan.in_channels, *conditions.image)
+    module(torch.ones(shape, dtype=torch.double, device=conditions.device)).sum().backward()
+    flow = sum(
+        float((parameter.detach() * parameter.grad).abs().sum())
+        for parameter in module.parameters()
+        if parameter.grad is not None and parameter.dim() > 1
+    )
+    if flow == 0:
+        raise NotApplicable("no signal flows through")
+    if not flow < math.inf:
+        raise NotApplicable("the signal overflows double precision")
+    return MetricValue(math.log10(flow), note="log10, float64, no normalisation")
+
+
+def naswot(network: Network, conditions: Conditions) -> MetricValue:
+    """Return log |K|, K_ij the rectifiers that agree on images i and j of noise (Mellor et al. 2021)."""
+    activations = {name: layer for name, layer in network.plan.leaves if isinstance(layer, Activation)}
+    names = [name for name, layer in activations.items() if layer.function in RECTIFIERS]
+    if not names:
+        found = ", ".join(sorted({layer.function for layer in activations.values()})) or "none"
+        raise NotApplicable(f"no rectifiers give a binary code; the activations are {found}")
+    module = copy.deepcopy(network).to(conditions.device).train()
+    kernel = torch.zeros(conditions.batch, conditions.batch, dtype=torch.double, device=conditions.device)
+
+    def add(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        code = (output.flatten(1) > 0).double()
+        kernel.add_(code @ code.T + (1 - code) @ (1 - code).T)
+
+    for name in names:
+        module.get_submodule(name).register_forward_hook(add)
+    with torch.no_grad(), seeded(conditions.seed):
+        module(noise(network, conditions))
+    sign, value = torch.linalg.slogdet(kernel)
+    if sign <= 0 or not math.isfinite(value):
+        raise NotApplicable("the kernel is singular: some images are answered alike by every rectifier")
+    return MetricValue(float(value), note=f"batch {conditions.batch} of noise [{len(names)} activations]")
+
+
+def zen(network: Network, conditions: Conditions) -> MetricValue:
+    """Return the Zen score: log E|f(x) - f(x + 0.01 e)| + sum of log sigma of the norms (Lin et al. 2021).
+
+    f is the network before its head, without shortcuts, with weights from N(0, 1).
+    """
+    plan = network.plan
+    norms = [layer for _, layer in plan.leaves if isinstance(layer, Norm)]
+    if not norms or not all(isinstance(layer, BatchNorm) for layer in norms):
+        raise NotApplicable("the score is made from batch normalisation's variances, and this has none")
+    stages = tuple(_without_shortcuts(stage) for stage in plan.stages)
+    with seeded(conditions.seed):
+        module = build(replace(plan, stages=stages, head=Chain())).to(conditions.device).train()
+        spread = 0.0
+
+        def add(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            nonlocal spread
+            spread += 0.5 * math.log(float(inputs[0].var(dim=(0, 2, 3), unbiased=False).mean()) + 1e-12)
+
+        for part in module.modules():
+            if isinstance(part, (nn.Conv2d, nn.Linear)):
+                nn.init.normal_(part.weight)
+                if part.bias is not None:
+                    nn.init.zeros_(part.bias)
+            elif isinstance(part, nn.BatchNorm2d):
+                nn.init.ones_(part.weight)
+                part.register_forward_pre_hook(add)
+        with torch.no_grad():
+            images = noise(network, conditions)
+            first = module(images)
+            total = spread
+            moved = module(images + 1e-2 * noise(network, conditions))
+    change = float((first - moved).abs().sum(dim=(1, 2, 3)).mean())
+    if not 0 < change < math.inf:
+        raise NotApplicable("the features do not change, or overflow")
+    return MetricValue(
+        math.log(change) + total, note=f"batch {conditions.batch} of noise, shortcuts left out"
+    )
+
+
+def gradients(network: Network, conditions: Conditions) -> MetricValue:
+    """Return log10 of the largest norm of a layer's weight gradient over the smallest.
+
+    The loss is cross-entropy of noise against random labels; the sum of squares where there is no head.
+    """
+    module = copy.deepcopy(network).to(conditions.device).train()
+    with seeded(conditions.seed):
+        output = module(noise(network, conditions))
+        if output.dim() == 2:
+            labels = torch.randint(output.shape[1], (conditions.batch,), device=conditions.device)
+            loss = nn.functional.cross_entropy(output, labels)
+        else:
+            loss = output.square().sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    norms: dict[str, float] = {}
+    for name, layer in network.plan.leaves:
+        if isinstance(layer, (Conv, Linear)):
+            weight = module.get_submodule(name).weight
+            assert isinstance(weight, Tensor)
+            norms[name] = 0.0 if weight.grad is None else float(weight.grad.norm())
+    least, most = min(norms, key=norms.__getitem__), max(norms, key=norms.__getitem__)
+    if norms[least] == 0:
+        raise NotApplicable(f"the gradient of {least} is 0")
+    if not math.isfinite(norms[most]):
+        raise NotApplicable("the gradients overflow")
+    ends = f"largest {most} {norms[most]:.3g}, smallest {least} {norms[least]:.3g}"
+    note = f"batch {conditions.batch} of noise [{ends}]"
+    return MetricValue(math.log10(norms[most] / norms[least]), note=note)
+
+
+def noise(network: Network, conditions: Conditions) -> Tensor:
+    """Return a batch of images from N(0, 1)."""
+    shape = (conditions.batch, network.plan.in_channels, *conditions.image)
+    return torch.randn(shape).to(conditions.device)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch inside, and leave its random state outside unchanged."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def _without_shortcuts(stage: Stage) -> Stage:
+    blocks: dict[int, Block] = {}
+    for block in stage.blocks:
+        blocks.setdefault(id(block), replace(block, node=block.node.changed(_plain_node)))
+    return replace(stage, blocks=tuple(blocks[id(block)] for block in stage.blocks))
+
+
+def _plain_node(node: Node) -> Node:
+    if isinstance(node, Layer):
+        return node
+    if isinstance(node, Parallel) and node.join == SUM:
+        return node.branches[0].changed(_plain_node)
+    return node.changed(_plain_node)

@@ -1,0 +1,200 @@
+"""The HTML report of a sweep, and its figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+
+from resnet_factory.config.file_access import write_whole
+from resnet_factory.reporting.templating import render
+from resnet_factory.sweep import figures
+from resnet_factory.sweep.objectives import METRICS, Objective, Ranking
+from resnet_factory.sweep.population import BASIC_COSTS
+from resnet_factory.sweep.results import Winners
+from resnet_factory.sweep.results_table import Results
+from resnet_factory.sweep.rows import architecture_rows, decimal
+from resnet_factory.sweep.space import format_limit
+from resnet_factory.sweep.store import SweepStore
+from resnet_factory.sweep.vector import Array
+
+DISTRIBUTION_NAMES = {"choice": "one of", "range": "uniform", "log": "log-uniform"}
+
+
+class HtmlTable(NamedTuple):
+    """A table; text between backticks is code."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: Sequence[bool]
+    """Mask of the columns that are aligned to the left."""
+
+
+def write_sweep_report(store: SweepStore, results: Results, ranking: Ranking, winners: Winners) -> Path:
+    """Write `report.html` and its figures into the sweep's folder.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder = store.folder / "figures"
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.svg"):
+        old.unlink()
+    target = store.folder / "report.html"
+    write_whole(target, render("sweep_report.html", SweepReport(store, results).context(ranking, winners)))
+    return target
+
+
+class SweepReport:
+    """Builds the parts of the report."""
+
+    def __init__(self, store: SweepStore, results: Results) -> None:
+        self.store, self.results = store, results
+        self.run, self.templates = store.run(), store.structures()
+
+    def context(self, ranking: Ranking, winners: Winners) -> dict[str, object]:
+        """Return what the template shows."""
+        run, results, sampled = self.run, self.results, self.store.sampled()
+        versions = ", ".join(filter(None, (run["versions"], run.get("torch"))))
+        medians = {
+            f"{figures.axis_label(metric)}, median": figures.short_number(np.median(results.metrics[metric]))
+            for metric in BASIC_COSTS
+        }
+        rejected = {f"rejected: {reason}": count for reason, count in self.store.rejected().items()}
+        counts = sorted({"kept": len(results), **rejected}.items(), key=lambda item: -item[1])
+        latency, image = results.measured.get("latency"), json.loads(run["image"])
+        errors = None
+        if results.error is not None:
+            figure = self.figure("errors", figures.distribution_of_errors(results))
+            errors = {"joining": results.joining() if results.joined else "", "figure": figure}
+        return {
+            "title": f"Sweep of {run['name']}",
+            "versions": f"{versions} · {run['machine']}",
+            "tiles": {
+                "samples": f"{sampled:,}",
+                "distinct architectures kept": f"{len(results):,}",
+                "sampler, seed": f"{run['sampler']}, {run['seed']}",
+                **medians,
+            },
+            "partial": list(results.partial(sampled, int(run["samples"]))),
+            "samples": [(name, count, 100 * count / max(sampled, 1)) for name, count in counts],
+            "winners": self.winners(winners) if winners.indices.size else None,
+            "fronts": [self.front(first, second) for first, second in ranking.pareto],
+            "errors": errors,
+            "distributions": self.figure("distributions", figures.distributions(results, results.known)),
+            "best": self.best(ranking.by or results.error),
+            "environments": len(latency.environments) if latency else 0,
+            "measured": self.measured() if results.measured else None,
+            "dimensions": HtmlTable(["varies", "", "values"], list(_dimensions(run)), [True] * 3),
+            "conditions": HtmlTable(["must hold"], list(_conditions(run)), [True]),
+            "rounding": (json.loads(run["generator"]) or {}).get("rounding"),
+            "image": "x".join(map(str, image)) if image else "each model's own",
+            "base": run["base"],
+        }
+
+    def figure(self, name: str, figure: Figure) -> Markup:
+        """Write a figure to its file and return it as SVG."""
+        text = figures.svg_of(figure)
+        file = re.sub(r"[^\w.-]+", "_", name)  # a joined column may have any name
+        write_whole(self.store.folder / "figures" / f"{file}.svg", text)
+        return Markup(text)  # noqa: S704 - matplotlib escapes texts
+
+    def table(
+        self, indices: Array, ranked: Sequence[Objective], others: Sequence[str], title: str
+    ) -> tuple[HtmlTable, list[tuple[list[int], list[int]]]]:
+        """Return architectures as a numbered table, and their depths and widths."""
+        metrics = [objective.metric for objective in ranked]
+        rows = architecture_rows(self.results, self.templates, self.run["base"], indices, metrics, others)
+        plans = [self.results.candidates[i].plan for i in indices]
+        columns = {
+            "#": [str(number) for number in range(1, len(indices) + 1)],
+            title: [f"`{name}`" for name in (rows.names if title == "model" else plans)],
+            **{figures.axis_label(metric): cells for metric, cells in rows.ranked.items()},
+            **rows.settings,
+            **{figures.axis_label(metric): cells for metric, cells in rows.others.items()},
+        }
+        left = [name == title or name in rows.settings for name in columns]
+        return HtmlTable(list(columns), list(zip(*columns.values(), strict=True)), left), rows.stages
+
+    def winners(self, winners: Winners) -> dict[str, object]:
+        """Return the table of the winners, and their width profiles."""
+        table, stages = self.table(winners.indices, winners.objectives, self.results.known, "model")
+        depths = ["-".join(map(str, each)) for each, _ in stages[:12]]
+        names = [f"{number}: {text}" for number, text in enumerate(depths, 1)]
+        figure = self.figure("profiles", figures.profiles(stages[:12], names))
+        folder = self.store.folder / "winners"
+        return {"reason": winners.reason, "folder": folder, "table": table, "figure": figure}
+
+    def front(self, first: Objective, second: Objective) -> tuple[Markup, HtmlTable]:
+        """Return the figure of a Pareto front, and a table of the architectures that are numbered in it."""
+        picked = figures.picked_on_front(self.results, first, second, 8)
+        drawing = figures.pareto(self.results, first, second, picked)
+        indices = self.results.front(first, second)[picked]
+        table, _ = self.table(indices, (first, second), (), "plan")
+        return self.figure(f"front_{first.metric}_{second.metric}", drawing), table
+
+    def best(self, by: Objective | None) -> dict[str, object] | None:
+        """Return the ranges of sampled keys among the best; None where nothing is ranked or varies."""
+        results = self.results
+        keys = [key for key, values in results.numbers.items() if len(np.unique(values)) > 1]
+        if not by or not keys or np.isfinite(results.metrics[by.metric]).sum() < 2:
+            return None
+        choices = [key in results.choices for key in keys]
+        figure = self.figure("best_ranges", figures.best_ranges(results, by, keys))
+        return {"by": by, "numbers": not all(choices), "choices": any(choices), "figure": figure}
+
+    def measured(self) -> HtmlTable:
+        """Return the table of the measured metrics."""
+        results, others = self.results, {"params": "params", "macs": "MACs"}
+        if results.error is not None:
+            others["error"] = "error"
+        rows = []
+        for metric, measured in results.measured.items():
+            values = results.metrics[metric]
+            width = np.abs(measured.high - measured.low)[values != 0] / np.abs(values)[values != 0]
+            width = width[np.isfinite(width)]
+            environments = measured.environments.most_common(3)
+            rows.append([
+                metric, "more" if METRICS[metric].maximize else "less",
+                ", ".join(f"{count:,} {state}" for state, count in measured.states.most_common()),
+                f"{100 * float(np.median(width)):.1f} %" if width.size else "",
+                *(_rank_correlation(values, results.metrics[other]) for other in others),
+                "; ".join(f"{note} ({count:,})" for note, count in measured.notes.most_common(3)),
+                "; ".join(f"{name} ({count:,})" for name, count in environments),
+            ])  # fmt: skip
+        ranks = [f"rank with {name}" for name in others.values()]
+        head = ["metric", "better", "ended", "spread", *ranks, "conditions and reasons", "measured on"]
+        return HtmlTable(head, rows, [not name.startswith("rank with") for name in head])
+
+
+def _rank_correlation(values: Array, others: Array) -> str:
+    both = np.isfinite(values) & np.isfinite(others)
+    if both.sum() < 3 or np.ptp(values[both]) == 0 or np.ptp(others[both]) == 0:
+        return ""
+    found = float(spearmanr(values[both], others[both]).statistic)
+    return "" if math.isnan(found) else decimal(found)
+
+
+def _dimensions(run: Mapping[str, str]) -> Iterator[list[str]]:
+    for key, kind, values, low, high, step in json.loads(run["dimensions"]):
+        text = f"{low:g} to {high:g}" + (f" in steps of {step:g}" if step else "")
+        text = ", ".join(map(str, values)) if kind == "choice" else text
+        yield [f"`{key}`", DISTRIBUTION_NAMES.get(kind, kind), text]
+
+
+def _conditions(run: Mapping[str, str]) -> Iterator[list[str]]:
+    for relation in json.loads(run["relations"]):
+        yield [f"`{relation}`"]
+    windows: dict[str, Any] = json.loads(run["windows"])
+    for key, (low, high) in windows.items():
+        least = f"{format_limit(low)} <= " if low > -math.inf else ""
+        most = f" <= {format_limit(high)}" if high < math.inf else ""
+        yield [f"`{least}{key}{most}`"]
