@@ -17,8 +17,9 @@ from resnet_factory import errors
 
 PACKAGE = ROOT / "resnet_factory"
 TORCH = {
-    "study/array_data.py", "study/checkpoint.py", "study/data.py", "study/data_checks.py", "study/distributed.py",
-    "study/optimisation.py", "study/probes.py", "study/training.py", "sweep/init_scores.py", "sweep/metrics.py",
+    "study/array_data.py", "study/checkpoint.py", "study/data.py", "study/data_checks.py",
+    "study/distributed.py", "study/optimisation.py", "study/probes.py", "study/training.py",
+    "sweep/init_scores.py", "sweep/metrics.py",
 }  # fmt: skip
 """Above `network/`, where torch starts, the files that compute with it."""
 

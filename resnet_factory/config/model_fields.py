@@ -103,7 +103,7 @@ def read_features(value: Any, path: str, faults: list[Fault]) -> tuple[str, ...]
 
 
 def count_stages(lists: Mapping[str, Any], path: str, faults: list[Fault]) -> int:
-    """How many stages there are: as many as most lists have entries."""
+    """The number of stages: as many as most lists have entries."""
     lengths = {key: len(value) for key, value in lists.items() if isinstance(value, list)}
     empty = [key for key, length in lengths.items() if length == 0]
     for key in empty:

@@ -1,4 +1,4 @@
-"""Why a word of the command line cannot be read as an override, and what was probably meant."""
+"""Reasons why a word of the command line is no override, and what was probably meant."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_LENGTH = 4000
 
 
 def misread(word: str, after: Sequence[str], models: Sequence[str]) -> tuple[int, str]:
-    """How many further words belong to one that cannot be read, and what is wrong with it."""
+    """The number of further words that belong to one that cannot be read, and what is wrong with it."""
     key, equals, value = word.partition("=")
     if len(word) > MAX_LENGTH:
         return 0, f"{len(word)} characters; the limit is {MAX_LENGTH}: put long lists in a YAML file"
@@ -29,7 +29,7 @@ def misread(word: str, after: Sequence[str], models: Sequence[str]) -> tuple[int
 
 
 def _reasons(word: str, key: str, value: str, models: Sequence[str]) -> Iterator[str]:
-    """Why a word cannot be read; the first that is not empty is it."""
+    """Possible reasons why a word cannot be read; the first that is not empty holds."""
     if "=" in word:
         yield _unbalanced(value)
         if index := re.fullmatch(r"([\w.]+)\[(\d+)\]", key):

@@ -152,7 +152,7 @@ def _several(override: Override) -> str:
 
 
 def _misplaced(override: Override, library: Library) -> str | None:
-    """Why an override's key can be none at all."""
+    """The reason why an override's key can be none at all."""
     key = override.key
     if not key:
         return "no key before the '='; expected key=value, without spaces around the '='"
@@ -173,7 +173,7 @@ def _misplaced(override: Override, library: Library) -> str | None:
 
 
 def _bad_choice(override: Override, library: Library) -> str | None:
-    """Why an override of a config group chooses no file of it."""
+    """The reason why an override of a config group chooses no file of it."""
     group, value = override.key, override.value
     if override.operation == "delete":
         return None

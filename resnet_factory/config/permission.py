@@ -51,7 +51,7 @@ def may_name(keys: tuple[str, ...], value: Any) -> bool:
 
 
 def refusal(keys: tuple[str, ...], value: Any) -> str:
-    """Why a launcher or sweeper may not be named; says which may."""
+    """The fault of a launcher or sweeper that may not be named, with those that may."""
     section = keys[1] if keys[:1] == ("hydra",) and len(keys) > 2 else ""
     if section not in ("launcher", "sweeper"):
         return "'_target_' is refused: nothing a config says runs code"

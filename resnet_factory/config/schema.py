@@ -37,7 +37,7 @@ from resnet_factory.errors import ConfigError, Fault, all_of, found, unknown
 
 @dataclass(frozen=True, slots=True)
 class Init:
-    """How initial weights are drawn."""
+    """The scheme by which initial weights are drawn."""
 
     conv: Literal["he", "fan_out", "fan_out_per_group", "fan_in"] = "he"
     linear: Literal["torch", "normal"] = "torch"

@@ -80,7 +80,7 @@ def position(file: Path, keys: Sequence[str]) -> str:
 
 
 def spelled(node: yaml.Node | None, keys: Sequence[str]) -> tuple[int, Any]:
-    """How many of `keys` a file spells out, and the mark of the last one it does."""
+    """The number of `keys` that a file holds, and the mark of the last of them."""
     depth, mark = 0, node.start_mark if node is not None else None
     for key in keys:
         if isinstance(node, yaml.MappingNode):
