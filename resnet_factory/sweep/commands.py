@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from resnet_factory.sweep.options import (
     refuse_unknown_metrics,
     report_package_faults,
 )
-from resnet_factory.sweep.run import run_record, run_sweep
+from resnet_factory.sweep.run import refuse_unread_dimensions, run_record, run_sweep
 from resnet_factory.sweep.space import Space, read_space
 from resnet_factory.sweep.store import SweepStore, metrics_in
 from resnet_factory.sweep.templates import ModelTemplates
@@ -43,6 +44,10 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     def compose_one(changes: Sequence[str]) -> Mapping[str, Any]:
         return compose_all("sweep", [*single, *changes], config_dir).model.to_dict()
 
+    try:
+        refuse_unread_dimensions(space, ModelTemplates(space, compose_one), options)
+    except ConfigError as error:
+        raise ConfigError(_located(error.faults, several, composed)) from None
     with SweepStore(out, write=True) as store:
         try:
             with terminated_as_interrupted():
@@ -101,6 +106,16 @@ def _run_hash(space: Space, options: SweepOptions, composed: Composed) -> str:
     parts = [run[key] for key in ("space", "sampler", "seed", "image")]
     parts.append(json.dumps(measuring, sort_keys=True))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+
+
+def _located(
+    faults: Sequence[Fault], several: Mapping[str, Mapping[str, Any]], composed: Composed
+) -> Iterator[Fault]:
+    """Yield faults of what varies with the override, or the line of the space, that says it."""
+    for fault in faults:
+        key = fault.path.removeprefix("space.vary.")
+        word = next((word for word in several if word in (f"model.{key}", f"model/{key}")), None)
+        yield replace(fault, path="", where=f"command line '{word}=…'") if word else composed.locate(fault)
 
 
 def _composed_space(composed: Composed, several: Mapping[str, Mapping[str, Any]]) -> Space:

@@ -22,10 +22,12 @@ from resnet_factory.sweep.options import SweepOptions
 from resnet_factory.sweep.samplers import BATCH, draw_samples
 from resnet_factory.sweep.space import Space
 from resnet_factory.sweep.store import SweepStore
-from resnet_factory.sweep.templates import ModelTemplates
+from resnet_factory.sweep.templates import ModelTemplates, unread_faults
 
 FIXED = ("space", "sampler", "seed", "image", "costing")
 """Parts of a run's record that may not change when it continues."""
+PROBED = 64
+"""Samples whose networks are composed to see what they read."""
 INVALID_EXAMPLES = 64
 """Samples that cannot be planned of which the reasons are stored."""
 
@@ -51,6 +53,24 @@ def run_sweep(space: Space, templates: ModelTemplates, options: SweepOptions, st
         _cost_samples(space, templates, options, store, progress)
         if options.measure:
             measure_missing(options, store, progress)
+
+
+def refuse_unread_dimensions(space: Space, templates: ModelTemplates, options: SweepOptions) -> None:
+    """Hold the fields that vary against the networks of the first samples, before anything is stored.
+
+    Raises:
+        ConfigError: a field varies that none of these networks reads.
+    """
+    faults: list[Fault] = []
+    conditions = CostConditions(options.image, options.measuring.batch, options.measuring.dtype)
+    for size in (PROBED, BATCH):  # rare choices may be the only ones that read a field
+        stop = min(size, options.samples)
+        samples = draw_samples(options.sampler, space.dimensions, options.seed, 0, stop)
+        evaluate_samples(space, templates, samples, 0, conditions, 0)
+        faults = list(unread_faults(templates))
+        if not faults:
+            return
+    raise ConfigError(faults)
 
 
 def run_record(space: Space, options: SweepOptions) -> dict[str, str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from resnet_factory.config import pruning
 from resnet_factory.config.schema import PER_STAGE, ROLES, SLOTS, ModelConfig
+from resnet_factory.config.unread_fields import READ_AS, read_names
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.space import Space, with_lists
 
@@ -75,6 +77,22 @@ class ModelTemplates:
             model = with_lists(model, self.space.lists, stages)
         self.known.append(ModelTemplate(overrides, stages, model))
         return len(self.known) - 1
+
+
+def unread_faults(templates: ModelTemplates) -> Iterator[Fault]:
+    """Yield a fault for each field that varies, but that none of the networks composed so far reads."""
+    names: set[str] = set()
+    for number in range(len(templates.known)):
+        with suppress(ConfigError):
+            config = templates.config(number)
+            recipes = (*config.blocks, config.stem, config.shortcut, config.transition, config.head)
+            names |= read_names(recipes, config.slots)
+    keys = [dimension.key.removeprefix("model/") for dimension in templates.space.dimensions]
+    for key in dict.fromkeys(key.split(".")[0] for key in keys):
+        if names and key in READ_AS and not names.intersection(READ_AS[key]):
+            readable = ", ".join(other for other, by in READ_AS.items() if names.intersection(by))
+            message = f"nothing in these networks reads {key!r}; their recipes read {readable}"
+            yield Fault(f"space.vary.{key}", message)
 
 
 def with_stages(model: Mapping[str, Any], stages: int) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import resnet_factory as rf
+from resnet_factory.cli.main import main
 from resnet_factory.config import schema
 from resnet_factory.config.generators import RegNet
 from resnet_factory.sweep import regnet
@@ -446,3 +448,33 @@ def test_a_grid_over_real_numbers_is_refused() -> None:
 def test_numbers_and_changes_are_json() -> None:
     found, _, _ = candidates(space_of(FOUR), 2000)
     assert set(json.loads(found[0].numbers)) == {d.key for d in space_of(FOUR).dimensions}
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        (["model=nf_resnet50", "model.groups=1,2"], "command line 'model.groups=…'"),
+        (["model=resnet20", "model/stem_pool=max,none"], "command line 'model/stem_pool=…'"),
+        (["space=mine", "--config-dir", "own"], "own/space/mine.yaml:8:5: space.vary.groups"),
+    ],
+)
+def test_a_field_that_varies_and_that_nothing_reads_is_said(
+    words: list[str],
+    where: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = Path("own", "space", "mine.yaml")
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "# @package _global_\ndefaults:\n  - override /model: nf_resnet50\n  - _self_\nspace:\n  vary:\n"
+        "    depths: {range: [1, 3], each: stage}\n    groups: {choice: [1, 2]}\n"
+    )
+    assert main(["sweep", *words, "report=false", "out=runs"]) == 2
+    said = capsys.readouterr().err
+    assert f"{where}: nothing in these networks reads" in said
+    assert not Path("runs").exists()
+    if words[0] == "model=nf_resnet50":  # another choice reads it
+        assert main(["sweep", "model=resnet18,nf_resnet50", *words[1:], "report=false", "out=runs"]) == 0
