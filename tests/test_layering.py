@@ -126,3 +126,18 @@ def test_docstrings_state_what_they_describe(file: Path) -> None:
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: file.name)
 def test_files_are_short(file: Path) -> None:
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs", "tests/README.md"])
+def test_files_that_the_pages_name_are_there(page: str) -> None:
+    files = sorted((ROOT / page).glob("*.md")) if (ROOT / page).is_dir() else [ROOT / page]
+    rooms = "|".join(path.name for path in PACKAGE.iterdir() if path.is_dir())
+    for file in files:
+        for name in re.findall(rf"`((?:{rooms})/[\w/]+?)(?:\.py)?`", file.read_text(encoding="utf-8")):
+            places = [
+                PACKAGE / name,
+                PACKAGE / f"{name}.py",
+                ROOT / "tests" / name,
+                ROOT / "tests" / f"{name}.py",
+            ]
+            assert any(place.exists() for place in places), f"{file.name} names {name}"
