@@ -25,7 +25,7 @@ def describe(composed: Composed) -> int:
     """Print what the network costs, at a depth and in a format of the user's choice."""
     _check(composed, describe_faults)
     selection = _selection(composed.data).checked()
-    tables.show(_cost(composed), tables.console(), selection, composed.data["format"])
+    tables.print_cost(_cost(composed), tables.console(), selection, composed.data["format"])
     return 0
 
 
@@ -50,7 +50,7 @@ def explain(composed: Composed) -> int:
     _check(composed, explain_faults)
     costed = _cost(composed)
     told = document.explain(costed.plan, costed.image)
-    document.show(told, tables.console(), composed.data["format"])
+    document.print_explanation(told, tables.console(), composed.data["format"])
     return 0
 
 
@@ -82,7 +82,7 @@ def build(composed: Composed) -> int:
         with _located(composed):
             loaded = load_weights(network, options["weights"], keys=options["keys"])
     out = tables.console()
-    tables.show(costed, out)
+    tables.print_cost(costed, out)
     out.print(f"built: {costed.params:,} parameters in {len(network.state_dict())} tensors, as planned")
     if loaded is not None:
         out.print(f"loaded: {loaded}", markup=False)

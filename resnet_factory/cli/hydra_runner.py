@@ -113,7 +113,7 @@ def check_settings(config: str, wanted: Request, config_dir: str | Path | None) 
         _settings(hydra, config, wanted, RunMode.RUN)
 
 
-def run(
+def run_jobs(
     config: str, wanted: Request, folder: Path, config_dir: str | Path | None, task: Callable[[Any], None]
 ) -> None:
     """Let Hydra run a multirun's jobs, its own files in `folder`.

@@ -159,7 +159,7 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
             from resnet_factory.cli import multirun
 
             multirun.refuse_shared_output(VERBS[verb].writes, wanted.jobs or ())
-            return multirun.run(verb, wanted, options.config_dir)
+            return multirun.run_multirun(verb, wanted, options.config_dir)
         hydra_runner.check_settings(verb, wanted, options.config_dir)
         words = wanted.words
     status = 0

@@ -22,7 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from resnet_factory.cli.hydra_runner import from_hydra, job_of_hydra, sweep_folder
-from resnet_factory.cli.hydra_runner import run as launch
+from resnet_factory.cli.hydra_runner import run_jobs as launch
 from resnet_factory.cli.request import Request
 from resnet_factory.cli.verbs import VERBS
 from resnet_factory.config.composition import Composed, image_size
@@ -219,7 +219,7 @@ def _show(rows: Sequence[Mapping[str, Any]], target: Path) -> None:
     out.print(f"{len(rows)} jobs, {len(failed)} failed: {target}", markup=False)
 
 
-def run(verb: str, wanted: Request, config_dir: str | None) -> int:
+def run_multirun(verb: str, wanted: Request, config_dir: str | None) -> int:
     """Let Hydra do the jobs, then gather what they left; 1 if any failed, 130 after Ctrl-C.
 
     Raises:

@@ -53,7 +53,7 @@ def read(data: Any, path: str = "model") -> schema.ModelConfig:
         data = resolver.plain(data, path)
         if resolver.faults:
             raise ConfigError(resolver.faults)
-    return schema.read(data, name=path, find=_finder(Library.of(None)), path=path)
+    return schema.read_config(data, name=path, find=_finder(Library.of(None)), path=path)
 
 
 def compose_all(
@@ -136,7 +136,7 @@ def compose_in(
     faults.extend(_input_faults(plain.get("input")))
     if check is not None:
         faults.extend(check(plain))
-    examined = pruning.examine(
+    examined = pruning.examine_pruned(
         plain.get("model"),
         lambda path: not origin.inherited(path),
         name=base.choices.get("model", ""),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_factory.config.config_file import BLOCK, package_line
 from resnet_factory.config.schema import SLOTS
-from resnet_factory.config.yaml_source import load, position, shown
+from resnet_factory.config.yaml_source import display_path, load, position
 from resnet_factory.errors import ConfigError, Fault, found, nearest, unknown
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ def inspect(library: Library, file: Path, name: str, data: Any) -> None:
             if package_line(file) is not None:
                 line = next(i for i, text in enumerate(_lines(file), 1) if "@package" in text)
                 message = "a '# @package' line; what stands in this folder goes below its own key"
-                faults.append(Fault("", message, f"{shown(file)}:{line}:1"))
+                faults.append(Fault("", message, f"{display_path(file)}:{line}:1"))
         elif name.partition("/")[0] in GLOBAL and package_line(file) is None:
             group = name.partition("/")[0]
             message = f"without '# @package _global_' as its first line, its keys go below a key {group!r}"
-            faults.append(Fault("", message, f"{shown(file)}:1:1"))
+            faults.append(Fault("", message, f"{display_path(file)}:1:1"))
         if "defaults" not in data and (typo := difflib.get_close_matches("defaults", map(str, data), 1, 0.8)):
             fault(typo, f"unknown key {typo[0]!r}; did you mean 'defaults'?")
         defaults = data.get("defaults", [])

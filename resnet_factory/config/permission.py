@@ -21,7 +21,7 @@ LOADERS = re.compile(r"PYTHON\w*|LD_\w+|DYLD_\w+|PATH")
 
 
 @cache
-def named() -> frozenset[tuple[str, str, Any]]:
+def allowed_values() -> frozenset[tuple[str, str, Any]]:
     """(section, key, value) of everything that the configs of Hydra and its plugins say."""
     return frozenset(
         (section, key, value)
@@ -47,7 +47,7 @@ def may_name(keys: tuple[str, ...], value: Any) -> bool:
     """Return whether the text at `hydra.…` is a launcher or sweeper that Hydra or a plugin names there."""
     if len(keys) < 3 or keys[0] != "hydra" or not isinstance(value, str):
         return False
-    return keys[1] in ("launcher", "sweeper") and (keys[1], "_target_", value) in named()
+    return keys[1] in ("launcher", "sweeper") and (keys[1], "_target_", value) in allowed_values()
 
 
 def refusal(keys: tuple[str, ...], value: Any) -> str:
@@ -84,7 +84,7 @@ def _walk(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[s
     """The refusals of one value of a section, and of all below it."""
     keys = (*above, str(key))
     raw = node._get_node(key)._value() if isinstance(node, (DictConfig, ListConfig)) else node[key]  # type: ignore[union-attr]
-    shipped = len(keys) > 2 and isinstance(raw, str) and (keys[1], str(key), raw) in named()
+    shipped = len(keys) > 2 and isinstance(raw, str) and (keys[1], str(key), raw) in allowed_values()
     if str(key) in CALLED and not shipped and raw is not None:
         if key == "_target_":
             yield keys, refusal(keys, raw)

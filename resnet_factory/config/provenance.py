@@ -15,7 +15,7 @@ from resnet_factory.config.yaml_source import position
 from resnet_factory.errors import Fault, unknown
 
 
-class Line(NamedTuple):
+class SourceLine(NamedTuple):
     """The line of a file that a key stands in."""
 
     file: Path
@@ -43,7 +43,7 @@ class Origin:
             return fault
         keys = fault.path.split(".")
         written = self._written(keys)
-        if isinstance(written, Line) and written.inherited:
+        if isinstance(written, SourceLine) and written.inherited:
             blamed = self._blamed(keys)
             where = command_line(blamed) if blamed else self._chosen(keys) or str(written)
         else:
@@ -54,7 +54,7 @@ class Origin:
         """Return whether a key and all below it come from shipped files that nobody chose for it."""
         keys = path.split(".")
         written = self._written(keys)
-        if not isinstance(written, Line) or not written.inherited or self._is_chosen(keys):
+        if not isinstance(written, SourceLine) or not written.inherited or self._is_chosen(keys):
             return False
         return not self._changed_inside(keys)
 
@@ -95,7 +95,7 @@ class Origin:
         choice = self._choice(keys)
         return command_line(choice) if choice else self.library.chooser(keys[1])
 
-    def _written(self, keys: list[str]) -> Override | Line | None:
+    def _written(self, keys: list[str]) -> Override | SourceLine | None:
         """Return the override or the line that a key was last written in."""
         if (named := self._by_name(keys)) is not None:
             return named
@@ -114,7 +114,7 @@ class Origin:
                 own = keys[len(inside) :]
                 depth = len(inside) + _depth(file.whole, own)
                 if depth >= best:
-                    best, found = depth, Line(file.path, own, not file.own)
+                    best, found = depth, SourceLine(file.path, own, not file.own)
         if best < len(keys):  # no file spells it: an override made it on the way to a key below
             for override in self.given.values:
                 if override.key.split(".")[: len(keys)] == keys:
@@ -129,13 +129,13 @@ class Origin:
                     return override
         return None
 
-    def _by_name(self, keys: list[str]) -> Line | None:
+    def _by_name(self, keys: list[str]) -> SourceLine | None:
         """Return the line of a key in a recipe that a value calls by name, as `block: [basic, mine]` does."""
         value: Any = self.data
         for i, key in enumerate(keys):
             if isinstance(value, str) and i > 1:
                 file = self.library.file(f"model/{keys[1]}/{value}")
-                return Line(file, keys[i:], False) if file else None
+                return SourceLine(file, keys[i:], False) if file else None
             if isinstance(value, dict):
                 value = value.get(key)
             elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):

@@ -14,7 +14,7 @@ from resnet_factory.config import schema
 from resnet_factory.errors import ConfigError
 
 
-def examine(
+def examine_pruned(
     data: Any,
     written: Callable[[str], bool] = lambda path: False,
     *,
@@ -36,13 +36,13 @@ def examine(
         data = _without(data, [key.removeprefix(f"{path}.").split(".") for key in spare])
 
 
-def read(data: Any, *, name: str = "") -> schema.ModelConfig:
+def read_pruned(data: Any, *, name: str = "") -> schema.ModelConfig:
     """The config of data whose unread keys nobody wrote: of a sample, or of a file of an earlier version.
 
     Raises:
         ConfigError: with every fault found.
     """
-    examined = examine(data, name=name)
+    examined = examine_pruned(data, name=name)
     if examined.config is None:
         raise ConfigError(examined.faults)
     return examined.config

@@ -15,7 +15,7 @@ from resnet_factory.config.config_file import BLOCK, ConfigFile, config_file
 from resnet_factory.config.defaults_list import DefaultsError, DefaultsList, MissingFileError
 from resnet_factory.config.file_checks import inspect
 from resnet_factory.config.override_grammar import Override, command_line
-from resnet_factory.config.yaml_source import load, position, shown
+from resnet_factory.config.yaml_source import display_path, load, position
 from resnet_factory.errors import ConfigError, Fault, foreign, suggest, unknown
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -49,9 +49,9 @@ def user_dir(config_dir: str | Path | None) -> Path | None:
         try:
             if (folder / name).is_file():
                 message = f"a shipped file is called '{name}' too and would be read instead; rename this one"
-                faults.append(Fault("", message, f"{shown(folder / name)}:1:1"))
+                faults.append(Fault("", message, f"{display_path(folder / name)}:1:1"))
         except OSError as error:
-            message = f"'{shown((folder / name).parent)}' cannot be read: {error.strerror}"
+            message = f"'{display_path((folder / name).parent)}' cannot be read: {error.strerror}"
             raise ConfigError([Fault("", message, where)]) from None
     if faults:
         raise ConfigError(faults)
@@ -176,10 +176,9 @@ class Library:
             if name and name in (path.stem, path.name)
         )
         if (stray := next(strays, None)) is not None:
-            place = shown(self.folders[1] / group)
-            return (
-                f"'{shown(stray)}' is not read as a {group}; it must be a file of '{place}' ending in .yaml"
-            )
+            place = display_path(self.folders[1] / group)
+            found = f"'{display_path(stray)}' is not read as a {group}"
+            return f"{found}; it must be a file of '{place}' ending in .yaml"
         if group == "model":
             if (path := Path(name)).suffix in (".yaml", ".yml") and path.is_file():
                 if path.resolve().parent.name == "model":
@@ -200,7 +199,7 @@ class Library:
             where = command_line(typed[0])
         elif not (where := self.chooser(error.key)):
             file = self.file(error.config)
-            where = f"{shown(file)}:1:1" if file else "command line"
+            where = f"{display_path(file)}:1:1" if file else "command line"
         group, _, name = str(error).rpartition("/")
         message = str(error)
         if isinstance(error, MissingFileError):

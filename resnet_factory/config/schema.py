@@ -116,7 +116,7 @@ class ModelConfig(Specification):
         titles = {key: recipe.title for key, recipe in recipes.items()}
         titles |= {f"block.{i}": block.title for i, block in enumerate(self.blocks)}
         titles["block"] = self.blocks[0].title
-        return read(self.to_dict() | dict(fields), name=self.name, titles=titles)
+        return read_config(self.to_dict() | dict(fields), name=self.name, titles=titles)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Examination:
     """Keys that nothing reads, one fault each; the network would be the same without them."""
 
 
-def read(
+def read_config(
     data: Any,
     *,
     name: str = "",
@@ -279,5 +279,6 @@ def examine(
 
 __all__ = [
     "ACTIVATIONS", "DEFAULTS", "KEYS", "MAX_BLOCKS", "MAX_CHANNELS", "PER_STAGE", "ROLES", "SLOT", "SLOTS",
-    "WHOLE", "Examination", "Find", "Init", "ModelConfig", "Specification", "examine", "read", "read_names",
+    "WHOLE", "Examination", "Find", "Init", "ModelConfig", "Specification", "examine", "read_config",
+    "read_names",
 ]  # fmt: skip

@@ -62,7 +62,7 @@ def _data(file: Path, _changed: tuple[int, int]) -> Any:
         loader.dispose()
 
 
-def shown(file: Path) -> str:
+def display_path(file: Path) -> str:
     """A path as a person would type it: relative to here where it lies below here."""
     try:
         return str(file.resolve().relative_to(Path.cwd()))
@@ -73,13 +73,13 @@ def shown(file: Path) -> str:
 def position(file: Path, keys: Sequence[str]) -> str:
     """`file:line:col` of the deepest of `keys` that the file spells out."""
     try:
-        mark = spelled(tree(file), keys)[1]
+        mark = matching_keys(tree(file), keys)[1]
     except ConfigError:
         mark = None
-    return at(file, mark) if mark else f"{shown(file)}:1:1"
+    return at(file, mark) if mark else f"{display_path(file)}:1:1"
 
 
-def spelled(node: yaml.Node | None, keys: Sequence[str]) -> tuple[int, Any]:
+def matching_keys(node: yaml.Node | None, keys: Sequence[str]) -> tuple[int, Any]:
     """The number of `keys` that a file holds, and the mark of the last of them."""
     depth, mark = 0, node.start_mark if node is not None else None
     for key in keys:
@@ -110,7 +110,7 @@ def tree(file: Path) -> yaml.Node | None:
 
 def at(file: Path, mark: Any) -> str:
     """`file:line:col`, counted from 1 as editors do."""
-    return f"{shown(file)}:{mark.line + 1}:{mark.column + 1}"
+    return f"{display_path(file)}:{mark.line + 1}:{mark.column + 1}"
 
 
 def stamp(file: Path) -> tuple[int, int]:
@@ -154,15 +154,15 @@ def _text(file: Path) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
         message = f"the byte 0x{raw[error.start]:02x} is not UTF-8 text; save the file as UTF-8"
-        raise ConfigError([Fault("", message, f"{shown(file)}:{line}:{column}")]) from None
+        raise ConfigError([Fault("", message, f"{display_path(file)}:{line}:{column}")]) from None
 
 
 def _unreadable(file: Path, error: OSError) -> ConfigError:
-    return ConfigError([Fault("", f"cannot be read: {error.strerror}", f"{shown(file)}:1:1")])
+    return ConfigError([Fault("", f"cannot be read: {error.strerror}", f"{display_path(file)}:1:1")])
 
 
 def _refused(file: Path, mark: Any, message: str) -> ConfigError:
-    return ConfigError([Fault("", message, at(file, mark) if mark else f"{shown(file)}:1:1")])
+    return ConfigError([Fault("", message, at(file, mark) if mark else f"{display_path(file)}:1:1")])
 
 
 def _measure(file: Path, text: str) -> None:
@@ -273,7 +273,7 @@ def _explained(file: Path, text: str, error: yaml.YAMLError) -> ConfigError:
         pass
     if isinstance(error, yaml.reader.ReaderError):
         before = text[: error.position]
-        where = f"{shown(file)}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+        where = f"{display_path(file)}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
         message = f"the character U+{ord(text[error.position]):04X} is not text; is the file binary?"
         return ConfigError([Fault("", message, where)])
     problem = str(getattr(error, "problem", None) or error)

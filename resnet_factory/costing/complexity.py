@@ -14,9 +14,9 @@ from resnet_factory.costing.measurement import (
     LayerRows,
     Meter,
     Row,
+    SizeMismatch,
     Tally,
     TooSmall,
-    Unfit,
     form_after,
     shape,
 )
@@ -158,11 +158,11 @@ def cost(plan: Plan, image: tuple[int, int, int] | None = None) -> Cost:
         raise ConfigError([Fault("image", message)])
     try:
         return _cost(plan, shape)
-    except Unfit as error:
+    except SizeMismatch as error:
         raise ConfigError([_misfit(plan, shape, error)]) from None
 
 
-def _misfit(plan: Plan, image: tuple[int, int, int], error: Unfit) -> Fault:
+def _misfit(plan: Plan, image: tuple[int, int, int], error: SizeMismatch) -> Fault:
     """The fault of an image size, with the nearest sizes that work, if any."""
     where = f"{error.where}: " if error.where else ""
     size, side = f"{image[1]}x{image[2]}", min(image[1:])
@@ -182,7 +182,7 @@ def _misfit(plan: Plan, image: tuple[int, int, int], error: Unfit) -> Fault:
 def _works(plan: Plan, side: int) -> bool:
     try:
         _cost(plan, (plan.in_channels, side, side))
-    except Unfit:
+    except SizeMismatch:
         return False
     return True
 
@@ -197,7 +197,7 @@ def _cost(plan: Plan, image: tuple[int, int, int]) -> Cost:
         for block, count in stage.runs:
             try:
                 p, m, a, after = meter.node(block.node, size)
-            except Unfit as error:
+            except SizeMismatch as error:
                 error.where = f"{stage.name}.{next(i for i, b in enumerate(stage.blocks) if b is block)}"
                 raise
             if after is size or after == size:

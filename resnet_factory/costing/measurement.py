@@ -47,14 +47,14 @@ def shape(channels: int, size: Size, form: str) -> tuple[int, ...]:
     return (channels,) if form == FLAT else (channels, *size)
 
 
-class Unfit(Exception):  # noqa: N818 - becomes a Fault
+class SizeMismatch(Exception):  # noqa: N818 - becomes a Fault
     """Maps that are to be joined have different sizes."""
 
     where = ""
     """The block."""
 
 
-class TooSmall(Unfit):
+class TooSmall(SizeMismatch):
     """Nothing is left of a map."""
 
 
@@ -129,7 +129,7 @@ class Meter(Walk[Measured]):
         for p, m, a, other in ends[1:]:
             params, macs, activations = params + p, macs + m, activations + a
             if not node.gates and other != after:
-                raise Unfit(_unequal(node, after, other))
+                raise SizeMismatch(_unequal(node, after, other))
         return params, macs, activations, after
 
 

@@ -21,7 +21,7 @@ from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Chain, Parallel
 
 
-class Join(NamedTuple):
+class JoinStep(NamedTuple):
     """Runs of the same input, joined: their sum or product, or the selected sum of the input's parts."""
 
     how: str
@@ -31,7 +31,7 @@ class Join(NamedTuple):
     groups: int = 1
 
 
-Step = str | Join
+Step = str | JoinStep
 """One step of a block: a child, by name, or a join of branches."""
 
 
@@ -263,7 +263,7 @@ def _children(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]]:
             inner = [_children(branch) for branch in child.branches]
             for modules, _ in inner:
                 children |= modules
-            steps.append(Join(child.join, tuple(runs for _, runs in inner), child.parts, child.groups))
+            steps.append(JoinStep(child.join, tuple(runs for _, runs in inner), child.parts, child.groups))
         elif isinstance(child, Chain):
             modules, runs = _children(child)
             children |= modules

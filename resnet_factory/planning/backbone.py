@@ -14,7 +14,7 @@ STAGES = "stages"
 """The word that stands for every stage."""
 
 
-def choices(plan: Plan) -> tuple[Feature, ...]:
+def possible_features(plan: Plan) -> tuple[Feature, ...]:
     """Every map a backbone can return: what leaves each stem layer, stage and head layer, up to the pool."""
     found: list[Feature] = []
     channels, stride, form = plan.in_channels, 1, MAP
@@ -35,7 +35,7 @@ def cut(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fault]) -> P
     """
     if names == (STAGES,):
         names = tuple(stage.name for stage in plan.stages)
-    known = {feature.name: feature for feature in choices(plan)}
+    known = {feature.name: feature for feature in possible_features(plan)}
     for i, name in enumerate(names):
         if name not in known:
             faults.append(Fault(f"{path}.{i}", unknown("feature", name, (*known, STAGES))))

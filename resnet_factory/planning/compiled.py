@@ -24,7 +24,7 @@ POSITIONS = frozenset({"index", "block"})
 """Names that differ from block to block; a stage that uses neither repeats one planned block."""
 
 
-class Line(NamedTuple):
+class LayerLine(NamedTuple):
     """An item that is one layer."""
 
     kind: str
@@ -67,13 +67,13 @@ def prepare(model: Specification) -> Prepared:
     depends = {key: dependence((block, model.shortcut, *slots)) for key, block in kinds.items()}
     return Prepared(
         everywhere,
-        {recipe.path: spelled(recipe) for recipe in recipes},
+        {recipe.path: defined_numbers(recipe) for recipe in recipes},
         tuple(repeats[id(block)] for block in model.blocks),
         tuple(depends[id(block)] for block in model.blocks),
     )
 
 
-def spelled(recipe: Recipe) -> Written:
+def defined_numbers(recipe: Recipe) -> Written:
     """The numbers a recipe defines."""
     return {name: (value, f"{recipe.path}.{name}") for name, value in recipe.names}
 
@@ -90,15 +90,15 @@ def dependence(recipes: Iterable[Recipe]) -> Callable[[Scope], Any]:
     )
 
 
-def line_of(item: Item, slot: Recipe | None) -> Line:
+def line_of(item: Item, slot: Recipe | None) -> LayerLine:
     """The layer that an item stands for: its own, or the one in the slot it calls."""
     kind = item.kind if slot is None else str(slot.layer)
-    written: Written = dict(spelled(slot)) if slot is not None else {}
+    written: Written = dict(defined_numbers(slot)) if slot is not None else {}
     written |= {name: (value, f"{item.path}.{name}") for name, value in item.arguments}
     made, fixed = VOCABULARY[kind]
     table = arguments_of(kind)
     arguments = ((name, table[name], value, path) for name, (value, path) in written.items())
-    return Line(
+    return LayerLine(
         kind,
         made,
         fixed,

@@ -9,7 +9,7 @@ from resnet_factory.config.recipe import Item
 from resnet_factory.config.schema import MAX_CHANNELS, Specification
 from resnet_factory.errors import one_of
 from resnet_factory.layers import MAP, POINT, Layer
-from resnet_factory.planning.compiled import Line, Scope, line_of
+from resnet_factory.planning.compiled import LayerLine, Scope, line_of
 from resnet_factory.planning.evaluation import Broken, Evaluator
 from resnet_factory.planning.naming import Namer
 from resnet_factory.planning.nodes import CONCAT, IDENTITY, PRODUCT, SELECT, SUM, Chain, Node, Parallel
@@ -35,7 +35,7 @@ class Unroller(Evaluator):
     def __init__(self, config: Specification) -> None:
         super().__init__(config)
         self.room = MAX_LAYERS
-        self.lines: dict[str, Line] = {}
+        self.lines: dict[str, LayerLine] = {}
         """Items that are layers, by path."""
 
     def expand(
@@ -81,7 +81,7 @@ class Unroller(Evaluator):
         inner["@"] = (written | given, *scope.get("@", ()))
         return self.expand(slot.items("layers"), signal, inner, names)
 
-    def layer(self, line: Line, form: str, scope: Scope, path: str) -> Layer:
+    def layer(self, line: LayerLine, form: str, scope: Scope, path: str) -> Layer:
         """The layer that a line stands for, checked."""
         if form not in line.made.accepts:
             self.refuse(line, form, scope, path)
@@ -105,7 +105,7 @@ class Unroller(Evaluator):
             raise Broken
         return layer
 
-    def refuse(self, line: Line, form: str, scope: Scope, path: str) -> NoReturn:
+    def refuse(self, line: LayerLine, form: str, scope: Scope, path: str) -> NoReturn:
         """Note that a layer cannot take what arrives."""
         how = {"map": "a map", "point": "a 1x1 map", "flat": "a flat vector"}
         self.fault(

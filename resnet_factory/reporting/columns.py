@@ -14,7 +14,7 @@ from resnet_factory.errors import ConfigError, Fault, unknown
 DEPTHS = ("network", "stage", "block", "layer")
 
 
-class Entry(NamedTuple):
+class ReportRow(NamedTuple):
     """All there is to say of one row."""
 
     cost: Cost
@@ -28,12 +28,12 @@ class Column(NamedTuple):
 
     heading: str
     meaning: str
-    value: Callable[[Entry], Any]
+    value: Callable[[ReportRow], Any]
     """A number, a text, a shape, or None where there is nothing to say."""
     kind: str = "number"
     """The format for people: text, number, share (of 1), bytes or shape."""
 
-    def text(self, entry: Entry) -> str:
+    def text(self, entry: ReportRow) -> str:
         """Its value in a row as people read it."""
         value = self.value(entry)
         if value is None:
@@ -47,11 +47,11 @@ class Column(NamedTuple):
         return str(value) if self.kind == "text" else f"{value:,}"
 
 
-def _of_field(read: Callable[[ReceptiveField], int]) -> Callable[[Entry], int | None]:
+def _of_field(read: Callable[[ReceptiveField], int]) -> Callable[[ReportRow], int | None]:
     return lambda entry: read(entry.seen) if entry.seen is not None else None
 
 
-def _side(axis: int) -> Callable[[Entry], int | None]:
+def _side(axis: int) -> Callable[[ReportRow], int | None]:
     return lambda entry: entry.row.shape[axis] if axis < len(entry.row.shape) else None
 
 
@@ -171,7 +171,7 @@ class Selection(NamedTuple):
         return self._replace(columns=self.columns or DEFAULT[self.depth])
 
 
-def entries(cost: Cost, selection: Selection) -> list[Entry]:
+def report_rows(cost: Cost, selection: Selection) -> list[ReportRow]:
     """The rows of a report, in the order it shows them.
 
     Raises:
@@ -188,25 +188,25 @@ def entries(cost: Cost, selection: Selection) -> list[Entry]:
     return found
 
 
-def total(cost: Cost, selection: Selection) -> Entry:
+def total(cost: Cost, selection: Selection) -> ReportRow:
     """The whole network as one row."""
     return _entry(cost, cost.rows("network")[0]._replace(name="total"), selection._replace(depth="network"))
 
 
-def values(found: Sequence[Entry], columns: Sequence[str]) -> dict[str, list[Any]]:
+def values(found: Sequence[ReportRow], columns: Sequence[str]) -> dict[str, list[Any]]:
     """Column name -> its plain values, a frame in the making."""
     return {name: [COLUMNS[name].value(entry) for entry in found] for name in columns}
 
 
-def _entry(cost: Cost, row: Row, selection: Selection) -> Entry:
+def _entry(cost: Cost, row: Row, selection: Selection) -> ReportRow:
     memory = cost.memory(selection.batch, selection.dtype)
     fields = cost.receptive_fields
     if selection.depth == "network":
         use = Use(memory.weights, memory.inference, memory.kept)
-        return Entry(cost, row, fields.last, use)
+        return ReportRow(cost, row, fields.last, use)
     found = {"stage": fields.sections, "block": fields.blocks, "layer": fields.layers}
     use = memory.uses.get((selection.depth, row.name), Use(0, 0, 0))
-    return Entry(cost, row, found[selection.depth].get(row.name), use)
+    return ReportRow(cost, row, found[selection.depth].get(row.name), use)
 
 
 def _order(value: Any) -> tuple[bool, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_factory.costing import complexity
 from resnet_factory.planning.models import Source, plan_of
-from resnet_factory.reporting.columns import COLUMNS, Selection, entries, values
+from resnet_factory.reporting.columns import COLUMNS, Selection, report_rows, values
 from resnet_factory.reporting.html import html_of_cost
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class CostReport(complexity.Cost):
             ConfigError: an unknown depth, column or dtype.
         """
         chosen = Selection(depth, tuple(columns) or tuple(COLUMNS), sort, batch, dtype)
-        return values(entries(self, chosen), chosen.columns)
+        return values(report_rows(self, chosen), chosen.columns)
 
     def to_frame(
         self,

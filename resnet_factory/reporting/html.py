@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.reporting.columns import COLUMNS, Selection, entries, total
+from resnet_factory.reporting.columns import COLUMNS, Selection, report_rows, total
 from resnet_factory.reporting.tables import cells, headline, totals
 from resnet_factory.reporting.templating import render
 
@@ -18,7 +18,7 @@ def html_of_cost(cost: Cost) -> str:
     return html_table(
         headline(cost),
         [selection.heading(name) for name in selection.columns],
-        [cells(entry, selection.columns) for entry in entries(cost, selection)],
+        [cells(entry, selection.columns) for entry in report_rows(cost, selection)],
         [COLUMNS[name].kind == "text" for name in selection.columns],
         cells(total(cost, selection), selection.columns),
         [f"{term}: {text}" for term, text in totals(cost, selection).items()],

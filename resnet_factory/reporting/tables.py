@@ -20,10 +20,10 @@ from resnet_factory.planning.network_plan import Plan
 from resnet_factory.reporting.columns import (
     COLUMNS,
     DEFAULT,
-    Entry,
+    ReportRow,
     Selection,
     bytes_text,
-    entries,
+    report_rows,
     shape_text,
     total,
     values,
@@ -51,7 +51,7 @@ def plain_table() -> Table:
     return Table(box=None, pad_edge=False, header_style="bold")
 
 
-def show(cost: Cost, out: Console, selection: Selection | None = None, form: str = "table") -> None:
+def print_cost(cost: Cost, out: Console, selection: Selection | None = None, form: str = "table") -> None:
     """Print a report. CSV and JSON come alone, so that a program can read them."""
     selection = (selection or Selection()).checked()
     if form == "csv":
@@ -64,8 +64,8 @@ def show(cost: Cost, out: Console, selection: Selection | None = None, form: str
     else:
         out.print(headline(cost), style="bold", markup=False)
         out.print()
-        table = fitting(cost, selection, out)
-        put(table, out, max(width_of(table, out), min(out.width, WIDEST)))
+        table = fitting_table(cost, selection, out)
+        put(table, out, max(table_width(table, out), min(out.width, WIDEST)))
         out.print()
         for name, channels, stride in cost.plan.features:
             out.print(f"returns {name}: {channels} channels at stride {stride}", markup=False)
@@ -104,18 +104,18 @@ def put_terms(terms: Iterable[tuple[str, str]], out: Console, style: str = "") -
     put(grid, out, min(out.width, WIDEST))
 
 
-def width_of(table: Table, out: Console) -> int:
+def table_width(table: Table, out: Console) -> int:
     """Columns of text that a table needs in full."""
     return Measurement.get(out, out.options.update(width=10_000), table).maximum
 
 
-def fitting(cost: Cost, selection: Selection, out: Console) -> Table:
+def fitting_table(cost: Cost, selection: Selection, out: Console) -> Table:
     """The table; on a narrow terminal without the columns that the totals say too."""
     table = cost_table(cost, selection)
     for spare in ("macs_share", "params_share", "receptive_field"):
         if not out.is_terminal or selection.columns != DEFAULT[selection.depth]:
             break
-        if width_of(table, out) > out.width:
+        if table_width(table, out) > out.width:
             selection = selection._replace(columns=tuple(c for c in selection.columns if c != spare))
             table = cost_table(cost, selection)
     return table
@@ -127,7 +127,7 @@ def cost_table(cost: Cost, selection: Selection) -> Table:
     for name in selection.columns:
         side: Any = "left" if COLUMNS[name].kind == "text" else "right"
         table.add_column(selection.heading(name), justify=side, no_wrap=True)
-    for entry in entries(cost, selection):
+    for entry in report_rows(cost, selection):
         table.add_row(*map(Text, cells(entry, selection.columns)), style=_style(entry, selection))
     if selection.depth != "network":
         table.add_section()
@@ -139,7 +139,7 @@ def markdown(cost: Cost, selection: Selection) -> str:
     """The whole report as Markdown."""
     rows = [[selection.heading(name) for name in selection.columns]]
     rows.append([":--" if COLUMNS[name].kind == "text" else "--:" for name in selection.columns])
-    rows += [cells(entry, selection.columns) for entry in entries(cost, selection)]
+    rows += [cells(entry, selection.columns) for entry in report_rows(cost, selection)]
     if selection.depth != "network":
         whole = cells(total(cost, selection), selection.columns)
         rows.append([f"**{cell}**" if cell else "" for cell in whole])
@@ -155,7 +155,7 @@ def comma_separated(cost: Cost, selection: Selection) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(selection.columns)
-    columns = values(entries(cost, selection), selection.columns)
+    columns = values(report_rows(cost, selection), selection.columns)
     for row in zip(*columns.values(), strict=True):
         writer.writerow([shape_text(cell) if isinstance(cell, tuple) else cell for cell in row])
     return text.getvalue()
@@ -168,7 +168,7 @@ ALWAYS = ("params", "macs", "activations", "receptive_field", "stride", "padding
 def as_json(cost: Cost, selection: Selection) -> str:
     """Rows as JSON, with the totals and the conventions beside them."""
     memory = cost.memory(selection.batch, selection.dtype)
-    columns = values(entries(cost, selection), selection.columns)
+    columns = values(report_rows(cost, selection), selection.columns)
     data = {
         "model": cost.plan.name,
         "id": cost.plan.id,
@@ -243,12 +243,12 @@ def model_table(costs: Iterable[tuple[Plan, Cost]]) -> Table:
     return table
 
 
-def cells(entry: Entry, columns: Sequence[str]) -> list[str]:
+def cells(entry: ReportRow, columns: Sequence[str]) -> list[str]:
     """A row as people read it."""
     return [COLUMNS[name].text(entry) for name in columns]
 
 
-def _style(entry: Entry, selection: Selection) -> str:
+def _style(entry: ReportRow, selection: Selection) -> str:
     """Layers that only pass numbers on stand back behind those that cost."""
     free = selection.depth == "layer" and not entry.row.tally.params and not entry.row.tally.macs
     return "dim" if free else ""

@@ -71,7 +71,7 @@ class Job:
     @property
     def config(self) -> schema.ModelConfig:
         """Return the typed config of the network."""
-        return schema.read(self.model, name=self.label)
+        return schema.read_config(self.model, name=self.label)
 
 
 def study_jobs(settings: StudySettings, composed: Composed) -> list[Job]:

@@ -104,7 +104,7 @@ class TrainedError:
         from resnet_factory.study.distributed import process_group
         from resnet_factory.study.trainer import Trainer
 
-        read = config if isinstance(config, schema.ModelConfig) else schema.read(config)
+        read = config if isinstance(config, schema.ModelConfig) else schema.read_config(config)
         label = read.name or "network"
         jobs = [
             new_job(read, self.data, self.train, self.machine, rate=rate, seed=seed, label=label)

@@ -205,7 +205,7 @@ def _numeric(columns: Mapping[str, Array], space: Space) -> dict[str, Array]:
 def _structural(space: Space) -> list[Dimension]:
     """Return the dimensions that are no numbers, or numbers that may not differ within a population."""
     try:
-        base = schema.read(space.base)
+        base = schema.read_config(space.base)
     except ConfigError:
         return list(space.dimensions)
     return [d for d in space.dimensions if not d.numeric or "/" in d.key or not may_vary(base, d.key)]

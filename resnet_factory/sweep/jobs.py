@@ -32,7 +32,7 @@ def measure(job: str) -> str:
         KeyboardInterrupt: the process was asked to stop; checkpoints of trainings are kept.
     """
     data = json.loads(job)
-    plan = make_plan(pruning.read(data["model"]))
+    plan = make_plan(pruning.read_pruned(data["model"]))
     if plan.id != data["plan"]:
         raise ValueError(f"the model plans to {plan.id}, not to {data['plan']}: another version made it")
     keys = ("batch", "repeats", "seeds", "threads", "device", "dtype", "channels_last", "seed")

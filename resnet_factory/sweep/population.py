@@ -78,7 +78,7 @@ class Population:
         Raises:
             ConfigError: its numbers are out of range.
         """
-        return pruning.read(self.data(member), name=self.config.name)
+        return pruning.read_pruned(self.data(member), name=self.config.name)
 
     def in_range(self) -> Array:
         """Return for each member whether its numbers are allowed by the schema."""

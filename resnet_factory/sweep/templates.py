@@ -58,7 +58,7 @@ class ModelTemplates:
         if template.model is None:
             self.compose(template.overrides)  # raises the reason
             raise ConfigError([Fault("model", "could not be composed when this sweep began")])
-        return pruning.read(template.model)
+        return pruning.read_pruned(template.model)
 
     def find(self, overrides: tuple[str, ...], stages: int) -> int:
         """Return the index of a template in `known`, composed if it is new."""

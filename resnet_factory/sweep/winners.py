@@ -183,7 +183,7 @@ def model_text(
 
     With it the recipes that it needs and that are not shipped.
     """
-    wanted = pruning.read(model_of(candidate, structure)).to_dict()
+    wanted = pruning.read_pruned(model_of(candidate, structure)).to_dict()
     found: list[tuple[Start, str]] = []
     for start in starts.of(structure):
         delta = _difference(start.model, wanted)
@@ -218,7 +218,7 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 def _plan_id(start: Start, delta: Mapping[str, Any]) -> str:
     """Return the plan id of a delta without writing it; empty where it cannot be planned."""
     try:
-        return plan(pruning.read(_with_delta(start.model, delta))).id
+        return plan(pruning.read_pruned(_with_delta(start.model, delta))).id
     except ConfigError:
         return ""
 

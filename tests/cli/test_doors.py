@@ -127,7 +127,9 @@ def test_what_hydra_and_its_plugins_name_may_be_chosen(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     targets = {
-        value for section, key, value in permission.named() if (section, key) == ("launcher", "_target_")
+        value
+        for section, key, value in permission.allowed_values()
+        if (section, key) == ("launcher", "_target_")
     }
     basic = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
     assert basic in targets

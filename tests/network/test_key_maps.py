@@ -30,7 +30,7 @@ def test_map_of_every_reference_model(reference: str) -> None:
     library, name = reference.split("/")
     network = assembled(name)
     state = network.state_dict()
-    chosen = key_map.fitting(library, network.plan, list(state))
+    chosen = key_map.find_key_map(library, network.plan, list(state))
     theirs = chosen.names(network.plan, state).theirs
     assert digest({theirs[key]: state[key] for key in theirs}) == MODELS[reference]["state_dict_sha256"]
     reading = key_matching.read(network.plan, state, list(state), list(theirs.values()))
@@ -43,7 +43,7 @@ def test_every_map_is_tried() -> None:
     tried = {"pycls"}
     for name in ("resnet50", "regnet_y_400mf"):
         network = assembled(name)
-        tried.add(key_map.fitting("torchvision", network.plan, list(network.state_dict())).name)
+        tried.add(key_map.find_key_map("torchvision", network.plan, list(network.state_dict())).name)
     for name in (
         "resnet50",
         "resnetv2_50",
@@ -54,14 +54,14 @@ def test_every_map_is_tried() -> None:
         "res2net50d",
     ):
         network = assembled(name)
-        tried.add(key_map.fitting("timm", network.plan, list(network.state_dict())).name)
+        tried.add(key_map.find_key_map("timm", network.plan, list(network.state_dict())).name)
     assert tried == set(key_map.shipped())
 
 
 @pytest.mark.parametrize("file", sorted(key_map.FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
 def test_first_line_says_what_it_is(file: Path) -> None:
     assert file.read_text().startswith("# ")
-    assert key_map.read(file).library
+    assert key_map.read_key_map(file).library
 
 
 @pytest.mark.parametrize("name", ["resnet20", "preact_resnet110", "wrn40_4"])

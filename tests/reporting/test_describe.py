@@ -119,7 +119,7 @@ def resnet50() -> Cost:
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_no_terminal_is_too_narrow_for_a_number(resnet50: Cost, width: int, depth: str) -> None:
     out = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, highlight=False)
-    tables.show(resnet50, out, Selection(depth))
+    tables.print_cost(resnet50, out, Selection(depth))
     assert isinstance(out.file, io.StringIO)
     text = re.sub(r"\x1b\[[0-9;]*m", "", out.file.getvalue())
     assert "…" not in text

@@ -18,7 +18,7 @@ from resnet_factory.config.model_index import catalogue
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.planning.nodes import describe, leaves
 from resnet_factory.reporting.difference import Difference
-from resnet_factory.reporting.difference.alignment import Edit, Entry, align
+from resnet_factory.reporting.difference.alignment import BlockLine, Edit, align
 from resnet_factory.reporting.difference.config_changes import changes
 
 MODELS = catalogue().names()
@@ -256,10 +256,10 @@ def test_python_shows_it_in_short_and_notebooks_in_full() -> None:
 # Alignment ------------------------------------------------------------------------------------
 
 
-def entries(*lines: str) -> list[Entry]:
+def entries(*lines: str) -> list[BlockLine]:
     """`conv1 conv2d 64` as name, word and channels."""
     parts = (line.split() for line in lines)
-    return [Entry(name, word, {"channels": int(channels)}) for name, word, channels in parts]
+    return [BlockLine(name, word, {"channels": int(channels)}) for name, word, channels in parts]
 
 
 def told_as(edit: Edit) -> tuple[str, str, str | None]:

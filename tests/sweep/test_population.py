@@ -71,7 +71,7 @@ def configs() -> dict[str, schema.ModelConfig]:
     }
     data = found["resnet18"].to_dict()
     data["block"] = {key: value for key, value in GROWING.items() if key != "title"}
-    found["growing"] = schema.read(data)
+    found["growing"] = schema.read_config(data)
     return found
 
 

@@ -64,7 +64,7 @@ def test_every_candidate_is_what_its_plan_id_says() -> None:
     assert sum(rejected.values()) + len(found) == 12000
     assert {"invalid", "non_decreasing widths", "params below 100,000"} <= set(rejected)
     for candidate in found[::3]:
-        config = schema.read(model_of(candidate, structures.known[candidate.structure]))
+        config = schema.read_config(model_of(candidate, structures.known[candidate.structure]))
         planned = rf.plan(config)
         cost = rf.cost(planned)
         assert planned.id == candidate.plan
@@ -129,7 +129,7 @@ def test_a_recipes_own_number_varies_per_stage(also: dict[str, Any]) -> None:
             model[key] = [one[f"{key}.{stage}"] for stage in range(4)]
         match = [candidate for candidate in found if candidate.sample == i]
         try:
-            plan = rf.plan(schema.read(model))
+            plan = rf.plan(schema.read_config(model))
         except rf.ConfigError:
             assert not match
             continue
@@ -159,7 +159,7 @@ def test_numbers_per_stage_fit_as_many_stages_as_a_generator_makes() -> None:
         structure = structures.known[candidate.structure]
         model = model_of(candidate, structure)
         assert len(model["block"]["ratio"]) == structure.stages
-        assert rf.plan(schema.read(model)).id == candidate.plan
+        assert rf.plan(schema.read_config(model)).id == candidate.plan
 
 
 @pytest.mark.parametrize("key", ["stem.width", "block.body", "block.nothing", "norm.eps_", "act"])
@@ -193,7 +193,7 @@ def test_what_is_rejected_is_rejected_for_its_reason() -> None:
         data |= {"widths": widths, "depths": depths, "groups": groups}
         data["stem"]["width"] = one["stem.width"]
         try:
-            planned = rf.plan(schema.read(data))
+            planned = rf.plan(schema.read_config(data))
         except rf.ConfigError:
             expected["invalid"] += 1
             continue
@@ -274,7 +274,7 @@ def test_windows_on_memory_and_receptive_field() -> None:
     assert reasons <= {reason for reason, count in rejected.items() if count}
     assert not any("inf" in reason for reason in rejected)
     for candidate in found[::5]:
-        config = schema.read(model_of(candidate, structures.known[candidate.structure]))
+        config = schema.read_config(model_of(candidate, structures.known[candidate.structure]))
         cost = rf.cost(rf.plan(config), (3, 96, 128))
         memory = cost.memory(32, "bfloat16")
         assert json.loads(candidate.further) == {

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from resnet_factory.config.yaml_source import load, shown
+from resnet_factory.config.yaml_source import display_path, load
 from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.layers.expressions import ExpressionError, parse
 from resnet_factory.planning.network_plan import Plan
@@ -146,7 +146,7 @@ def _taken(lines: tuple[Line, ...], modules: tuple[str, ...]) -> dict[str, tuple
 @cache
 def shipped() -> dict[str, KeyMap]:
     """Every shipped map by name."""
-    return {file.stem: read(file) for file in sorted(FOLDER.glob("*.yaml"))}
+    return {file.stem: read_key_map(file) for file in sorted(FOLDER.glob("*.yaml"))}
 
 
 def find(name: str) -> KeyMap:
@@ -158,12 +158,12 @@ def find(name: str) -> KeyMap:
     if name in shipped():
         return shipped()[name]
     if name.endswith((".yaml", ".yml")):
-        return read(Path(name).expanduser())
+        return read_key_map(Path(name).expanduser())
     known = [*shipped(), "a .yaml file of your own"]
     raise ConfigError([Fault("keys", unknown("key map", name, known))])
 
 
-def fitting(library: str, plan: Plan, keys: Sequence[str]) -> KeyMap:
+def find_key_map(library: str, plan: Plan, keys: Sequence[str]) -> KeyMap:
     """The one shipped map of a library that fits a network.
 
     Raises:
@@ -188,13 +188,13 @@ def fitting(library: str, plan: Plan, keys: Sequence[str]) -> KeyMap:
     )
 
 
-def read(file: Path) -> KeyMap:
+def read_key_map(file: Path) -> KeyMap:
     """A map from its YAML file.
 
     Raises:
         ConfigError: with every fault found.
     """
-    where, data = shown(file), load(file)
+    where, data = display_path(file), load(file)
     faults: list[Fault] = []
     known = ("library", "fits", "input", "stem", "block", "body", "head")
     if not isinstance(data, dict):

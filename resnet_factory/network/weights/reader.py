@@ -40,7 +40,9 @@ class Checkpoint:
     """The prefixes taken off, a sentence each."""
 
 
-def read(file: str | Path, *, entry: str | None = None, device: str | torch.device = "cpu") -> Checkpoint:
+def read_checkpoint(
+    file: str | Path, *, entry: str | None = None, device: str | torch.device = "cpu"
+) -> Checkpoint:
     """Read the tensors in `file`; on the CPU they stay in the file's pages until they are touched.
 
     The format is told by the first bytes, not by the file's name. `entry` names the mapping to take

@@ -115,7 +115,7 @@ def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
     Raises:
         ConfigError: the file is damaged, holds no config, or one that this version reads otherwise.
     """
-    found = reader.read(fetch(path_or_name(file, "load()")), device=device)
+    found = reader.read_checkpoint(fetch(path_or_name(file, "load()")), device=device)
     config, planned = _config_in(found)
     with torch.device("meta"):
         network = assemble(planned)
@@ -133,7 +133,7 @@ def config_in(file: str | Path) -> schema.ModelConfig | None:
     Raises:
         ConfigError: the file cannot be read, or holds a config that this version reads otherwise.
     """
-    found = reader.read(fetch(path_or_name(file, "config_in()")))
+    found = reader.read_checkpoint(fetch(path_or_name(file, "config_in()")))
     return _config_in(found)[0] if f"{MARK}config" in found.metadata else None
 
 
@@ -152,7 +152,9 @@ def _config_in(found: Checkpoint) -> tuple[schema.ModelConfig, Plan]:
     if len(text) > LIMITS[0]:
         raise refuse(f"has a config of {len(text)} characters; the limit is {LIMITS[0]}")
     try:
-        config = pruning.read(json.loads(text), name=re.sub(r"[^\w.+-]", "", said.get("name", ""))[:100])
+        config = pruning.read_pruned(
+            json.loads(text), name=re.sub(r"[^\w.+-]", "", said.get("name", ""))[:100]
+        )
         # A short list of layers, repeated without end, would take hours to plan.
         if text.count(":") * sum(config.depths) > LIMITS[1]:
             raise refuse(f"has a config of {len(text)} characters for {sum(config.depths)} blocks: too many")
@@ -180,7 +182,7 @@ def load_weights(
         TypeError: the network is wrapped.
     """
     _refuse_wrapped(network)
-    found = reader.read(fetch(path_or_name(file, "load_weights()")), entry=entry)
+    found = reader.read_checkpoint(fetch(path_or_name(file, "load_weights()")), entry=entry)
     fitted = fit(network, found, keys)
     if any(tensor.is_meta for tensor in network.state_dict().values()):
         if fitted.left:
@@ -211,7 +213,9 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
         if name is not None and not isinstance(name, str):
             raise TypeError(f"export() takes names of a library and of a key map, found {name!r}")
     state = network.state_dict()
-    entry = key_map.find(keys) if keys is not None else key_map.fitting(to or "", network.plan, list(state))
+    entry = (
+        key_map.find(keys) if keys is not None else key_map.find_key_map(to or "", network.plan, list(state))
+    )
     names = entry.names(network.plan, state)
     if names.unnamed:
         raise ConfigError(

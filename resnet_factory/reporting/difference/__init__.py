@@ -10,7 +10,7 @@ from resnet_factory.costing.complexity import Cost
 from resnet_factory.planning.models import config_of
 from resnet_factory.planning.planner import plan
 from resnet_factory.reporting.cost_report import cost
-from resnet_factory.reporting.difference.block_changes import Place, places
+from resnet_factory.reporting.difference.block_changes import ChangedBlocks, places
 from resnet_factory.reporting.difference.config_changes import Change, changes
 
 
@@ -22,16 +22,16 @@ class Difference:
     after: Cost
     config: tuple[Change, ...]
     """Keys of the model's config that say something else."""
-    places: tuple[Place, ...]
+    places: tuple[ChangedBlocks, ...]
     """Layers and blocks that were added, removed or altered, alike ones together."""
 
     def __bool__(self) -> bool:
         return bool(self.config or self.places) or _figures(self.before) != _figures(self.after)
 
     def __str__(self) -> str:
-        from resnet_factory.reporting.difference.text import text_of
+        from resnet_factory.reporting.difference.text import difference_text
 
-        return text_of(self)
+        return difference_text(self)
 
     def __repr__(self) -> str:
         names = " and ".join(

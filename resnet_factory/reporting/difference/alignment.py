@@ -14,7 +14,7 @@ JOINTS = frozenset({"shortcut", "gate", "select", "branches"})
 
 
 @dataclass(frozen=True)
-class Entry:
+class BlockLine:
     """One line of a block: a layer, or where a shortcut is added, a gate multiplies, branches meet."""
 
     name: str
@@ -51,8 +51,8 @@ class Entry:
 class Edit:
     """One thing added (nothing before), removed (nothing after), altered, renamed or moved."""
 
-    before: Entry | None
-    after: Entry | None
+    before: BlockLine | None
+    after: BlockLine | None
     follows: str | None = None
     """The line that a moved one now follows; empty for the first place, None where it did not move."""
 
@@ -75,13 +75,13 @@ def altered(edits: Sequence[Edit]) -> list[str]:
     return [name for name in order if name in names]
 
 
-def entries(node: Node, prefix: str = "") -> list[Entry]:
+def block_lines(node: Node, prefix: str = "") -> list[BlockLine]:
     """The lines of a block in order; where things meet comes after what meets there."""
     return _Lines().through(node, [], prefix)
 
 
-class _Lines(Walk[list[Entry]]):
-    def layer(self, layer: Layer, value: list[Entry], name: str) -> list[Entry]:
+class _Lines(Walk[list[BlockLine]]):
+    def layer(self, layer: Layer, value: list[BlockLine], name: str) -> list[BlockLine]:
         word = describe(layer).split(" ", 1)[0]
         given = [
             entry for entry in fields(layer) if entry.name not in ("channels", "to", *VOCABULARY[word][1])
@@ -89,33 +89,35 @@ class _Lines(Walk[list[Entry]]):
         ends = {"in": layer.channels, "out": layer.out_channels}
         values = ends if hasattr(layer, "to") else {"channels": layer.channels}
         values |= {entry.name: getattr(layer, entry.name) for entry in given}
-        return [*value, Entry(name, word, values, {entry.name: entry.default for entry in given})]
+        return [*value, BlockLine(name, word, values, {entry.name: entry.default for entry in given})]
 
     def entry(
-        self, node: Parallel, branch: int, value: list[Entry], ends: list[list[Entry]], name: str
-    ) -> list[Entry]:
+        self, node: Parallel, branch: int, value: list[BlockLine], ends: list[list[BlockLine]], name: str
+    ) -> list[BlockLine]:
         return []
 
-    def join(self, node: Parallel, value: list[Entry], ends: list[list[Entry]], name: str) -> list[Entry]:
+    def join(
+        self, node: Parallel, value: list[BlockLine], ends: list[list[BlockLine]], name: str
+    ) -> list[BlockLine]:
         inner = [line for end in ends for line in end]
         return [*value, *inner, _joint(node, ends, name)]
 
 
-def _joint(node: Parallel, ends: list[list[Entry]], name: str) -> Entry:
+def _joint(node: Parallel, ends: list[list[BlockLine]], name: str) -> BlockLine:
     if node.join == SUM:
         reads = next((entry.name for entry in ends[0]), "")
         kind = "layers" if node.branches[1].children else "identity"
-        return Entry(name, "shortcut", {"kind": kind, "from before": reads})
+        return BlockLine(name, "shortcut", {"kind": kind, "from before": reads})
     if node.join == SELECT:
         values = {"parts": node.parts, "groups": node.groups}
-        return Entry(name, "select", values, {"parts": MISSING, "groups": 1})
+        return BlockLine(name, "select", values, {"parts": MISSING, "groups": 1})
     if node.join == CONCAT:
         values = {"count": len(node.branches), "split": node.split, "linked": node.cascade}
-        return Entry(name, "branches", values, {"count": MISSING, "split": False, "linked": 0})
-    return Entry(name, "gate", {})
+        return BlockLine(name, "branches", values, {"count": MISSING, "split": False, "linked": 0})
+    return BlockLine(name, "gate", {})
 
 
-def align(before: Sequence[Entry], after: Sequence[Entry]) -> Iterator[Edit]:
+def align(before: Sequence[BlockLine], after: Sequence[BlockLine]) -> Iterator[Edit]:
     """Yield the edits that turn one list of lines into the other, in the order of both.
 
     Lines that keep their order are paired so that the pairs' likeness adds up to the most (Needleman &
@@ -138,7 +140,9 @@ def align(before: Sequence[Entry], after: Sequence[Entry]) -> Iterator[Edit]:
         previous = new.label
 
 
-def _pairs(before: Sequence[Entry], after: Sequence[Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:
+def _pairs(
+    before: Sequence[BlockLine], after: Sequence[BlockLine]
+) -> Iterator[tuple[BlockLine | None, BlockLine | None]]:
     """Each line with its counterpart; one without any comes alone, what is gone before what is new."""
     rows, columns = len(before), len(after)
     best = [[0] * (columns + 1) for _ in range(rows + 1)]
@@ -163,7 +167,7 @@ def _pairs(before: Sequence[Entry], after: Sequence[Entry]) -> Iterator[tuple[En
             j += 1
 
 
-def _likeness(old: Entry, new: Entry) -> int:
+def _likeness(old: BlockLine, new: BlockLine) -> int:
     """A score of the likeness of two lines; 0 for lines that cannot be paired."""
     together = old.listed is not None and old.listed == new.listed
     if old.word == new.word:

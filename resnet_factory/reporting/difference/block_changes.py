@@ -10,14 +10,14 @@ from resnet_factory.costing.complexity import Cost
 from resnet_factory.costing.measurement import NOTHING, Tally
 from resnet_factory.planning.network_plan import Block, Plan
 from resnet_factory.planning.nodes import Chain, dotted
-from resnet_factory.reporting.difference.alignment import Edit, align, entries
+from resnet_factory.reporting.difference.alignment import Edit, align, block_lines
 
 Spot = tuple[str, str]
 """A section and what of it: ("layer1", "0"), ("layer1", "transition"), ("stem", "")."""
 
 
 @dataclass(frozen=True)
-class Place:
+class ChangedBlocks:
     """Blocks in which the same lines changed, or that were added or removed."""
 
     spots: tuple[Spot, ...]
@@ -33,7 +33,7 @@ class Place:
     """The change of costs by these edits or blocks."""
 
 
-def places(before: Cost, after: Cost) -> tuple[Place, ...]:
+def places(before: Cost, after: Cost) -> tuple[ChangedBlocks, ...]:
     """Every difference between two plans, in the order of the network."""
     old, new = _nodes(before.plan), _nodes(after.plan)
     seen: dict[tuple[int, int], tuple[Edit, ...]] = {}
@@ -45,7 +45,7 @@ def places(before: Cost, after: Cost) -> tuple[Place, ...]:
             known = id(pair[0]), id(pair[1])
             if known not in seen:
                 same = pair[0] is pair[1] or pair[0] == pair[1]
-                seen[known] = () if same else tuple(align(*(entries(node) for node in pair)))
+                seen[known] = () if same else tuple(align(*(block_lines(node) for node in pair)))
             for edit in seen[known]:
                 stories.setdefault((spot[1].isdigit() or spot, *edit.story), {})[spot] = edit
         else:
@@ -57,7 +57,7 @@ def places(before: Cost, after: Cost) -> tuple[Place, ...]:
     every = {spot for spot in (*old, *new) if spot[1].isdigit()}
     costs = [{row.name: row.tally for row in (*cost.layers, *cost.blocks)} for cost in (before, after)]
     found = [
-        Place(
+        ChangedBlocks(
             spots, "~", set(spots) == every, _kind(new[spots[0]]), tuple(edits), _change(costs, spots, edits)
         )
         for spots, edits in together.items()
@@ -66,7 +66,7 @@ def places(before: Cost, after: Cost) -> tuple[Place, ...]:
         side = old if sign == "-" else new
         what = f"{len(spots)} × {kind}" if len(spots) > 1 else kind
         what += _width(side[spots[0]], side[spots[-1]])
-        found.append(Place(tuple(spots), sign, False, what, (), _change(costs, spots, [])))
+        found.append(ChangedBlocks(tuple(spots), sign, False, what, (), _change(costs, spots, [])))
     order = {spot: i for i, spot in enumerate(_merged(list(old), list(new)))}
     return tuple(sorted(found, key=lambda place: (order[place.spots[0]], -len(place.spots))))
 
@@ -121,7 +121,7 @@ def _width(first: Chain | Block, last: Chain | Block) -> str:
     return ""
 
 
-def named(place: Place) -> str:
+def spots_text(place: ChangedBlocks) -> str:
     """`layer1.0-2, layer2.0`: the spots of a place, or `every block`."""
     if place.every and len(place.spots) > 1:
         return "every block"

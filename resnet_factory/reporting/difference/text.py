@@ -12,8 +12,8 @@ from rich.text import Text
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.costing.measurement import NOTHING, Tally
 from resnet_factory.reporting.columns import bytes_text
-from resnet_factory.reporting.difference.alignment import Edit, Entry, altered
-from resnet_factory.reporting.difference.block_changes import Place, named
+from resnet_factory.reporting.difference.alignment import BlockLine, Edit, altered
+from resnet_factory.reporting.difference.block_changes import ChangedBlocks, spots_text
 
 if TYPE_CHECKING:
     from resnet_factory.reporting.difference import Difference
@@ -52,7 +52,7 @@ def report(difference: Difference) -> RenderableType:
     return Group(*parts)
 
 
-def text_of(difference: Difference) -> str:
+def difference_text(difference: Difference) -> str:
     """The same without colour, as one string."""
     console = Console(width=10_000, no_color=True, highlight=False, color_system=None, force_terminal=False)
     with console.capture() as capture:
@@ -84,11 +84,11 @@ def _config(difference: Difference) -> Table:
     return table
 
 
-def _place(place: Place) -> Iterator[RenderableType]:
+def _place(place: ChangedBlocks) -> Iterator[RenderableType]:
     if place.sign == "~":
-        heading = Text(f"  {named(place)}", "bold")
+        heading = Text(f"  {spots_text(place)}", "bold")
     else:
-        heading = Text(f"  {place.sign} {named(place)}  {place.kind}", STYLES[place.sign])
+        heading = Text(f"  {place.sign} {spots_text(place)}  {place.kind}", STYLES[place.sign])
     yield heading + Text(_effect(place.change), "dim")
     lines: dict[tuple[str, str], list[str]] = {}
     for edits in place.edits:
@@ -132,7 +132,7 @@ def _line(edits: Sequence[Edit]) -> tuple[str, str, str]:
     return "~", " -> ".join(names), "; ".join(parts) or "renamed"
 
 
-def _whole(entries: Sequence[Entry], *, bare: bool = False) -> str:
+def _whole(entries: Sequence[BlockLine], *, bare: bool = False) -> str:
     """A line in full, defaults left out; `bare` leaves out the channels too."""
     first = entries[0]
 

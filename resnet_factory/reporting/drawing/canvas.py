@@ -98,7 +98,7 @@ WIDTHS = {"il.,:;|'Ij·": 0.3, " tfr()/-": 0.4, "mwMW×%": 0.87}
 _WIDTH = {character: width for characters, width in WIDTHS.items() for character in characters}
 
 
-def width_of(words: str, size: float) -> float:
+def text_width(words: str, size: float) -> float:
     """About how wide a line of text is in DejaVu Sans, the widest of the fonts a viewer may pick."""
     return size * sum(_WIDTH.get(character, 0.63) for character in words)
 

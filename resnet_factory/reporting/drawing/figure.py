@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.costing.measurement import Row
-from resnet_factory.reporting.drawing.canvas import Canvas, width_of
-from resnet_factory.reporting.drawing.labels import percent, shape_text, short
+from resnet_factory.reporting.drawing.canvas import Canvas, text_width
+from resnet_factory.reporting.drawing.labels import shape_label, share_label, short
 from resnet_factory.reporting.drawing.section import SectionColumn, columns
 from resnet_factory.reporting.drawing.stage_row import RISE, PaperScale
 
@@ -33,12 +33,12 @@ def draw_network(cost: Cost) -> str:
     scale = _scale(found)
     lines = _broken(found, scale)
     title = cost.plan.name or "network"
-    totals = f"{cost.params:,} parameters · {cost.macs:,} MACs · image {shape_text(cost.image)}"
+    totals = f"{cost.params:,} parameters · {cost.macs:,} MACs · image {shape_label(cost.image)}"
     if cost.plan.features:
         totals += f" · returns {', '.join(feature.name for feature in cost.plan.features)}"
     longest = max(sum(_width(c, scale) + APART for c in line) for line in lines)
-    key = 26 + max(width_of(words, SMALL) for words in LEGEND.values())
-    width = max(longest + 4, width_of(totals, 12.5), width_of(title, 26), key) + 2 * MARGIN
+    key = 26 + max(text_width(words, SMALL) for words in LEGEND.values())
+    width = max(longest + 4, text_width(totals, 12.5), text_width(title, 26), key) + 2 * MARGIN
     canvas = Canvas()
     y = HEADER - LEADING
     for line in lines:
@@ -64,11 +64,11 @@ def _width(column: SectionColumn, scale: PaperScale) -> float:
         LEAST,
         column.slab_row.width(scale),
         column.element.left + column.element.right + 2 * PAD,
-        width_of(column.row.name, MEDIUM) * 1.1,
-        width_of(column.heading, SMALL),
-        width_of(column.note, SMALL) + PAD,
-        width_of(f"{short(column.row.tally.params)} params  < 0.1 %", SMALL),
-        width_of(f"{short(column.row.tally.macs)} MACs  < 0.1 %", SMALL),
+        text_width(column.row.name, MEDIUM) * 1.1,
+        text_width(column.heading, SMALL),
+        text_width(column.note, SMALL) + PAD,
+        text_width(f"{short(column.row.tally.params)} params  < 0.1 %", SMALL),
+        text_width(f"{short(column.row.tally.macs)} MACs  < 0.1 %", SMALL),
     )
 
 
@@ -103,7 +103,7 @@ def _line(canvas: Canvas, line: list[SectionColumn], scale: PaperScale, cost: Co
         width = _width(column, scale)
         canvas.text(x, y + 6, column.row.name, MEDIUM, "ink strong")
         canvas.text(x, y + 24, column.heading, SMALL, "muted")
-        canvas.text(x, y + 40, shape_text(column.row.shape), SMALL, "muted")
+        canvas.text(x, y + 40, shape_label(column.row.shape), SMALL, "muted")
         last = column is line[-1]
         _maps(canvas, column, scale, (x, x + width, APART - 2 if last else APART), middle, top)
         if last:
@@ -155,7 +155,7 @@ def _shares(canvas: Canvas, row: Row, cost: Cost, x: float, y: float, width: flo
         ("MACs", row.tally.macs, cost.macs),
     ):
         canvas.text(x, y, f"{short(part)} {label}", SMALL, "muted")
-        canvas.text(x + width, y, percent(part, whole), SMALL, "muted", "end")
+        canvas.text(x + width, y, share_label(part, whole), SMALL, "muted", "end")
         canvas.box(x, y + 9, width, 3, "track", 1.5)
         if part:
             canvas.box(x, y + 9, max(width * part / whole, 1.5), 3, "front", 1.5)
@@ -167,7 +167,7 @@ def _legend(canvas: Canvas, y: float, width: float) -> float:
     samples = [(look, words) for look, words in LEGEND.items() if look in canvas.looks]
     x, y = MARGIN, y + 14
     for look, words in samples:
-        room = 26 + width_of(words, SMALL)
+        room = 26 + text_width(words, SMALL)
         if x > MARGIN and x + room > width - MARGIN:
             x, y = MARGIN, y + 20
         if look == "front":

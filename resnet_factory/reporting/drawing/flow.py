@@ -16,7 +16,7 @@ from resnet_factory.reporting.drawing.block_layout import (
     stack,
     type_of,
 )
-from resnet_factory.reporting.drawing.canvas import width_of
+from resnet_factory.reporting.drawing.canvas import text_width
 from resnet_factory.reporting.drawing.labels import Caption, caption, shortcut_look
 
 
@@ -58,7 +58,7 @@ class _Captions(Walk[Texts]):
 
 
 def _widest(captions: Iterable[Caption]) -> float:
-    return max((width_of(text.text, type_of(text)[1]) + 18 for text in captions), default=0)
+    return max((text_width(text.text, type_of(text)[1]) + 18 for text in captions), default=0)
 
 
 Stacked = tuple[list[Element], Widths]

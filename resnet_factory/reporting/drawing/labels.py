@@ -72,7 +72,7 @@ def _details(layer: Layer) -> str:
     return details
 
 
-def shape_text(shape: tuple[int, ...]) -> str:
+def shape_label(shape: tuple[int, ...]) -> str:
     """`64 × 56 × 56`."""
     return " × ".join(map(str, shape))
 
@@ -88,7 +88,7 @@ def short(number: int) -> str:
     return f"{scaled:.{digits}f} {unit}".strip()
 
 
-def percent(part: int, whole: int) -> str:
+def share_label(part: int, whole: int) -> str:
     """`12 %`, with one digit more below ten."""
     value = 100 * part / whole if whole else 0.0
     return "< 0.1 %" if 0 < value < 0.05 else f"{value:.{1 if 0 < value < 9.95 else 0}f} %"

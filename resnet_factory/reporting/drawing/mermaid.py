@@ -11,7 +11,7 @@ from resnet_factory.reporting.drawing.labels import (
     caption,
     first_block,
     rest,
-    shape_text,
+    shape_label,
     short,
     shortcut_look,
 )
@@ -41,16 +41,16 @@ def flowchart(cost: Cost) -> str:
         heading = f"{row.name}: {row.depth} × {row.kind}" if row.kind else row.name
         chart.lines.append(f'  subgraph s{i}["{heading}"]')
         chart.lines.append("    direction TB")
-        start = chart.node(f'(["{shape_text(arrives)}"])')
+        start = chart.node(f'(["{shape_label(arrives)}"])')
         end = chart.through(node, Tip(start), prefix).node
         arrives = row.shape
-        end = chart.link(end, chart.node(f'(["{shape_text(arrives)}"])'))
+        end = chart.link(end, chart.node(f'(["{shape_label(arrives)}"])'))
         said = [*note.split(", "), f"{short(row.tally.params)} params", f"{short(row.tally.macs)} MACs"]
         chart.link(end, chart.node(f'["{"<br>".join(filter(None, said))}"]:::note'), "beside")
         chart.lines.append("  end")
         chart.sections.append(f"s{i}")
     name = plan.name or "network"
-    title = f"{name}: {cost.params:,} parameters, {cost.macs:,} MACs, image {shape_text(cost.image)}"
+    title = f"{name}: {cost.params:,} parameters, {cost.macs:,} MACs, image {shape_label(cost.image)}"
     return "\n".join(["---", f"title: {_quoted(title)}", "---", "flowchart LR", *chart.text()]) + "\n"
 
 

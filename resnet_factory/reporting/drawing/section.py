@@ -12,7 +12,7 @@ from resnet_factory.planning.nodes import Chain, Node
 from resnet_factory.planning.paths import main_path
 from resnet_factory.reporting.drawing.block_layout import Element
 from resnet_factory.reporting.drawing.flow import lay_out
-from resnet_factory.reporting.drawing.labels import first_block, rest, shape_text, shortcut_kind
+from resnet_factory.reporting.drawing.labels import first_block, rest, shape_label, shortcut_kind
 from resnet_factory.reporting.drawing.stage_row import Slab, SlabRow, slab_row
 
 
@@ -32,7 +32,7 @@ def columns(cost: Cost) -> Iterator[SectionColumn]:
     plan, rows = cost.plan, {row.name: row for row in cost.sections}
     layers = {row.name: row for row in cost.layers}
     blocks = {row.name: row for row in cost.blocks}
-    image = Slab(cost.image, "none", f"image {shape_text(cost.image)}", "image")
+    image = Slab(cost.image, "none", f"image {shape_label(cost.image)}", "image")
     stem = [image, *_maps(plan.stem, layers, cost.image)]
     yield SectionColumn(rows["stem"], _count(plan.stem), slab_row(stem), lay_out(plan.stem, ""))
     for stage in plan.stages:
@@ -40,7 +40,7 @@ def columns(cost: Cost) -> Iterator[SectionColumn]:
         slabs = [_output(blocks[f"{stage.name}.{i}"], block) for i, block in enumerate(stage.blocks)]
         if stage.transition.children:
             between = blocks[f"{stage.name}.transition"]
-            slabs.insert(0, Slab(between.shape, "none", f"{between.name}: {shape_text(between.shape)}"))
+            slabs.insert(0, Slab(between.shape, "none", f"{between.name}: {shape_label(between.shape)}"))
         heading = f"{row.depth} × {row.kind.replace('_', ' ')}"
         yield SectionColumn(
             row, heading, slab_row(slabs), lay_out(first_block(stage), stage.name), rest(stage)
@@ -56,7 +56,7 @@ def _count(node: Chain) -> str:
 
 
 def _output(row: Row, block: Block) -> Slab:
-    title = f"{row.name}: {row.kind}, {shape_text(row.shape)}, {row.tally.params:,} parameters"
+    title = f"{row.name}: {row.kind}, {shape_label(row.shape)}, {row.tally.params:,} parameters"
     return Slab(row.shape, shortcut_kind(block), title)
 
 
@@ -65,5 +65,5 @@ def _maps(node: Node, layers: dict[str, Row], before: tuple[int, ...]) -> Iterat
     for name, _ in main_path(node):
         shape = layers[name].shape
         if before not in {shape, (*shape, 1, 1)}:  # flattening is not worth a slab
-            yield Slab(shape, "none", f"{name}: {shape_text(shape)}")
+            yield Slab(shape, "none", f"{name}: {shape_label(shape)}")
         before = shape

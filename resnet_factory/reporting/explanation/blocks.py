@@ -25,9 +25,9 @@ from resnet_factory.reporting.explanation.layer_table import (
     GATE,
     MAIN,
     LayerRecord,
+    has_weights,
     spatial,
     summed,
-    weighted,
 )
 from resnet_factory.reporting.explanation.phrases import noun_of_weights, shares, widths_text
 
@@ -163,7 +163,7 @@ def _typical(cost: Cost, parts: LayerRecords) -> Iterator[tuple[str, Block, list
     """The last block of each stage, with its layers with weights on the main path."""
     main: dict[str, list[LayerRecord]] = {}
     for part in parts:
-        if part.place.path == MAIN and weighted(part):
+        if part.place.path == MAIN and has_weights(part):
             main.setdefault(part.place.block, []).append(part)
     for stage in cost.plan.stages:
         name = f"{stage.name}.{len(stage.blocks) - 1}"
@@ -192,7 +192,7 @@ def gates(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Explain the cost of gates: squeeze-and-excitation and its like."""
     within = [part for part in parts if part.place.path == GATE]
     first = [part for part in within if part.place.block == within[0].place.block]
-    counted = [part for part in first if weighted(part)]
+    counted = [part for part in first if has_weights(part)]
     if not counted:
         return
     said = ", ".join(f"{part.name} {weights(part.layer)}" for part in counted)

@@ -96,7 +96,7 @@ def explain(plan: Source, image: tuple[int, int, int] | None = None) -> Explanat
     return Explanation(headline(costed), tuple(sections))
 
 
-def show(explanation: Explanation, out: Console, form: str = "text") -> None:
+def print_explanation(explanation: Explanation, out: Console, form: str = "text") -> None:
     """Print an explanation; on a terminal wrapped and with its equations marked."""
     if form == "markdown":
         out.file.write(explanation.markdown())

@@ -97,7 +97,7 @@ def summed(parts: Iterable[LayerRecord]) -> Tally:
     return total
 
 
-def weighted(part: LayerRecord) -> bool:
+def has_weights(part: LayerRecord) -> bool:
     """Return whether it is a convolution or linear layer with weights of its own."""
     return paths.weighted(part.layer)
 

@@ -10,7 +10,7 @@ from resnet_factory.costing.measurement import Size
 from resnet_factory.layers import BatchNorm, Conv, Norm, Scale, ScaledConv
 from resnet_factory.planning.paths import depth, joins
 from resnet_factory.reporting.explanation.equations import many, number, size_text
-from resnet_factory.reporting.explanation.layer_table import MAIN, LayerRecord, spatial, weighted
+from resnet_factory.reporting.explanation.layer_table import MAIN, LayerRecord, has_weights, spatial
 
 LayerRecords = tuple[LayerRecord, ...]
 
@@ -82,7 +82,7 @@ def plain_and_deep(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 def unnormalised(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Depth without norms, or biases that norms undo."""
     scaled = any(isinstance(part.layer, (Norm, Scale, ScaledConv)) for part in parts)
-    if not scaled and sum(weighted(part) for part in parts) > DEEP_PLAIN // 2:
+    if not scaled and sum(has_weights(part) for part in parts) > DEEP_PLAIN // 2:
         yield "Nothing normalises the maps: their scale grows with every block, unless weights start small."
     biased = [
         before.name
@@ -135,7 +135,7 @@ def odd_widths(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     found: dict[int, str] = {}
     for part in parts:
         width = part.layer.out_channels
-        if part.place.path == MAIN and part.place.section != "head" and weighted(part) and width % 8:
+        if part.place.path == MAIN and part.place.section != "head" and has_weights(part) and width % 8:
             found.setdefault(width, part.name)
     if found:
         said = [f"{number(width)} ({name})" for width, name in found.items()]

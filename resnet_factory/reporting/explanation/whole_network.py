@@ -28,8 +28,8 @@ from resnet_factory.reporting.explanation.layer_table import (
     MAIN,
     SHORTCUT,
     LayerRecord,
+    has_weights,
     spatial,
-    weighted,
 )
 from resnet_factory.reporting.explanation.phrases import layer_in_words, noun_of_weights
 
@@ -114,9 +114,9 @@ def depth(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         f"Counted are the layers with weights on the longest path: those of the blocks, {', '.join(where)}. "
         f"{chain(*terms, number(whole))}."
     )
-    if sum(map(weighted, parts)) > whole:
+    if sum(map(has_weights, parts)) > whole:
         yield "Projections and gates are not counted; of branches side by side the longest is."
-    beside = sum(part.place.path == SHORTCUT and weighted(part) for part in parts)
+    beside = sum(part.place.path == SHORTCUT and has_weights(part) for part in parts)
     entry = cost.receptive_fields.sections["stem"]
     if beside and entry is not None and entry.stride == 1:  # small images, where wide ResNets live
         less = f"−{after}" if after else ""
