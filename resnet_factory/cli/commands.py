@@ -23,9 +23,9 @@ from resnet_factory.reporting.explanation import document
 
 def describe(composed: Composed) -> int:
     """Print what the network costs, at a depth and in a format of the user's choice."""
-    _check(composed, describe_faults)
-    selection = _selection(composed.data).checked()
-    tables.print_cost(_cost(composed), tables.console(), selection, composed.data["format"])
+    _check_model(composed, describe_faults)
+    selection = _report_selection(composed.data).checked()
+    tables.print_cost(_cost_of_composed(composed), tables.console(), selection, composed.data["format"])
     return 0
 
 
@@ -33,13 +33,13 @@ def describe_faults(data: Mapping[str, Any]) -> list[Fault]:
     """Return the faults of the keys of `describe`."""
     faults = _format_faults(data, tables.FORMATS)
     try:
-        _selection(data).checked()
+        _report_selection(data).checked()
     except ConfigError as error:
         faults += error.faults
     return faults
 
 
-def _selection(data: Mapping[str, Any]) -> Selection:
+def _report_selection(data: Mapping[str, Any]) -> Selection:
     columns = data["columns"]
     columns = [] if columns is None else columns if isinstance(columns, list) else [columns]
     return Selection(data["depth"], tuple(columns), data["sort"], data["batch"], data["dtype"])
@@ -47,8 +47,8 @@ def _selection(data: Mapping[str, Any]) -> Selection:
 
 def explain(composed: Composed) -> int:
     """Spell out the network's arithmetic, and what to mind about it."""
-    _check(composed, explain_faults)
-    costed = _cost(composed)
+    _check_model(composed, explain_faults)
+    costed = _cost_of_composed(composed)
     told = document.explain(costed.plan, costed.image)
     document.print_explanation(told, tables.console(), composed.data["format"])
     return 0
@@ -66,11 +66,11 @@ def _format_faults(data: Mapping[str, Any], formats: Sequence[str]) -> list[Faul
 
 def build(composed: Composed) -> int:
     """Build the network, hold it against its plan, print the tables; load and save weights where asked."""
-    _check(composed, build_faults)
+    _check_model(composed, build_faults)
     options = composed.data
     composed = _with_the_files_model(composed)
-    costed = _cost(composed)
-    with _located(composed):
+    costed = _cost_of_composed(composed)
+    with _one_fault_per_file(composed):
         check_capacity(costed.plan)
     from resnet_factory.network.summary import built, layer_table
 
@@ -79,7 +79,7 @@ def build(composed: Composed) -> int:
     if options["weights"] is not None:
         from resnet_factory.network.weights.transfer import load_weights
 
-        with _located(composed):
+        with _one_fault_per_file(composed):
             loaded = load_weights(network, options["weights"], keys=options["keys"])
     out = tables.console()
     tables.print_cost(costed, out)
@@ -102,7 +102,7 @@ def _with_the_files_model(composed: Composed) -> Composed:
         return composed
     from resnet_factory.network.weights.transfer import config_in
 
-    with _located(composed):
+    with _one_fault_per_file(composed):
         config = config_in(weights)
     if config is None:
         return composed
@@ -137,11 +137,11 @@ def _weights_faults(weights: str | None, keys: str | None) -> list[Fault]:
 
 def export(composed: Composed) -> int:
     """Write the weights in a file under the names that another library has for them."""
-    _check(composed, export_faults)
+    _check_model(composed, export_faults)
     options = composed.data
     from resnet_factory.network.weights import transfer
 
-    with _located(composed):
+    with _one_fault_per_file(composed):
         if composed.given & {"model", "experiment"}:
             from resnet_factory.network.builder import build as build_network
 
@@ -187,7 +187,7 @@ def list_models(patterns: Sequence[str], config_dir: str | None) -> int:
     return 0
 
 
-def _cost(composed: Composed) -> Cost:
+def _cost_of_composed(composed: Composed) -> Cost:
     planned = plan(composed.model)
     try:
         return cost(planned, (planned.in_channels, *image_size(composed.data)))
@@ -195,7 +195,7 @@ def _cost(composed: Composed) -> Cost:
         raise ConfigError(map(composed.locate, error.faults)) from None
 
 
-def _check(composed: Composed, find: Callable[[Mapping[str, Any]], list[Fault]]) -> None:
+def _check_model(composed: Composed, find: Callable[[Mapping[str, Any]], list[Fault]]) -> None:
     """Refuse faulty keys, also where Hydra's runner composed and nobody checked."""
     if faults := find(composed.data):
         raise ConfigError(map(composed.locate, faults))
@@ -211,7 +211,7 @@ def _type_faults(data: Mapping[str, Any], types: Mapping[str, Any]) -> list[Faul
 
 
 @contextmanager
-def _located(composed: Composed) -> Iterator[None]:
+def _one_fault_per_file(composed: Composed) -> Iterator[None]:
     """Say once where a file was named that gives many faults."""
     try:
         yield

@@ -42,7 +42,7 @@ def draw(composed: Composed) -> int:
             sys.stdout.buffer.write(picture.encode())
             sys.stdout.flush()
         else:
-            tables.console().print(f"drawn: {_write(Path(file), picture)}", markup=False)
+            tables.console().print(f"drawn: {_write_text(Path(file), picture)}", markup=False)
     return 0
 
 
@@ -69,7 +69,7 @@ def draw_faults(data: Mapping[str, Any]) -> list[Fault]:
     return faults
 
 
-def _write(file: Path, text: str) -> Path:
+def _write_text(file: Path, text: str) -> Path:
     """Write a picture, whole or not at all.
 
     Raises:
@@ -92,7 +92,7 @@ def diff(composed: Composed) -> int:
         raise ConfigError([Fault("with", f"is missing; {OTHER}", "command line 'diff'")])
     before = _cost(composed)
     try:
-        other = _other(composed)
+        other = _other_network(composed)
         after = _cost(other)
     except ConfigError as error:
         raise ConfigError(_as_typed(fault, composed) for fault in error.faults) from None
@@ -106,26 +106,26 @@ def diff(composed: Composed) -> int:
     return 0
 
 
-def _other(composed: Composed) -> Composed:
+def _other_network(composed: Composed) -> Composed:
     """The configuration that `with` asks for.
 
     Raises:
         ConfigError: with every fault found.
     """
-    first, *rest = words = _words(composed)
-    said = [override for override in composed.overrides if _key(override) != "with"]
+    first, *rest = words = _split_words(composed)
+    said = [override for override in composed.overrides if _first_key(override) != "with"]
     folder = composed.config_dir
     if not _is_override(first):
-        name, folder = _named(first, folder)
+        name, folder = _named_network(first, folder)
         words = [f"model={name}", *rest]
-    if any(_key(word) == "model" for word in words):
-        said = [override for override in said if _key(override).startswith("input.")]
+    if any(_first_key(word) == "model" for word in words):
+        said = [override for override in said if _first_key(override).startswith("input.")]
     if stray := [word for word in words if not _is_override(word)]:
         raise ConfigError([Fault("with", f"expected an override, as key=value, found {stray[0]!r}; {OTHER}")])
     return compose_all("config", [*said, *words], folder, verify=plan)
 
 
-def _words(composed: Composed) -> list[str]:
+def _split_words(composed: Composed) -> list[str]:
     """Split the value of `with` at spaces that stand outside of brackets and quotes."""
     said = composed.data["with"]
     if isinstance(said, list) and said and all(isinstance(word, str) for word in said):
@@ -136,7 +136,7 @@ def _words(composed: Composed) -> list[str]:
     return re.findall(WORD.replace(r"\S", r"[^\s,]") if inside else WORD, inside[1] if inside else said)
 
 
-def _key(override: str) -> str:
+def _first_key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
@@ -144,7 +144,7 @@ def _is_override(word: str) -> bool:
     return "=" in word or word.startswith("~")
 
 
-def _named(word: str, config_dir: str | Path | None) -> tuple[str, str | Path | None]:
+def _named_network(word: str, config_dir: str | Path | None) -> tuple[str, str | Path | None]:
     """A model's name, and the folder that has it: a file stands in the `model` of some folder."""
     if not word.endswith((".yaml", ".yml")):
         return word, config_dir

@@ -75,10 +75,10 @@ def perform(rows: Path, config: Any) -> None:
     try:
         composed = from_hydra(job.config_dir, verify=plan)
         verb = VERBS[job.verb]
-        figures = partial(verb.load_figures() or _costs, composed)
+        figures = partial(verb.load_figures() or _row_costs, composed)
         costs = figures()
         row |= {name: costs[name] for name in COSTS if name in costs}
-        _claim(rows, composed, verb.writes)
+        _claim_outputs(rows, composed, verb.writes)
         status = verb.load()(composed)
         if status == INTERRUPTED:
             raise KeyboardInterrupt
@@ -93,7 +93,7 @@ def perform(rows: Path, config: Any) -> None:
             "error": "by Ctrl-C",
             "seconds": round(time.perf_counter() - start, 3),
         }
-        _keep(rows, row)
+        _keep_rows(rows, row)
         raise
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -105,10 +105,10 @@ def perform(rows: Path, config: Any) -> None:
         row |= {"state": "failed", "error": " ".join(f"{type(error).__name__}: {error}".split())}
     row["seconds"] = round(time.perf_counter() - start, 3)
     out.print()
-    _keep(rows, row)
+    _keep_rows(rows, row)
 
 
-def _costs(composed: Composed) -> dict[str, Any]:
+def _row_costs(composed: Composed) -> dict[str, Any]:
     """Costs of the model, for the row of a command without figures of its own."""
     planned = plan(composed.model)
     found = cost(planned, (planned.in_channels, *image_size(composed.data)))
@@ -116,7 +116,7 @@ def _costs(composed: Composed) -> dict[str, Any]:
     return dict(zip(COSTS, values, strict=True))
 
 
-def _claim(rows: Path, composed: Composed, key: str) -> None:
+def _claim_outputs(rows: Path, composed: Composed, key: str) -> None:
     """Take the file that `key` names for this job alone, under whatever name other jobs have for it.
 
     Raises:
@@ -135,7 +135,7 @@ def _claim(rows: Path, composed: Composed, key: str) -> None:
         raise ConfigError([composed.locate(Fault(key, message))]) from None
 
 
-def _keep(rows: Path, row: Mapping[str, Any]) -> None:
+def _keep_rows(rows: Path, row: Mapping[str, Any]) -> None:
     """Write a job's row, whole or not at all; jobs may run in other processes."""
     write_whole(rows / f"{row['job']}.json", json.dumps(row))
 
@@ -172,12 +172,12 @@ def conclude(
         return 1
     ordered = [found[number] for number in sorted(found)]
     target, text = folder / RESULTS, io.StringIO(newline="")
-    table = csv.DictWriter(text, (*COLUMNS, *_more(ordered)), restval="")
+    table = csv.DictWriter(text, (*COLUMNS, *_report_columns(ordered)), restval="")
     table.writeheader()
     table.writerows(ordered)
     before = _set_aside(target)
     write_whole(target, text.getvalue())
-    _show(ordered, target)
+    _print_table(ordered, target)
     if before is not None:
         console().print(f"the results that were there: {before}", markup=False, soft_wrap=True)
     return int(any(row["state"] != "ok" for row in ordered))
@@ -192,18 +192,18 @@ def _set_aside(file: Path) -> Path | None:
     return aside
 
 
-def _more(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _report_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The columns that the command itself has filled."""
     return list(dict.fromkeys(key for row in rows for key in row if key not in COLUMNS))
 
 
-def _show(rows: Sequence[Mapping[str, Any]], target: Path) -> None:
+def _print_table(rows: Sequence[Mapping[str, Any]], target: Path) -> None:
     out = console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     failed = [row for row in rows if row["state"] != "ok"]
     for name in ("job", "overrides", "plan", "params", "MACs", "activations", "seconds"):
         table.add_column(name, justify="left" if name in ("overrides", "plan") else "right")
-    more = _more(rows)
+    more = _report_columns(rows)
     for name in more:
         table.add_column(name.replace("_", " "), justify="right")
     table.add_column("state")
@@ -228,7 +228,7 @@ def run_multirun(verb: str, wanted: Request, config_dir: str | None) -> int:
     folder = sweep_folder(verb, wanted, config_dir)
     try:
         made = not folder.exists()
-        folder = _own(folder) if str(folder) == DEFAULT else folder
+        folder = _own_folder(folder) if str(folder) == DEFAULT else folder
         folder.mkdir(parents=True, exist_ok=True)
         rows = Path(tempfile.mkdtemp(prefix=".rows-", dir=folder)).resolve()
     except OSError as error:
@@ -258,7 +258,7 @@ def run_multirun(verb: str, wanted: Request, config_dir: str | None) -> int:
                 folder.rmdir()  # which holds nothing, if Hydra has not begun
 
 
-def _own(folder: Path) -> Path:
+def _own_folder(folder: Path) -> Path:
     """A folder that no other run has: called by the time, and made here."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     name = f"{folder.name}-{time.strftime('%Y-%m-%d-%H-%M-%S')}"

@@ -53,7 +53,7 @@ def read(data: Any, path: str = "model") -> schema.ModelConfig:
         data = resolver.plain(data, path)
         if resolver.faults:
             raise ConfigError(resolver.faults)
-    return schema.read_config(data, name=path, find=_finder(Library.of(None)), path=path)
+    return schema.read_config(data, name=path, find=_recipe_finder(Library.of(None)), path=path)
 
 
 def compose_all(
@@ -141,7 +141,7 @@ def compose_in(
         lambda path: not origin.inherited(path),
         name=base.choices.get("model", ""),
         titles=_titles(base.choices),
-        find=_finder(library),
+        find=_recipe_finder(library),
     )
     model = examined.config
     faults.extend(origin.blame(fault) for fault in (*examined.faults, *examined.unread))
@@ -161,7 +161,7 @@ def compose_in(
     if faults:
         raise ConfigError(map(origin.locate, faults))
     assert model is not None
-    named = _top(override.key for override in (*given.choices, *given.values))
+    named = _top_level_keys(override.key for override in (*given.choices, *given.values))
     return Composed(plain, model, origin.locate, named, choices=base.choices)
 
 
@@ -172,7 +172,7 @@ def _copied(value: Any) -> Any:
     return [_copied(entry) for entry in value] if isinstance(value, list) else value
 
 
-def _top(keys: Iterable[str]) -> frozenset[str]:
+def _top_level_keys(keys: Iterable[str]) -> frozenset[str]:
     return frozenset(re.split(r"[./@]", key)[0] for key in keys)
 
 
@@ -185,7 +185,7 @@ def _titles(choices: Mapping[str, str]) -> dict[str, str]:
     return {key.split("/", 1)[1]: name for key, name in choices.items() if key.startswith("model/")}
 
 
-def _finder(library: Library) -> schema.Find:
+def _recipe_finder(library: Library) -> schema.Find:
     """Looks up model recipes by group and name; all the names of the group where none is asked for."""
 
     def find(group: str, name: str) -> Any:

@@ -47,13 +47,13 @@ def inspect(library: Library, file: Path, name: str, data: Any) -> None:
     elif not isinstance(data, dict):
         fault([], f"expected a mapping of keys to values, found {found(data)}")
     else:
-        for keys, message in _refusals(data, ()):
+        for keys, message in _refused_entries(data, ()):
             fault(keys, message)
         if name.startswith("model/"):
             if "hydra" in data:
                 fault(["hydra"], "Hydra's own settings do not belong to a model")
             if package_line(file) is not None:
-                line = next(i for i, text in enumerate(_lines(file), 1) if "@package" in text)
+                line = next(i for i, text in enumerate(_entry_lines(file), 1) if "@package" in text)
                 message = "a '# @package' line; what stands in this folder goes below its own key"
                 faults.append(Fault("", message, f"{display_path(file)}:{line}:1"))
         elif name.partition("/")[0] in GLOBAL and package_line(file) is None:
@@ -66,14 +66,14 @@ def inspect(library: Library, file: Path, name: str, data: Any) -> None:
         if not isinstance(defaults, list):
             fault(["defaults"], f"expected a list, as [resnet18, _self_], found {found(defaults)}")
         else:
-            for i, message in _entries(library, defaults, name):
+            for i, message in _default_entries(library, defaults, name):
                 fault(["defaults", str(i)], message)
             faults += _of_hydra(library, defaults, "", [])
     if faults:
         raise ConfigError(faults)
 
 
-def _entries(library: Library, defaults: Sequence[Any], name: str) -> Iterator[tuple[int, str]]:
+def _default_entries(library: Library, defaults: Sequence[Any], name: str) -> Iterator[tuple[int, str]]:
     """Yield the faults of the entries of a defaults list, with their numbers."""
     base = name.rpartition("/")[0]
     inside = base.partition("/")[0] == "model"
@@ -95,7 +95,7 @@ def _entries(library: Library, defaults: Sequence[Any], name: str) -> Iterator[t
                 yield i, f"{key!r} is looked for below {base!r}; did you mean {meant!r}?"
                 continue
             group = group[1:] if group.startswith("/") else f"{base}/{group}" if base else group
-            yield from ((i, message) for message in _choice(library, words, group, choice, base))
+            yield from ((i, message) for message in _choice_fault(library, words, group, choice, base))
         elif isinstance(entry, str):
             if entry == "_self_":
                 if defaults.index(entry) != i:
@@ -120,7 +120,7 @@ def _entries(library: Library, defaults: Sequence[Any], name: str) -> Iterator[t
                 )
                 continue
             library.parents[name].append(parent)
-            if (circle := _circle(library, parent, name)) is not None:
+            if (circle := _circular_defaults(library, parent, name)) is not None:
                 yield i, f"a circle: {' -> '.join([name, *circle])}; a file cannot be its own parent"
             elif library.file(parent) is None and "$" not in parent:
                 yield i, _no_parent(library, entry, parent, base)
@@ -147,7 +147,7 @@ def _of_hydra(library: Library, defaults: Sequence[Any], base: str, seen: list[P
                 message = f"expected a mapping of keys to values, found {found(data)}"
                 faults.append(Fault("", message, position(file, [])))
                 continue
-            for keys, message in _refusals(data, above):
+            for keys, message in _refused_entries(data, above):
                 at = keys[len(above) :]
                 faults.append(Fault(".".join(keys), message, position(file, at)))
             inner = data.get("defaults", [])
@@ -155,7 +155,9 @@ def _of_hydra(library: Library, defaults: Sequence[Any], base: str, seen: list[P
     return faults
 
 
-def _choice(library: Library, words: Sequence[str], group: str, choice: Any, base: str) -> Iterator[str]:
+def _choice_fault(
+    library: Library, words: Sequence[str], group: str, choice: Any, base: str
+) -> Iterator[str]:
     if odd := [word for word in words if word not in ("override", "optional")]:
         yield unknown("word", odd[0], ("override", "optional"))
     elif not library.is_group(group):
@@ -185,21 +187,21 @@ def _no_parent(library: Library, entry: str, parent: str, base: str) -> str:
     )
 
 
-def _circle(library: Library, start: str, end: str) -> list[str] | None:
+def _circular_defaults(library: Library, start: str, end: str) -> list[str] | None:
     """The way from one file through its parents to another, of the files read so far."""
     if start == end:
         return [end]
     for parent in library.parents.get(start, ()):
-        if (way := _circle(library, parent, end)) is not None:
+        if (way := _circular_defaults(library, parent, end)) is not None:
             return [start, *way]
     return None
 
 
-def _lines(file: Path) -> list[str]:
+def _entry_lines(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines()
 
 
-def _refusals(data: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _refused_entries(data: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Keys that would run code, and interpolations that cannot be read."""
     if isinstance(data, Mapping):
         for key, value in data.items():
@@ -212,10 +214,10 @@ def _refusals(data: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
                 above, _, below = key.partition(".")
                 yield (*keys, key), f"a key with a dot; write it as '{above}: {{{below}: …}}'"
             elif key != "defaults" or (keys and keys[0] != "hydra"):
-                yield from _refusals(value, (*keys, str(key)))
+                yield from _refused_entries(value, (*keys, str(key)))
     elif isinstance(data, list):
         for i, value in enumerate(data):
-            yield from _refusals(value, (*keys, str(i)))
+            yield from _refused_entries(value, (*keys, str(i)))
     elif isinstance(data, str) and "${" in data and (message := interpolation_fault(data)):
         yield keys, message
 

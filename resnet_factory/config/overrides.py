@@ -44,7 +44,7 @@ def read_overrides(words: Sequence[str], library: Library) -> Overrides:
     unchosen = []
     for override in parsed(words, library, faults):
         if override.several is not None:
-            faults.append(Fault("", _several(override), command_line(override)))
+            faults.append(Fault("", _several_values(override), command_line(override)))
         elif (message := _misplaced(override, library)) is not None:
             faults.append(Fault("", message, command_line(override)))
         elif library.is_group(override.key) and not isinstance(override.value, dict):
@@ -112,7 +112,7 @@ def parsed(words: Sequence[str], library: Library, faults: list[Fault]) -> Itera
                 message = f"a space after the '='; did you mean '{word}{rest.pop(0)}'?"
                 faults.append(Fault("", message, command_line(word)))
                 continue
-            override = parse(_quoted(word))
+            override = parse(_quoted_word(word))
         except ValueError:
             taken, message = misread(word, rest, library.options("model"))
             del rest[:taken]
@@ -124,7 +124,7 @@ def parsed(words: Sequence[str], library: Library, faults: list[Fault]) -> Itera
             yield override
 
 
-def _quoted(word: str) -> str:
+def _quoted_word(word: str) -> str:
     """A home folder's path, or letters other than ASCII's, in the quotes that Hydra's grammar wants."""
     key, equals, value = word.partition("=")
     if re.fullmatch(r"~[\w.-]*(/[^'\"]*)?", value):
@@ -143,7 +143,7 @@ def _unreadable(value: Any, depth: int = 1) -> Iterator[str]:
         yield message
 
 
-def _several(override: Override) -> str:
+def _several_values(override: Override) -> str:
     key, _, value = override.text.partition("=")
     message = "several values; to run each of them, add -m"
     if re.fullmatch(r"[\w.,-]+", value) and ("." in key or key == "columns"):

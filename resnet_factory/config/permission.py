@@ -75,12 +75,12 @@ def refusals(settings: DictConfig) -> Iterator[tuple[tuple[str, ...], str]]:
                     "callbacks are refused: nothing a config says runs code",
                 )
         elif section in SECTIONS:
-            yield from _walk(settings, str(section), ("hydra",))
+            yield from _refusals_below(settings, str(section), ("hydra",))
         else:
             yield from _targets(settings, str(section), ("hydra",))
 
 
-def _walk(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _refusals_below(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """The refusals of one value of a section, and of all below it."""
     keys = (*above, str(key))
     raw = node._get_node(key)._value() if isinstance(node, (DictConfig, ListConfig)) else node[key]  # type: ignore[union-attr]
@@ -102,7 +102,7 @@ def _walk(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[s
     elif isinstance(value, (DictConfig, ListConfig, dict, list)):
         inner = range(len(value)) if isinstance(value, (ListConfig, list)) else list(value)
         for each in inner:
-            yield from _walk(value, each, keys)
+            yield from _refusals_below(value, each, keys)
 
 
 def _targets(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -100,7 +100,7 @@ class Recipe:
             # A name that stands in its own definition means the one outside.
             outside |= reads - (own.keys() - {name})
         object.__setattr__(self, "reads", lists.union(*own.values()))
-        object.__setattr__(self, "used", outside.union(_kinds(items for _, items in self.lists)))
+        object.__setattr__(self, "used", outside.union(_item_kinds(items for _, items in self.lists)))
 
     def items(self, name: str) -> tuple[Item, ...]:
         """The list called `name`."""
@@ -134,7 +134,7 @@ def circles(slots: Mapping[str, Recipe]) -> Iterator[list[str]]:
     """The ways on which a slot's recipe comes back to itself, one for each slot that has any."""
 
     uses = {
-        name: [kind for kind in _kinds(items for _, items in slot.lists) if kind in slots]
+        name: [kind for kind in _item_kinds(items for _, items in slot.lists) if kind in slots]
         for name, slot in slots.items()
     }
     for start in slots:
@@ -175,12 +175,12 @@ def arguments_of(kind: str) -> dict[str, Argument]:
     return table
 
 
-def _kinds(lists: Iterable[tuple[Item, ...]]) -> Iterator[str]:
+def _item_kinds(lists: Iterable[tuple[Item, ...]]) -> Iterator[str]:
     """The kinds of the items of lists, and of the lists inside them."""
     for items in lists:
         for item in items:
             yield item.kind
-            yield from _kinds(inner for _, inner in item.lists)
+            yield from _item_kinds(inner for _, inner in item.lists)
 
 
 def names_in(part: Any) -> Iterator[frozenset[str]]:
@@ -214,10 +214,10 @@ Signatures = tuple[tuple[str, Signature], ...]
 
 def signatures(slots: Mapping[str, Any]) -> Signatures:
     """Return what each slot may be called with, from the plain data of the slots."""
-    return tuple((name, _signature(data)) for name, data in slots.items())
+    return tuple((name, _layer_signature(data)) for name, data in slots.items())
 
 
-def _signature(data: Any) -> Signature:
+def _layer_signature(data: Any) -> Signature:
     if not isinstance(data, Mapping) or data.get("layers") == []:
         return Signature()
     layer = data.get("layer")

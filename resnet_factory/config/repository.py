@@ -108,7 +108,7 @@ class Library:
         try:
             parts = listed.parts(config)
         except DefaultsError as error:
-            raise ConfigError([self._fault(error, choices)]) from None
+            raise ConfigError([self._defaults_fault(error, choices)]) from None
         data: dict[str, Any] = {}
         for part in parts:
             content, file = part.file.data, part.file
@@ -192,7 +192,7 @@ class Library:
             return f"unknown model {name!r}{meant}; 'resnet-factory list' shows every model"
         return unknown(group, name, options)
 
-    def _fault(self, error: DefaultsError, choices: Sequence[Override]) -> Fault:
+    def _defaults_fault(self, error: DefaultsError, choices: Sequence[Override]) -> Fault:
         """Return the fault for defaults lists that do not fit together."""
         typed = [choice for choice in choices if error.key and choice.element.lstrip("+~") == error.key]
         if typed:

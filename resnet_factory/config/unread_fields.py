@@ -38,14 +38,16 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 start from; also no classes, which a network without a classifier has. A test compares."""
 
 
-def _neutral(key: str, value: Any) -> bool:
+def _is_neutral(key: str, value: Any) -> bool:
     """Return whether an unread field has its neutral value; an empty slot always has."""
     empty = isinstance(value, Mapping) and value.get("layers") == []
     values = value if isinstance(value, list) else [value]
-    return empty or all(any(_within(entry, known) for known in NEUTRAL.get(key, ())) for entry in values)
+    return empty or all(
+        any(_equals_but_defaults(entry, known) for known in NEUTRAL.get(key, ())) for entry in values
+    )
 
 
-def _within(value: Any, known: Any) -> bool:
+def _equals_but_defaults(value: Any, known: Any) -> bool:
     """Return whether a value equals a known one but for arguments left at their defaults."""
     if isinstance(value, Mapping) and isinstance(known, Mapping):
         return value.get("layer") == known.get("layer") and all(
@@ -59,7 +61,7 @@ def unread_fields(
 ) -> Iterator[Fault]:
     """A fault for each field that no recipe of the network reads."""
     for key, read_as in READ_AS.items():
-        if key in data and not names.intersection(read_as) and not _neutral(key, data[key]):
+        if key in data and not names.intersection(read_as) and not _is_neutral(key, data[key]):
             if key in SLOTS:
                 called = ", ".join(slot for slot in SLOTS if slot in names)
                 message = f"nothing in this network calls {key!r}; its recipes call {called}"

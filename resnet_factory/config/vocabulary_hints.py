@@ -87,7 +87,7 @@ LACKING = {
 
 def layer_hint(word: str) -> str:
     """Message for another library's word for a layer; empty where it is none."""
-    plain = _folded(word)
+    plain = _normalised_word(word)
     if plain in LAYERS:
         return f"unknown layer {word!r}; here that is {LAYERS[plain]}"
     if plain in MISSING:
@@ -97,7 +97,7 @@ def layer_hint(word: str) -> str:
 
 def argument_hint(word: str, of: str, known: frozenset[str] | tuple[str, ...]) -> str:
     """Message for another library's word for an argument; empty where it is none."""
-    plain = _folded(word)
+    plain = _normalised_word(word)
     if plain in LACKING:
         return f"{of!r} has no {word!r}: {LACKING[plain]}"
     if ARGUMENTS.get(plain) in known:
@@ -115,5 +115,5 @@ def item_hint(entry: Any) -> str:
     return f"expected a layer, as 'norm' or 'conv: {{kernel: 3, to: out}}', found {found(entry)}"
 
 
-def _folded(word: str) -> str:
+def _normalised_word(word: str) -> str:
     return re.sub(r"[_\-\s]", "", word).lower()

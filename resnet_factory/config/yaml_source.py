@@ -47,14 +47,14 @@ def load(file: Path) -> Any:
     Raises:
         ConfigError: it cannot be read; the fault says where and why.
     """
-    return _data(file, stamp(file))
+    return _plain_data(file, stamp(file))
 
 
 @lru_cache(maxsize=1024)
-def _data(file: Path, _changed: tuple[int, int]) -> Any:
+def _plain_data(file: Path, _changed: tuple[int, int]) -> Any:
     loader = _Loader("")
     try:
-        node = _tree(file, _changed)
+        node = _parsed_tree(file, _changed)
         return None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:  # a merge key ('<<') of something that is no mapping
         raise _refused(file, error.problem_mark, str(error.problem)) from None
@@ -105,7 +105,7 @@ def tree(file: Path) -> yaml.Node | None:
     Raises:
         ConfigError: it cannot be read.
     """
-    return _tree(file, stamp(file))
+    return _parsed_tree(file, stamp(file))
 
 
 def at(file: Path, mark: Any) -> str:
@@ -127,21 +127,23 @@ def stamp(file: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=1024)
-def _tree(file: Path, _changed: tuple[int, int]) -> yaml.Node | None:
+def _parsed_tree(file: Path, _changed: tuple[int, int]) -> yaml.Node | None:
     """The nodes of a file, with their positions; parsed again only when the file has changed."""
-    text = _text(file)
+    text = _file_text(file)
     try:
         _measure(file, text)
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise _explained(file, text, error) from None
-    faults = [Fault("", message, at(file, part.start_mark)) for part, message in _oddities(node, set())]
+    faults = [
+        Fault("", message, at(file, part.start_mark)) for part, message in _unsupported_yaml(node, set())
+    ]
     if faults:
         raise ConfigError(faults)
     return node
 
 
-def _text(file: Path) -> str:
+def _file_text(file: Path) -> str:
     try:
         raw = file.read_bytes()
     except OSError as error:
@@ -193,7 +195,7 @@ def _measure(file: Path, text: str) -> None:
             raise _refused(file, event.start_mark, f"more than {MAX_VALUES} values, aliases counted in full")
 
 
-def _oddities(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Node, str]]:
+def _unsupported_yaml(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Node, str]]:
     """Yield what YAML allows and a configuration does not: a key twice, a key that is no word, odd types."""
     if node is None or id(node) in seen:
         return
@@ -204,7 +206,7 @@ def _oddities(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Nod
         yield node, message
     if isinstance(node, yaml.SequenceNode):
         for entry in node.value:
-            yield from _oddities(entry, seen)
+            yield from _unsupported_yaml(entry, seen)
     elif isinstance(node, yaml.MappingNode):
         first: dict[str, yaml.Node] = {}
         for key, value in node.value:
@@ -217,7 +219,7 @@ def _oddities(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Nod
                 yield key, f"the key {key.value!r} a second time; it stands at line {mark.line + 1} already"
             else:
                 first[key.value] = key
-            yield from _oddities(value, seen)
+            yield from _unsupported_yaml(value, seen)
 
 
 def _misleading(node: yaml.ScalarNode) -> str:

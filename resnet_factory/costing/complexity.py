@@ -93,13 +93,13 @@ class Cost:
         Raises:
             ConfigError: an unknown dtype, or no image.
         """
-        known = self._memories.get((batch, dtype))
+        known = self._memory_by_request.get((batch, dtype))
         if known is None:
-            known = self._memories[batch, dtype] = memory(self.plan, self.image, batch, dtype)
+            known = self._memory_by_request[batch, dtype] = memory(self.plan, self.image, batch, dtype)
         return known
 
     @cached_property
-    def _memories(self) -> dict[tuple[int, str], Memory]:
+    def _memory_by_request(self) -> dict[tuple[int, str], Memory]:
         return {}
 
     def rows(self, depth: str = "stage") -> tuple[Row, ...]:
@@ -159,15 +159,15 @@ def cost(plan: Plan, image: tuple[int, int, int] | None = None) -> Cost:
     try:
         return _cost(plan, shape)
     except SizeMismatch as error:
-        raise ConfigError([_misfit(plan, shape, error)]) from None
+        raise ConfigError([_size_fault(plan, shape, error)]) from None
 
 
-def _misfit(plan: Plan, image: tuple[int, int, int], error: SizeMismatch) -> Fault:
+def _size_fault(plan: Plan, image: tuple[int, int, int], error: SizeMismatch) -> Fault:
     """The fault of an image size, with the nearest sizes that work, if any."""
     where = f"{error.where}: " if error.where else ""
     size, side = f"{image[1]}x{image[2]}", min(image[1:])
-    above = next((s for s in range(side + 1, side + SEARCHED) if _works(plan, s)), None)
-    below = next((s for s in range(side - 1, max(side - SEARCHED, 0), -1) if _works(plan, s)), None)
+    above = next((s for s in range(side + 1, side + SEARCHED) if _size_works(plan, s)), None)
+    below = next((s for s in range(side - 1, max(side - SEARCHED, 0), -1) if _size_works(plan, s)), None)
     near = [f"{s}x{s}" for s in (below, above) if s is not None]
     if isinstance(error, TooSmall):
         message = f"{size} is too small: {where}{error}"
@@ -179,7 +179,7 @@ def _misfit(plan: Plan, image: tuple[int, int, int], error: SizeMismatch) -> Fau
     return Fault("model.block", message)
 
 
-def _works(plan: Plan, side: int) -> bool:
+def _size_works(plan: Plan, side: int) -> bool:
     try:
         _cost(plan, (plan.in_channels, side, side))
     except SizeMismatch:

@@ -129,11 +129,11 @@ class Meter(Walk[Measured]):
         for p, m, a, other in ends[1:]:
             params, macs, activations = params + p, macs + m, activations + a
             if not node.gates and other != after:
-                raise SizeMismatch(_unequal(node, after, other))
+                raise SizeMismatch(_size_mismatch_text(node, after, other))
         return params, macs, activations, after
 
 
-def _unequal(node: Parallel, size: Size, other: Size) -> str:
+def _size_mismatch_text(node: Parallel, size: Size, other: Size) -> str:
     one, another = ("the body", "the shortcut one") if node.join == SUM else ("one branch", "another one")
     return f"{one} gives a map of {size[0]}x{size[1]}, {another} of {other[0]}x{other[1]}"
 

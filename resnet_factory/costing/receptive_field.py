@@ -115,7 +115,7 @@ class _Fields(Walk[Field]):
         self.layers = layers
 
     def layer(self, layer: Layer, value: Field, name: str) -> Field:
-        after = self.layers[name] = _one(layer, value)
+        after = self.layers[name] = _field_after_layer(layer, value)
         return after
 
     def entry(self, node: Parallel, branch: int, value: Field, ends: list[Field], name: str) -> Field:
@@ -125,7 +125,7 @@ class _Fields(Walk[Field]):
         return reduce(lambda one, other: one.joined(other) if one is not None else other, ends)
 
 
-def _one(layer: Layer, field: Field) -> Field:
+def _field_after_layer(layer: Layer, field: Field) -> Field:
     if field is None or (reach := layer.reach) is None:
         return None
     before, after = reach

@@ -146,7 +146,7 @@ class Backbone(Network):
 
 def assemble(plan: Plan) -> Network:
     """The modules a plan describes, each as torch initialises it; on the meta device they hold no numbers."""
-    children, steps = _children(plan.root)
+    children, steps = _named_modules(plan.root)
     network = (Backbone if plan.features else Network)(OrderedDict(children))
     network.plan = plan
     if steps != tuple(children):
@@ -169,7 +169,7 @@ def build(plan: Source, *, device: str | torch.device | None = None) -> Network:
     """
     config = config_of(plan, "build()") if isinstance(plan, str | ModelConfig) else None
     planned = plan_of(plan if config is None else config, "build()")
-    chosen = torch.get_default_device() if device is None else _device(device)
+    chosen = torch.get_default_device() if device is None else _checked_device(device)
     if chosen.type == "cpu":
         check_capacity(planned, torch.get_default_dtype().itemsize)
     with nullcontext() if device is None else chosen:
@@ -179,7 +179,7 @@ def build(plan: Source, *, device: str | torch.device | None = None) -> Network:
     return network
 
 
-def _device(device: str | torch.device) -> torch.device:
+def _checked_device(device: str | torch.device) -> torch.device:
     """The device of a name, checked."""
     if not isinstance(device, str | torch.device):
         raise TypeError(f"device takes a name, as 'cuda' or 'meta', found {shown(device)}")
@@ -251,7 +251,7 @@ def reset_classifier(network: Network, num_classes: int) -> Network:
     return network
 
 
-def _children(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]]:
+def _named_modules(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]]:
     """A chain's named modules in state-dict order, and the steps that run them."""
     children: dict[str, nn.Module] = {}
     steps: list[Step] = []
@@ -260,12 +260,12 @@ def _children(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]]:
             children[name] = module(child)
             steps.append(name)
         elif isinstance(child, Parallel) and child.join != CONCAT:
-            inner = [_children(branch) for branch in child.branches]
+            inner = [_named_modules(branch) for branch in child.branches]
             for modules, _ in inner:
                 children |= modules
             steps.append(JoinStep(child.join, tuple(runs for _, runs in inner), child.parts, child.groups))
         elif isinstance(child, Chain):
-            modules, runs = _children(child)
+            modules, runs = _named_modules(child)
             children |= modules
             steps.extend(runs)
         else:
@@ -275,7 +275,7 @@ def _children(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]]:
 
 @module.register
 def _make_chain(node: Chain) -> nn.Module:
-    children, steps = _children(node)
+    children, steps = _named_modules(node)
     return nn.Sequential(OrderedDict(children)) if steps == tuple(children) else Block(children, steps)
 
 
@@ -283,4 +283,4 @@ def _make_chain(node: Chain) -> nn.Module:
 def _make_parallel(node: Parallel) -> nn.Module:
     if node.join == CONCAT:
         return Concat([module(branch) for branch in node.branches], split=node.split, cascade=node.cascade)
-    return Block(*_children(Chain((("", node),))))
+    return Block(*_named_modules(Chain((("", node),))))

@@ -43,16 +43,16 @@ def available_memory() -> int | None:
                 found.append(int(line.split()[1]) * 1024)
     except (OSError, ValueError, IndexError):
         return None
-    for folder, files in _groups():
+    for folder, files in _control_groups():
         try:
             allowed = int((folder / files.limit).read_text()) - int((folder / files.used).read_text())
         except (OSError, ValueError):  # no such group, or "max"
             continue
-        found.append(allowed + _cached(folder, files))
+        found.append(allowed + _reclaimable_memory(folder, files))
     return min(found, default=None)
 
 
-def _groups() -> Iterator[tuple[Path, Files]]:
+def _control_groups() -> Iterator[tuple[Path, Files]]:
     """The control groups that this process is in, the innermost first.
 
     A container may see its own group as the root, under a name that only the outside knows; so the root
@@ -71,7 +71,7 @@ def _groups() -> Iterator[tuple[Path, Files]]:
                 yield CGROUP / files.folder / str(part).lstrip("/"), files
 
 
-def _cached(folder: Path, files: Files) -> int:
+def _reclaimable_memory(folder: Path, files: Files) -> int:
     """Bytes of a group that hold files, which the system drops where memory is wanted."""
     try:
         entries = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())

@@ -45,16 +45,16 @@ def verify(network: Network, image: tuple[int, int, int]) -> None:
         AssertionError: a layer reads something else than planned, or paths are joined in another way.
     """
     numbering = Numbering()
-    wanted = _planned(network.plan, numbering)
+    wanted = _planned_numbers(network.plan, numbering)
     try:
-        found = _run(network, image, numbering)
+        found = _recorded_numbers(network, image, numbering)
     except (RuntimeError, KeyError) as error:
         raise AssertionError(f"the network cannot run as planned: {error}") from error
     wrong = [name for name in wanted if found.get(name) != wanted[name]]
     assert not wrong, f"what the network runs is not what was planned, first at {wrong[0] or 'its output'}"
 
 
-def _planned(plan: Plan, numbering: Numbering) -> dict[str, int]:
+def _planned_numbers(plan: Plan, numbering: Numbering) -> dict[str, int]:
     """The number of each layer's output, by the layer's name; of the whole network's under the empty name."""
     flow = _PlannedFlow(numbering)
     flow.outputs[""] = flow.through(plan.root, numbering.number("image"))
@@ -134,7 +134,7 @@ class _Recorder(TorchFunctionMode):
         return result
 
 
-def _run(network: Network, image: tuple[int, int, int], numbering: Numbering) -> dict[str, int]:
+def _recorded_numbers(network: Network, image: tuple[int, int, int], numbering: Numbering) -> dict[str, int]:
     """The number of each layer's output when the network runs, by the layer's name."""
     recorder = _Recorder(numbering)
     handles: list[RemovableHandle] = []

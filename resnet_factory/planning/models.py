@@ -72,7 +72,7 @@ def compose(
             return catalogue().config(name)  # the same, many times quicker
     from resnet_factory.config.composition import compose_all
 
-    arguments = {f"++model.{key}={_written(value)}": f"{key}={value!r}" for key, value in given.items()}
+    arguments = {f"++model.{key}={_override_text(value)}": f"{key}={value!r}" for key, value in given.items()}
     words = (f"model={name}", *said, *arguments)
     try:
         return compose_all("config", words, folder, verify=planner.plan).model
@@ -80,10 +80,10 @@ def compose(
         raise ConfigError(_at_argument(fault, arguments) for fault in error.faults) from None
 
 
-def _written(value: Any) -> str:
+def _override_text(value: Any) -> str:
     """A keyword argument's value in Hydra's grammar, quoted so that it is taken as it is."""
     if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
+        return f"[{','.join(map(_override_text, value))}]"
     return f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
 
 

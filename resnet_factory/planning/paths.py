@@ -37,7 +37,7 @@ def main_path(node: Node, prefix: str = "") -> tuple[Leaf, ...]:
 
 def depth(node: Node) -> int:
     """Layers with weights on the longest path: the number in a ResNet's name (He et al. 2015, table 1)."""
-    return _length(main_path(node))
+    return _weighted_length(main_path(node))
 
 
 def shortest(node: Node) -> int:
@@ -74,7 +74,7 @@ class _LongestPath(Walk[tuple[Leaf, ...]]):
     def join(
         self, node: Parallel, value: tuple[Leaf, ...], ends: list[tuple[Leaf, ...]], name: str
     ) -> tuple[Leaf, ...]:
-        return value if node.gates else (*value, *max(ends, key=_length))
+        return value if node.gates else (*value, *max(ends, key=_weighted_length))
 
 
 class _ShortestPath(Walk[int]):
@@ -116,5 +116,5 @@ class _Widths(Walk[Widths]):
         return after, [*value[1], *found]
 
 
-def _length(path: tuple[Leaf, ...]) -> int:
+def _weighted_length(path: tuple[Leaf, ...]) -> int:
     return sum(weighted(leaf.layer) for leaf in path)

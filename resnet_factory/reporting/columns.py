@@ -51,11 +51,11 @@ def _of_field(read: Callable[[ReceptiveField], int]) -> Callable[[ReportRow], in
     return lambda entry: read(entry.seen) if entry.seen is not None else None
 
 
-def _side(axis: int) -> Callable[[ReportRow], int | None]:
+def _shape_side(axis: int) -> Callable[[ReportRow], int | None]:
     return lambda entry: entry.row.shape[axis] if axis < len(entry.row.shape) else None
 
 
-def _share(part: int, whole: int) -> float:
+def _share_of(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
@@ -64,12 +64,12 @@ COLUMNS = {
     "kind": Column("kind", "the block's recipe, or what the layer is", lambda e: e.row.kind, "text"),
     "depth": Column("depth", "blocks", lambda e: e.row.depth if e.row.kind else None),
     "output": Column("output", "the shape that leaves, for one image", lambda e: e.row.shape, "shape"),
-    "channels": Column("channels", "channels that leave", _side(0)),
-    "height": Column("height", "height of the map that leaves", _side(1)),
-    "width": Column("width", "width of the map that leaves", _side(2)),
+    "channels": Column("channels", "channels that leave", _shape_side(0)),
+    "height": Column("height", "height of the map that leaves", _shape_side(1)),
+    "width": Column("width", "width of the map that leaves", _shape_side(2)),
     "params": Column("params", "trainable parameters", lambda e: e.row.tally.params),
     "params_share": Column(
-        "share", "part of all parameters", lambda e: _share(e.row.tally.params, e.cost.params), "share"
+        "share", "part of all parameters", lambda e: _share_of(e.row.tally.params, e.cost.params), "share"
     ),
     "macs": Column(
         "MACs",
@@ -78,7 +78,7 @@ COLUMNS = {
         lambda e: e.row.tally.macs,
     ),
     "macs_share": Column(
-        "share", "part of all MACs", lambda e: _share(e.row.tally.macs, e.cost.macs), "share"
+        "share", "part of all MACs", lambda e: _share_of(e.row.tally.macs, e.cost.macs), "share"
     ),
     "activations": Column(
         "activations",
@@ -181,16 +181,18 @@ def report_rows(cost: Cost, selection: Selection) -> list[ReportRow]:
     rows = cost.rows(selection.depth)
     if not cost.plan.head.children and selection.depth in ("stage", "block"):
         rows = rows[:-1]  # a backbone has no head
-    found = [_entry(cost, row, selection) for row in rows]
+    found = [_report_row(cost, row, selection) for row in rows]
     if selection.sort:
         value = COLUMNS[selection.sort.removeprefix("-")].value
-        found.sort(key=lambda entry: _order(value(entry)), reverse=selection.sort.startswith("-"))
+        found.sort(key=lambda entry: _sort_key(value(entry)), reverse=selection.sort.startswith("-"))
     return found
 
 
 def total(cost: Cost, selection: Selection) -> ReportRow:
     """The whole network as one row."""
-    return _entry(cost, cost.rows("network")[0]._replace(name="total"), selection._replace(depth="network"))
+    return _report_row(
+        cost, cost.rows("network")[0]._replace(name="total"), selection._replace(depth="network")
+    )
 
 
 def values(found: Sequence[ReportRow], columns: Sequence[str]) -> dict[str, list[Any]]:
@@ -198,7 +200,7 @@ def values(found: Sequence[ReportRow], columns: Sequence[str]) -> dict[str, list
     return {name: [COLUMNS[name].value(entry) for entry in found] for name in columns}
 
 
-def _entry(cost: Cost, row: Row, selection: Selection) -> ReportRow:
+def _report_row(cost: Cost, row: Row, selection: Selection) -> ReportRow:
     memory = cost.memory(selection.batch, selection.dtype)
     fields = cost.receptive_fields
     if selection.depth == "network":
@@ -209,7 +211,7 @@ def _entry(cost: Cost, row: Row, selection: Selection) -> ReportRow:
     return ReportRow(cost, row, found[selection.depth].get(row.name), use)
 
 
-def _order(value: Any) -> tuple[bool, Any]:
+def _sort_key(value: Any) -> tuple[bool, Any]:
     return value is not None, 0 if value is None else value
 
 

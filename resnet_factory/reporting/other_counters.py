@@ -28,10 +28,10 @@ class Count(NamedTuple):
 def peers(cost: Cost) -> tuple[Count, ...]:
     """The counts of torch's counter, torchinfo and pycls' rules for this network and image."""
     placed = [(leaf.layer, row) for leaf, row in zip(cost.plan.leaves, cost.layers, strict=True)]
-    positions = [(layer, _area(row)) for layer, row in placed]
+    positions = [(layer, _row_area(row)) for layer, row in placed]
     return (
         Count("torch FlopCounterMode", "flops", 2 * cost.macs, cost.macs, ("a multiply and an add are two",)),
-        _torchinfo(cost, positions),
+        _torchinfo_count(cost, positions),
         _pycls_flops(cost, positions),
         _pycls_activations(cost, positions),
     )
@@ -41,11 +41,11 @@ Placed = list[tuple[layers.Layer, int]]
 """Layers, each with the positions of its output."""
 
 
-def _area(row: Row) -> int:
+def _row_area(row: Row) -> int:
     return row.shape[1] * row.shape[2] if len(row.shape) == 3 else 1
 
 
-def _torchinfo(cost: Cost, placed: Placed) -> Count:
+def _torchinfo_count(cost: Cost, placed: Placed) -> Count:
     """Conv modules: parameters times positions, biases included; any other: `weight` and `bias` once."""
     biases = sum(layer.biases() * area for layer, area in placed)
     norms = sum(2 * layer.channels for layer, _ in placed if isinstance(layer, layers.Norm))
@@ -60,7 +60,7 @@ def _torchinfo(cost: Cost, placed: Placed) -> Count:
         "mult-adds",
         number,
         cost.macs,
-        _reasons(
+        _difference_reasons(
             (norms, "weights and biases of norms, once each"),
             (biases, "biases, at every position"),
             (scales, "trained factors, once each"),
@@ -72,7 +72,9 @@ def _torchinfo(cost: Cost, placed: Placed) -> Count:
 
 def _pycls_flops(cost: Cost, placed: Placed) -> Count:
     biases = sum(layer.biases() for layer, _ in placed)
-    return Count("pycls", "flops", cost.macs + biases, cost.macs, _reasons((biases, "biases, once each")))
+    return Count(
+        "pycls", "flops", cost.macs + biases, cost.macs, _difference_reasons((biases, "biases, once each"))
+    )
 
 
 def _pycls_activations(cost: Cost, placed: Placed) -> Count:
@@ -82,9 +84,9 @@ def _pycls_activations(cost: Cost, placed: Placed) -> Count:
         "activations",
         cost.activations + pooled,
         cost.activations,
-        _reasons((pooled, "elements that max-pooling outputs")),
+        _difference_reasons((pooled, "elements that max-pooling outputs")),
     )
 
 
-def _reasons(*parts: tuple[int, str]) -> tuple[str, ...]:
+def _difference_reasons(*parts: tuple[int, str]) -> tuple[str, ...]:
     return tuple(f"{amount:+,} {what}" for amount, what in parts if amount)

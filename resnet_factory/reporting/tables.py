@@ -128,7 +128,7 @@ def cost_table(cost: Cost, selection: Selection) -> Table:
         side: Any = "left" if COLUMNS[name].kind == "text" else "right"
         table.add_column(selection.heading(name), justify=side, no_wrap=True)
     for entry in report_rows(cost, selection):
-        table.add_row(*map(Text, cells(entry, selection.columns)), style=_style(entry, selection))
+        table.add_row(*map(Text, cells(entry, selection.columns)), style=_row_style(entry, selection))
     if selection.depth != "network":
         table.add_section()
         table.add_row(*map(Text, cells(total(cost, selection), selection.columns)), style="bold")
@@ -248,7 +248,7 @@ def cells(entry: ReportRow, columns: Sequence[str]) -> list[str]:
     return [COLUMNS[name].text(entry) for name in columns]
 
 
-def _style(entry: ReportRow, selection: Selection) -> str:
+def _row_style(entry: ReportRow, selection: Selection) -> str:
     """Layers that only pass numbers on stand back behind those that cost."""
     free = selection.depth == "layer" and not entry.row.tally.params and not entry.row.tally.macs
     return "dim" if free else ""

@@ -86,19 +86,19 @@ def study_figures(rows: Sequence[NetworkSummary]) -> list[StudyFigure]:
             "curves", "Error while training",
             "Percent of wrong answers after each epoch. Thin lines are seeds, thick lines their mean. "
             "Training error is the mean over the epoch's batches; test error is measured after it.",
-            lambda theme: _curves(rows, theme),
+            lambda theme: _draw_curves(rows, theme),
         )
     ]  # fmt: skip
     if any(len(line) > 1 for line in networks.values()):
         found.append(StudyFigure(
             "depth", "Final error against depth",
             "Every dot is a seed; lines go through the means. Each network at its best learning rate.",
-            lambda theme: _depth(networks, theme),
+            lambda theme: _draw_depth(networks, theme),
         ))  # fmt: skip
     elif len(rows) > 1 and done:
         found.append(StudyFigure(
             "scores", "Final test loss and error", "Every dot is a seed, every bar their mean; best first.",
-            lambda theme: _scores(done, theme),
+            lambda theme: _draw_scores(done, theme),
         ))  # fmt: skip
     if any(run.start for row in rows for run in row.runs):
         found.append(StudyFigure(
@@ -106,14 +106,14 @@ def study_figures(rows: Sequence[NetworkSummary]) -> list[StudyFigure]:
             "Euclidean norm of the loss's gradient in the weights of each layer of the main path, on one "
             "batch; layer 1 is next to the image. A line that falls from left to right is a gradient that "
             "grows on its way back.",
-            lambda theme: _gradients(rows, theme),
+            lambda theme: _draw_gradients(rows, theme),
         ))  # fmt: skip
     if any(run.end for row in rows for run in row.runs):
         found.append(StudyFigure(
             "responses", "Response of each layer",
             "Standard deviation of what each convolution puts out, behind its normalisation and before "
             "the nonlinearity, after training (the paper's figure 7).",
-            lambda theme: _responses(rows, theme),
+            lambda theme: _draw_responses(rows, theme),
         ))  # fmt: skip
     return found
 
@@ -129,7 +129,7 @@ def colours(rows: Sequence[NetworkSummary], theme: Theme) -> dict[str, str]:
     return found | dict(zip(singles, cycle(theme.single), strict=False))
 
 
-def _curves(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
+def _draw_curves(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
     columns = [*by_series(rows).items()] or [("", list(rows))]
     figure = Figure(figsize=(4.1 * max(len(columns), 2) if len(columns) > 1 else 7.6, 5.6))
     grid = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
@@ -157,18 +157,20 @@ def _seeds_over_time(
 ) -> None:
     curves = [[value(epoch) for epoch in run.history] for run in row.runs]
     for curve in curves:
-        axes.plot(range(1, len(curve) + 1), curve, _mark(curve), color=colour, linewidth=0.8, alpha=0.45)
+        axes.plot(
+            range(1, len(curve) + 1), curve, _curve_style(curve), color=colour, linewidth=0.8, alpha=0.45
+        )
     whole = [curve for curve in curves if len(curve) == max(map(len, curves))]
     mean = [sum(values) / len(values) for values in zip(*whole, strict=True)]
-    axes.plot(range(1, len(mean) + 1), mean, _mark(mean), color=colour, linewidth=2.2, label=row.label)
+    axes.plot(range(1, len(mean) + 1), mean, _curve_style(mean), color=colour, linewidth=2.2, label=row.label)
 
 
-def _mark(curve: Sequence[float]) -> str:
+def _curve_style(curve: Sequence[float]) -> str:
     """Line style of a curve: a dot where there is a single epoch."""
     return "-" if len(curve) > 1 else "o"
 
 
-def _depth(lines: dict[str, list[NetworkSummary]], theme: Theme) -> Figure:
+def _draw_depth(lines: dict[str, list[NetworkSummary]], theme: Theme) -> Figure:
     figure = Figure(figsize=(8.2, 3.4))
     grid = figure.subplots(1, 2)
     measures: list[tuple[str, Callable[[NetworkSummary], SeedSpread | None]]] = [
@@ -191,7 +193,7 @@ def _depth(lines: dict[str, list[NetworkSummary]], theme: Theme) -> Figure:
     return figure
 
 
-def _scores(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
+def _draw_scores(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
     figure = Figure(figsize=(8.2, 1.1 + 0.36 * len(rows)))
     grid = figure.subplots(1, 2, sharey=True)
     colour = colours(rows, theme)
@@ -209,7 +211,7 @@ def _scores(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
     return figure
 
 
-def _gradients(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
+def _draw_gradients(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
     panels: dict[str, dict[str, list[tuple[float, ...]]]] = {}
     for title, start in (("at initialisation", True), ("after training", False)):
         probes = {row.label: [run.start if start else run.end for run in row.runs] for row in rows}
@@ -220,7 +222,7 @@ def _gradients(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
     return figure
 
 
-def _responses(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
+def _draw_responses(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
     ordered = {row.label: [run.end.responses for run in row.runs if run.end] for row in rows}
     by_size = {label: [sorted(values, reverse=True) for values in seeds] for label, seeds in ordered.items()}
     panels: dict[str, Mapping[str, Sequence[Sequence[float]]]] = {}

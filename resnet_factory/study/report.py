@@ -88,7 +88,7 @@ def study_report(
         findings=tuple(findings(rows)),
         notes=settings.notes,
         tables=tuple(tables),
-        facts=tuple(_facts(settings, results, command).items()),
+        facts=tuple(_study_facts(settings, results, command).items()),
     )
 
 
@@ -148,7 +148,7 @@ def _unfinished_table(results: Sequence[TrainingResult]) -> ReportTable:
     }, words=5)  # fmt: skip
 
 
-def _facts(settings: StudySettings, results: Sequence[TrainingResult], command: str) -> dict[str, str]:
+def _study_facts(settings: StudySettings, results: Sequence[TrainingResult], command: str) -> dict[str, str]:
     seconds = sum(result.seconds for result in results)
     versions = f"resnet-factory {__version__}, torch {version('torch')}, Python {platform.python_version()}"
     return {

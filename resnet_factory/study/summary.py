@@ -51,22 +51,22 @@ class NetworkSummary:
     @property
     def train_error(self) -> SeedSpread | None:
         """Return the error over the training set in percent."""
-        return _spread(run.train and run.train.error for run in self.done)
+        return _seed_spread(run.train and run.train.error for run in self.done)
 
     @property
     def train_loss(self) -> SeedSpread | None:
         """Return the mean cross-entropy over the training set."""
-        return _spread(run.train and run.train.loss for run in self.done)
+        return _seed_spread(run.train and run.train.loss for run in self.done)
 
     @property
     def test_error(self) -> SeedSpread | None:
         """Return the error over the test set in percent."""
-        return _spread(run.test and run.test.error for run in self.done)
+        return _seed_spread(run.test and run.test.error for run in self.done)
 
     @property
     def test_loss(self) -> SeedSpread | None:
         """Return the mean cross-entropy over the test set."""
-        return _spread(run.test and run.test.loss for run in self.done)
+        return _seed_spread(run.test and run.test.loss for run in self.done)
 
     @property
     def gradient_ratio(self) -> SeedSpread | None:
@@ -77,10 +77,10 @@ class NetworkSummary:
                 norm = dict(zip(run.start.gradient_layers, run.start.gradients, strict=True))
                 first, last = (norm[run.start.response_layers[end]] for end in (0, -1))
                 ratios.append(first / last if last else math.inf)
-        return _spread(ratios)
+        return _seed_spread(ratios)
 
 
-def _spread(values: Iterator[float | None] | Sequence[float]) -> SeedSpread | None:
+def _seed_spread(values: Iterator[float | None] | Sequence[float]) -> SeedSpread | None:
     known = tuple(value for value in values if value is not None)
     return SeedSpread(known) if known else None
 
@@ -107,12 +107,12 @@ def best_rates(results: Sequence[TrainingResult]) -> list[NetworkSummary]:
     """
     chosen: dict[str, NetworkSummary] = {}
     for row in summaries(results):
-        if row.label not in chosen or _rank(row) < _rank(chosen[row.label]):
+        if row.label not in chosen or _rank_key(row) < _rank_key(chosen[row.label]):
             chosen[row.label] = row
     return list(chosen.values())
 
 
-def _rank(row: NetworkSummary) -> tuple[int, float, float]:
+def _rank_key(row: NetworkSummary) -> tuple[int, float, float]:
     error, loss = row.train_error, row.train_loss
     missing = len(row.runs) - len(row.done)
     return missing, error.mean if error else 100.0, loss.mean if loss else math.inf
@@ -153,7 +153,7 @@ def findings(rows: Sequence[NetworkSummary]) -> list[str]:
         begin = "Gradient norm of the first convolution over the last, at initialisation: "
         found.append(f"{begin}{', '.join(ratios)}.")
     if not by_series(rows):
-        found += _ties(by_test_loss(rows))
+        found += _tied_models(by_test_loss(rows))
     return found
 
 
@@ -171,7 +171,7 @@ def _depth_finding(
     return f"{text}: {points} at {deep.depth} layers than at {shallow.depth} ({seeds})."
 
 
-def _ties(rows: Sequence[NetworkSummary]) -> Iterator[str]:
+def _tied_models(rows: Sequence[NetworkSummary]) -> Iterator[str]:
     """Yield neighbours in the ranking whose seeds overlap."""
     for row, other in pairwise(rows):
         if row.test_loss and other.test_loss and max(row.test_loss.values) >= min(other.test_loss.values):

@@ -108,7 +108,7 @@ def read_dimension(key: str, data: Any, path: str, faults: list[Fault]) -> tuple
     if not isinstance(values, list) or (len(faults) > before and kind != "choice"):
         return Dimension(key, "choice", (0,)), staged
     if kind == "choice":
-        return Dimension(key, kind, tuple(map(_frozen, values))), staged
+        return Dimension(key, kind, tuple(map(_as_tuple, values))), staged
     low, high = values
     step = data.get("step", 0 if kind == "uniform" or not all(isinstance(v, int) for v in values) else 1)
     check(low <= high, f".{kind}", f"{low} is more than {high}")
@@ -128,5 +128,5 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

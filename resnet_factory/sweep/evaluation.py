@@ -134,22 +134,22 @@ def evaluate_samples(
         population = _population(config, space, columns, members, conditions)
         for part in parts(population, optional=optional):
             for i in part.members[~part.valid][: max(examples - len(invalid), 0)].tolist():
-                invalid += _reason(population, i, start + int(members[i]))
+                invalid += _invalid_reason(population, i, start + int(members[i]))
             for i, name, costs in _inside_windows(part, space, rejected):
                 at = members[i]
                 numbers = {d.key: d.shown(samples[d.key][at].item()) for d in space.dimensions}
                 changes = {key: values[i].item() for key, values in population.columns.items()}
                 candidate = Candidate(
                     plan=f"{name}-{config.image_size}" if sized else name, sample=start + int(at),
-                    structure=number, numbers=_json(numbers), changes=_json(changes), params=costs["params"],
-                    macs=costs["macs"], activations=costs["activations"],
-                    further=_json({metric: costs[metric] for metric in optional}),
+                    structure=number, numbers=_compact_json(numbers), changes=_compact_json(changes),
+                    params=costs["params"], macs=costs["macs"], activations=costs["activations"],
+                    further=_compact_json({metric: costs[metric] for metric in optional}),
                 )  # fmt: skip
                 candidates.append(candidate)
     return BatchEvaluation(_distinct(candidates, rejected), rejected, invalid)
 
 
-def _reason(population: Population, member: int, sample: int) -> list[InvalidSample]:
+def _invalid_reason(population: Population, member: int, sample: int) -> list[InvalidSample]:
     """Return why a member cannot be planned or costed; nothing where it can."""
     try:
         planned = plan(population.member(member))
@@ -276,5 +276,5 @@ def _inside_windows(
         yield i, name, dict(zip(values, row, strict=True))
 
 
-def _json(value: Any) -> str:
+def _compact_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))

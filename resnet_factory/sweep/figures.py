@@ -68,8 +68,8 @@ def pareto(results: Results, first: Objective, second: Objective, picked: Sequen
             textcoords="offset points", fontsize=8, ha="left" if right else "right",
             va="bottom" if up else "top",
         )  # fmt: skip
-    _label_axis(axes.xaxis, first.metric, x, logarithmic=_wide(x))
-    _label_axis(axes.yaxis, second.metric, y, logarithmic=_wide(y))
+    _label_axis(axes.xaxis, first.metric, x, logarithmic=_needs_log_axis(x))
+    _label_axis(axes.yaxis, second.metric, y, logarithmic=_needs_log_axis(y))
     axes.margins(0.06)
     better = [f"{'more' if one.maximize else 'less'} {axis_label(one.metric)}" for one in (first, second)]
     axes.set_title(f"better: {' and '.join(better)}", loc="left", fontweight="normal", fontsize=9, pad=18)
@@ -87,7 +87,7 @@ def picked_on_front(results: Results, first: Objective, second: Objective, wante
     way = np.zeros(len(chosen))
     for objective in (first, second):
         every = results.metrics[objective.metric]
-        scale = np.log10 if _wide(every) else np.asarray
+        scale = np.log10 if _needs_log_axis(every) else np.asarray
         values = scale(every[chosen])
         full = np.ptp(scale(every[np.isfinite(every)]))
         way[1:] += (np.diff(values) / (full or 1)) ** 2
@@ -111,7 +111,7 @@ def distributions(results: Results, metrics: Sequence[str]) -> Figure:
         axes = figure.add_subplot(rows, columns, i + 1)
         values = in_unit(metric, results.metrics[metric])
         values = values[np.isfinite(values)]
-        wide = _wide(values, 100)
+        wide = _needs_log_axis(values, 100)
         if values.size:
             bins: Any = min(60, max(10, round(values.size**0.5)))
             if wide:
@@ -168,8 +168,8 @@ def best_ranges(results: Results, by: Objective, keys: Sequence[str]) -> Figure:
             continue
         found = analysis.bootstrap(parameter, values[known], times=2_500)
         whole = bool((parameter == np.rint(parameter)).all())
-        wide = _wide(parameter, 20)
-        axes.hist(parameter, bins=_bins(parameter, 30, logarithmic=wide), color=PALE, alpha=0.7)
+        wide = _needs_log_axis(parameter, 20)
+        axes.hist(parameter, bins=_histogram_bins(parameter, 30, logarithmic=wide), color=PALE, alpha=0.7)
         axes.axvspan(found.low, found.high, color=WARM, alpha=0.18, linewidth=0)
         axes.axvline(found.median, color=WARM, linewidth=1.4)
         axes.set_title(
@@ -200,7 +200,7 @@ def _draw_shares(axes: Any, key: str, names: Sequence[str], codes: Array, errors
     axes.set_title(key_title(key), loc="left", fontsize=8)
 
 
-def _bins(values: Array, most: int, *, logarithmic: bool) -> Any:
+def _histogram_bins(values: Array, most: int, *, logarithmic: bool) -> Any:
     """Return bins of a histogram; a bin for each of at most `most` whole numbers of a grid."""
     low, high = values.min(), values.max()
     if logarithmic:
@@ -246,7 +246,7 @@ def _new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=150)
 
 
-def _wide(values: Array, least: float = 10) -> bool:
+def _needs_log_axis(values: Array, least: float = 10) -> bool:
     """Return whether the largest is more than `least` times the smallest, so that the axis is logarithmic."""
     finite = values[np.isfinite(values)]
     return bool(finite.size and finite.min() > 0 and finite.max() > least * finite.min())

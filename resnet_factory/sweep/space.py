@@ -113,7 +113,7 @@ def _read_dimensions(
         return [], []
     dimensions: list[Dimension] = []
     lists: list[str] = []
-    for key, value in _flat(data):
+    for key, value in _flat_keys(data):
         if key in given:
             continue
         head, _, rest = key.partition(".")
@@ -133,11 +133,11 @@ def _read_dimensions(
     return dimensions, lists
 
 
-def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _flat_keys(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Yield dotted keys and values; a mapping without a distribution holds further keys."""
     for key, value in data.items():
         if isinstance(value, Mapping) and not set(DIMENSION_KEYS) & set(map(str, value)):
-            yield from _flat(value, f"{above}{key}.")
+            yield from _flat_keys(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
 

@@ -105,27 +105,29 @@ class Starts:
     def of(self, structure: ModelTemplate) -> list[Start]:
         """Return the starts for a template."""
         if structure.overrides not in self._known:
-            made = {(start.name, start.choices): start for start in self._made(structure)}
+            made = {(start.name, start.choices): start for start in self._start_candidates(structure)}
             self._known[structure.overrides] = list(made.values())
         return self._known[structure.overrides]
 
-    def _made(self, structure: ModelTemplate) -> Iterator[Start]:
+    def _start_candidates(self, structure: ModelTemplate) -> Iterator[Start]:
         own = dict(
             override.removeprefix("model/").split("=", 1)
             for override in structure.overrides
             if override.startswith("model/")
         )
         name = base_of(self.base, structure)
-        ancestor = self._ancestor(name)
+        ancestor = self._nearest_model(name)
         every = self.choices | own
         if ancestor is not None:
             before = _recipes_of_model(self.base, self.config_dir)
             changed = {group: choice for group, choice in every.items() if choice != before.get(group)}
-            yield from self._start(ancestor, _recipes_of_model(name, self.config_dir) | changed | own)
-            yield from self._start(ancestor, every)
-        yield from self._start(ROOT, every)
+            yield from self._starts_from_model(
+                ancestor, _recipes_of_model(name, self.config_dir) | changed | own
+            )
+            yield from self._starts_from_model(ancestor, every)
+        yield from self._starts_from_model(ROOT, every)
 
-    def _start(self, name: str, choices: Mapping[str, str]) -> Iterator[Start]:
+    def _starts_from_model(self, name: str, choices: Mapping[str, str]) -> Iterator[Start]:
         plain = _recipes_of_model(name, None)
         differ = tuple(
             (group, choice)
@@ -136,13 +138,15 @@ class Starts:
         try:
             model = compose(name, *overrides, config_dir=self.config_dir)
             needed = dict(
-                entry for group, choice in differ for entry in self._needed(f"model/{group}/{choice}")
+                entry
+                for group, choice in differ
+                for entry in self._unshipped_recipes(f"model/{group}/{choice}")
             )
         except ConfigError:
             return
         yield Start(name, differ, model.to_dict(), needed)
 
-    def _needed(self, recipe: str) -> Iterator[tuple[str, Path]]:
+    def _unshipped_recipes(self, recipe: str) -> Iterator[tuple[str, Path]]:
         """Yield a recipe that is not shipped and its own defaults, with their files."""
         file = self.library.file(recipe)
         if file is None or self.shipped.file(recipe) is not None:
@@ -150,9 +154,9 @@ class Starts:
         yield recipe, file
         for parent in load(file).get("defaults", []):
             if isinstance(parent, str) and parent != "_self_":
-                yield from self._needed(f"{recipe.rpartition('/')[0]}/{parent}")
+                yield from self._unshipped_recipes(f"{recipe.rpartition('/')[0]}/{parent}")
 
-    def _ancestor(self, name: str) -> str | None:
+    def _nearest_model(self, name: str) -> str | None:
         """Return the model itself if it is shipped, or the nearest shipped one among its defaults."""
         if self.shipped.file(f"model/{name}") is not None:
             return name
@@ -162,7 +166,7 @@ class Starts:
         except ConfigError:
             return None
         parents = (entry for entry in listed if isinstance(entry, str) and entry not in ("_self_", name))
-        return next((found for parent in parents if (found := self._ancestor(parent)) is not None), None)
+        return next((found for parent in parents if (found := self._nearest_model(parent)) is not None), None)
 
 
 @cache
@@ -186,12 +190,12 @@ def model_text(
     wanted = pruning.read_pruned(model_of(candidate, structure)).to_dict()
     found: list[tuple[Start, str]] = []
     for start in starts.of(structure):
-        delta = _difference(start.model, wanted)
+        delta = _data_difference(start.model, wanted)
         if _plan_id(start, delta) == candidate.plan_id:
             overrides = [{f"override {group}": choice} for group, choice in start.choices]
-            text = _yaml({"defaults": [start.name, *overrides, "_self_"], **delta})
+            text = _yaml_text({"defaults": [start.name, *overrides, "_self_"], **delta})
             found.append((start, text))
-    text, needed = _yaml(wanted), {}
+    text, needed = _yaml_text(wanted), {}
     if found:
         nearest = found[0][0].name
         start, text = min(found, key=lambda one: (one[0].name != nearest, one[1].count("\n")))
@@ -199,11 +203,11 @@ def model_text(
     return f"# {why}; {candidate.params:,} parameters, {candidate.macs:,} MACs\n{text}", needed
 
 
-def _yaml(data: Mapping[str, Any]) -> str:
+def _yaml_text(data: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=None, width=110))
 
 
-def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+def _data_difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """Return what must be merged into `before` to get `after`."""
     changed: dict[str, Any] = {key: None for key in before if key not in after}
     for key, value in after.items():
@@ -211,7 +215,7 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
         if value == old:
             continue
         inner = isinstance(value, dict) and isinstance(old, dict) and "layer" not in value
-        changed[key] = _difference(old, value) if inner and isinstance(old, dict) else value
+        changed[key] = _data_difference(old, value) if inner and isinstance(old, dict) else value
     return changed
 
 

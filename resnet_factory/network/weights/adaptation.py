@@ -48,7 +48,7 @@ def fit(network: Network, checkpoint: Checkpoint, keys: str | None = None) -> Fi
     """
     plan, targets = network.plan, network.state_dict()
     whole = plan.whole or plan
-    reading = key_matching.read(whole, targets, _names(network), checkpoint.tensors, keys)
+    reading = key_matching.read(whole, targets, _checkpoint_names(network), checkpoint.tensors, keys)
     done = list(checkpoint.done)
     if reading.prefix:
         done.append(f"prefix {reading.prefix!r} taken off every name")
@@ -59,7 +59,7 @@ def fit(network: Network, checkpoint: Checkpoint, keys: str | None = None) -> Fi
         for name in targets
         if reading.theirs.get(name) in checkpoint.tensors
     }
-    _count(tensors, targets, done)
+    _add_counters(tensors, targets, done)
     _adapt_stem(tensors, targets, plan, reading, done)
     left = _spare_classifier(tensors, targets, key_matching.classifier(whole), done)
     misshapen = _misshapen(tensors, targets)
@@ -81,7 +81,7 @@ def fit(network: Network, checkpoint: Checkpoint, keys: str | None = None) -> Fi
     return Fit(tensors, left, reading.keys, tuple(done))
 
 
-def _names(network: Network) -> list[str]:
+def _checkpoint_names(network: Network) -> list[str]:
     """Every name a checkpoint of this network may have: for a backbone, the whole network's."""
     if network.plan.whole is None:
         return list(network.state_dict())
@@ -104,7 +104,7 @@ def _hints(checkpoint: Checkpoint, plan: Plan) -> list[Fault]:
     ]
 
 
-def _count(tensors: dict[str, Tensor], targets: Mapping[str, Tensor], done: list[str]) -> None:
+def _add_counters(tensors: dict[str, Tensor], targets: Mapping[str, Tensor], done: list[str]) -> None:
     absent = [name for name in targets if name.endswith(COUNTER) and name not in tensors]
     for name in absent:
         tensors[name] = torch.zeros((), dtype=targets[name].dtype)
@@ -169,12 +169,17 @@ def _spare_classifier(
         return tuple(own)
     for name in held:
         # A linear layer and a 1x1 convolution hold the same numbers.
-        if _core(tensors[name]) == _core(targets[name]) and tensors[name].shape != targets[name].shape:
-            done.append(f"{name} reshaped from {_shape(tensors[name])} to {_shape(targets[name])}")
+        if (
+            _shape_without_window(tensors[name]) == _shape_without_window(targets[name])
+            and tensors[name].shape != targets[name].shape
+        ):
+            done.append(f"{name} reshaped from {_shape_text(tensors[name])} to {_shape_text(targets[name])}")
             tensors[name] = tensors[name].reshape(targets[name].shape)
     if len(held) < len(own) or all(tensors[name].shape == targets[name].shape for name in own):
         return ()
-    if any(_core(tensors[name])[1:] != _core(targets[name])[1:] for name in own):
+    if any(
+        _shape_without_window(tensors[name])[1:] != _shape_without_window(targets[name])[1:] for name in own
+    ):
         return ()
     classes = tensors[own[0]].shape[0], targets[own[0]].shape[0]
     done.append(f"classifier {head!r} left out: {classes[0]} classes in the file, {classes[1]} here")
@@ -183,7 +188,7 @@ def _spare_classifier(
     return tuple(own)
 
 
-def _core(tensor: Tensor) -> tuple[int, ...]:
+def _shape_without_window(tensor: Tensor) -> tuple[int, ...]:
     """A shape without the 1x1 window of a convolution."""
     return tuple(tensor.shape[:2] if tensor.shape[2:] == (1, 1) else tensor.shape)
 
@@ -196,11 +201,11 @@ def _misshapen(tensors: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> 
     for name, tensor in tensors.items():
         target = targets[name]
         if tensor.shape != target.shape:
-            wrong.append(f"{name!r} is {_shape(tensor)} in the file, {_shape(target)} here")
+            wrong.append(f"{name!r} is {_shape_text(tensor)} in the file, {_shape_text(target)} here")
         elif tensor.is_floating_point() != target.is_floating_point():
             wrong.append(f"{name!r} holds {tensor.dtype} in the file, {target.dtype} here")
     return wrong
 
 
-def _shape(tensor: Tensor) -> str:
+def _shape_text(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a single number"

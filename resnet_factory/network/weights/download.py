@@ -90,12 +90,12 @@ def _from_hub(name: str) -> Path:
         except LocalEntryNotFoundError as error:
             if not online and file != HUB_FILES[-1]:
                 continue  # the other may be in the cache
-            reason = _line(error) if online else "the hub does not answer, and the cache does not have it"
+            reason = _one_line(error) if online else "the hub does not answer, and the cache does not have it"
             raise ConfigError([Fault("weights", f"'{name}' cannot be fetched: {reason}")]) from None
         except EntryNotFoundError:
             continue
         except (OSError, ValueError, RuntimeError) as error:
-            raise ConfigError([Fault("weights", f"'{name}' cannot be fetched: {_line(error)}")]) from None
+            raise ConfigError([Fault("weights", f"'{name}' cannot be fetched: {_one_line(error)}")]) from None
     raise ConfigError([Fault("weights", f"'{name}' has neither {' nor '.join(HUB_FILES)}")])
 
 
@@ -124,5 +124,5 @@ def _limited_silence() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]

@@ -82,11 +82,11 @@ class KeyMap:
                 module, _, leaf = key.rpartition(".")
                 outside[module] = None
                 placed.append((key, None, module, leaf))
-        around = _taken((*self.stem, *self.head), tuple(outside))
+        around = _taken_names((*self.stem, *self.head), tuple(outside))
         named: list[tuple[tuple[float, ...], str, str]] = []
         unnamed: list[str] = []
         for key, within, module, leaf in placed:
-            taken = around if within is None else _taken(self.body, tuple(inside[within]))
+            taken = around if within is None else _taken_names(self.body, tuple(inside[within]))
             if module not in taken:
                 unnamed.append(key)
                 continue
@@ -121,7 +121,7 @@ class KeyMap:
 
 
 @cache
-def _taken(lines: tuple[Line, ...], modules: tuple[str, ...]) -> dict[str, tuple[float, str]]:
+def _taken_names(lines: tuple[Line, ...], modules: tuple[str, ...]) -> dict[str, tuple[float, str]]:
     """Our modules -> (place in the other library's order, their name).
 
     Each line takes the first of its names that is still free.
@@ -218,7 +218,7 @@ def read_key_map(file: Path) -> KeyMap:
         stem_stride=fits.get("stem_stride"),
         having=tuple(fits.get("with", ())),
         lacking=tuple(fits.get("without", ())),
-        **{part: _lines(data.get(part), part, where, faults) for part in ("stem", "body", "head")},
+        **{part: _map_entries(data.get(part), part, where, faults) for part in ("stem", "body", "head")},
     )
     try:
         result.block_name(1, 0)
@@ -229,7 +229,7 @@ def read_key_map(file: Path) -> KeyMap:
     return result
 
 
-def _lines(data: Any, part: str, where: str, faults: list[Fault]) -> tuple[Line, ...]:
+def _map_entries(data: Any, part: str, where: str, faults: list[Fault]) -> tuple[Line, ...]:
     lines: list[Line] = []
     if not isinstance(data, dict | None):
         faults.append(Fault(part, f"expected lines as 'their.name: our.name', found {data!r}", where))

@@ -60,8 +60,8 @@ def read_checkpoint(
     except OSError as error:
         raise _fault(path, f"cannot be read: {error.strerror}") from None
     if start[8:9] == b"{":
-        tensors, metadata = _mapped(path, device)
-        return _named(path, tensors, metadata, [])
+        tensors, metadata = _read_safetensors(path, device)
+        return _named_tensors(path, tensors, metadata, [])
     if start[:4] == b"PK\x03\x04":
         _check_archive(path)
         return _unwrapped(path, _unpickled(path, device, mmap=True), entry)
@@ -75,7 +75,7 @@ def _fault(path: Path, message: str) -> ConfigError:
 # safetensors ------------------------------------------------------------------------------------
 
 
-def _mapped(path: Path, device: str | torch.device) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read_safetensors(path: Path, device: str | torch.device) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt", device=str(device)) as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
@@ -89,7 +89,7 @@ def _mapped(path: Path, device: str | torch.device) -> tuple[dict[str, Tensor], 
         TypeError,
     ) as error:
         # The header is checked against the file's length before any tensor is made.
-        raise _fault(path, f"is not a whole safetensors file: {_line(error)}") from None
+        raise _fault(path, f"is not a whole safetensors file: {_message_line(error)}") from None
 
 
 # torch.save -------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-        raise _fault(path, f"is a damaged archive, perhaps cut off: {_line(error)}") from None
+        raise _fault(path, f"is a damaged archive, perhaps cut off: {_message_line(error)}") from None
     names = {member.filename.rpartition("/")[2] for member in members}
     if any(name.endswith(".npy") for name in names):
         raise _fault(path, "is a NumPy archive; expected safetensors or what torch.save writes")
@@ -130,7 +130,7 @@ def _unpickled(path: Path, device: str | torch.device, *, mmap: bool) -> Any:
                 f"asks for {named[1]!r}, which is code; none of it was run. Save the tensors alone: "
                 "torch.save(model.state_dict(), …), or a safetensors file",
             ) from None
-        reason = _line(error)
+        reason = _message_line(error)
         if reason.startswith("Unsupported operand"):
             reason = (
                 "it holds a pickle that torch.save did not write; save tensors with torch.save or safetensors"
@@ -138,7 +138,7 @@ def _unpickled(path: Path, device: str | torch.device, *, mmap: bool) -> Any:
         raise _fault(path, f"cannot be read: {reason}") from None
 
 
-def _line(error: BaseException) -> str:
+def _message_line(error: BaseException) -> str:
     """The line of a message that says what is wrong, without torch's advice around it."""
     advice = ("Weights only load failed", "Check the documentation", "changed the default", "In PyTorch 2.6")
     lines = [line.strip() for line in str(error).splitlines()]
@@ -169,10 +169,10 @@ def _unwrapped(path: Path, content: Any, entry: str | None) -> Checkpoint:
             f"weights taken from {taken!r}" + (f"; the file has {', '.join(others)} too" if others else "")
         )
         content = content[taken]
-    return _named(path, content, {}, done)
+    return _named_tensors(path, content, {}, done)
 
 
-def _named(
+def _named_tensors(
     path: Path, content: Mapping[Any, Any], metadata: Mapping[str, str], done: list[str]
 ) -> Checkpoint:
     """The tensors under their names without wrappers' prefixes; anything but dense tensors is refused."""
@@ -188,7 +188,7 @@ def _named(
         if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_nested:
             faults.append(Fault("weights", f"'{path}': {key!r} is not a dense tensor"))
             continue
-        name = _bare(key)
+        name = _bare_key(key)
         changed += name != key
         if name in tensors:
             faults.append(Fault("weights", f"'{path}': {name!r} is there twice, once as {key!r}"))
@@ -202,7 +202,7 @@ def _named(
     return Checkpoint(path, tensors, metadata, tuple(done))
 
 
-def _bare(key: str) -> str:
+def _bare_key(key: str) -> str:
     parts = [part for part in key.split(".") if part not in SHELLS]
     while len(parts) > 1 and parts[0] == "module":
         del parts[0]

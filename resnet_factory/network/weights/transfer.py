@@ -85,7 +85,9 @@ def save(network: Network, *given: Any) -> Path:
     what = f"what {config.name or 'the config'!r} plans"
     if network.plan != planned:
         raise ConfigError([Fault("save", f"the network is not {what}")])
-    odd = [name for name in {**rebuilt, **state} if _size(rebuilt, name) != _size(state, name)]
+    odd = [
+        name for name in {**rebuilt, **state} if _tensor_shape(rebuilt, name) != _tensor_shape(state, name)
+    ]
     if odd:
         said = [f"{name} {_size_text(state, name)}, planned {_size_text(rebuilt, name)}" for name in odd]
         more = f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
@@ -241,7 +243,7 @@ def _size_text(state: Mapping[str, Tensor], name: str) -> str:
     return str(list(state[name].shape)) if name in state else "nothing"
 
 
-def _size(state: Mapping[str, Tensor], name: str) -> torch.Size | None:
+def _tensor_shape(state: Mapping[str, Tensor], name: str) -> torch.Size | None:
     return state[name].shape if name in state else None
 
 

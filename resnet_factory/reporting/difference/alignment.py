@@ -100,10 +100,10 @@ class _Lines(Walk[list[BlockLine]]):
         self, node: Parallel, value: list[BlockLine], ends: list[list[BlockLine]], name: str
     ) -> list[BlockLine]:
         inner = [line for end in ends for line in end]
-        return [*value, *inner, _joint(node, ends, name)]
+        return [*value, *inner, _join_line(node, ends, name)]
 
 
-def _joint(node: Parallel, ends: list[list[BlockLine]], name: str) -> BlockLine:
+def _join_line(node: Parallel, ends: list[list[BlockLine]], name: str) -> BlockLine:
     if node.join == SUM:
         reads = next((entry.name for entry in ends[0]), "")
         kind = "layers" if node.branches[1].children else "identity"
@@ -123,7 +123,7 @@ def align(before: Sequence[BlockLine], after: Sequence[BlockLine]) -> Iterator[E
     Lines that keep their order are paired so that the pairs' likeness adds up to the most (Needleman &
     Wunsch 1970); a line that is left over on both sides under one name has moved.
     """
-    pairs = list(_pairs(before, after))
+    pairs = list(_paired_lines(before, after))
     gone = {(line.name, line.word): line for line, other in pairs if line and other is None}
     come = {(line.name, line.word): line for other, line in pairs if line and other is None}
     previous = ""
@@ -140,7 +140,7 @@ def align(before: Sequence[BlockLine], after: Sequence[BlockLine]) -> Iterator[E
         previous = new.label
 
 
-def _pairs(
+def _paired_lines(
     before: Sequence[BlockLine], after: Sequence[BlockLine]
 ) -> Iterator[tuple[BlockLine | None, BlockLine | None]]:
     """Each line with its counterpart; one without any comes alone, what is gone before what is new."""

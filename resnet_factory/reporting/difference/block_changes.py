@@ -35,13 +35,13 @@ class ChangedBlocks:
 
 def places(before: Cost, after: Cost) -> tuple[ChangedBlocks, ...]:
     """Every difference between two plans, in the order of the network."""
-    old, new = _nodes(before.plan), _nodes(after.plan)
+    old, new = _nodes_by_spot(before.plan), _nodes_by_spot(after.plan)
     seen: dict[tuple[int, int], tuple[Edit, ...]] = {}
     stories: dict[tuple[object, ...], dict[Spot, Edit]] = {}
     blocks: dict[tuple[str, str, str], list[Spot]] = {}
-    for spot in _merged(list(old), list(new)):
+    for spot in _merged_spots(list(old), list(new)):
         if spot in old and spot in new:
-            pair = _chain(old[spot]), _chain(new[spot])
+            pair = _node_chain(old[spot]), _node_chain(new[spot])
             known = id(pair[0]), id(pair[1])
             if known not in seen:
                 same = pair[0] is pair[1] or pair[0] == pair[1]
@@ -50,7 +50,7 @@ def places(before: Cost, after: Cost) -> tuple[ChangedBlocks, ...]:
                 stories.setdefault((spot[1].isdigit() or spot, *edit.story), {})[spot] = edit
         else:
             sign, side = ("+", new) if spot in new else ("-", old)
-            blocks.setdefault((sign, spot[0], _kind(side[spot])), []).append(spot)
+            blocks.setdefault((sign, spot[0], _block_kind(side[spot])), []).append(spot)
     together: dict[tuple[Spot, ...], list[tuple[Edit, ...]]] = {}
     for story in stories.values():
         together.setdefault(tuple(story), []).append(tuple(story.values()))
@@ -58,20 +58,25 @@ def places(before: Cost, after: Cost) -> tuple[ChangedBlocks, ...]:
     costs = [{row.name: row.tally for row in (*cost.layers, *cost.blocks)} for cost in (before, after)]
     found = [
         ChangedBlocks(
-            spots, "~", set(spots) == every, _kind(new[spots[0]]), tuple(edits), _change(costs, spots, edits)
+            spots,
+            "~",
+            set(spots) == every,
+            _block_kind(new[spots[0]]),
+            tuple(edits),
+            _cost_change(costs, spots, edits),
         )
         for spots, edits in together.items()
     ]
     for (sign, _, kind), spots in blocks.items():
         side = old if sign == "-" else new
         what = f"{len(spots)} × {kind}" if len(spots) > 1 else kind
-        what += _width(side[spots[0]], side[spots[-1]])
-        found.append(ChangedBlocks(tuple(spots), sign, False, what, (), _change(costs, spots, [])))
-    order = {spot: i for i, spot in enumerate(_merged(list(old), list(new)))}
+        what += _channel_change(side[spots[0]], side[spots[-1]])
+        found.append(ChangedBlocks(tuple(spots), sign, False, what, (), _cost_change(costs, spots, [])))
+    order = {spot: i for i, spot in enumerate(_merged_spots(list(old), list(new)))}
     return tuple(sorted(found, key=lambda place: (order[place.spots[0]], -len(place.spots))))
 
 
-def _change(
+def _cost_change(
     costs: Sequence[dict[str, Tally]], spots: Sequence[Spot], edits: Sequence[Sequence[Edit]]
 ) -> Tally:
     """The layers that edits concern, after minus before; whole blocks where no edits are given."""
@@ -90,7 +95,7 @@ def _change(
     return Tally(*(new - old for old, new in zip(*sums, strict=True)))
 
 
-def _nodes(plan: Plan) -> dict[Spot, Chain | Block]:
+def _nodes_by_spot(plan: Plan) -> dict[Spot, Chain | Block]:
     nodes: dict[Spot, Chain | Block] = {("stem", ""): plan.stem}
     for stage in plan.stages:
         if stage.transition.children:
@@ -99,22 +104,22 @@ def _nodes(plan: Plan) -> dict[Spot, Chain | Block]:
     return nodes | {("head", ""): plan.head}
 
 
-def _merged(old: Sequence[Spot], new: Sequence[Spot]) -> Iterator[Spot]:
+def _merged_spots(old: Sequence[Spot], new: Sequence[Spot]) -> Iterator[Spot]:
     """All spots in the order of the network: section by section, first what both have."""
     sections = dict.fromkeys(section for section, _ in (*old[:-1], *new[:-1], old[-1]))
     for section in sections:
         yield from dict.fromkeys(spot for spot in (*old, *new) if spot[0] == section)
 
 
-def _chain(node: Chain | Block) -> Chain:
+def _node_chain(node: Chain | Block) -> Chain:
     return node.node if isinstance(node, Block) else node
 
 
-def _kind(node: Chain | Block) -> str:
+def _block_kind(node: Chain | Block) -> str:
     return node.kind if isinstance(node, Block) else "layers"
 
 
-def _width(first: Chain | Block, last: Chain | Block) -> str:
+def _channel_change(first: Chain | Block, last: Chain | Block) -> str:
     """`256 -> 512`: from what arrives at the first of some blocks to what leaves the last."""
     if isinstance(first, Block) and isinstance(last, Block):
         return f" {first.in_channels} -> {last.out_channels}"

@@ -39,23 +39,23 @@ def changes(before: ModelConfig, after: ModelConfig) -> tuple[Change, ...]:
         pair = getattr(before, entry.name), getattr(after, entry.name)
         if entry.name == "slots":
             for key in dict.fromkeys((*pair[0], *pair[1])):
-                found += _recipes(key, (pair[0].get(key),), (pair[1].get(key),), data)
+                found += _recipe_changes(key, (pair[0].get(key),), (pair[1].get(key),), data)
         elif entry.name == "blocks":
-            found += _recipes("block", *pair, data)
+            found += _recipe_changes("block", *pair, data)
         elif any(isinstance(value, Recipe) for value in pair):
-            found += _recipes(entry.name, (pair[0],), (pair[1],), data)
+            found += _recipe_changes(entry.name, (pair[0],), (pair[1],), data)
         elif is_dataclass(pair[0]) and is_dataclass(pair[1]):
             found += _edits(entry.name, *(asdict(value) for value in pair))
         elif pair[0] != pair[1]:
-            said = [_shown(_brief(value, entry.name)) for value in pair]
+            said = [_shown_value(_brief_value(value, entry.name)) for value in pair]
             if said[0] == said[1] and entry.name == "depths":  # the same depth for more or fewer stages
-                said = [_shown(value) for value in pair]
+                said = [_shown_value(value) for value in pair]
             if said[0] != said[1]:
                 found.append(Change(entry.name, *said))
     return tuple(found)
 
 
-def _recipes(
+def _recipe_changes(
     key: str,
     before: tuple[Recipe | None, ...],
     after: tuple[Recipe | None, ...],
@@ -64,7 +64,7 @@ def _recipes(
     """A recipe exchanged for another is one change; one edited in place is shown edit by edit."""
     if before == after or _all(before) == _all(after):
         return
-    old, new = _titles(before), _titles(after)
+    old, new = _recipe_titles(before), _recipe_titles(after)
     if old and new and old != new:
         yield Change(key, old, new)
     else:
@@ -76,7 +76,7 @@ def _all(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values[:1] if all(value == values[0] for value in values) else values
 
 
-def _titles(recipes: tuple[Recipe | None, ...]) -> str:
+def _recipe_titles(recipes: tuple[Recipe | None, ...]) -> str:
     """Names of the recipes; nothing where one stands in the config without a name."""
     titles = _all(tuple(recipe.title if recipe else "none" for recipe in recipes))
     if "" in titles or "block" in titles:  # what the schema calls a block without a name
@@ -91,14 +91,15 @@ def _edits(key: str, before: Any, after: Any) -> Iterator[Change]:
         for name in dict.fromkeys((*before, *after)):
             if name not in before or name not in after:
                 yield Change(
-                    f"{key}.{name}", *(_shown(side[name]) if name in side else "" for side in (before, after))
+                    f"{key}.{name}",
+                    *(_shown_value(side[name]) if name in side else "" for side in (before, after)),
                 )
             else:
                 yield from _edits(f"{key}.{name}", before[name], after[name])
     elif isinstance(before, list) and isinstance(after, list):
         yield from _items(key, before, after)
     else:
-        yield Change(key, _shown(before), _shown(after))
+        yield Change(key, _shown_value(before), _shown_value(after))
 
 
 def _items(key: str, before: list[Any], after: list[Any]) -> Iterator[Change]:
@@ -112,22 +113,22 @@ def _items(key: str, before: list[Any], after: list[Any]) -> Iterator[Change]:
         for old, new in zip(range(i, i + paired), range(k, k + paired), strict=True):
             yield from _edits(f"{key}.{new}", before[old], after[new])
         for old in range(i + paired, j):
-            yield Change(f"{key}.{old}", _shown(before[old]), "")
+            yield Change(f"{key}.{old}", _shown_value(before[old]), "")
         for new in range(k + paired, m):
-            yield Change(f"{key}.{new}", "", _shown(after[new]))
+            yield Change(f"{key}.{new}", "", _shown_value(after[new]))
 
 
-def _brief(value: Any, field: str) -> Any:
+def _brief_value(value: Any, field: str) -> Any:
     """One value where every stage has the same."""
     return value[0] if field in PER_STAGE and len(set(value)) == 1 else value
 
 
-def _shown(value: Any) -> str:
+def _shown_value(value: Any) -> str:
     """A value as YAML says it on one line."""
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_shown, value))}]"
+        return f"[{', '.join(map(_shown_value, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{name}: {_shown(item)}' for name, item in value.items())}}}"
+        return f"{{{', '.join(f'{name}: {_shown_value(item)}' for name, item in value.items())}}}"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)

@@ -37,18 +37,20 @@ def report(difference: Difference) -> RenderableType:
     if not difference:
         return Group()
     before, after = difference.before, difference.after
-    parts: list[RenderableType] = [_headline(before, after)]
+    parts: list[RenderableType] = [_difference_headline(before, after)]
     if difference.config:
-        parts += [Text("\nconfig", "bold"), _config(difference)]
+        parts += [Text("\nconfig", "bold"), _config_section(difference)]
     if difference.places:
         parts.append(Text("\nlayers", "bold"))
-        parts += [line for place in difference.places for line in _place(place)]
-    rest = _unedited(difference)
+        parts += [line for place in difference.places for line in _place_lines(place)]
+    rest = _unedited_change(difference)
     if difference.places and rest != NOTHING:
-        parts.append(Text("  layers that are as they were, on other maps") + Text(_effect(rest), "dim"))
-    parts += [Text(), _totals(before, after)]
+        parts.append(
+            Text("  layers that are as they were, on other maps") + Text(_effect_of_edits(rest), "dim")
+        )
+    parts += [Text(), _total_changes(before, after)]
     if before.total != after.total:
-        parts += [Text(), _sections(before, after)]
+        parts += [Text(), _section_changes(before, after)]
     return Group(*parts)
 
 
@@ -60,7 +62,7 @@ def difference_text(difference: Difference) -> str:
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
 
 
-def _unedited(difference: Difference) -> Tally:
+def _unedited_change(difference: Difference) -> Tally:
     """The change of costs of layers without edits, whose maps have another size."""
     whole = difference.before.total
     for place in difference.places:
@@ -68,7 +70,7 @@ def _unedited(difference: Difference) -> Tally:
     return Tally(*(new - old for old, new in zip(whole, difference.after.total, strict=True)))
 
 
-def _headline(before: Cost, after: Cost) -> Text:
+def _difference_headline(before: Cost, after: Cost) -> Text:
     costs = (before, after)
     names = dict.fromkeys(cost.plan.name or "plan" for cost in costs)
     ids = dict.fromkeys(cost.plan.id for cost in costs)
@@ -76,7 +78,7 @@ def _headline(before: Cost, after: Cost) -> Text:
     return Text(f"{' -> '.join(names)}  id {' -> '.join(ids)}  image {' -> '.join(images)}", "bold")
 
 
-def _config(difference: Difference) -> Table:
+def _config_section(difference: Difference) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     for change in difference.config:
         before, after = (Text(said or "(nothing)") for said in (change.before, change.after))
@@ -84,15 +86,15 @@ def _config(difference: Difference) -> Table:
     return table
 
 
-def _place(place: ChangedBlocks) -> Iterator[RenderableType]:
+def _place_lines(place: ChangedBlocks) -> Iterator[RenderableType]:
     if place.sign == "~":
         heading = Text(f"  {spots_text(place)}", "bold")
     else:
         heading = Text(f"  {place.sign} {spots_text(place)}  {place.kind}", STYLES[place.sign])
-    yield heading + Text(_effect(place.change), "dim")
+    yield heading + Text(_effect_of_edits(place.change), "dim")
     lines: dict[tuple[str, str], list[str]] = {}
     for edits in place.edits:
-        sign, name, told = _line(edits)
+        sign, name, told = _changed_line(edits)
         lines.setdefault((sign, told), []).append(name)
     table = Table.grid(padding=(0, 2, 0, 0))
     for (sign, told), names in lines.items():
@@ -101,29 +103,29 @@ def _place(place: ChangedBlocks) -> Iterator[RenderableType]:
         yield table
 
 
-def _effect(change: Tally) -> str:
+def _effect_of_edits(change: Tally) -> str:
     """The change of parameters and MACs by the edits of a place."""
     changes = {"parameters": change.params, "MACs": change.macs}
     told = [f"{value:+,} {title}" for title, value in changes.items() if value]
     return f"  ({', '.join(told)})" if told else ""
 
 
-def _line(edits: Sequence[Edit]) -> tuple[str, str, str]:
+def _changed_line(edits: Sequence[Edit]) -> tuple[str, str, str]:
     """Sign, name and what became of one line in all the spots of a place."""
     first = edits[0]
     old = [edit.before for edit in edits if edit.before]
     new = [edit.after for edit in edits if edit.after]
     if first.before is None:
-        return "+", new[0].label, _whole(new)
+        return "+", new[0].label, _whole_line(new)
     if first.after is None:
-        return "-", old[0].label, _whole(old)
+        return "-", old[0].label, _whole_line(old)
     parts = []
     if first.before.word != first.after.word:
         bare = [entry.width for entry in old] == [entry.width for entry in new]
-        parts.append((" -> " if bare else ", now ").join(_whole(side, bare=bare) for side in (old, new)))
+        parts.append((" -> " if bare else ", now ").join(_whole_line(side, bare=bare) for side in (old, new)))
     deltas: dict[str, list[str]] = {}
     for field in altered(edits):
-        told = " -> ".join(_run(entry.values.get(field) for entry in side) for side in (old, new))
+        told = " -> ".join(_value_run(entry.values.get(field) for entry in side) for side in (old, new))
         deltas.setdefault(told, []).append(field)
     parts += [f"{' and '.join(names)} {told}" for told, names in deltas.items()]
     if first.follows is not None:
@@ -132,12 +134,12 @@ def _line(edits: Sequence[Edit]) -> tuple[str, str, str]:
     return "~", " -> ".join(names), "; ".join(parts) or "renamed"
 
 
-def _whole(entries: Sequence[BlockLine], *, bare: bool = False) -> str:
+def _whole_line(entries: Sequence[BlockLine], *, bare: bool = False) -> str:
     """A line in full, defaults left out; `bare` leaves out the channels too."""
     first = entries[0]
 
     def told(name: str) -> str:
-        return _run(entry.values[name] for entry in entries)
+        return _value_run(entry.values[name] for entry in entries)
 
     if first.word == "shortcut":
         return f"{told('kind')}, from before {told('from before')}"
@@ -152,30 +154,30 @@ def _whole(entries: Sequence[BlockLine], *, bare: bool = False) -> str:
     return " ".join(parts)
 
 
-def _run(values: Iterable[Any]) -> str:
+def _value_run(values: Iterable[Any]) -> str:
     """One value, or what it is from block to block: `64/128/256`, or first … last of many."""
-    texts = list(dict.fromkeys(map(_value, values)))
+    texts = list(dict.fromkeys(map(_value_text, values)))
     return "/".join(texts) if len(texts) <= SHOWN else f"{texts[0]} … {texts[-1]}"
 
 
-def _value(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _totals(before: Cost, after: Cost) -> Table:
+def _total_changes(before: Cost, after: Cost) -> Table:
     names = [cost.plan.name or "plan" for cost in (before, after)]
-    table = _table("costs", *(names if len(set(names)) == 2 else ("before", "after")), "change", "")
+    table = _cost_table("costs", *(names if len(set(names)) == 2 else ("before", "after")), "change", "")
     for field in Tally._fields:
         old, new = getattr(before.total, field), getattr(after.total, field)
-        change = _signed(new - old), _relative(old, new)
+        change = _signed_number(new - old), _relative_change(old, new)
         table.add_row(f"  {TITLES.get(field, field)}", f"{old:,}", f"{new:,}", *change)
     for title, read, told in FURTHER:
         old, new = read(before), read(after)
         if old != new:
             signed = f"{'+' if new > old else '-'}{told(abs(new - old))}"
-            table.add_row(f"  {title}", told(old), told(new), signed, _relative(old, new))
+            table.add_row(f"  {title}", told(old), told(new), signed, _relative_change(old, new))
     for title, shapes in (
         ("last map", (before.last_map, after.last_map)),
         ("output", (before.shape, after.shape)),
@@ -185,18 +187,18 @@ def _totals(before: Cost, after: Cost) -> Table:
     return table
 
 
-def _sections(before: Cost, after: Cost) -> Table:
+def _section_changes(before: Cost, after: Cost) -> Table:
     """The change of costs by section; one that is only on one side counts whole."""
-    table = _table("by section", *(TITLES.get(field, field) for field in Tally._fields))
+    table = _cost_table("by section", *(TITLES.get(field, field) for field in Tally._fields))
     sides = [{row.name: row.tally for row in cost.sections} for cost in (before, after)]
     for row in max(before.sections, after.sections, key=len):
         old, new = (side.get(row.name, NOTHING) for side in sides)
         if old != new:
-            table.add_row(f"  {row.name}", *(_signed(b - a) for a, b in zip(old, new, strict=True)))
+            table.add_row(f"  {row.name}", *(_signed_number(b - a) for a, b in zip(old, new, strict=True)))
     return table
 
 
-def _table(first: str, *others: str) -> Table:
+def _cost_table(first: str, *others: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(first)
     for title in others:
@@ -204,11 +206,11 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _signed(change: int) -> str:
+def _signed_number(change: int) -> str:
     return f"{change:+,}" if change else "="
 
 
-def _relative(old: int, new: int) -> str:
+def _relative_change(old: int, new: int) -> str:
     """`+5.9 %`; of what grows tenfold or more, how many times it is."""
     if not old or new == old:
         return ""

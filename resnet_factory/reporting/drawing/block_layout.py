@@ -85,7 +85,7 @@ def residual(body: Element, beside: Element, look: str) -> Element:
             canvas.line([*start, *end], look, BEND)
         canvas.disc(x, y, 2.2, "tip")
         body.paint(canvas, x, y + BEND)
-        _joint(canvas, x, joint, "+")
+        _join_circle(canvas, x, joint, "+")
 
     return Element(body.left, offset + max(beside.right, 2), height, paint)
 
@@ -102,7 +102,7 @@ def gate(inner: Element, sign: str) -> Element:
         canvas.line([(x, y), (x - offset, y), (x - offset, joint), (x - JOINT, joint)], "flow", BEND)
         canvas.disc(x, y, 2.2, "tip")
         inner.paint(canvas, x, y + BEND)
-        _joint(canvas, x, joint, sign)
+        _join_circle(canvas, x, joint, sign)
 
     return Element(offset + 2, inner.right, height, paint)
 
@@ -154,7 +154,7 @@ def parallel(branches: Sequence[Element], linked: int) -> Element:
     return Element(width / 2, width / 2, height, paint)
 
 
-def _joint(canvas: Canvas, x: float, y: float, sign: str) -> None:
+def _join_circle(canvas: Canvas, x: float, y: float, sign: str) -> None:
     canvas.disc(x, y, JOINT, "sum")
     if sign == "+":
         strokes = [((-3.0, 0.0), (3.0, 0.0)), ((0.0, -3.0), (0.0, 3.0))]

@@ -30,20 +30,20 @@ LEGEND = {
 def draw_network(cost: Cost) -> str:
     """The picture of a costed plan as an SVG document."""
     found = list(columns(cost))
-    scale = _scale(found)
-    lines = _broken(found, scale)
+    scale = _paper_scale(found)
+    lines = _broken_into_lines(found, scale)
     title = cost.plan.name or "network"
     totals = f"{cost.params:,} parameters · {cost.macs:,} MACs · image {shape_label(cost.image)}"
     if cost.plan.features:
         totals += f" · returns {', '.join(feature.name for feature in cost.plan.features)}"
-    longest = max(sum(_width(c, scale) + APART for c in line) for line in lines)
+    longest = max(sum(_column_width(c, scale) + APART for c in line) for line in lines)
     key = 26 + max(text_width(words, SMALL) for words in LEGEND.values())
     width = max(longest + 4, text_width(totals, 12.5), text_width(title, 26), key) + 2 * MARGIN
     canvas = Canvas()
     y = HEADER - LEADING
     for line in lines:
-        y = _line(canvas, line, scale, cost, y + LEADING)
-    height = _legend(canvas, y, width)
+        y = _draw_line_of_columns(canvas, line, scale, cost, y + LEADING)
+    height = _draw_legend(canvas, y, width)
     front = Canvas()
     front.box(0, 0, width, height, "paper", 12)
     front.text(MARGIN, MARGIN + 6, title, BIG, "ink strong")
@@ -52,13 +52,13 @@ def draw_network(cost: Cost) -> str:
     return front.document(width, height, f"{title}: {totals}", f"plan {cost.plan.id}")
 
 
-def _scale(found: list[SectionColumn]) -> PaperScale:
+def _paper_scale(found: list[SectionColumn]) -> PaperScale:
     shapes = [slab.shape for column in found for slab in column.slab_row.slabs]
     sides = [side for shape in shapes for side in shape[1:]]
     return PaperScale(max(sides), max(shape[0] for shape in shapes))
 
 
-def _width(column: SectionColumn, scale: PaperScale) -> float:
+def _column_width(column: SectionColumn, scale: PaperScale) -> float:
     """As wide as its widest part."""
     return max(
         LEAST,
@@ -72,49 +72,51 @@ def _width(column: SectionColumn, scale: PaperScale) -> float:
     )
 
 
-def _height(column: SectionColumn) -> float:
+def _card_height(column: SectionColumn) -> float:
     """The card's height."""
     return PAD + column.element.height + STUB + (NOTE if column.note else 0) + PAD - 2
 
 
-def _broken(found: list[SectionColumn], scale: PaperScale) -> list[list[SectionColumn]]:
+def _broken_into_lines(found: list[SectionColumn], scale: PaperScale) -> list[list[SectionColumn]]:
     """Columns in as few lines as LONGEST allows, of about equal length."""
-    total = sum(_width(column, scale) + APART for column in found)
+    total = sum(_column_width(column, scale) + APART for column in found)
     target = total / -(-total // LONGEST)
     lines: list[list[SectionColumn]] = [[]]
     used = 0.0
     for column in found:
-        if lines[-1] and used + _width(column, scale) / 2 > target:
+        if lines[-1] and used + _column_width(column, scale) / 2 > target:
             lines.append([])
             used = 0
         lines[-1].append(column)
-        used += _width(column, scale) + APART
+        used += _column_width(column, scale) + APART
     return lines
 
 
-def _line(canvas: Canvas, line: list[SectionColumn], scale: PaperScale, cost: Cost, y: float) -> float:
+def _draw_line_of_columns(
+    canvas: Canvas, line: list[SectionColumn], scale: PaperScale, cost: Cost, y: float
+) -> float:
     """One line of columns; returns where it ends."""
     tallest = max(column.slab_row.height(scale) for column in line)
     middle = y + TITLES + RISE + 12 + tallest / 2
     top = middle + tallest / 2 + BEAM
-    foot = top + max(map(_height, line))
+    foot = top + max(map(_card_height, line))
     x = MARGIN
     for column in line:
-        width = _width(column, scale)
+        width = _column_width(column, scale)
         canvas.text(x, y + 6, column.row.name, MEDIUM, "ink strong")
         canvas.text(x, y + 24, column.heading, SMALL, "muted")
         canvas.text(x, y + 40, shape_label(column.row.shape), SMALL, "muted")
         last = column is line[-1]
-        _maps(canvas, column, scale, (x, x + width, APART - 2 if last else APART), middle, top)
+        _draw_maps(canvas, column, scale, (x, x + width, APART - 2 if last else APART), middle, top)
         if last:
             canvas.arrow(x + width + APART + 2, middle)
-        _card(canvas, column, x, top, width)
-        _shares(canvas, column.row, cost, x, foot + 18, width)
+        _block_card(canvas, column, x, top, width)
+        _draw_cost_shares(canvas, column.row, cost, x, foot + 18, width)
         x += width + APART
     return foot + SHARES
 
 
-def _maps(
+def _draw_maps(
     canvas: Canvas,
     column: SectionColumn,
     scale: PaperScale,
@@ -135,8 +137,8 @@ def _maps(
         canvas.area([*edge, (right, top), (left, top)], "beam", below=behind)
 
 
-def _card(canvas: Canvas, column: SectionColumn, x: float, top: float, width: float) -> None:
-    height = _height(column)
+def _block_card(canvas: Canvas, column: SectionColumn, x: float, top: float, width: float) -> None:
+    height = _card_height(column)
     canvas.box(x, top, width, height, "card", 10)
     axis = x + (width + column.element.left - column.element.right) / 2
     foot = top + PAD + column.element.height
@@ -148,7 +150,7 @@ def _card(canvas: Canvas, column: SectionColumn, x: float, top: float, width: fl
         canvas.text(x + width / 2, top + height - PAD - 1, column.note, SMALL, "muted", "middle")
 
 
-def _shares(canvas: Canvas, row: Row, cost: Cost, x: float, y: float, width: float) -> None:
+def _draw_cost_shares(canvas: Canvas, row: Row, cost: Cost, x: float, y: float, width: float) -> None:
     """Draw a section's costs as numbers and as bars of the whole."""
     for label, part, whole in (
         ("params", row.tally.params, cost.params),
@@ -162,7 +164,7 @@ def _shares(canvas: Canvas, row: Row, cost: Cost, x: float, y: float, width: flo
         y += 25
 
 
-def _legend(canvas: Canvas, y: float, width: float) -> float:
+def _draw_legend(canvas: Canvas, y: float, width: float) -> float:
     """Draw the legend of the lines and colours that occur; return the picture's lower end."""
     samples = [(look, words) for look, words in LEGEND.items() if look in canvas.looks]
     x, y = MARGIN, y + 14

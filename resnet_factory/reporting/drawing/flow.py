@@ -31,7 +31,7 @@ class Widths:
 def lay_out(node: Node, prefix: str) -> Element:
     """Lay out a block, stem or head; `prefix` is its dotted name."""
     found = _Captions().through(node, ([], False))[0]
-    main, beside = (_widest(text for place, text in found if place is here) for here in (False, True))
+    main, beside = (_widest_caption(text for place, text in found if place is here) for here in (False, True))
     return stack(_Layout().through(node, ([], Widths(main, beside)), prefix)[0])
 
 
@@ -47,7 +47,7 @@ class _Captions(Walk[Texts]):
 
     def parallel(self, node: Parallel, value: Texts, name: str) -> Texts:
         if node.join == CONCAT:
-            return [*value[0], *((value[1], text) for text in _around(node) if text)], value[1]
+            return [*value[0], *((value[1], text) for text in _branch_captions(node) if text)], value[1]
         return super().parallel(node, value, name)
 
     def entry(self, node: Parallel, branch: int, value: Texts, ends: list[Texts], name: str) -> Texts:
@@ -57,7 +57,7 @@ class _Captions(Walk[Texts]):
         return [*value[0], *(text for end in ends for text in end[0])], value[1]
 
 
-def _widest(captions: Iterable[Caption]) -> float:
+def _widest_caption(captions: Iterable[Caption]) -> float:
     return max((text_width(text.text, type_of(text)[1]) + 18 for text in captions), default=0)
 
 
@@ -74,7 +74,7 @@ class _Layout(Walk[Stacked]):
     def parallel(self, node: Parallel, value: Stacked, name: str) -> Stacked:
         elements, widths = value
         if node.join == CONCAT:
-            before, after = (pill(text, widths.main) for text in _around(node, name))
+            before, after = (pill(text, widths.main) for text in _branch_captions(node, name))
             branches = [lay_out(branch, inner) for inner, branch in node.items(name)]
             return [*elements, before, parallel(branches, node.cascade), after], widths
         return super().parallel(node, value, name)
@@ -97,7 +97,7 @@ class _Layout(Walk[Stacked]):
         return [*elements, element], widths
 
 
-def _around(node: Parallel, prefix: str = "") -> tuple[Caption, Caption]:
+def _branch_captions(node: Parallel, prefix: str = "") -> tuple[Caption, Caption]:
     """The captions above and below branches."""
     count = len(node.branches)
     above = f"split in {count}" if node.split else f"{count} copies"

@@ -54,10 +54,10 @@ def caption(layer: Layer, name: str = "") -> Caption:
     text = " ".join(filter(None, (WORDS.get(word, word.replace("_", " ")), sides)))
     if hasattr(layer, "to"):
         text += f", {layer.out_channels}"
-    return Caption(text + _details(layer), role, f"{name}: {full}" if name else full)
+    return Caption(text + _layer_details(layer), role, f"{name}: {full}" if name else full)
 
 
-def _details(layer: Layer) -> str:
+def _layer_details(layer: Layer) -> str:
     details = ""
     if (stride := getattr(layer, "stride", 1)) != 1:
         details += f", /{stride}"
@@ -98,7 +98,7 @@ def shortcut_kind(block: Block) -> str:
     """`identity`, `projection` (a shortcut with weights), `padding` (layers without any) or `none`."""
     if not block.residual:
         return "none"
-    return shortcut_look(next(_sums(block.node)).branches[1]) if block.projects else "identity"
+    return shortcut_look(next(_sum_nodes(block.node)).branches[1]) if block.projects else "identity"
 
 
 def shortcut_look(shortcut: Chain) -> str:
@@ -122,12 +122,12 @@ def rest(stage: Stage) -> str:
     if kinds == [shortcut_kind(first)] and first.stride == 1:
         return "both blocks alike" if len(others) == 1 else f"all {len(stage.blocks)} blocks alike"
     what = {"none": "stride 1", "identity": "identity shortcut", "padding": "padded shortcut"}
-    news = _news(first, others[0])
+    news = _block_differences(first, others[0])
     shortcut = " or ".join(what.get(kind, kind) for kind in kinds)
     return ", ".join([f"then {len(others)} more", shortcut, *news])
 
 
-def _news(first: Block, other: Block) -> list[str]:
+def _block_differences(first: Block, other: Block) -> list[str]:
     """Differences of the second block's body from the first one's."""
     news = []
     dilations = [
@@ -154,7 +154,7 @@ def _news(first: Block, other: Block) -> list[str]:
     return news
 
 
-def _sums(node: Node) -> Iterator[Parallel]:
+def _sum_nodes(node: Node) -> Iterator[Parallel]:
     return (inner for _, inner in parallels(node) if inner.join == SUM)
 
 

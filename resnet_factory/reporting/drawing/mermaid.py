@@ -51,7 +51,7 @@ def flowchart(cost: Cost) -> str:
         chart.sections.append(f"s{i}")
     name = plan.name or "network"
     title = f"{name}: {cost.params:,} parameters, {cost.macs:,} MACs, image {shape_label(cost.image)}"
-    return "\n".join(["---", f"title: {_quoted(title)}", "---", "flowchart LR", *chart.text()]) + "\n"
+    return "\n".join(["---", f"title: {_quoted_title(title)}", "---", "flowchart LR", *chart.text()]) + "\n"
 
 
 class Tip(NamedTuple):
@@ -133,5 +133,5 @@ class _Chart(Walk[Tip]):
         return Tip(joint, value.look)
 
 
-def _quoted(title: str) -> str:
+def _quoted_title(title: str) -> str:
     return '"' + title.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -33,11 +33,11 @@ def columns(cost: Cost) -> Iterator[SectionColumn]:
     layers = {row.name: row for row in cost.layers}
     blocks = {row.name: row for row in cost.blocks}
     image = Slab(cost.image, "none", f"image {shape_label(cost.image)}", "image")
-    stem = [image, *_maps(plan.stem, layers, cost.image)]
-    yield SectionColumn(rows["stem"], _count(plan.stem), slab_row(stem), lay_out(plan.stem, ""))
+    stem = [image, *_slabs_of_layers(plan.stem, layers, cost.image)]
+    yield SectionColumn(rows["stem"], _layer_count(plan.stem), slab_row(stem), lay_out(plan.stem, ""))
     for stage in plan.stages:
         row = rows[stage.name]
-        slabs = [_output(blocks[f"{stage.name}.{i}"], block) for i, block in enumerate(stage.blocks)]
+        slabs = [_output_slab(blocks[f"{stage.name}.{i}"], block) for i, block in enumerate(stage.blocks)]
         if stage.transition.children:
             between = blocks[f"{stage.name}.transition"]
             slabs.insert(0, Slab(between.shape, "none", f"{between.name}: {shape_label(between.shape)}"))
@@ -46,21 +46,23 @@ def columns(cost: Cost) -> Iterator[SectionColumn]:
             row, heading, slab_row(slabs), lay_out(first_block(stage), stage.name), rest(stage)
         )
     if plan.head.children:
-        maps = list(_maps(plan.head, layers, cost.sections[-2].shape))
-        yield SectionColumn(cost.sections[-1], _count(plan.head), slab_row(maps), lay_out(plan.head, ""))
+        maps = list(_slabs_of_layers(plan.head, layers, cost.sections[-2].shape))
+        yield SectionColumn(
+            cost.sections[-1], _layer_count(plan.head), slab_row(maps), lay_out(plan.head, "")
+        )
 
 
-def _count(node: Chain) -> str:
+def _layer_count(node: Chain) -> str:
     count = len(main_path(node))
     return f"{count} layer{'s' * (count != 1)}"
 
 
-def _output(row: Row, block: Block) -> Slab:
+def _output_slab(row: Row, block: Block) -> Slab:
     title = f"{row.name}: {row.kind}, {shape_label(row.shape)}, {row.tally.params:,} parameters"
     return Slab(row.shape, shortcut_kind(block), title)
 
 
-def _maps(node: Node, layers: dict[str, Row], before: tuple[int, ...]) -> Iterator[Slab]:
+def _slabs_of_layers(node: Node, layers: dict[str, Row], before: tuple[int, ...]) -> Iterator[Slab]:
     """One slab wherever the shape changes on the way through a stem or head."""
     for name, _ in main_path(node):
         shape = layers[name].shape

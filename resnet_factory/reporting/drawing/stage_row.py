@@ -59,11 +59,11 @@ class SlabRow:
 
     def width(self, scale: PaperScale) -> float:
         """The width of the row."""
-        return sum(_room(scale, slab) for slab in self.slabs) + (ELLIPSIS if self.hidden else 0)
+        return sum(_slab_room(scale, slab) for slab in self.slabs) + (ELLIPSIS if self.hidden else 0)
 
     def height(self, scale: PaperScale) -> float:
         """The height of the tallest slab, back included."""
-        return max(scale.height(_sides(s)[0]) + scale.depth(_sides(s)[1]) / 2 for s in self.slabs)
+        return max(scale.height(_map_sides(s)[0]) + scale.depth(_map_sides(s)[1]) / 2 for s in self.slabs)
 
     def paint(self, canvas: Canvas, scale: PaperScale, x: float, middle: float) -> list[Point]:
         """Draw it; returns the lower edge of the slab whose making is shown below."""
@@ -73,22 +73,22 @@ class SlabRow:
                 canvas.line([(x + 6, middle), (x + ELLIPSIS - 6, middle)], "more")
                 canvas.text(x + ELLIPSIS / 2, middle - 14, f"+{self.hidden}", 10.5, "muted", "middle")
                 x += ELLIPSIS
-            made = _slab(canvas, scale, slab, x, middle)
+            made = _draw_slab(canvas, scale, slab, x, middle)
             if slab.look != "image" and not edge:
                 edge = made
-            x += _room(scale, slab)
+            x += _slab_room(scale, slab)
         return edge
 
 
-def _room(scale: PaperScale, slab: Slab) -> float:
-    return scale.width(slab.shape[0]) + scale.depth(_sides(slab)[1]) + BETWEEN
+def _slab_room(scale: PaperScale, slab: Slab) -> float:
+    return scale.width(slab.shape[0]) + scale.depth(_map_sides(slab)[1]) + BETWEEN
 
 
-def _slab(canvas: Canvas, scale: PaperScale, slab: Slab, x: float, middle: float) -> list[Point]:
-    tall, deep = _sides(slab)
+def _draw_slab(canvas: Canvas, scale: PaperScale, slab: Slab, x: float, middle: float) -> list[Point]:
+    tall, deep = _map_sides(slab)
     width, height, depth = scale.width(slab.shape[0]), scale.height(tall), scale.depth(deep)
     up = depth / 2
-    left, end = x + BETWEEN / 2, x + _room(scale, slab)
+    left, end = x + BETWEEN / 2, x + _slab_room(scale, slab)
     right, back = left + width, left + width + depth
     top, bottom = middle - (height - up) / 2, middle + (height + up) / 2
     if slab.look != "image":
@@ -107,7 +107,7 @@ def _slab(canvas: Canvas, scale: PaperScale, slab: Slab, x: float, middle: float
     return [(left, bottom), (right, bottom), (back, bottom - up)]
 
 
-def _sides(slab: Slab) -> tuple[int, int]:
+def _map_sides(slab: Slab) -> tuple[int, int]:
     """Height and width of the map; a vector is a map of one position."""
     return (slab.shape[1], slab.shape[2]) if len(slab.shape) > 1 else (1, 1)
 

@@ -70,11 +70,11 @@ def stages(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         said, at = [], 0
         for way, run in groupby(stage.blocks, widths_text):
             count = len(list(run))
-            said.append(f"{_range(stage.name, at, at + count - 1)} {way}")
+            said.append(f"{_block_range(stage.name, at, at + count - 1)} {way}")
             at += count
         if len(said) > SHOWN:
             said[2:-1] = ["…"]
-        dilated = _dilated(stage.name, [dilations.get(f"{stage.name}.{i}", {1}) for i in range(at)])
+        dilated = _dilation_text(stage.name, [dilations.get(f"{stage.name}.{i}", {1}) for i in range(at)])
         shape = shape_text(rows[stage.name].shape)
         yield f"{stage.name}: {many(len(stage.blocks), 'block')}, {shape} out{dilated}: {', '.join(said)}."
     if any(stage.blocks for stage in cost.plan.stages):
@@ -84,7 +84,7 @@ def stages(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         )
 
 
-def _dilated(stage: str, blocks: Sequence[set[int]]) -> str:
+def _dilation_text(stage: str, blocks: Sequence[set[int]]) -> str:
     """The dilations of a stage's blocks, where there are any."""
     if all(found == {1} for found in blocks):
         return ""
@@ -92,12 +92,14 @@ def _dilated(stage: str, blocks: Sequence[set[int]]) -> str:
     for found, run in groupby(blocks):
         count = len(list(run))
         numbers = " and ".join(map(str, sorted(found)))
-        said.append(numbers if count == len(blocks) else f"{numbers} in {_range(stage, at, at + count - 1)}")
+        said.append(
+            numbers if count == len(blocks) else f"{numbers} in {_block_range(stage, at, at + count - 1)}"
+        )
         at += count
     return f", dilation {', '.join(said)}"
 
 
-def _range(stage: str, first: int, last: int) -> str:
+def _block_range(stage: str, first: int, last: int) -> str:
     if first == last:
         return f"{stage}.{first}"
     return f"{stage}.{first} {'and' if last == first + 1 else 'to'} {stage}.{last}"
@@ -105,7 +107,7 @@ def _range(stage: str, first: int, last: int) -> str:
 
 def bottlenecks(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Compare a block that narrows or widens inside with the basic one."""
-    for name, block, layers in _typical(cost, parts):
+    for name, block, layers in _last_blocks(cost, parts):
         over = [part for part in layers if spatial(part)]
         width = max((part.layer.channels for part in over), default=0)
         out = block.out_channels
@@ -136,7 +138,7 @@ def bottlenecks(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 def resolution(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Compare the cost of a block from stage to stage."""
     told = []
-    for name, _, layers in _typical(cost, parts):
+    for name, _, layers in _last_blocks(cost, parts):
         areas = {part.leaves[0] * part.leaves[1] for part in layers}
         if len(areas) == 1:
             told.append((name, areas.pop(), sum(part.layer.macs(1) for part in layers)))
@@ -159,7 +161,7 @@ def resolution(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         )
 
 
-def _typical(cost: Cost, parts: LayerRecords) -> Iterator[tuple[str, Block, list[LayerRecord]]]:
+def _last_blocks(cost: Cost, parts: LayerRecords) -> Iterator[tuple[str, Block, list[LayerRecord]]]:
     """The last block of each stage, with its layers with weights on the main path."""
     main: dict[str, list[LayerRecord]] = {}
     for part in parts:

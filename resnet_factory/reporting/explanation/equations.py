@@ -47,11 +47,11 @@ def sum_of(terms: list[int]) -> str:
 
 def sides(layer: Layer, size: Size) -> str:
     """The equation of the output's size from the input's, along one axis or both."""
-    height, width = (_side(layer, side) for side in size)
+    height, width = (_side_equation(layer, side) for side in size)
     return height if height == width else f"{height} high, {width} wide"
 
 
-def _side(layer: Layer, side: int) -> str:
+def _side_equation(layer: Layer, side: int) -> str:
     match layer:
         case Conv(kernel=kernel, stride=stride, padding=padding, dilation=dilation):
             reach = f"({dilation}·({kernel}−1)+1)" if dilation > 1 else f"{kernel}"

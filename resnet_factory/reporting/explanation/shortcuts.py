@@ -55,7 +55,8 @@ def shortcuts(cost: Cost, parts: LayerRecords) -> Iterator[str]:
             beside.setdefault(part.place.block, []).append(part)
     for name, layers in list(beside.items())[:SHOWN]:
         steps = [layer_in_words(part) for part in layers if not part.layer.view(True)]
-        yield f"{name}: {_why(blocks[name], layers)}. On the shortcut {', then '.join(steps) or 'nothing'}."
+        reason, path = _reason_to_project(blocks[name], layers), ", then ".join(steps) or "nothing"
+        yield f"{name}: {reason}. On the shortcut {path}."
     if len(beside) > SHOWN:
         yield f"And {many(len(beside) - SHOWN, 'block')} more in the same way, to {list(beside)[-1]}."
     if beside:
@@ -100,7 +101,7 @@ def _keeps_shape(block: Block) -> bool:
     return block.stride == 1 and block.in_channels == block.out_channels
 
 
-def _why(block: Block, layers: Sequence[LayerRecord]) -> str:
+def _reason_to_project(block: Block, layers: Sequence[LayerRecord]) -> str:
     reasons = []
     if block.stride > 1:
         before, after = size_text(layers[0].arrives), size_text(layers[-1].leaves)

@@ -32,7 +32,7 @@ def small_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """A stem for large images, on small ones."""
     first = cost.receptive_fields.sections["stem"]
     if min(cost.image[1:]) <= SMALL_IMAGE and first is not None and first.stride >= 4:
-        left = size_text(_map(cost.sections[0].shape))
+        left = size_text(_map_size(cost.sections[0].shape))
         normed = any(isinstance(part.layer, Norm) for part in parts if part.place.section == "stem")
         other = "cifar" if normed else "cifar_preact"
         yield (
@@ -43,12 +43,12 @@ def small_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 def one_position(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Maps so small that kernels reach beyond them."""
-    if _map(cost.last_map) == (1, 1):
+    if _map_size(cost.last_map) == (1, 1):
         yield "The last map is 1x1: the stages shrink more than this image allows; no mean is left to take."
     worst: dict[str, tuple[int, LayerRecord]] = {}
     for part in parts:
         if spatial(part) and isinstance(conv := part.layer, Conv):
-            used = _used(conv, part.arrives[0]) * _used(conv, part.arrives[1])
+            used = _used_kernel_rows(conv, part.arrives[0]) * _used_kernel_rows(conv, part.arrives[1])
             idle = conv.kernel * conv.kernel - used
             if idle > worst.get(part.place.section, (0, part))[0]:
                 worst[part.place.section] = idle, part
@@ -61,7 +61,7 @@ def one_position(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         )
 
 
-def _used(conv: Conv, side: int) -> int:
+def _used_kernel_rows(conv: Conv, side: int) -> int:
     """Rows of a kernel that meet the map somewhere, along one axis."""
     starts = range(-conv.padding, conv.size(side) * conv.stride - conv.padding, conv.stride)
     return sum(any(0 <= start + row * conv.dilation < side for start in starts) for row in range(conv.kernel))
@@ -95,7 +95,7 @@ def unnormalised(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     if biased:
         yield (
             f"{many(len(biased), 'convolution')} with a bias before a batch norm, which takes it away again: "
-            f"{_some(biased)}."
+            f"{_first_names(biased)}."
         )
 
 
@@ -109,7 +109,7 @@ def skipped(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         better = "With the stride on the 3x3" if (kernel, stride) == (1, 2) else f"With a stride of {kernel}"
         yield (
             f"A {kernel}x{kernel} convolution that strides by {stride} reads {kernel**2} of {stride**2} "
-            f"positions and drops the rest: {_some(names)}. {better} none is dropped."
+            f"positions and drops the rest: {_first_names(names)}. {better} none is dropped."
         )
 
 
@@ -125,8 +125,8 @@ def narrow_groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     if narrow:
         yield (
             f"{many(len(narrow), 'convolution')} with groups under {NARROW_GROUP} channels wide, down to "
-            f"{min(narrow.values())}: {_some(list(narrow))}. They need few multiply-adds and yet much time: "
-            "matrix units stay idle."
+            f"{min(narrow.values())}: {_first_names(list(narrow))}. They need few multiply-adds and yet much "
+            "time: matrix units stay idle."
         )
 
 
@@ -139,7 +139,7 @@ def odd_widths(cost: Cost, parts: LayerRecords) -> Iterator[str]:
             found.setdefault(width, part.name)
     if found:
         said = [f"{number(width)} ({name})" for width, name in found.items()]
-        yield f"Widths that are no multiple of 8 fill matrix units badly: {_some(said)}."
+        yield f"Widths that are no multiple of 8 fill matrix units badly: {_first_names(said)}."
 
 
 def uneven(cost: Cost, parts: LayerRecords) -> Iterator[str]:
@@ -173,12 +173,12 @@ def shrinking(cost: Cost, parts: LayerRecords) -> Iterator[str]:
             )
 
 
-def _some(names: list[str]) -> str:
+def _first_names(names: list[str]) -> str:
     """The first few."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _map(shape: tuple[int, ...]) -> Size:
+def _map_size(shape: tuple[int, ...]) -> Size:
     return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
 
 

@@ -57,7 +57,7 @@ def stem(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     terms = [part.layer.params() for part in here if part.layer.params()]
     if any(isinstance(part.layer, Norm) for part in here) and len(terms) > 1:
         yield f"With its norms the stem has {chain(sum_of(terms), number(sum(terms)))} parameters."
-    before, after = cost.image[1] * cost.image[2], _positions(cost.sections[0])
+    before, after = cost.image[1] * cost.image[2], _row_positions(cost.sections[0])
     if after < before:
         yield (
             f"{size_text(cost.image[1:])} has become {shape_text(cost.sections[0].shape[1:])}: of "
@@ -132,8 +132,8 @@ def distribution(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     for title, whole, of in (("parameters", cost.params, 0), ("multiply-adds", cost.macs, 1)):
         if not whole:
             continue
-        rows = _most([(row.name, row.tally[of]) for row in cost.sections], whole)
-        layers = _most([(part.name, part.tally[of]) for part in parts], whole)
+        rows = _largest_shares([(row.name, row.tally[of]) for row in cost.sections], whole)
+        layers = _largest_shares([(part.name, part.tally[of]) for part in parts], whole)
         holding = sum(part.tally[of] > 0 for part in parts)
         said = ", ".join(f"{name} {percent(value, whole)}" for name, value in rows)
         most, most_of = layers[0]
@@ -144,7 +144,7 @@ def distribution(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         )
 
 
-def _most(values: list[tuple[str, int]], whole: int) -> list[tuple[str, int]]:
+def _largest_shares(values: list[tuple[str, int]], whole: int) -> list[tuple[str, int]]:
     """The largest that make up 80 %."""
     found: list[tuple[str, int]] = []
     so_far = 0
@@ -207,5 +207,5 @@ def memory(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     )
 
 
-def _positions(row: Row) -> int:
+def _row_positions(row: Row) -> int:
     return row.shape[1] * row.shape[2] if len(row.shape) == 3 else 1
