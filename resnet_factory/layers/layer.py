@@ -20,7 +20,11 @@ INPUT, OUTPUT, NEITHER = "input", "output", "neither"
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One operation. Its input has `channels` channels."""
+    """One operation. Its input has `channels` channels.
+
+    Formulas (sizes, parameters, MACs, memory, validity) must hold for the numbers of many architectures at once:
+    plain arithmetic (`+ - * // %`), comparisons joined by `&` and `|`, and the functions of `expressions`.
+    """
 
     channels: int
 

@@ -99,6 +99,7 @@ class Unroller(Evaluator):
                 where, value = self.trace(*places.get(argument, (0, f"{path}.{argument}")), scope)
                 reader = "" if where.startswith(path) else f"; read by {path}"
                 self.fault(where, f"{message}{reader}", scope, value)
+            assert self.faults, f"{line.kind!r} is not valid and does not say why"
             raise Broken
         if layer.out_channels > MAX_CHANNELS:
             self.fault(path, f"{layer.out_channels} channels; the limit is {MAX_CHANNELS}", scope)
@@ -182,6 +183,7 @@ class Unroller(Evaluator):
                 raise Broken
             node = Parallel((IDENTITY, Chain(children)), SELECT, parts=parts, groups=given["groups"])
             return ((name, node),), summed
+        assert item.kind == "gate", f"nothing unrolls {item.kind!r}"
         return ((name, Parallel((IDENTITY, Chain(children)), PRODUCT)),), signal
 
     def branches(

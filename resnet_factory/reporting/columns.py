@@ -44,7 +44,9 @@ class Column(NamedTuple):
             return f"{100 * value:.1f} %"
         if self.kind == "bytes":
             return bytes_text(value)
-        return str(value) if self.kind == "text" else f"{value:,}"
+        if self.kind == "text":
+            return str(value)
+        return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
 
 
 def _of_field(read: Callable[[ReceptiveField], int]) -> Callable[[ReportRow], int | None]:

@@ -73,6 +73,7 @@ def draw_samples(
     if sampler == "random":
         unit = np.random.default_rng([seed, start // BATCH]).random((len(dimensions), BATCH))
     else:
+        assert sampler == "sobol", f"no sampler is called {sampler!r}"
         from scipy.stats import qmc
 
         sequence = qmc.Sobol(len(dimensions), scramble=True, rng=np.random.default_rng(seed))

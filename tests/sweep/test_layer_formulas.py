@@ -1,0 +1,86 @@
+"""Formulas of every layer over the numbers of many architectures at once are those of each one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from typing import Any, get_type_hints
+
+import numpy as np
+import pytest
+
+from resnet_factory.layers import VOCABULARY, Layer
+from resnet_factory.sweep.vector import Split, Vector
+
+MEMBERS = 60
+SIDES = (7, 56)
+FORMULAS: dict[str, Callable[[Layer, Any], Any]] = {
+    "out_channels": lambda layer, side: layer.out_channels,
+    "step": lambda layer, side: layer.step,
+    "size": lambda layer, side: layer.size(side),
+    "params": lambda layer, side: layer.params(),
+    "biases": lambda layer, side: layer.biases(),
+    "macs": lambda layer, side: layer.macs(side * side),
+    "reach before": lambda layer, side: layer.reach and layer.reach[0],
+    "reach after": lambda layer, side: layer.reach and layer.reach[1],
+    "extra bytes": lambda layer, side: layer.extra_bytes(side, side, 4, True),
+    "workspace": lambda layer, side: layer.workspace(),
+    "buffers": lambda layer, side: layer.buffers(4),
+    "valid": lambda layer, side: layer.valid(),
+}
+
+
+def members(made: type[Layer], fixed: dict[str, Any], seed: int) -> list[dict[str, Any]]:
+    """Random arguments with which a layer is valid; what is no whole number is the same in all."""
+    random = np.random.default_rng(seed)
+    hints = get_type_hints(made)
+    numbers = [entry.name for entry in fields(made) if hints[entry.name] is int]
+    rates = {
+        entry.name: 0.25 for entry in fields(made) if hints[entry.name] is float and entry.default is MISSING
+    }
+    flags = {entry.name: bool(random.integers(2)) for entry in fields(made) if hints[entry.name] is bool}
+    found: list[dict[str, Any]] = []
+    for _ in range(100 * MEMBERS):
+        arguments = {name: int(random.integers(1, 9)) for name in numbers}
+        arguments["channels"] = 8 * int(random.integers(1, 9))
+        if "to" in arguments:
+            arguments["to"] = arguments["channels"] * int(random.integers(1, 4))
+        arguments |= flags | rates | fixed
+        if made(**arguments).valid():
+            found.append(arguments)
+        if len(found) == MEMBERS:
+            break
+    return found
+
+
+def over_columns(
+    formula: Callable[[Layer, Any], Any], made: type[Layer], rows: list[dict[str, Any]], sides: list[int]
+) -> list[Any]:
+    """A formula's value for every member, computed together, and apart where members disagree."""
+    columns: dict[str, Any] = {
+        name: Vector.of(np.array([row[name] for row in rows])) if type(value) is int else value
+        for name, value in rows[0].items()
+    }
+    try:
+        result = formula(made(**columns), Vector.of(np.array(sides)))
+    except Split as split:
+        results: list[Any] = [None] * len(rows)
+        for answer in (True, False):
+            part = np.flatnonzero(split.mask == answer)
+            values = over_columns(formula, made, [rows[i] for i in part], [sides[i] for i in part])
+            for member, value in zip(part, values, strict=True):
+                results[member] = value
+        return results
+    return result.values.tolist() if isinstance(result, Vector) else [result] * len(rows)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize("word", [word for word, (_, fixed) in VOCABULARY.items() if word != "identity"])
+def test_a_formula_holds_for_columns(word: str, formula: str) -> None:
+    made, fixed = VOCABULARY[word]
+    rows = members(made, dict(fixed), seed=len(word))
+    assert len(rows) > 1
+    sides = np.random.default_rng(1).integers(*SIDES, len(rows)).tolist()
+    compute = FORMULAS[formula]
+    alone = [compute(made(**row), side) for row, side in zip(rows, sides, strict=True)]
+    assert over_columns(compute, made, rows, sides) == alone
