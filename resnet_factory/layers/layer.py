@@ -22,8 +22,8 @@ INPUT, OUTPUT, NEITHER = "input", "output", "neither"
 class Layer:
     """One operation. Its input has `channels` channels.
 
-    Formulas (sizes, parameters, MACs, memory, validity) must hold for the numbers of many architectures at once:
-    plain arithmetic (`+ - * // %`), comparisons joined by `&` and `|`, and the functions of `expressions`.
+    Formulas (size, parameters, MACs, memory, validity) must hold for the numbers of many architectures at
+    once: plain arithmetic (`+ - * // %`), comparisons joined by `&` and `|`, the functions of `expressions`.
     """
 
     channels: int
