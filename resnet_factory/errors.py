@@ -47,13 +47,13 @@ class ConfigError(ValueError):
 
 
 def _place(fault: Fault) -> tuple[str, int, int]:
-    """The order of shown faults: the command line's as found, then each file's from top to bottom."""
+    """Return the order of shown faults: the command line's as found, then each file's from top to bottom."""
     match = re.fullmatch(r"(.*):(\d+):(\d+)", fault.where)
     return (match[1], int(match[2]), int(match[3])) if match else ("", 0, 0)
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """The known words nearest to `word`, best first: near ones only, and only those about as near."""
+    """Return the known words nearest to `word`, best first: near ones only, and only those about as near."""
     plain: dict[str, str] = {}
     for name in map(str, known):
         plain.setdefault(_folded(name), name)
@@ -64,7 +64,7 @@ def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
 
 
 def _folded(word: str) -> str:
-    """A word without what eyes and keyboards confuse: width, case, O and 0, l and 1."""
+    """Return a word without what eyes and keyboards confuse: width, case, O and 0, l and 1."""
     plain = unicodedata.normalize("NFKC", word).casefold()
     return plain.translate(str.maketrans("ol", "01"))
 
@@ -100,7 +100,7 @@ def unknown(what: str, word: Any, known: Iterable[str], of: str = "") -> str:
 
 
 def found(value: Any) -> str:
-    """A wrong value as a message shows it: `nothing`, `'text'`, `true`, `[1, 2]`; long ones cut."""
+    """Return a wrong value as a message shows it: `nothing`, `'text'`, `true`, `[1, 2]`; long ones cut."""
     if value is None:
         return "nothing"
     text = repr(value) if isinstance(value, (str, float)) else json.dumps(value, default=str)
@@ -119,7 +119,7 @@ def foreign(word: str) -> str:
 
 
 def path_of(value: object, what: str) -> Path:
-    """A path from a text or path; `what` begins the message of anything else.
+    """Return a path from a text or path; `what` begins the message of anything else.
 
     Raises:
         TypeError: it is neither.
@@ -130,7 +130,7 @@ def path_of(value: object, what: str) -> Path:
 
 
 def path_or_name(value: object, what: str) -> str | Path:
-    """A text or path as it is; `what` begins the message of anything else.
+    """Return a text or path as it is; `what` begins the message of anything else.
 
     Raises:
         TypeError: it is neither.
@@ -141,7 +141,7 @@ def path_or_name(value: object, what: str) -> str | Path:
 
 
 def shown(value: object) -> str:
-    """A wrong argument as a message shows it: plain data as it is, of anything else the type."""
+    """Return a wrong argument as a message shows it: plain data as it is, of anything else the type."""
     plain = value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
     return found(value) if plain else f"a {type(value).__name__}"
 

@@ -1,1 +1,1 @@
-"""The command line: verbs, options, help, completion and Hydra's multirun."""
+"""The command line: commands, options, help, completion and Hydra's multirun."""

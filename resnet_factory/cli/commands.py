@@ -22,7 +22,7 @@ from resnet_factory.reporting.explanation import document
 
 
 def describe(composed: Composed) -> int:
-    """Print what the network costs, at a depth and in a format of the user's choice."""
+    """Print the cost of the network, at the chosen depth and in the chosen format."""
     _check_model(composed, describe_faults)
     selection = _report_selection(composed.data).checked()
     tables.print_cost(_cost_of_composed(composed), tables.console(), selection, composed.data["format"])
@@ -46,7 +46,7 @@ def _report_selection(data: Mapping[str, Any]) -> Selection:
 
 
 def explain(composed: Composed) -> int:
-    """Spell out the network's arithmetic, and what to mind about it."""
+    """Print the network's arithmetic and warnings."""
     _check_model(composed, explain_faults)
     costed = _cost_of_composed(composed)
     told = document.explain(costed.plan, costed.image)
@@ -65,7 +65,7 @@ def _format_faults(data: Mapping[str, Any], formats: Sequence[str]) -> list[Faul
 
 
 def build(composed: Composed) -> int:
-    """Build the network, hold it against its plan, print the tables; load and save weights where asked."""
+    """Build the network, check it against its plan and print the tables; optionally load and save weights."""
     _check_model(composed, build_faults)
     options = composed.data
     composed = _with_the_files_model(composed)
@@ -96,7 +96,7 @@ def build(composed: Composed) -> int:
 
 
 def _with_the_files_model(composed: Composed) -> Composed:
-    """The configuration with the model that a file of weights was saved with, where no other is asked for."""
+    """Return the configuration with the model saved in a file of weights, unless another is given."""
     weights, given = composed.data["weights"], composed.given & {"model", "experiment"}
     if weights is None or given:
         return composed
@@ -125,7 +125,7 @@ def build_faults(data: Mapping[str, Any]) -> list[Fault]:
 
 
 def _weights_faults(weights: str | None, keys: str | None) -> list[Fault]:
-    """Faults of the files that weights, and the names of their tensors, are read from."""
+    """Return the faults of the files of weights and of their key map."""
     faults = [] if weights is None else weights_faults(weights, "weights") + hub_faults(weights, "weights")
     if keys is not None and keys != key_map.OURS:
         try:
@@ -136,7 +136,7 @@ def _weights_faults(weights: str | None, keys: str | None) -> list[Fault]:
 
 
 def export(composed: Composed) -> int:
-    """Write the weights in a file under the names that another library has for them."""
+    """Write the weights to a file with another library's names."""
     _check_model(composed, export_faults)
     options = composed.data
     from resnet_factory.network.weights import transfer
@@ -156,7 +156,7 @@ def export(composed: Composed) -> int:
 
 
 def export_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Faults of the keys of `export`."""
+    """Return the faults of the keys of `export`."""
     if faults := _type_faults(data, dict.fromkeys(("to", "keys", "weights", "file"), str | None)):
         return faults
     missing = [key for key in ("weights", "file") if data[key] is None]
@@ -169,7 +169,7 @@ def export_faults(data: Mapping[str, Any]) -> list[Fault]:
 
 
 def list_models(patterns: Sequence[str], config_dir: str | None) -> int:
-    """Print the named models that match a glob pattern; then what keeps others from being listed."""
+    """Print the named models that match a glob pattern; then the faults of those that cannot be listed."""
     models = catalogue(config_dir)
     names = dict.fromkeys(name for pattern in patterns or ["*"] for name in models.names(pattern))
     rows = []
@@ -196,13 +196,13 @@ def _cost_of_composed(composed: Composed) -> Cost:
 
 
 def _check_model(composed: Composed, find: Callable[[Mapping[str, Any]], list[Fault]]) -> None:
-    """Refuse faulty keys, also where Hydra's runner composed and nobody checked."""
+    """Refuse invalid keys, also in configurations composed by Hydra's runner, which are not checked yet."""
     if faults := find(composed.data):
         raise ConfigError(map(composed.locate, faults))
 
 
 def _type_faults(data: Mapping[str, Any], types: Mapping[str, Any]) -> list[Fault]:
-    """The keys that are not of the type they must have."""
+    """Return the faults of keys of the wrong type."""
     return [
         Fault(key, f"expected {'true or false' if wanted is bool else 'a file name'}, found {data[key]!r}")
         for key, wanted in types.items()
@@ -212,7 +212,7 @@ def _type_faults(data: Mapping[str, Any], types: Mapping[str, Any]) -> list[Faul
 
 @contextmanager
 def _one_fault_per_file(composed: Composed) -> Iterator[None]:
-    """Say once where a file was named that gives many faults."""
+    """Locate the faults of a file where it was named; once, if there are many."""
     try:
         yield
     except ConfigError as error:

@@ -18,15 +18,15 @@ from resnet_factory.planning.planner import plan
 from resnet_factory.reporting import tables
 
 ENDINGS = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid"}
-"""A file's ending -> what is drawn into it."""
+"""File suffix -> format."""
 WORD = r"""(?:\[[^\]]*\]+|\{[^}]*\}+|'[^']*'|"[^"]*"|\S)+"""
-"""A run of characters without a space, but for those inside brackets and quotes."""
+"""A run of characters without spaces, except inside brackets and quotes."""
 OTHER = "with=resnet50d names a network, with='resnet50d model.act=silu' one with overrides, \
 with='model/stem=deep' overrides of this one"
 
 
 def draw(composed: Composed) -> int:
-    """Draw the network into a file, or to standard output."""
+    """Write a picture of the network to a file or to standard output."""
     from resnet_factory.reporting.drawing import draw as drawn
 
     if faults := draw_faults(composed.data):
@@ -70,7 +70,7 @@ def draw_faults(data: Mapping[str, Any]) -> list[Fault]:
 
 
 def _write_text(file: Path, text: str) -> Path:
-    """Write a picture, whole or not at all.
+    """Write a picture atomically.
 
     Raises:
         ConfigError: it cannot be written.
@@ -84,7 +84,7 @@ def _write_text(file: Path, text: str) -> Path:
 
 
 def diff(composed: Composed) -> int:
-    """Print what turns this network into the one that `with` names; nothing where they are the same."""
+    """Print the difference between this network and the one given by `with`; nothing if they are equal."""
     from resnet_factory.reporting.difference import compare
     from resnet_factory.reporting.difference.text import report as told
 
@@ -100,14 +100,14 @@ def diff(composed: Composed) -> int:
     if difference and sys.stdout.isatty():
         tables.console().print(told(difference))
     elif difference:
-        print(difference)  # without the blanks that fill a table's lines
+        print(difference)  # without a table's trailing spaces
     else:
         print("no difference", file=sys.stderr)
     return 0
 
 
 def _other_network(composed: Composed) -> Composed:
-    """The configuration that `with` asks for.
+    """Return the configuration of the network given by `with`.
 
     Raises:
         ConfigError: with every fault found.
@@ -126,7 +126,7 @@ def _other_network(composed: Composed) -> Composed:
 
 
 def _split_words(composed: Composed) -> list[str]:
-    """Split the value of `with` at spaces that stand outside of brackets and quotes."""
+    """Split the value of `with` at spaces outside of brackets and quotes."""
     said = composed.data["with"]
     if isinstance(said, list) and said and all(isinstance(word, str) for word in said):
         return said
@@ -145,7 +145,7 @@ def _is_override(word: str) -> bool:
 
 
 def _named_network(word: str, config_dir: str | Path | None) -> tuple[str, str | Path | None]:
-    """A model's name, and the folder that has it: a file stands in the `model` of some folder."""
+    """Return a model's name and config folder; a file must be in the `model` folder of one."""
     if not word.endswith((".yaml", ".yml")):
         return word, config_dir
     file = Path(word).expanduser().resolve()
@@ -160,7 +160,7 @@ def _named_network(word: str, config_dir: str | Path | None) -> tuple[str, str |
 
 
 def _as_typed(fault: Fault, composed: Composed) -> Fault:
-    """A fault of the other network, located at the `with` that asked for it, unless it stands in a file."""
+    """Return a fault of the other network, located at `with` unless it is in a file."""
     typed = re.fullmatch(r"command line '(.*)'", fault.where, re.DOTALL)
     if fault.where and (typed is None or typed[1] in composed.overrides):
         return fault
@@ -177,7 +177,7 @@ def _cost(composed: Composed) -> Cost:
 
 @contextmanager
 def _located(composed: Composed) -> Iterator[None]:
-    """Say of every fault where its key was written."""
+    """Return the faults, each located where its key is written."""
     try:
         yield
     except ConfigError as error:

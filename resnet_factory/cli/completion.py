@@ -1,4 +1,4 @@
-"""Shell completion, which Hydra answers: its words checked, and our verbs kept from it."""
+"""Shell completion by Hydra: check its arguments, and hide our commands from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resnet_factory.errors import ConfigError, Fault, unknown
 
 
 def check_completion(words: Sequence[str]) -> None:
-    """Refuse words that ask for no completion there is.
+    """Refuse arguments that are not those of a completion.
 
     Raises:
         ConfigError: with every fault found.
@@ -28,7 +28,7 @@ def check_completion(words: Sequence[str]) -> None:
 
 
 def forget_verb() -> None:
-    """Completion sees the whole typed line; Hydra knows nothing of our verbs."""
+    """Remove the command from the typed line, because Hydra does not know our commands."""
     line = os.environ["COMP_LINE"]
     words = line.split(" ", 2)
     if len(words) == 3 and words[1] in VERBS:

@@ -1,4 +1,4 @@
-"""Output in a terminal's encoding: characters that it lacks are spelled plainly, and are never an error."""
+"""Output in a terminal's encoding: characters that it lacks are replaced, and never raise an error."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PLAIN = str.maketrans(
         "│": "|", "┃": "|", "\N{NO-BREAK SPACE}": " ",
     }
 )  # fmt: skip
-"""A character -> what stands for it in ASCII."""
+"""A character -> its replacement in ASCII."""
 HANDLER = "resnet_factory.plain"
 
 
 def plain(text: str) -> str:
-    """Text in ASCII: signs spelled, letters without their accents, `?` for the rest."""
+    """Return text as ASCII: symbols replaced, letters without accents, `?` for the rest."""
     spelled = unicodedata.normalize("NFKD", text.translate(PLAIN))
     kept = "".join(c for c in spelled if not unicodedata.combining(c))
     return kept.encode("ascii", "replace").decode("ascii")
@@ -38,6 +38,6 @@ codecs.register_error(HANDLER, _replace)
 
 
 def forgive(stream: TextIO) -> None:
-    """Let a stream replace what its encoding lacks."""
+    """Make a stream replace characters that its encoding lacks."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=HANDLER)

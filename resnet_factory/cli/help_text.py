@@ -21,19 +21,19 @@ EXAMPLES = """\
 
 
 def of_verb(verb: str) -> str:
-    """Return the help of one command, with the keys it has besides the model's."""
+    """Return the help of one command, with its own keys."""
     file = Path(conf_dir(), f"{verb}.yaml")
     lines = [f"resnet-factory {verb}: {VERBS[verb].help}", ""]
     if file.is_file():
         text = re.sub(r"(?m)^defaults:.*\n(?: .*\n)*", "", file.read_text(encoding="utf-8"))
         keys = [f"  {line}" for line in text.splitlines()[1:]]
-        lines += ["keys, as KEY=VALUE, here with what they are unless given", *keys, ""]
+        lines += ["keys, given as KEY=VALUE, with their defaults", *keys, ""]
         lines += ["and those of every command: model=NAME, model.KEY=…, model/GROUP=NAME, input.size=…", ""]
     return "\n".join([*lines, "resnet-factory --help: all commands, models and options"])
 
 
 def of_all(config_dir: str | None) -> str:
-    """Return what there is: commands, models, recipes, options."""
+    """Return the general help: commands, models, recipes, options."""
     models = catalogue(config_dir)
     verbs = "\n".join(f"  {name:<10} {verb.help}" for name, verb in VERBS.items())
     groups = "\n".join(
@@ -57,8 +57,8 @@ recipes
 {groups}
   model.act         relu, silu, gelu, …
 
-per stage, one value or one for each: model.depths, widths, strides, dilations, groups, base_width, block
-whole: model.in_channels, num_classes, zero_init_residual; input.size; layers=true; save=FILE
+one value, or a list of one per stage: model.depths, widths, strides, dilations, groups, base_width, block
+one value: model.in_channels, num_classes, zero_init_residual; input.size; layers=true; save=FILE
 
 examples
 {EXAMPLES}
@@ -67,6 +67,6 @@ options
   --config-dir DIR   add a folder of your own YAML, laid out like the shipped one
   -m, --multirun     one run for each combination of comma-separated values
   --cfg job          print the composed configuration
-  --info             what Hydra sees: searchpath, defaults, …
+  --info             print information from Hydra: searchpath, defaults, …
   -sc install=bash   shell completion (bash, zsh or fish)
   --help, --version"""

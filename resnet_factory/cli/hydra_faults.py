@@ -1,4 +1,4 @@
-"""Hydra's errors, told as faults of the override that they are about."""
+"""Convert Hydra's errors to faults of the overrides that cause them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from resnet_factory.errors import ConfigError, Fault, all_of, unknown
 
 @contextmanager
 def explained(hydra: Hydra, config: str, words: Sequence[str], mode: RunMode) -> Iterator[None]:
-    """Say in a line what Hydra refuses, and where it was written."""
+    """Return Hydra's error as a fault, with a one-line message and its location."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -54,6 +54,6 @@ def _fault(hydra: Hydra, config: str, words: Sequence[str], mode: RunMode, error
 
 
 def _where(others: Sequence[str], text: str) -> str:
-    """The word about Hydra's own settings whose key a text has."""
+    """Return the override of Hydra's own settings whose key occurs in a text."""
     found = [word for word in others if word.partition("=")[0].lstrip("+~") in text]
     return command_line(found[-1]) if found else "command line '-m'"

@@ -1,4 +1,4 @@
-"""Our overrides in the words that Hydra's own composing takes, which is stricter about what they replace."""
+"""Translate our overrides for Hydra's own composition, which is stricter about what they may replace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnet_factory.errors import Fault
 
 
 def unreadable(word: str) -> Fault | None:
-    """Return the fault of an override of Hydra's own settings that its grammar does not take."""
+    """Return the fault of an override of Hydra's own settings that its grammar does not accept."""
     try:
         parse(word)
     except ValueError as error:
@@ -22,7 +22,7 @@ def unreadable(word: str) -> Fault | None:
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words about our configuration, and those about Hydra's own."""
+    """Return the overrides of our configuration, and those of Hydra's own settings."""
     hydra = [word for word in words if re.match(r"[+~]*hydra(/|\.(?!searchpath)|=)", word)]
     return [word for word in words if word not in hydra], hydra
 
@@ -33,9 +33,9 @@ def forced(
     bases: Sequence[Mapping[str, Any]],
     whole: Container[str] = (),
 ) -> list[str]:
-    """The same overrides for Hydra's own composing, which is stricter about what they may replace.
+    """Return equivalent overrides for Hydra's own composition, which is stricter about what they may replace.
 
-    `bases` are the data that the jobs start from; at a key of `whole` a mapping replaces what is there.
+    `bases` are the data that the jobs start from; at a key of `whole` a mapping replaces the existing value.
     """
     result = []
     for override in parsed(words, library, []):
@@ -44,7 +44,7 @@ def forced(
             old = [_value(base, key.split(".")) for base in bases]
             lists = any(isinstance(value, dict) for value in old) and "=[" in word
             if lists or (key in whole and "={" in word):
-                # A list takes a mapping's place (`model.block=[basic, bottleneck]`) only by way of nothing.
+                # A list replaces a mapping (`model.block=[basic, bottleneck]`) only after it is null.
                 result.append(f"{key}=null")
                 word = f"++{word.lstrip('+')}"
             elif None in old:
@@ -75,7 +75,7 @@ def _value(data: Any, keys: Sequence[str]) -> Any:
 
 
 def block_lists(bases: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Overrides before the user's own that tell Hydra of a block for each stage, which it would merge."""
+    """Return overrides, placed before the user's, for lists of blocks, which Hydra would merge."""
     models = [base["model"] for base in bases if isinstance(base.get("model"), Mapping)]
     blocks = models[0].get("block") if len(models) == 1 else None
     if not isinstance(blocks, list):

@@ -1,4 +1,4 @@
-"""Hydra's own runner: its settings looked at, its jobs printed or run."""
+"""Hydra's own runner: check its settings, and print or run its jobs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def print_jobs(
     """Print the configuration of each job of a multirun, as YAML documents.
 
     Raises:
-        ConfigError: another sweeper has the jobs, or Hydra cannot compose one.
+        ConfigError: the jobs are chosen by another sweeper, or Hydra cannot compose one.
     """
     if wanted.jobs is None:
         message = "the jobs are up to the sweeper, so their configurations cannot be printed before"
@@ -51,7 +51,7 @@ def print_jobs(
 
 
 class HydraJob(NamedTuple):
-    """One job of a multirun, seen from inside."""
+    """One job of a multirun, as seen by the job itself."""
 
     number: int
     overrides: list[str]
@@ -60,9 +60,9 @@ class HydraJob(NamedTuple):
 
 
 def from_hydra(config_dir: str | Path | None = None, *, verify: Verify | None = None) -> Composed:
-    """Compose the configuration of the job that Hydra's runner is at from the job's overrides.
+    """Compose the configuration of Hydra's current job from its overrides.
 
-    Hydra chooses and launches jobs; what their configurations are is decided here, as for a single run.
+    Hydra chooses and launches the jobs; their configurations are composed here, as for a single run.
 
     Raises:
         ConfigError: with every fault found, each located in its file or override.
@@ -72,7 +72,7 @@ def from_hydra(config_dir: str | Path | None = None, *, verify: Verify | None = 
 
 
 def job_of_hydra() -> HydraJob:
-    """The job that Hydra's runner is at, wherever a launcher has put it."""
+    """Return Hydra's current job, in whichever process the launcher runs it."""
     hydra = HydraConfig.get()
     own = [source.path for source in hydra.runtime.config_sources if source.provider == OWN]
     task, verb = list(hydra.overrides.task), str(hydra.job.config_name)
@@ -80,10 +80,10 @@ def job_of_hydra() -> HydraJob:
 
 
 def sweep_folder(config: str, wanted: Request, config_dir: str | Path | None) -> Path:
-    """The folder that Hydra's settings give a multirun, from wherever they come.
+    """Return the output folder of a multirun by Hydra's settings, from files and overrides.
 
     Raises:
-        ConfigError: there is something wrong with Hydra's own settings.
+        ConfigError: Hydra's own settings are invalid.
     """
     library = Library.of(user_dir(config_dir))
     with _hydra(config_dir) as hydra:
@@ -93,7 +93,7 @@ def sweep_folder(config: str, wanted: Request, config_dir: str | Path | None) ->
 
 
 def _choices_of_jobs(wanted: Request, library: Library) -> list[list[str]]:
-    """Return the jobs' words about Hydra's settings and files, each once, if they are not the same in all."""
+    """Return the jobs' distinct overrides of Hydra's settings and files, if they differ between jobs."""
     others = split(wanted.words)[1]
     found = []
     for job in wanted.jobs or ():
@@ -104,7 +104,7 @@ def _choices_of_jobs(wanted: Request, library: Library) -> list[list[str]]:
 
 
 def check_settings(config: str, wanted: Request, config_dir: str | Path | None) -> None:
-    """Refuse settings of Hydra's own that it would stumble over in a single run, or that would run code.
+    """Refuse settings of Hydra's own that fail in a single run, or that would run code.
 
     Raises:
         ConfigError: with the faults found.
@@ -116,7 +116,7 @@ def check_settings(config: str, wanted: Request, config_dir: str | Path | None) 
 def run_jobs(
     config: str, wanted: Request, folder: Path, config_dir: str | Path | None, task: Callable[[Any], None]
 ) -> None:
-    """Let Hydra run a multirun's jobs, its own files in `folder`.
+    """Run a multirun's jobs by Hydra, with its own files in `folder`.
 
     Raises:
         ConfigError: Hydra refuses a job, or its own settings.
@@ -130,22 +130,22 @@ def run_jobs(
 
 
 def _quoted(folder: Path) -> str:
-    """A path, as Hydra's grammar wants any text."""
+    """Return a path quoted for Hydra's grammar."""
     text = str(folder).replace("'", r"\'")
     return f"'{text}'"
 
 
 class _Loader(ConfigLoaderImpl):
-    """Hydra's, which gives out no settings that would run code: of no job, wherever it is composed."""
+    """Hydra's config loader, which refuses settings that would run code, in every job it composes."""
 
     def __init__(self, search: ConfigSearchPath, *, checked: bool) -> None:
         super().__init__(search)
         self.checked = checked
-        """Whether the jobs were checked here: composing each once before the first is then time lost."""
+        """Whether the jobs were checked here, so that Hydra's trial composition of each is superfluous."""
         self.asked: set[tuple[str, ...]] = set()
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """Compose a job's configuration: not the first time that it is asked for, when it is only tried."""
+        """Compose a job's configuration, except on the first (trial) call for a job that was checked."""
         job = tuple(sweep_overrides)
         if self.checked and job not in self.asked:
             self.asked.add(job)
@@ -160,10 +160,10 @@ class _Loader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """Compose, and look at what Hydra would make objects of.
+        """Compose, and check the settings that Hydra would instantiate.
 
         Raises:
-            ConfigError: there are settings that would run code.
+            ConfigError: a setting would run code.
         """
         config = super().load_configuration(
             config_name, overrides, run_mode, from_shell, validate_sweep_overrides
@@ -178,7 +178,7 @@ class _Loader(ConfigLoaderImpl):
     def _own_files(
         self, config_name: str | None, overrides: list[str], run_mode: RunMode
     ) -> list[tuple[tuple[str, ...], Path]]:
-        """The user's files that a configuration consists of, with the keys that each goes below."""
+        """Return the user's files of a configuration, each with the key that its data is merged below."""
         own = [source.path for source in self.get_sources() if source.provider == OWN]
         listed = self.compute_defaults_list(config_name, overrides, run_mode).defaults if own else []
         return [
@@ -189,7 +189,7 @@ class _Loader(ConfigLoaderImpl):
 
 
 def _origin(keys: Sequence[str], files: Sequence[tuple[tuple[str, ...], Path]], words: Sequence[str]) -> str:
-    """The override or the line of a file that gives a key of Hydra's settings; the nearest above it, else."""
+    """Return the override or file line that sets a key of Hydra's settings, or the closest key above it."""
     for end in range(len(keys), 0, -1):
         path = ".".join(keys[:end])
         for word in reversed(words):
@@ -212,7 +212,7 @@ def _has(data: Any, keys: Sequence[str]) -> bool:
 
 @contextmanager
 def _hydra(config_dir: str | Path | None, *, checked: bool = False) -> Iterator[Hydra]:
-    """Hydra as its command line has it, looking at our folder, then at the user's."""
+    """Return Hydra set up as on its command line, with our folder and then the user's on the search path."""
     version.setbase("1.3")
     search = search_path(conf_dir(), user_dir(config_dir))
     try:

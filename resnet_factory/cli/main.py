@@ -1,4 +1,4 @@
-"""The command line: `resnet-factory [VERB] [overrides…]`; VERB `build` if left out."""
+"""The command line: `resnet-factory [VERB] [overrides…]`; the default VERB is `build`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from resnet_factory.errors import ConfigError, Fault, unknown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code (2 for a mistake in what the user wrote)."""
+    """Run one command and return its exit code (2 for an error in the user's input)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     encoding.forgive(sys.stdout)
     encoding.forgive(sys.stderr)
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _discard_output() -> None:
-    """Give what is still waiting to be written nowhere to fail."""
+    """Redirect buffered output to the null device, so that flushing it cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -113,7 +113,7 @@ def _no_command(word: str, after: Sequence[str], config_dir: str | None) -> Faul
 
 
 def _quoted(word: str, keys: Sequence[str]) -> str:
-    """An override, in the quotes that Hydra wants around an equals sign where its key is one of `keys`."""
+    """Return an override whose value, if its key is one of `keys`, is quoted for Hydra's grammar."""
     key, _, value = word.partition("=")
     if key not in keys or "=" not in value or "'" in value or '"' in value:
         return word
@@ -121,7 +121,7 @@ def _quoted(word: str, keys: Sequence[str]) -> str:
 
 
 def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> int:
-    """Let Hydra answer its own flags; mistakes are reported our way before it starts."""
+    """Run Hydra for its own flags, after checking the arguments and reporting faults in our format."""
     import hydra
 
     from resnet_factory.cli import hydra_runner
@@ -172,7 +172,7 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
             print(error, file=sys.stderr)
             status = 2
 
-    # Hydra prints through loggers: a reader that goes away (`| head`) would be a traceback for every line.
+    # Hydra prints through loggers: a closed pipe (`| head`) would give a traceback for every line.
     logging.raiseExceptions = False
     sys.argv = ["resnet-factory", *flags, *words]
     hydra.main(config_path=conf_dir(), config_name=verb, version_base="1.3")(job)()

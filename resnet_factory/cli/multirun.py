@@ -1,4 +1,4 @@
-"""Hydra's multirun: what each job does, and one table and one results file at the end."""
+"""Hydra's multirun: run each job, and write one table and one results file at the end."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ COSTS = ("plan", "params", "macs", "activations")
 COLUMNS = ("job", "overrides", "state", *COSTS, "seconds", "error")
 RESULTS = "results.csv"
 DEFAULT = "runs/multirun"
-"""Hydra's folder in our configuration: where nobody gives another, each run has its own beside it."""
+"""Default of `hydra.sweep.dir`; runs with this default get separate folders next to it."""
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 
 
 def refuse_shared_output(key: str, jobs: Sequence[Sequence[str]]) -> None:
-    """Refuse jobs that would write one file, each over the one before; `key` names the file.
+    """Refuse jobs that would overwrite each other's file; `key` is the key of its name.
 
     Raises:
         ConfigError: two jobs name the same file.
@@ -63,7 +63,7 @@ def refuse_shared_output(key: str, jobs: Sequence[Sequence[str]]) -> None:
 
 
 def perform(rows: Path, config: Any) -> None:
-    """One job, wherever the launcher runs it: the command, then a row in `rows`; its errors stop no other."""
+    """Run the command of one job and write its row to `rows`; errors do not stop other jobs."""
     job = job_of_hydra()
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {
         "job": job.number,
@@ -83,7 +83,7 @@ def perform(rows: Path, config: Any) -> None:
         if status == INTERRUPTED:
             raise KeyboardInterrupt
         row |= {"state": "ok"} if status == 0 else {"state": "failed", "error": f"exit code {status}"}
-        if verb.figures:  # which the command has just changed; costs are what they were
+        if verb.figures:  # the command may have changed these, but not costs
             row |= figures()
     except KeyboardInterrupt:
         with suppress(ConfigError):
@@ -98,7 +98,7 @@ def perform(rows: Path, config: Any) -> None:
     except ConfigError as error:
         print(error, file=sys.stderr)
         row |= {"state": "failed", "error": "; ".join(fault.message for fault in error.faults)}
-    except Exception as error:  # noqa: BLE001 - a job's failure is its row; the others go on
+    except Exception as error:  # noqa: BLE001 - a failure is recorded in the job's row; the other jobs continue
         import traceback
 
         traceback.print_exc()
@@ -109,7 +109,7 @@ def perform(rows: Path, config: Any) -> None:
 
 
 def _row_costs(composed: Composed) -> dict[str, Any]:
-    """Costs of the model, for the row of a command without figures of its own."""
+    """Return the costs of the model, for the row of a command without figures of its own."""
     planned = plan(composed.model)
     found = cost(planned, (planned.in_channels, *image_size(composed.data)))
     values = (planned.id, found.params, found.macs, found.activations)
@@ -117,17 +117,17 @@ def _row_costs(composed: Composed) -> dict[str, Any]:
 
 
 def _claim_outputs(rows: Path, composed: Composed, key: str) -> None:
-    """Take the file that `key` names for this job alone, under whatever name other jobs have for it.
+    """Reserve the output file named by `key` for this job, however other jobs spell its path.
 
     Raises:
-        ConfigError: another job of this run has taken it.
+        ConfigError: another job of this run has reserved it.
     """
     file = composed.data.get(key) if key else None
     if not isinstance(file, str):
         return
     place = Path(file).expanduser().resolve()
     if place.exists() and not place.is_file():
-        return  # a device or a pipe takes one after the other
+        return  # several jobs may write to a device or a pipe
     try:
         (rows / f"{hashlib.sha256(os.fsencode(place)).hexdigest()}.taken").touch(exist_ok=False)
     except FileExistsError:
@@ -136,7 +136,7 @@ def _claim_outputs(rows: Path, composed: Composed, key: str) -> None:
 
 
 def _keep_rows(rows: Path, row: Mapping[str, Any]) -> None:
-    """Write a job's row, whole or not at all; jobs may run in other processes."""
+    """Write a job's row atomically; jobs may run in other processes."""
     write_whole(rows / f"{row['job']}.json", json.dumps(row))
 
 
@@ -146,20 +146,20 @@ def conclude(
     expected: Sequence[Sequence[str]] | None,
     missing: tuple[str, str] = ("died", "ended without a result"),
 ) -> int:
-    """Gather the rows into one file and one table; 1 if any job failed, or ended without a row.
+    """Collect the rows in one file and one table; return 1 if any job failed, or ended without a row.
 
-    `expected` holds every job's overrides, where they are known; `missing` is the state and the error of one
-    that has left no row. Results of another run that lie there are kept under another name.
+    `expected` holds every job's overrides, if they are known; `missing` is the state and the error of a job
+    without a row. Existing results of another run are renamed.
 
     Raises:
-        OSError: the folder cannot be written any more.
+        OSError: the folder cannot be written.
     """
     found: dict[int, dict[str, Any]] = {}
     for file in rows.glob("*.json"):
         row = json.loads(file.read_text(encoding="utf-8"))
         found[row["job"]] = row
     for number, overrides in enumerate(expected or []):
-        if number in found:  # as they were typed; Hydra was given more
+        if number in found:  # as typed; those given to Hydra have additions
             found[number]["overrides"] = " ".join(overrides)
         lost = {
             "job": number,
@@ -184,7 +184,7 @@ def conclude(
 
 
 def _set_aside(file: Path) -> Path | None:
-    """Give a file that is there another name, `results-1.csv`, one that nothing has."""
+    """Rename an existing file to the first free name of `results-1.csv`, `results-2.csv`, …."""
     if not file.exists():
         return None
     aside = _first_free(lambda n: file.with_stem(f"{file.stem}-{n}"), lambda free: free.touch(exist_ok=False))
@@ -193,7 +193,7 @@ def _set_aside(file: Path) -> Path | None:
 
 
 def _report_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns that the command itself has filled."""
+    """Return the columns that the command itself added."""
     return list(dict.fromkeys(key for row in rows for key in row if key not in COLUMNS))
 
 
@@ -220,7 +220,7 @@ def _print_table(rows: Sequence[Mapping[str, Any]], target: Path) -> None:
 
 
 def run_multirun(verb: str, wanted: Request, config_dir: str | None) -> int:
-    """Let Hydra do the jobs, then gather what they left; 1 if any failed, 130 after Ctrl-C.
+    """Run the jobs by Hydra, then collect their rows; return 1 if any failed, 130 after Ctrl-C.
 
     Raises:
         ConfigError: Hydra refuses its own settings, or the folder cannot be written.
@@ -242,9 +242,9 @@ def run_multirun(verb: str, wanted: Request, config_dir: str | None) -> int:
         except ConfigError as error:
             if not any(rows.iterdir()):
                 raise
-            print(error, file=sys.stderr)  # of a job in the middle: what is done is told all the same
+            print(error, file=sys.stderr)  # Ctrl-C within a job: the finished ones are reported
             status, missing = 1, ("not run", "Hydra has stopped")
-        except Exception as error:  # noqa: BLE001 - a launcher's own trouble: what is done is told all the same
+        except Exception as error:  # noqa: BLE001 - an error of the launcher: the finished jobs are reported
             print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
             status = 1
         try:
@@ -255,18 +255,18 @@ def run_multirun(verb: str, wanted: Request, config_dir: str | None) -> int:
         shutil.rmtree(rows, ignore_errors=True)
         if made:
             with suppress(OSError):
-                folder.rmdir()  # which holds nothing, if Hydra has not begun
+                folder.rmdir()  # empty if Hydra has not started
 
 
 def _own_folder(folder: Path) -> Path:
-    """A folder that no other run has: called by the time, and made here."""
+    """Create and return a folder for this run, named by the time."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     name = f"{folder.name}-{time.strftime('%Y-%m-%d-%H-%M-%S')}"
     return _first_free(lambda n: folder.with_name(name if n == 1 else f"{name}-{n}"), Path.mkdir)
 
 
 def _first_free(named: Callable[[int], Path], make: Callable[[Path], None]) -> Path:
-    """The first of `named(1)`, `named(2)`, … that is not there yet, made."""
+    """Create and return the first of `named(1)`, `named(2)`, … that does not exist."""
     for number in count(1):
         with suppress(FileExistsError):
             make(named(number))

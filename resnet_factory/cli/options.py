@@ -1,4 +1,4 @@
-"""The options of the command line, and the words that are none."""
+"""The options of the command line, and its other arguments."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from resnet_factory.errors import ConfigError, Fault, nearest, unknown
 
 HYDRA_FLAGS = ("multirun", "cfg", "info", "hydra_help", "shell_completion")
-"""Options that Hydra itself answers."""
+"""Options that Hydra itself handles."""
 _CFG = ("job", "hydra", "all")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
 def read_options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Options, and the words that are none.
+    """Return the options and the other arguments.
 
     Raises:
-        ConfigError: an option that does not exist, or without what it needs.
+        ConfigError: an option does not exist, or lacks its value.
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--help", "-h", action="store_true")

@@ -1,4 +1,4 @@
-"""Requests to Hydra's own runner: what a multirun asks for, checked before its first job, in its words."""
+"""Command lines for Hydra's own runner; those of a multirun are checked before its first job."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from resnet_factory.errors import ConfigError, Fault
 
 @dataclass(frozen=True)
 class Request:
-    """A command for Hydra's runner, in its own words."""
+    """A command line for Hydra's runner."""
 
     words: list[str]
     jobs: list[list[str]] | None = None
-    """The overrides of each job, in the order Hydra runs them; None where a sweeper of its own decides."""
+    """The overrides of each job, in the order Hydra runs them; None if another sweeper chooses them."""
 
 
 def request(
@@ -35,10 +35,10 @@ def request(
     multirun: bool = False,
     check: Check | None = None,
 ) -> Request:
-    """Return the words for which Hydra composes what `compose_all` does, those of a multirun checked.
+    """Return the arguments for which Hydra composes the same as `compose_all`; checks those of a multirun.
 
-    A mistake is told before the first job runs: each combination of choices is composed, and each value in
-    one of them. Whether a job's layers fit together is its own matter.
+    Faults are reported before the first job runs: each combination of choices is composed, and each value in
+    one of them. Whether the layers of a job fit together is checked in the job.
 
     Raises:
         ConfigError: with every fault found, each located in its file or override.
@@ -48,7 +48,7 @@ def request(
     own, others = split(words)
     params = _params(library, config, own, others) if multirun else {}
     if params is None:
-        return Request(list(words))  # another sweeper may have a grammar of its own
+        return Request(list(words))  # another sweeper may have its own grammar
     swept = [param.word for param in params.values()]
     faults: list[Fault] = []
     bases: list[Mapping[str, Any]] = []
@@ -81,7 +81,7 @@ def request(
         raise ConfigError(faults)
     every = jobs([*swept, *own], library) if multirun else None
     words = block_lists(bases) + forced(own, library, bases, WHOLE.get(config, ()))
-    # To Hydra `++key` is another key than a parameter's, which would go on being swept beside it.
+    # Hydra does not match `++key` with a parameter of that key, and would sweep both.
     settled = [f"{key}=null" for key in params if any(word.startswith(f"++{key}=") for word in words)]
     return Request([*others, *(word for word in settled if word not in words), *words], every)
 
@@ -94,13 +94,13 @@ class _Param(NamedTuple):
 def _params(
     library: Library, config: str, own: Sequence[str], others: Sequence[str]
 ) -> dict[str, _Param] | None:
-    """`hydra.sweeper.params` as overrides, by key; None where another sweeper reads them."""
+    """Return `hydra.sweeper.params` as overrides, by key; None if another sweeper reads them."""
     found: dict[str, _Param] = {}
     single = [word for word in own if not is_sweep(word, library)]
     try:
         base = library.compose(config, read_overrides(single, library).choices)
     except ConfigError:
-        base = Base({}, (), {})  # which is said where the jobs are composed
+        base = Base({}, (), {})  # reported when the jobs are composed
     for package, file in base.files:
         if package:
             continue
@@ -138,7 +138,7 @@ def _unquoted(value: str) -> str:
 def _in_files(
     faults: Sequence[Fault], params: Mapping[str, _Param] | None, own: Sequence[str]
 ) -> list[Fault]:
-    """The same faults, those of a sweep's parameters at the line of the file that gives them."""
+    """Return the faults, with those of a sweep's parameters located in the file that defines them."""
     typed_keys = {word.partition("=")[0] for word in own}
     result = []
     for fault in faults:

@@ -1,4 +1,4 @@
-"""The commands: where each one's function is, and what it does in a line."""
+"""The commands: the import path of each function, and a one-line help text."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from resnet_factory.errors import Fault
 
 @dataclass(frozen=True)
 class Verb:
-    """One command: where its function is, and what it does in a line."""
+    """One command: the import path of its function, and a one-line help text."""
 
     place: str
     help: str
     composes: bool = True
     """Whether its arguments are overrides of a composed configuration."""
     verbatim: tuple[str, ...] = ()
-    """Keys whose value holds overrides itself and is taken as it stands, though Hydra would want quotes."""
+    """Keys whose value holds overrides and is taken literally, without the quotes that Hydra requires."""
     sweeps: bool = False
-    """Whether it goes through several values itself; Hydra is then asked about the others."""
+    """Whether it handles overrides with several values itself, instead of Hydra."""
     check: str = ""
-    """Place of the function that finds the faults in its own keys, where it has one."""
+    """Import path of the function that returns the faults of its own keys, if any."""
     writes: str = ""
-    """The key of the file that it writes, where it writes one."""
+    """The key of its output file, if any."""
     figures: str = ""
-    """Place of the function that gives a job's row of a multirun its further columns, where it has one."""
+    """Import path of the function that returns additional columns of a job's row in a multirun, if any."""
 
     def load(self) -> Callable[..., int]:
-        """Import the function; only now, so that help and completion stay quick."""
+        """Import the function; done late so that help and completion stay fast."""
         return _imported(self.place)
 
     def load_check(self) -> Callable[[Mapping[str, Any]], list[Fault]] | None:
-        """Import what checks its keys."""
+        """Import the function that checks its keys."""
         return _imported(self.check) if self.check else None
 
     def load_figures(self) -> Callable[..., Mapping[str, float]] | None:
-        """Import what tells a job's figures."""
+        """Import the function that returns a job's additional columns."""
         return _imported(self.figures) if self.figures else None
 
 
@@ -58,41 +58,41 @@ VERBS = {
     ),
     "describe": Verb(
         "cli.commands:describe",
-        "what a network costs: by stage, block or layer, as text or data",
+        "print the cost of a network: by stage, block or layer, as text or data",
         check="cli.commands:describe_faults",
     ),
-    "diff": Verb(
-        "cli.comparison:diff", "what differs between two networks: diff model=A with=B", verbatim=("with",)
-    ),
+    "diff": Verb("cli.comparison:diff", "compare two networks: diff model=A with=B", verbatim=("with",)),
     "draw": Verb(
         "cli.comparison:draw",
-        "a picture as SVG or Mermaid: draw [file=NAME.svg]",
+        "draw a network as SVG or Mermaid: draw [file=NAME.svg]",
         check="cli.comparison:draw_faults",
         writes="file",
     ),
     "explain": Verb(
         "cli.commands:explain",
-        "the arithmetic of a network spelled out, and what to mind about it",
+        "explain the arithmetic of a network step by step, with warnings",
         check="cli.commands:explain_faults",
     ),
     "export": Verb(
         "cli.commands:export",
-        "write weights under timm's, torchvision's or pycls's names",
+        "write weights with the names of timm, torchvision or pycls",
         check="cli.commands:export_faults",
         writes="file",
     ),
     "study": Verb(
         "study.command:study",
-        "train networks side by side and report: why shortcuts",
+        "train and compare several networks, such as plain and residual ones",
         verbatim=("overrides",),
         figures="study.command:figures",
     ),
-    "list": Verb("cli.commands:list_models", "the named models: list [PATTERN]", composes=False),
+    "list": Verb("cli.commands:list_models", "list the named models: list [PATTERN]", composes=False),
     "sweep": Verb(
         "sweep.commands:sweep",
-        "many architectures of a design space: sweep space=…",
+        "sample and evaluate architectures of a design space: sweep space=…",
         composes=False,
         sweeps=True,
     ),
-    "report": Verb("sweep.commands:report", "a sweep's results as one HTML page: report DIR", composes=False),
+    "report": Verb(
+        "sweep.commands:report", "write a sweep's results as one HTML page: report DIR", composes=False
+    ),
 }

@@ -1,1 +1,1 @@
-"""YAML files and overrides to a checked, typed model config."""
+"""Read YAML files and overrides into a checked, typed model config."""

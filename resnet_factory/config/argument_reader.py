@@ -1,4 +1,4 @@
-"""Reads the arguments of layers: numbers, arithmetic and words, each held against what is known there."""
+"""Read the arguments of layers: numbers, arithmetic and words, each checked against the allowed ones."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class ArgumentReader:
         self.faults = faults
 
     def fault(self, path: str, message: str) -> None:
-        """Note one fault."""
+        """Record one fault."""
         self.faults.append(Fault(path, message))
 
     def arguments(
         self, kind: str, given: Mapping[str, Any], scope: frozenset[str], path: str, *, complete: bool = True
     ) -> Names:
-        """Read the arguments of a layer, all that it needs where they have to be `complete`."""
+        """Read the arguments of a layer; with `complete`, all required ones must be given."""
         allowed = arguments_of(kind)
         read: list[tuple[str, Value]] = []
         for key, value in given.items():
@@ -42,13 +42,13 @@ class ArgumentReader:
         return tuple(read)
 
     def word(self, value: Any, allowed: tuple[str, ...] | None, scope: frozenset[str], path: str) -> Value:
-        """Read a word of those allowed, or a condition where there are none."""
+        """Read one of the allowed words, or a condition if there are none."""
         if allowed is None:
             return self.number(value, scope, path, staged=False)
         return str(value) if self.known(value, allowed, path, "choice") else allowed[0]
 
     def known(self, word: Any, known: Iterable[str], path: str, what: str) -> bool:
-        """Return whether a word is known, and note a fault where it is not."""
+        """Return whether a word is known; record a fault if it is not."""
         known = tuple(known)
         if word in known:
             return True
@@ -60,7 +60,7 @@ class ArgumentReader:
         return False
 
     def number(self, value: Any, scope: frozenset[str], path: str, *, staged: bool) -> Value:
-        """Read a number or arithmetic; where it may be `staged`, also a list of one for each stage."""
+        """Read a number or arithmetic; with `staged`, also a list of one per stage."""
         if isinstance(value, (bool, int, float)):
             if not abs(value) < LIMIT:
                 self.fault(path, f"expected a number below {LIMIT}, found {found(value)}")

@@ -1,4 +1,4 @@
-"""Names, YAML and command line to a checked config, every fault located."""
+"""Compose names, YAML and the command line into a checked config, with every fault located."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from resnet_factory.config.sweep_overrides import sweeps
 from resnet_factory.errors import ConfigError, Fault, found, unknown
 
 Check = Callable[[Mapping[str, Any]], list[Fault]]
-"""Finds what is wrong with a command's own keys."""
+"""Returns the faults of a command's own keys."""
 Verify = Callable[[schema.ModelConfig], object]
-"""Raises a ConfigError where a config whose keys are right cannot be used."""
+"""Raises a ConfigError if a config with valid keys cannot be used."""
 
 WHOLE = {"study": frozenset({"models"})}
-"""Command -> its keys that a mapping on the command line replaces, where others would join the one there."""
+"""Command -> its keys that a mapping on the command line replaces instead of being merged."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ class Composed:
     model: schema.ModelConfig
     locate: Callable[[Fault], Fault]
     given: frozenset[str] = frozenset()
-    """The top-level keys that the command line names."""
+    """The top-level keys given on the command line."""
     overrides: tuple[str, ...] = ()
-    """The words of the command line: with `config_dir`, enough to compose a variation of it."""
+    """The overrides of the command line: with `config_dir`, enough to compose a variation."""
     config_dir: str | Path | None = None
     """The folder of the user's own YAML."""
     choices: Mapping[str, str] = field(default_factory=dict)
-    """Config group -> what was chosen."""
+    """Config group -> the chosen name."""
 
 
 def read(data: Any, path: str = "model") -> schema.ModelConfig:
-    """The config of a `model` subtree that somebody else's Hydra application composed.
+    """Read the config of a `model` subtree that another Hydra application composed.
 
     Raises:
         ConfigError: with every fault found.
@@ -66,8 +66,8 @@ def compose_all(
 ) -> Composed:
     """Compose the whole configuration called `config` (one per command).
 
-    `check` finds what is wrong with the command's own keys and `verify` what is wrong with the model beyond
-    its keys, so that both are said, and located, with all the rest.
+    `check` returns the faults of the command's own keys and `verify` raises those of the model beyond its
+    keys, so that both are reported and located together with all others.
 
     Raises:
         ConfigError: with every fault found, each located in its file or override.
@@ -79,7 +79,7 @@ def compose_all(
 def take_sweeps(
     words: Sequence[str], config_dir: str | Path | None = None
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """The overrides with one value; and for those with several `{choice: […]}` or `{uniform: […]}` by key.
+    """Return the overrides with one value; and, by key, `{choice: […]}` or `{uniform: […]}` for the others.
 
     Raises:
         ConfigError: an override cannot be read.
@@ -88,13 +88,13 @@ def take_sweeps(
 
 
 def image_size(data: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width from `input.size`: one number, or two."""
+    """Return height and width from `input.size`: one number, or two."""
     size = data["input"]["size"]
     return (size[0], size[1]) if isinstance(size, list) else (size, size)
 
 
 def choices(group: str, config_dir: str | Path | None = None) -> list[str]:
-    """The names of a config group, shipped and the user's own."""
+    """Return the names in a config group, shipped and the user's own."""
     return Library.of(user_dir(config_dir)).options(group)
 
 
@@ -107,7 +107,7 @@ def compose_in(
     check: Check | None = None,
     verify: Verify | None = None,
 ) -> Composed:
-    """Compose as `compose_all` does, with files read before; `left` names a resolver left to Hydra.
+    """Compose like `compose_all`, with a given library; `left` is the name of a resolver left to Hydra.
 
     Raises:
         ConfigError: with every fault found, each located in its file or override.
@@ -119,7 +119,7 @@ def compose_in(
     except ConfigError as error:
         raise ConfigError([*faults, *error.faults]) from None
     if "model" in given.unchosen:
-        raise ConfigError(faults)  # of another model than was meant there is nothing to say
+        raise ConfigError(faults)  # without the intended model there is nothing else to check
     data, whole = _copied(base.data), WHOLE.get(config, frozenset())
     faults.extend(fault for override in given.values if (fault := apply(override, data, whole)) is not None)
     origin = Origin(library, base, given, data)
@@ -145,7 +145,7 @@ def compose_in(
     )
     model = examined.config
     faults.extend(origin.blame(fault) for fault in (*examined.faults, *examined.unread))
-    # What follows from a group never chosen or a value never found is no mistake of its own.
+    # Consequences of a missing choice or an unresolved value are not reported as faults.
     known = [*given.unchosen, *resolver.waiting, *(fault.path for fault in resolver.faults)]
     faults = [
         fault
@@ -166,7 +166,7 @@ def compose_in(
 
 
 def _copied(value: Any) -> Any:
-    """A copy of plain data, which overrides may change."""
+    """Return a copy of plain data, for overrides to change."""
     if isinstance(value, dict):
         return {key: _copied(entry) for key, entry in value.items()}
     return [_copied(entry) for entry in value] if isinstance(value, list) else value
@@ -177,7 +177,7 @@ def _top_level_keys(keys: Iterable[str]) -> frozenset[str]:
 
 
 def _with_image_size(data: Mapping[str, Any]) -> dict[str, Any]:
-    """`input.size` follows the model's image size, also where the model leaves it at its default."""
+    """Return the data with the default image size filled in, because `input.size` refers to it."""
     return {**data, "model": {"image_size": schema.WHOLE["image_size"][1], **data["model"]}}
 
 
@@ -186,7 +186,7 @@ def _titles(choices: Mapping[str, str]) -> dict[str, str]:
 
 
 def _recipe_finder(library: Library) -> schema.Find:
-    """Looks up model recipes by group and name; all the names of the group where none is asked for."""
+    """Return a function that looks up recipes by group and name; without a name it returns all names."""
 
     def find(group: str, name: str) -> Any:
         known = library.options(f"model/{group}")

@@ -1,4 +1,4 @@
-"""One file of a config folder as compositions take it: its data, its defaults list, its package line."""
+"""One file of a config folder: its data, its defaults list, its package line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from resnet_factory.config.yaml_source import load, stamp
 
 BLOCK = "model/block"
-"""The one config group of which a list of choices is one for each stage."""
+"""The config group in which a list of choices means one per stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +20,16 @@ class Default:
     """One entry of a defaults list."""
 
     choice: Any
-    """A file; of a group, the name of one of its files, a list of them, or None."""
+    """A file; for a group, the name of one of its files, a list of names, or None."""
     group: str = ""
-    """Empty where a file is named by its path."""
+    """Empty if the entry is the path of a file."""
     package: str | None = None
     optional: bool = False
     override: bool = False
 
     @classmethod
     def of(cls, entry: Any) -> Default:
-        """Read an entry that has the form of one."""
+        """Read a well-formed entry."""
         if isinstance(entry, str):
             path, at, package = entry.partition("@")
             return cls(path, package=package if at else None)
@@ -41,22 +41,22 @@ class Default:
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """One YAML file of a config folder; its data is shared, and not to be changed."""
+    """One YAML file of a config folder; its data is shared and must not be changed."""
 
     name: str
-    """Its path in the folder, without its ending."""
+    """Its path in the folder, without suffix."""
     path: Path
     own: bool
     """Whether it is the user's."""
     package: str | None
-    """The key below which its data goes, where its first lines say it (`# @package NAME`)."""
+    """The key that its data is merged below, if its first lines have it (`# @package NAME`)."""
     data: Mapping[str, Any]
-    """The keys that a configuration gets."""
+    """The keys that it adds to a configuration."""
     whole: Mapping[str, Any]
-    """All of it, with its defaults list and Hydra's own settings."""
+    """All data, with its defaults list and Hydra's own settings."""
     defaults: tuple[Default, ...]
     blocks: tuple[str, ...] = ()
-    """One for each stage, where its defaults list says so."""
+    """One per stage, if its defaults list has a list of blocks."""
 
 
 def config_file(name: str, path: Path, own: bool) -> ConfigFile:
@@ -84,11 +84,11 @@ def _config_file(name: str, path: Path, own: bool, _changed: tuple[int, int]) ->
 
 
 def from_top(base: str, path: str) -> str:
-    """Return a path from the top that is written in a file of the config group `base`."""
+    """Return the path, relative to the config folder, of a path in a file of the config group `base`."""
     return path[1:] if path.startswith("/") else f"{base}/{path}" if base and path else path or base
 
 
 def package_line(file: Path) -> str | None:
-    """Return what a `# @package NAME` line at a file's top says."""
+    """Return the package of a `# @package NAME` line at the top of a file."""
     header = re.match(r"(?:\s*#[^\n]*\n)*?\s*#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"))
     return header[1] if header else None

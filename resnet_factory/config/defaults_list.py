@@ -1,8 +1,8 @@
-"""Defaults lists by Hydra's rules: the files of a configuration, and the key below which each one goes.
+"""Defaults lists by Hydra's rules: the files of a configuration, and the key each is merged below.
 
 An entry is a file (`resnet18`), a choice of a config group (`stem: deep`; several in a list, null for none),
 the same with `override` or `optional` before it, and `_self_`; each may go below its own key (`@package`).
-A test holds the result against Hydra's own.
+A test compares the result with Hydra's own.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class DefaultsError(Exception):
 
 
 class MissingFileError(DefaultsError):
-    """Raised for a file that a defaults list names and that is not there; the message is its name."""
+    """Raised for a missing file in a defaults list; the message is its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class Part:
     file: ConfigFile
     package: str
     key: str = ""
-    """The override key of the group that it is chosen from, where it has no defaults list itself."""
+    """The override key of its config group, if it has no defaults list itself."""
 
 
 class _Node:
-    """An entry where it stands: below the config group `base` and the dotted key `above`."""
+    """An entry with its context: the config group `base` and the dotted key `above`."""
 
     def __init__(self, entry: Default, base: str, above: str) -> None:
         self.entry = entry
@@ -67,12 +67,12 @@ class _Node:
 
     @cached_property
     def key(self) -> str:
-        """The key by which an override finds it: `model/stem`, or `model/stem@package` where it was moved."""
+        """The key for overrides: `model/stem`, or `model/stem@package` if its package was changed."""
         package, group = self.package(None), self.group
         return group if package == group.replace("/", ".") else f"{group}@{package or '_global_'}"
 
     def package(self, line: str | None) -> str:
-        """Return the dotted key below which its data goes, `line` being what its file says of that."""
+        """Return the dotted key that its data is merged below; `line` is the package line of its file."""
         package = self.entry.package
         if package is None and line is not None:
             package = f"_global_.{line}"
@@ -94,12 +94,12 @@ class _Choice:
 
     choice: Any
     by: str
-    """The file that makes it; empty for the command line."""
+    """The file that contains it; empty for the command line."""
     used: bool = False
 
 
 class DefaultsList:
-    """The files that one configuration consists of, and what is chosen of each config group."""
+    """The files of one configuration, and the choice in each config group."""
 
     def __init__(self, find: Callable[[str], ConfigFile | None], overrides: Sequence[Override]) -> None:
         self.find = find
@@ -118,7 +118,7 @@ class DefaultsList:
                 self.replaced[key] = _Choice(override.value, "")
 
     def parts(self, config: str) -> list[Part]:
-        """Return the files of the configuration called `config`, later ones winning.
+        """Return the files of the configuration called `config`; later ones take precedence.
 
         Raises:
             DefaultsError: the defaults lists do not fit together.
@@ -144,13 +144,13 @@ class DefaultsList:
         return found
 
     def maker(self, key: str) -> str | None:
-        """Return the file whose defaults list makes the choice of a key, empty for the command line."""
+        """Return the file whose defaults list makes the choice for a key; empty for the command line."""
         return self.replaced[key].by if key in self.replaced else None
 
     def _expand(
         self, node: _Node, above: tuple[str, ...], *, primary: bool = False, interpolated: bool = False
     ) -> list[Part]:
-        """Return the files that an entry stands for, its defaults list followed."""
+        """Return the files of an entry, with those of its defaults list."""
         entry, key = node.entry, node.key if node.entry.group else ""
         if key in self.deleted and self.deleted[key][0] in (None, entry.choice):
             self.deleted[key][1] = True
@@ -181,7 +181,7 @@ class DefaultsList:
         return found or [Part(file, package, key)]
 
     def _entries(self, file: ConfigFile, added: Sequence[Default]) -> Sequence[Default]:
-        """Return the entries of a file, `_self_` at the end where it names something else, and `added`."""
+        """Return the entries of a file, with `_self_` at the end unless given, and `added`."""
         entries = file.defaults
         if entries.count(ITSELF) > 1:
             raise DefaultsError("'_self_' a second time", "", file.name)
@@ -197,8 +197,8 @@ class DefaultsList:
         above: tuple[str, ...],
         interpolated: bool,
     ) -> list[Part]:
-        """Return the files that the entries of a file stand for, none where it has no entries."""
-        # From the last to the first: what comes later decides about what comes before.
+        """Return the files of the entries of a file; none if it has no entries."""
+        # From last to first: later overrides decide the choices of earlier entries.
         found: list[list[Part]] = []
         waiting: list[tuple[int, _Node]] = []
         for child in reversed(nodes):
@@ -218,7 +218,7 @@ class DefaultsList:
         return [part for parts in reversed(found) for part in parts]
 
     def _chosen(self, node: _Node) -> Iterator[_Node]:
-        """Yield an entry with what is chosen in its place; of a list of choices each one, from the last."""
+        """Yield an entry with its final choice; for a list of choices, one entry each, last first."""
         entry = node.entry
         if entry.group and node.key in self.replaced:
             choice = self.replaced[node.key]
@@ -231,7 +231,7 @@ class DefaultsList:
             yield node
 
     def _interpolated(self, node: _Node, config: str) -> _Node:
-        """Return the entry with its interpolation replaced by what was chosen of other groups."""
+        """Return the entry with interpolations replaced by the choices in other groups."""
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 

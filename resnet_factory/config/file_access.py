@@ -1,4 +1,4 @@
-"""Files that commands read and write: checked first; written whole or not at all, over nothing else."""
+"""Files that commands read and write: checked first, written atomically, never over other kinds of files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 from resnet_factory.errors import Fault, one_of
 
 HEAD = 512
-"""Bytes at the beginning of a file that tell its kind."""
+"""Number of bytes at the beginning of a file by which its kind is detected."""
 
 
 class Kind(NamedTuple):
@@ -23,16 +23,16 @@ class Kind(NamedTuple):
 
     name: str
     endings: tuple[str, ...]
-    """Of names; any where there are none."""
+    """Allowed suffixes; empty for any."""
     begins: Callable[[bytes], bool]
     """Return whether a file that begins with these bytes is of the kind."""
 
 
 def output_faults(file: str | Path, key: str, kind: Kind, inputs: Iterable[str | Path] = ()) -> list[Fault]:
-    """Faults of writing `file`, which `key` names: a folder in its place, an input, another kind of file.
+    """Return the faults of writing `file`, the value of `key`: a folder, an input, or another kind of file.
 
-    An input is recognised under any of its names, links included. A file that is no regular one, as a pipe
-    or a device, is written to as it is.
+    An input is recognised under any of its names, links included. Pipes, devices and other non-regular
+    files are written to directly.
     """
     target = Path(file).expanduser()
     try:
@@ -74,9 +74,9 @@ MERMAID = Kind(
 
 
 def input_faults(file: str | Path, key: str) -> list[Fault]:
-    """Faults of reading `file`, which `key` names: it is missing, or no regular file.
+    """Return the faults of reading `file`, the value of `key`: it is missing, or not a regular file.
 
-    A pipe or a device would be waited for without end. URLs and hub names are no files and have no faults.
+    Reading a pipe or a device could block forever. URLs and hub names are not checked.
     """
     if _is_address(file):
         return []
@@ -97,7 +97,7 @@ def input_faults(file: str | Path, key: str) -> list[Fault]:
 
 
 def weights_faults(file: str | Path, key: str) -> list[Fault]:
-    """Faults of reading weights from `file`, which `key` names; another kind of file is one."""
+    """Return the faults of reading weights from `file`, the value of `key`, including its kind."""
     if (faults := input_faults(file, key)) or _is_address(file):
         return faults
     path = Path(file).expanduser()
@@ -120,15 +120,15 @@ def _other_than_weights(head: bytes) -> str:
 
 
 def _is_address(file: str | Path) -> bool:
-    """Return whether it is a URL or a hub name, not a file."""
+    """Return whether it is a URL or a hub name rather than a file."""
     return re.match(r"[\w+-]+:(?!\\)", str(file)) is not None
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[BinaryIO]:
-    """A stream whose bytes become the file when the block ends well; until then, what was there still is.
+    """Open a stream that replaces the file when the `with` block succeeds; otherwise the file is unchanged.
 
-    What is no regular file, as a pipe or a device, is written to as it is.
+    Pipes, devices and other non-regular files are written to directly.
 
     Raises:
         OSError: the file cannot be written.
@@ -155,7 +155,7 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
 
 
 def write_whole(target: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
+    """Write a text file atomically.
 
     Raises:
         OSError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Checks of a user's own file before it is composed: of its shape, its defaults list, its keys."""
+"""Checks of a user's own file before it is composed: its structure, its defaults list, its keys."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 GLOBAL = ("experiment", "space", "study", "sweep")
-"""Config groups whose files say something of the whole configuration."""
+"""Config groups whose files set keys of the whole configuration."""
 
 
 def one_for_all(group: str, choice: object) -> str:
-    """Message for a list of choices where one holds for the whole network."""
+    """Return the message for a list of choices in a group that has one choice for the whole network."""
     name = group.rpartition("/")[2]
     message = f"expected one name for {group!r}, found {found(choice)}"
     if group.startswith("model/") and name in SLOTS:
@@ -32,7 +32,7 @@ def one_for_all(group: str, choice: object) -> str:
 
 
 def inspect(library: Library, file: Path, name: str, data: Any) -> None:
-    """Refuse a user's file, read as the config called `name`, that Hydra would stumble over.
+    """Refuse a user's file, read as the config called `name`, that Hydra could not compose.
 
     Raises:
         ConfigError: with every fault of the file.
@@ -129,7 +129,7 @@ def _default_entries(library: Library, defaults: Sequence[Any], name: str) -> It
 
 
 def _of_hydra(library: Library, defaults: Sequence[Any], base: str, seen: list[Path]) -> list[Fault]:
-    """Return the faults of the user's own files of Hydra's settings that a defaults list leads to."""
+    """Return the faults of the user's own files of Hydra's settings that a defaults list refers to."""
     faults = []
     for entry in defaults:
         (key, choice), *_ = entry.items() if isinstance(entry, dict) and entry else (("", entry),)
@@ -188,7 +188,7 @@ def _no_parent(library: Library, entry: str, parent: str, base: str) -> str:
 
 
 def _circular_defaults(library: Library, start: str, end: str) -> list[str] | None:
-    """The way from one file through its parents to another, of the files read so far."""
+    """Return the chain of parents from one file to another, among the files read so far."""
     if start == end:
         return [end]
     for parent in library.parents.get(start, ()):
@@ -202,7 +202,7 @@ def _entry_lines(file: Path) -> list[str]:
 
 
 def _refused_entries(data: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Keys that would run code, and interpolations that cannot be read."""
+    """Yield the faults of keys that would run code, and of interpolations that cannot be parsed."""
     if isinstance(data, Mapping):
         for key, value in data.items():
             if key == "_target_":
@@ -223,7 +223,7 @@ def _refused_entries(data: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[s
 
 
 def interpolation_fault(text: str) -> str:
-    """Return the message for an interpolation that has not the form of one; empty where it has."""
+    """Return the message for a malformed interpolation; empty for a well-formed one."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 

@@ -11,17 +11,17 @@ from typing import Any, Literal, Protocol
 from resnet_factory.layers.expressions import divisible
 
 Stages = dict[str, list[int]]
-"""Field of the model -> its value in each stage."""
+"""Field of the model -> its values per stage."""
 
 
 class Generator(Protocol):
-    """A maker of per-stage fields."""
+    """A generator of per-stage fields."""
 
     def faults(self) -> Iterator[tuple[str, str]]:
-        """An argument's name and what is wrong with it, one by one."""
+        """Yield the faults: the name of an argument and a message."""
 
     def stages(self) -> Stages:
-        """The fields it gives; only called when nothing is wrong."""
+        """Return the generated fields; only called if there are no faults."""
 
 
 def block_width(
@@ -32,19 +32,19 @@ def block_width(
     log: Callable[[Any], Any] = math.log,
     rint: Callable[[Any], Any] = round,
 ) -> Any:
-    """Return the width of a block of RegNet; of many networks at once with the functions of NumPy."""
+    """Return the width of a block of RegNet; works on NumPy arrays of many networks as well."""
     step = rint(log((initial + slope * block) / initial) / log(multiplier))
     return rint(initial * multiplier**step / 8) * 8
 
 
 @dataclass(frozen=True, slots=True)
 class RegNet:
-    """Widths that grow linearly, quantised to few (Radosavovic et al. 2020, eq. 2-4).
+    """Linearly growing widths, quantised (Radosavovic et al. 2020, eq. 2-4).
 
     u_j = initial_width + slope * j; s_j = log(u_j / initial_width) / log(multiplier);
-    w_j = initial_width * multiplier ** round(s_j), to a multiple of 8. Blocks of equal width are a stage.
-    Each width is then made to fit whole groups: to the nearest multiple (pycls, timm) or, never below
-    nine tenths of it, with `divisible` (torchvision).
+    w_j = initial_width * multiplier ** round(s_j), rounded to a multiple of 8. Blocks of equal width form a
+    stage. Each width is then rounded to a multiple of the group width: to the nearest (pycls, timm) or, with
+    `divisible`, to one that is at least nine tenths of it (torchvision).
     """
 
     initial_width: int
@@ -56,7 +56,7 @@ class RegNet:
     rounding: Literal["nearest", "divisible"] = "nearest"
 
     def faults(self) -> Iterator[tuple[str, str]]:
-        """An argument's name and what is wrong with it, one by one."""
+        """Yield the faults: the name of an argument and a message."""
         if self.initial_width < 8 or self.initial_width % 8:
             yield "initial_width", f"{self.initial_width} is not a multiple of 8, 8 or more"
         if self.slope < 0:
@@ -71,7 +71,7 @@ class RegNet:
             yield "ratio", f"{self.ratio} leaves nothing of a width of {self.initial_width}"
 
     def stages(self) -> Stages:
-        """Depths, widths and groups."""
+        """Return depths, widths and groups."""
         widths = [
             block_width(self.initial_width, self.slope, self.multiplier, block) for block in range(self.depth)
         ]
@@ -94,7 +94,7 @@ class RegNet:
 class Cifar:
     """Three equal stages from the nominal depth, 3 * convolutions * n + 2 (He et al. 2015, section 4.2).
 
-    `convolutions` is how many a block has: 2 (basic) or 3 (bottleneck). Wide ResNets count four layers
+    `convolutions` is the number per block: 2 (basic) or 3 (bottleneck). Wide ResNets count four layers
     outside the blocks instead of two (Zagoruyko & Komodakis 2016): `outside: 4`.
     """
 
@@ -103,7 +103,7 @@ class Cifar:
     outside: int = 2
 
     def faults(self) -> Iterator[tuple[str, str]]:
-        """An argument's name and what is wrong with it, one by one."""
+        """Yield the faults: the name of an argument and a message."""
         if self.convolutions < 1:
             yield "convolutions", f"{self.convolutions} is less than 1"
             return
@@ -114,9 +114,9 @@ class Cifar:
             yield "depth", f"{self.depth} is not {per_depth} n + {self.outside}; {nearest}"
 
     def stages(self) -> Stages:
-        """Depths."""
+        """Return the depths."""
         return {"depths": [(self.depth - self.outside) // (3 * self.convolutions)] * 3}
 
 
 GENERATORS: dict[str, type[RegNet] | type[Cifar]] = {"regnet": RegNet, "cifar": Cifar}
-"""The word a model file uses -> what it means."""
+"""The name in a model file -> the generator."""

@@ -1,8 +1,8 @@
-"""Hydra's private parts: all that this package uses of them, in one place.
+"""All private parts of Hydra that this package uses.
 
-Where Hydra changes them, this breaks: running a multirun in this process, and asking for Hydra's own settings
-(`Hydra`); refusing settings that run code, and composing each job once (`ConfigLoaderImpl`); knowing which
-launchers and sweepers may be named (`ConfigRepository`). Composing without Hydra's flags goes on.
+If Hydra changes them, these break: running a multirun in this process and reading Hydra's own settings
+(`Hydra`); refusing settings that run code and composing each job once (`ConfigLoaderImpl`); the list of
+allowed launchers and sweepers (`ConfigRepository`). Composing without Hydra's flags is not affected.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from hydra.plugins.config_source import ConfigSource
 from omegaconf import OmegaConf
 
 OWN = "command-line"
-"""Hydra's name for where a folder of the user's own comes from."""
+"""Hydra's provider name for the user's own folder."""
 
 
 def search_path(shipped: str, own: Path | None) -> ConfigSearchPath:
-    """Return where Hydra looks for files: in the user's folder, in the shipped one, in its own."""
+    """Return Hydra's search path: the user's folder, the shipped one, and its own."""
     search = create_config_search_path(shipped)
     if own is not None:
         search.prepend(OWN, f"file://{own}", SearchPathQuery(provider="schema"))
@@ -34,8 +34,8 @@ def search_path(shipped: str, own: Path | None) -> ConfigSearchPath:
 
 
 def configs(group: str) -> Iterator[Any]:
-    """Yield the data of the configs that Hydra and its plugins have in a group and in those below it."""
-    Plugins.instance()  # which lets each installed plugin register its configs
+    """Yield the data of the configs of Hydra and its plugins in a group and its subgroups."""
+    Plugins.instance()  # lets each installed plugin register its configs
     for source in ConfigRepository(create_config_search_path(None)).get_sources():
         yield from _configs(source, group)
 

@@ -1,4 +1,4 @@
-"""Interpolations resolved one by one, so that each one that has no value is seen."""
+"""Resolve interpolations one by one, so that each one without a value is reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resnet_factory.errors import Fault, found, suggest
 MAX_VALUES = 10_000
 MAX_DEPTH = 100
 MAX_TEXT = 1_000_000
-"""Limits of one configuration, its interpolations followed: no chain of them can outgrow memory."""
+"""Limits of one configuration after interpolation, so that it cannot exhaust memory."""
 REFERENCE = re.compile(r"\$\{(\.*)([\w.-]+)\}")
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class _NotPlainError(Exception):
-    """Raised where data has more in it than references to values by their keys."""
+    """Raised for data with interpolations other than plain references to keys."""
 
 
 def resolved(data: Mapping[str, Any], left: str = "", known: Callable[[], Sequence[str]] = list) -> Resolver:
-    """Resolve every interpolation of plain data; `result` of what is returned is the data, as a copy.
+    """Resolve every interpolation of plain data; the returned object's `result` is a resolved copy.
 
-    OmegaConf does it, at ten times the cost, where there is more than texts that are one `${key}` each.
+    Data with other interpolations than whole values `${key}` is resolved by OmegaConf, ten times slower.
     """
     resolver = Resolver(left, known)
     try:
@@ -38,7 +38,7 @@ def resolved(data: Mapping[str, Any], left: str = "", known: Callable[[], Sequen
 
 
 def _copied(value: Any, root: Mapping[str, Any], depth: int, left: Iterator[int]) -> Any:
-    """Return a copy of a value, references resolved, of no more values than `left` counts."""
+    """Return a copy of a value with references resolved; `left` limits the number of values."""
     if next(left, None) is None or depth > MAX_DEPTH:
         raise _NotPlainError
     if isinstance(value, dict):
@@ -67,10 +67,10 @@ def _referred(text: str, root: Mapping[str, Any]) -> Any:
 
 
 class Resolver:
-    """Makes plain data of OmegaConf's and collects what has no value.
+    """Converts OmegaConf data to plain data, and collects interpolations without a value.
 
-    `left` names a resolver whose interpolations are left as they are, for somebody else to fill in;
-    `known` gives the keys to suggest.
+    `left` is the name of a resolver whose interpolations are left unresolved; `known` returns the keys to
+    suggest.
     """
 
     def __init__(self, left: str = "", known: Callable[[], Sequence[str]] = list) -> None:
@@ -79,13 +79,13 @@ class Resolver:
         self.result: Any = None
         self.faults: list[Fault] = []
         self.waiting: list[str] = []
-        """Keys whose value somebody else fills in later."""
+        """Keys whose value is filled in later, by Hydra."""
         self.values = 0
         self.full = False
         """Whether there was more than any configuration holds: what is left was not looked at."""
 
     def plain(self, node: Any, path: str) -> Any:
-        """The plain data of a node that stands at `path`."""
+        """Return the plain data of the node at `path`."""
         from omegaconf import DictConfig, ListConfig, OmegaConf
 
         if not self.values and isinstance(node, (DictConfig, ListConfig)):
@@ -106,13 +106,13 @@ class Resolver:
         return node
 
     def _measure(self, root: Any) -> None:
-        """Note a text that its interpolations make too long: twice the line before, forty times over."""
+        """Record a text that interpolation makes too long, such as forty lines that each double the last."""
         lengths: dict[tuple[str, ...], int] = {}
 
         def length(path: tuple[str, ...]) -> int:
             if path in lengths:
                 return lengths[path]
-            lengths[path] = 0  # of one that refers to itself, which OmegaConf says when it comes there
+            lengths[path] = 0  # a reference to itself, which OmegaConf reports when it resolves it
             value = root
             for key in path:
                 value = _entry(value, key)
@@ -165,7 +165,7 @@ class Resolver:
 
 
 def _entry(value: Any, key: str) -> Any:
-    """Return the value at `key` of raw data; nothing where there is no such key."""
+    """Return the value at `key` of raw data; None if there is no such key."""
     if isinstance(value, Mapping):
         return next((entry for name, entry in value.items() if str(name) == key), None)
     if isinstance(value, list) and key.isdigit() and int(key) < len(value):

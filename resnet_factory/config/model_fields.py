@@ -1,4 +1,4 @@
-"""The numbers of a model's YAML, checked one by one: fields of each stage, generators, settings."""
+"""Read and check the numbers of a model's YAML: per-stage fields, generators, settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resnet_factory.errors import Fault, all_of, found, unknown
 
 
 def read_generated(data: Mapping[str, Any], path: str, faults: list[Fault]) -> dict[str, list[int]]:
-    """The per-stage fields that the model's generator gives."""
+    """Return the per-stage fields of the model's generator."""
     if data.get("generator") is None:
         return {}
     spec, path = data["generator"], f"{path}.generator"
@@ -44,7 +44,7 @@ def read_generated(data: Mapping[str, Any], path: str, faults: list[Fault]) -> d
 
 
 def read_arguments(made: Any, given: Any, path: str, faults: list[Fault]) -> dict[str, Any]:
-    """Return the arguments of the dataclass `made` from plain data, each of the type its field has."""
+    """Return the arguments of the dataclass `made` from plain data, each with the type of its field."""
     table = _fields(made)
     if not isinstance(given, Mapping):
         faults.append(Fault(path, f"expected {', '.join(table)}, found {found(given)}"))
@@ -73,13 +73,13 @@ def read_arguments(made: Any, given: Any, path: str, faults: list[Fault]) -> dic
 
 @cache
 def _fields(made: Any) -> dict[str, tuple[Any, bool]]:
-    """Return the type of each field of a dataclass, and whether it must be given."""
+    """Return the type of each field of a dataclass, and whether it is required."""
     hints = get_type_hints(made)
     return {entry.name: (hints[entry.name], entry.default is MISSING) for entry in fields(made)}
 
 
 def read_whole(value: Any, least: int, path: str, faults: list[Fault], most: int = MAX_CHANNELS) -> int:
-    """Return a whole number that lies between two others, the least of them where it does not."""
+    """Return an integer within bounds; the lower bound if it is invalid."""
     if type(value) is int and least <= value <= most:
         return value
     hint = ""
@@ -103,14 +103,14 @@ def read_features(value: Any, path: str, faults: list[Fault]) -> tuple[str, ...]
 
 
 def count_stages(lists: Mapping[str, Any], path: str, faults: list[Fault]) -> int:
-    """The number of stages: as many as most lists have entries."""
+    """Return the number of stages: the most frequent length of per-stage lists."""
     lengths = {key: len(value) for key, value in lists.items() if isinstance(value, list)}
     empty = [key for key, length in lengths.items() if length == 0]
     for key in empty:
         faults.append(Fault(f"{path}.{key}", "an empty list; a network has at least one stage"))
         del lengths[key]
     votes = Counter(lengths.values())
-    # Where as many say one thing as another, the depths are what people change.
+    # On a tie, assume that `depths` was changed and the others were not.
     stages = max(votes, key=lambda length: (votes[length], length != lengths.get("depths")), default=1)
     for key, length in lengths.items():
         if length != stages and not empty:
@@ -125,7 +125,7 @@ def count_stages(lists: Mapping[str, Any], path: str, faults: list[Fault]) -> in
 def read_per_stage(
     value: Any, stages: int, least: int, path: str, faults: list[Fault], most: int
 ) -> tuple[int, ...]:
-    """Return one number for each stage, from a list of them or from one that holds for all."""
+    """Return one number per stage, from a list or from one number for all."""
     if isinstance(value, list):
         return tuple(read_whole(v, least, f"{path}.{i}", faults, most) for i, v in enumerate(value))
     return (read_whole(value, least, path, faults, most),) * stages

@@ -1,4 +1,4 @@
-"""The named models, shipped and a user's own: their names, and the config of each as its files say it."""
+"""The named models, shipped and a user's own: their names, and the config of each without overrides."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from resnet_factory.errors import ConfigError, Fault, suggest
 
 
 class Catalogue:
-    """The models of some config folders; files that several share are read once."""
+    """The models of some config folders; shared files are read once."""
 
     def __init__(self, library: Library) -> None:
         self.library = library
 
     def names(self, pattern: str = "*") -> list[str]:
-        """Return the names that match a glob pattern, or hold a word: resnet18 before resnet101.
+        """Return the names that match a glob pattern or contain a word, in natural order.
 
         Raises:
             ConfigError: none matches.
         """
         known = self.group()
-        # A word that is no name and no pattern is looked for anywhere in a name.
+        # A word that is neither a name nor a pattern matches any part of a name.
         plain = pattern not in known and not re.search(r"[*?\[]", pattern)
         found = sorted(fnmatch.filter(known, f"*{pattern}*" if plain else pattern), key=_natural)
         if not found:
@@ -34,14 +34,14 @@ class Catalogue:
         return found
 
     def group(self, group: str = "") -> list[str]:
-        """Return the choices of a recipe group such as `block`; the models where none is named."""
+        """Return the choices of a recipe group such as `block`; without a group, the models."""
         return self.library.options(f"model/{group}".rstrip("/"))
 
     def config(self, name: str) -> ModelConfig:
-        """Return the config of one model as its files say it.
+        """Return the config of one model without overrides.
 
         Raises:
-            ConfigError: the files are faulty.
+            ConfigError: the files are invalid.
         """
         return compose_in(self.library, "config", [f"model={name}"]).model
 

@@ -1,4 +1,4 @@
-"""The keys that a model's YAML may have, and what each may hold."""
+"""The keys that a model's YAML may have, and the allowed values of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resnet_factory.layers import VOCABULARY, Activation
 
 MAX_BLOCKS = 10_000
 MAX_CHANNELS = 2**20
-"""Limits stated before anything is unrolled; the deepest published ResNet has 600 blocks."""
+"""Limits checked before recipes are unrolled; the deepest published ResNet has 600 blocks."""
 
 COMMON = frozenset({"in_channels", "num_classes", "zero_init_residual", "stages", "always", "never"})
 STAGE = frozenset(
@@ -46,12 +46,12 @@ ACTIVATIONS = tuple(word for word, (layer, _) in VOCABULARY.items() if layer is 
 PER_STAGE: dict[str, int] = {
     "depths": 1, "widths": 1, "strides": 1, "dilations": 1, "groups": 1, "base_width": 1,
 }  # fmt: skip
-"""Fields that take one value for all stages or one per stage, and the least value each allows."""
+"""Fields that take one value for all stages or one per stage, and the minimum of each."""
 WHOLE: dict[str, tuple[int, int]] = {"in_channels": (1, 3), "num_classes": (0, 1000), "image_size": (1, 224)}
-"""Fields that take one whole number: the least allowed and the default."""
+"""Fields that take one integer: the minimum and the default."""
 SETTINGS = ("zero_init_residual", "output_stride", "first_dilation", "generator", "init", "features")
 NUMBERS = (*WHOLE, *PER_STAGE)
-"""Fields that are one whole number, or one per stage."""
+"""Fields that are one integer, or one per stage."""
 KEYS = (*WHOLE, *PER_STAGE, *SETTINGS, *ROLES, *SLOTS)
-"""Everything a model may say."""
+"""All keys of a model."""
 DEFAULTS: dict[str, Any] = {"strides": 1, "dilations": 1, "groups": 1, "base_width": 64}

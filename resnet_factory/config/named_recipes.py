@@ -1,4 +1,4 @@
-"""Recipes that a model gives by name, looked up: `stem: deep` stands for the data of that file."""
+"""Look up recipes given by name: `stem: deep` means the data of that file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from resnet_factory.layers import VOCABULARY
 Find = Callable[[str, str], Any]
 """(group, name) -> the plain data of the recipe of that name, or None."""
 STAND_IN: dict[str, Any] = {"block": {"out": "width", "body": []}, "shortcut": {"when": "never"}}
-"""Recipes in the place of one that was not found, in which nothing further is wrong."""
+"""Valid recipes that replace missing ones, so that no further faults follow."""
 
 
 def with_recipes(
     data: Mapping[str, Any], titles: dict[str, str], find: Find | None, path: str, faults: list[Fault]
 ) -> dict[str, Any]:
-    """Put the recipe itself wherever one is given by name."""
+    """Replace the names of recipes by their data."""
 
     def named(key: str, value: Any, where: str, title: str) -> Any:
         if not isinstance(value, str):

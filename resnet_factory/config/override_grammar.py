@@ -1,7 +1,7 @@
-"""One word of the command line as an override: plain ones read here, all others by Hydra's own parser.
+"""Parse one override: simple ones here, all others by Hydra's own parser.
 
-Hydra's parser takes ten milliseconds for the first word and one for each further one, and its import
-more than all of composing. A test holds what is read here against it.
+Hydra's parser takes ten milliseconds for the first override and one for each further one, and its import
+longer than the whole composition. A test compares the results of both.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ _PREFIXES: dict[str, Operation] = {"": "change", "+": "add", "++": "force", "~":
 
 @dataclass(frozen=True)
 class Override:
-    """An override as it was read."""
+    """A parsed override."""
 
     text: str
-    """The word as it was typed."""
+    """The override as typed."""
     key: str
     """The dotted key of a value, or a config group."""
     value: Any
-    """Plain data; None for a deletion of whatever is there."""
+    """Plain data; None for a deletion without a value."""
     operation: Operation = "change"
     package: str | None = None
     several: HydraOverride | None = None
-    """Hydra's reading of an override with several values (`a,b`, `range(1,3)`), which has no one value."""
+    """Hydra's override object, for one with several values (`a,b`, `range(1,3)`)."""
 
     @property
     def element(self) -> str:
-        """The part before the '=': with the sign, and with the package."""
+        """The part before the '=', with sign and package."""
         sign = next(sign for sign, operation in _PREFIXES.items() if operation == self.operation)
         return f"{sign}{self.key}" if self.package is None else f"{sign}{self.key}@{self.package}"
 
 
 def command_line(override: Override | str) -> str:
-    """Return how a fault says which override it is about."""
+    """Return the location that a fault of this override has."""
     text = override if isinstance(override, str) else override.text
     return f"command line '{text if len(text) <= 120 else text[:117] + '...'}'"
 
 
 def parse(word: str) -> Override:
-    """Read one override.
+    """Parse one override.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: it cannot be parsed.
     """
     return _plain(word) or _by_hydra(word)
 
@@ -86,7 +86,7 @@ def _by_hydra(word: str) -> Override:
 
 
 def _plain(word: str) -> Override | None:
-    """Read an override without spaces, quotes, functions and further signs; None where it is another."""
+    """Parse an override without spaces, quotes, functions and special characters; None for any other."""
     form = PLAIN.fullmatch(word)
     if form is None:
         return None
@@ -103,11 +103,11 @@ def _plain(word: str) -> Override | None:
 
 
 def _element(token: re.Match[str], rest: Iterator[re.Match[str]]) -> Any:
-    """Read a value that begins with a token, taking its others from `rest`.
+    """Parse a value that begins with a token, taking further tokens from `rest`.
 
     Raises:
         ValueError: it has another form.
-        StopIteration: it is not complete.
+        StopIteration: it is incomplete.
     """
     if token[2] is not None:
         return primitive(token[2])

@@ -1,4 +1,4 @@
-"""Reasons why a word of the command line is no override, and what was probably meant."""
+"""Reasons why an argument is not an override, and suggestions of what was meant."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ MAX_LENGTH = 4000
 
 
 def misread(word: str, after: Sequence[str], models: Sequence[str]) -> tuple[int, str]:
-    """The number of further words that belong to one that cannot be read, and what is wrong with it."""
+    """Return the number of further arguments that belong to one that cannot be parsed, and the reason."""
     key, equals, value = word.partition("=")
     if len(word) > MAX_LENGTH:
         return 0, f"{len(word)} characters; the limit is {MAX_LENGTH}: put long lists in a YAML file"
-    # Brackets that the shell cut at their spaces: the pieces follow.
+    # The shell split brackets at spaces: the other pieces follow.
     whole, taken = word, 0
     while _unbalanced(whole).endswith("opens here") and taken < len(after) and "=" not in after[taken]:
         whole, taken = f"{whole} {after[taken]}", taken + 1
@@ -29,7 +29,7 @@ def misread(word: str, after: Sequence[str], models: Sequence[str]) -> tuple[int
 
 
 def _reasons(word: str, key: str, value: str, models: Sequence[str]) -> Iterator[str]:
-    """Possible reasons why a word cannot be read; the first that is not empty holds."""
+    """Yield possible reasons why an argument cannot be parsed; the first that is not empty is used."""
     if "=" in word:
         yield _unbalanced(value)
         if index := re.fullmatch(r"([\w.]+)\[(\d+)\]", key):
@@ -50,7 +50,7 @@ def _reasons(word: str, key: str, value: str, models: Sequence[str]) -> Iterator
 
 
 def _unbalanced(text: str) -> str:
-    """Return the message about the brackets and quotes of `text`; empty where nothing is wrong."""
+    """Return the message about unbalanced brackets and quotes of `text`; empty if there are none."""
     pairs = {"[": "]", "{": "}", "(": ")"}
     waiting: list[str] = []
     quote = ""

@@ -1,4 +1,4 @@
-"""Overrides: read in Hydra's grammar, checked, and applied to plain data."""
+"""Parse overrides in Hydra's grammar, check them, and apply them to plain data."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from resnet_factory.errors import Fault, found, suggest, unknown
 
 @dataclass(frozen=True)
 class Overrides:
-    """The readable overrides of one command, and what is wrong with the others."""
+    """The valid overrides of one command, and the faults of the others."""
 
     choices: tuple[Override, ...]
-    """Those that choose a file of a config group."""
+    """Overrides that choose a file of a config group."""
     values: tuple[Override, ...]
-    """Those that change a value."""
+    """Overrides that change a value."""
     faults: tuple[Fault, ...]
     unchosen: tuple[str, ...] = ()
-    """The config groups of which no file could be chosen, as dotted keys."""
+    """The config groups without a valid choice, as dotted keys."""
 
 
 def per_stage(word: str) -> str:
-    """An override that chooses a block for each stage, as the value that it stands for."""
+    """Return an override that chooses a block per stage as an override of the value `model.block`."""
     return re.sub(r"^\+{0,2}model/block=(?=\[)", "model.block=", word)
 
 
@@ -59,9 +59,9 @@ def read_overrides(words: Sequence[str], library: Library) -> Overrides:
 
 
 def apply(override: Override, data: dict[str, Any], whole: Container[str] = ()) -> Fault | None:
-    """Change `data` as one override says; a key that is new is set, for whoever reads the data to judge.
+    """Apply one override to `data`; a new key is set, and checked when the data is read.
 
-    A mapping joins the one that is there, but takes its place at a key of `whole`.
+    A mapping is merged with an existing one, but replaces it at a key of `whole`.
     """
     keys = override.key.split(".")
     value = override.value
@@ -101,7 +101,7 @@ def apply(override: Override, data: dict[str, Any], whole: Container[str] = ()) 
 
 
 def parsed(words: Sequence[str], library: Library, faults: list[Fault]) -> Iterator[Override]:
-    """Read the overrides one by one; what is wrong with those that cannot be read goes to `faults`."""
+    """Parse the overrides one by one; the faults of invalid ones go to `faults`."""
     rest = list(words)
     while rest:
         word = rest.pop(0)
@@ -125,7 +125,7 @@ def parsed(words: Sequence[str], library: Library, faults: list[Fault]) -> Itera
 
 
 def _quoted_word(word: str) -> str:
-    """A home folder's path, or letters other than ASCII's, in the quotes that Hydra's grammar wants."""
+    """Return the override with paths in the home folder and non-ASCII text quoted for Hydra's grammar."""
     key, equals, value = word.partition("=")
     if re.fullmatch(r"~[\w.-]*(/[^'\"]*)?", value):
         return f'{key}="{os.path.expanduser(value)}"'
@@ -152,7 +152,7 @@ def _several_values(override: Override) -> str:
 
 
 def _misplaced(override: Override, library: Library) -> str | None:
-    """The reason why an override's key can be none at all."""
+    """Return the reason why an override's key cannot exist."""
     key = override.key
     if not key:
         return "no key before the '='; expected key=value, without spaces around the '='"
@@ -173,7 +173,7 @@ def _misplaced(override: Override, library: Library) -> str | None:
 
 
 def _bad_choice(override: Override, library: Library) -> str | None:
-    """The reason why an override of a config group chooses no file of it."""
+    """Return the reason why an override of a config group does not choose a file of it."""
     group, value = override.key, override.value
     if override.operation == "delete":
         return None

@@ -1,4 +1,4 @@
-"""The code that Hydra's own settings may name: what Hydra and its installed plugins name themselves."""
+"""The code that Hydra's own settings may refer to: that of Hydra and its installed plugins only."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from resnet_factory.config import hydra_internals
 CALLED = ("_target_", "class", "()", "filename")
 """Keys whose value is called, made an object or opened for writing."""
 SECTIONS = ("launcher", "sweeper", "callbacks", "job_logging", "hydra_logging")
-"""The settings below `hydra` that Hydra makes objects of."""
+"""The settings below `hydra` that Hydra instantiates."""
 LOADERS = re.compile(r"PYTHON\w*|LD_\w+|DYLD_\w+|PATH")
-"""Environment variables by which a process is given other code to run."""
+"""Environment variables that can make a process run other code."""
 
 
 @cache
 def allowed_values() -> frozenset[tuple[str, str, Any]]:
-    """(section, key, value) of everything that the configs of Hydra and its plugins say."""
+    """Return (section, key, value) of all settings in the configs of Hydra and its plugins."""
     return frozenset(
         (section, key, value)
         for section in SECTIONS
@@ -44,14 +44,14 @@ def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
 
 
 def may_name(keys: tuple[str, ...], value: Any) -> bool:
-    """Return whether the text at `hydra.…` is a launcher or sweeper that Hydra or a plugin names there."""
+    """Return whether the text at `hydra.…` is a launcher or sweeper of Hydra or a plugin."""
     if len(keys) < 3 or keys[0] != "hydra" or not isinstance(value, str):
         return False
     return keys[1] in ("launcher", "sweeper") and (keys[1], "_target_", value) in allowed_values()
 
 
 def refusal(keys: tuple[str, ...], value: Any) -> str:
-    """The fault of a launcher or sweeper that may not be named, with those that may."""
+    """Return the fault of a launcher or sweeper that is not allowed, with the allowed ones."""
     section = keys[1] if keys[:1] == ("hydra",) and len(keys) > 2 else ""
     if section not in ("launcher", "sweeper"):
         return "'_target_' is refused: nothing a config says runs code"
@@ -60,9 +60,9 @@ def refusal(keys: tuple[str, ...], value: Any) -> str:
 
 
 def refusals(settings: DictConfig) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The keys of Hydra's composed settings that would run code or open a file, and why they are refused.
+    """Yield the keys of Hydra's composed settings that would run code or open a file, and the reasons.
 
-    Interpolations are followed, so that nothing they stand for is missed.
+    Interpolations are resolved first.
     """
     for name in settings.job.env_set:
         if LOADERS.fullmatch(str(name)):
@@ -81,7 +81,7 @@ def refusals(settings: DictConfig) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _refusals_below(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The refusals of one value of a section, and of all below it."""
+    """Yield the refusals of one value of a section, and of all values in it."""
     keys = (*above, str(key))
     raw = node._get_node(key)._value() if isinstance(node, (DictConfig, ListConfig)) else node[key]  # type: ignore[union-attr]
     shipped = len(keys) > 2 and isinstance(raw, str) and (keys[1], str(key), raw) in allowed_values()
@@ -106,7 +106,7 @@ def _refusals_below(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tup
 
 
 def _targets(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every `_target_` of a section that Hydra makes no object of."""
+    """Yield every `_target_` in a section that Hydra does not instantiate."""
     try:
         value = node[key]
     except OmegaConfBaseException:

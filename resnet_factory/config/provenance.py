@@ -1,4 +1,4 @@
-"""Provenance of the keys of one composed configuration: the line of a file, or the override."""
+"""The source of each key of a composed configuration: the line of a file, or an override."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from resnet_factory.errors import Fault, unknown
 
 
 class SourceLine(NamedTuple):
-    """The line of a file that a key stands in."""
+    """The line of a file that contains a key."""
 
     file: Path
     keys: list[str]
-    """The key, as the file has it."""
+    """The key as in the file."""
     inherited: bool
-    """Whether it is a shipped file that nobody named for this key."""
+    """Whether it is a shipped file that the user did not choose for this key."""
 
     def __str__(self) -> str:
         return position(self.file, self.keys)
 
 
 class Origin:
-    """Places at which the keys of one configuration were written; asked only when something is wrong."""
+    """The sources of the keys of one configuration; looked up only for faults."""
 
     def __init__(self, library: Library, base: Base, given: Overrides, data: Mapping[str, Any]) -> None:
         self.library = library
@@ -38,7 +38,7 @@ class Origin:
         self.data = data
 
     def locate(self, fault: Fault) -> Fault:
-        """Return the same fault, with where its key was written."""
+        """Return the same fault with the location of its key."""
         if fault.where:
             return fault
         keys = fault.path.split(".")
@@ -51,7 +51,7 @@ class Origin:
         return replace(fault, where=where)
 
     def inherited(self, path: str) -> bool:
-        """Return whether a key and all below it come from shipped files that nobody chose for it."""
+        """Return whether a key and all keys below it come from shipped files that the user did not choose."""
         keys = path.split(".")
         written = self._written(keys)
         if not isinstance(written, SourceLine) or not written.inherited or self._is_chosen(keys):
@@ -59,14 +59,14 @@ class Origin:
         return not self._changed_inside(keys)
 
     def blame(self, fault: Fault) -> Fault:
-        """Return the fault, told of the key that the user wrote where it could be told of two."""
+        """Return the fault; if it may be reported for either of two keys, for the one the user wrote."""
         other = fault.instead
         if other is not None and self.inherited(fault.path) and not self.inherited(other.path):
             return other
         return fault
 
     def _changed_inside(self, keys: list[str]) -> bool:
-        """Return whether an override or a user's file says something below a key."""
+        """Return whether an override or a user's file sets something below a key."""
         if any(override.key.split(".")[: len(keys)] == keys for override in self.given.values):
             return True
         for package, file in self.base.files:
@@ -96,7 +96,7 @@ class Origin:
         return command_line(choice) if choice else self.library.chooser(keys[1])
 
     def _written(self, keys: list[str]) -> Override | SourceLine | None:
-        """Return the override or the line that a key was last written in."""
+        """Return the override or the line that last set a key."""
         if (named := self._by_name(keys)) is not None:
             return named
         for override in reversed(self.given.values):
@@ -115,14 +115,14 @@ class Origin:
                 depth = len(inside) + _depth(file.whole, own)
                 if depth >= best:
                     best, found = depth, SourceLine(file.path, own, not file.own)
-        if best < len(keys):  # no file spells it: an override made it on the way to a key below
+        if best < len(keys):  # not in any file: an override of a key below created it
             for override in self.given.values:
                 if override.key.split(".")[: len(keys)] == keys:
                     return override
         return found
 
     def _blamed(self, keys: list[str]) -> Override | None:
-        """Return the override nearest to a key of a shipped recipe, which is right as it stands."""
+        """Return the override closest to a key of a shipped recipe, because shipped recipes are valid."""
         for depth in range(len(keys), 1, -1):
             for override in reversed(self.given.values):
                 if override.key.split(".")[:depth] == keys[:depth]:
@@ -130,7 +130,7 @@ class Origin:
         return None
 
     def _by_name(self, keys: list[str]) -> SourceLine | None:
-        """Return the line of a key in a recipe that a value calls by name, as `block: [basic, mine]` does."""
+        """Return the line of a key in a recipe given by name, as in `block: [basic, mine]`."""
         value: Any = self.data
         for i, key in enumerate(keys):
             if isinstance(value, str) and i > 1:
@@ -151,7 +151,7 @@ class Origin:
         for package, file in self.base.files:
             if file.own:
                 continue
-            if package:  # a group brings the key of its own name, not one it was moved to
+            if package:  # a group adds the key of its own name, not that of another package
                 keys |= {package.split(".")[0]} & {file.name.split("/")[0]}
             else:
                 keys |= file.data.keys()
@@ -168,19 +168,19 @@ class Origin:
 
 
 def _depth(data: Any, keys: Sequence[str]) -> int:
-    """Return how many of `keys` a file's data spells out."""
+    """Return how many of `keys` a file's data contains."""
     for depth, key in enumerate(keys):
         if isinstance(data, Mapping) and key in data:
             data = data[key]
         elif isinstance(data, list) and key.isdigit() and int(key) < len(data):
             data = data[int(key)]
         elif isinstance(data, (Mapping, list)) or str(data) != key:
-            return depth  # but `- norm` says the same as `- norm: {}`
+            return depth  # but `- norm` means `- norm: {}`
     return len(keys)
 
 
 def paths(data: Any, above: str = "") -> Iterator[str]:
-    """Every dotted key of plain data."""
+    """Yield every dotted key of plain data."""
     for key, value in data.items() if isinstance(data, Mapping) else ():
         path = f"{above}.{key}" if above else str(key)
         yield path

@@ -1,7 +1,7 @@
-"""Keys that an override left without a reader, removed from a model's plain data before it becomes a config.
+"""Remove keys that an override has made unused from a model's plain data.
 
-Replacing a block's body, say, leaves numbers of the block that only the old body read. Where nobody wrote
-them, because they came with a shipped file, they go; where somebody did, they are a mistake.
+For example, replacing a block's body leaves numbers that only the old body used. They are removed if they
+come from a shipped file; if the user wrote them, they are an error.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def examine_pruned(
     find: schema.Find | None = None,
     path: str = "model",
 ) -> schema.Examination:
-    """Read a model's data without the keys that nothing reads, but for those that somebody has `written`.
+    """Read a model's data without its unused keys, except those that the user has `written`.
 
-    `written` gets the dotted path of a key; the other arguments are those of `schema.read`.
+    `written` takes the dotted path of a key; the other arguments are those of `schema.examine`.
     """
     while True:
         examined = schema.examine(data, name=name, titles=titles, find=find, path=path)
@@ -37,7 +37,7 @@ def examine_pruned(
 
 
 def read_pruned(data: Any, *, name: str = "") -> schema.ModelConfig:
-    """The config of data whose unread keys nobody wrote: of a sample, or of a file of an earlier version.
+    """Read the config of generated data, dropping unused keys: of a sample, or a file of an earlier version.
 
     Raises:
         ConfigError: with every fault found.

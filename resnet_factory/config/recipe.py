@@ -1,8 +1,8 @@
 """Recipes: lists of layers and named arithmetic, read from plain YAML data into typed form.
 
-A recipe is a mapping. Its lists (`layers`, or a block's `pre`, `body` and `post`) say which layers
-stand where; every other key is a number, or arithmetic over the numbers in scope, that the lists may
-use. A slot is a recipe called by name from another one; the arguments at the call override its numbers.
+A recipe is a mapping. Its lists (`layers`, or a block's `pre`, `body` and `post`) contain layers; every
+other key is a number, or arithmetic over the numbers in scope, that the lists may use. A slot is a recipe
+called by name from another one; the arguments of the call override its numbers.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from resnet_factory.layers.expressions import Expression, Number
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """An item that holds lists: which ones, and its arguments with their defaults (None: must be given)."""
+    """An item with nested lists: their keys, and its arguments with their defaults (None: required)."""
 
     lists: tuple[str, ...]
     arguments: Mapping[str, Number | None] = field(default_factory=dict)
     names: tuple[str, ...] = ()
-    """Further names its lists may use."""
+    """Additional names that its lists may use."""
 
 
 STRUCTURES: dict[str, Structure] = {
-    "chain": Structure(("layers",)),  # layers in a row
+    "chain": Structure(("layers",)),  # layers in sequence
     "residual": Structure(("body", "shortcut")),  # body(x) + shortcut(x)
     "gate": Structure(("layers",)),  # x * layers(x)
     "select": Structure(("layers",), {"parts": None, "groups": 1}),  # parts of x, weighted and summed
-    "branches": Structure(  # `count` times `each` and once `last`, side by side
+    "branches": Structure(  # `count` times `each` and once `last`, in parallel
         ("each", "last"), {"count": None, "split": 0, "cascade": 0}, ("branch",)
     ),
 }
@@ -57,7 +57,7 @@ RESERVED = frozenset({
     "requires_grad_", "set_extra_state", "set_submodule", "share_memory", "state_dict", "steps", "to",
     "to_empty", "train", "training", "type", "xpu", "zero_grad",
 })  # fmt: skip
-"""Names that a torch module has itself, which no layer in it may take; a test compares."""
+"""Attributes of torch modules, which layers must not be called; a test compares them with torch's."""
 
 Value = Number | str | Expression | PerStage
 Names = tuple[tuple[str, Value], ...]
@@ -77,17 +77,17 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Numbers in an order in which each needs only earlier ones, and lists of items."""
+    """Numbers, ordered so that each depends only on earlier ones, and lists of items."""
 
     names: Names = ()
     lists: tuple[tuple[str, tuple[Item, ...]], ...] = ()
     layer: str | None = None
-    """A slot that is one layer: its kind; `names` are then that layer's default arguments."""
+    """For a slot that is one layer, its kind; `names` are then that layer's default arguments."""
     words: tuple[tuple[str, Value], ...] = ()
     title: str = field(default="", compare=False)
     path: str = field(default="", compare=False)
     reads: frozenset[str] = field(init=False, compare=False, repr=False)
-    """The names that its arithmetic uses, its own among them; `block` where a list has an entry per block."""
+    """The names that its arithmetic uses, its own included; `block` if a list has an entry per block."""
 
     used: frozenset[str] = field(init=False, compare=False, repr=False)
     """The names from outside that its arithmetic uses, and the kinds of its items."""
@@ -97,13 +97,13 @@ class Recipe:
         own = {name: frozenset().union(*names_in(value)) for name, value in self.names}
         outside = lists - own.keys()
         for name, reads in own.items():
-            # A name that stands in its own definition means the one outside.
+            # A name used in its own definition refers to the enclosing scope.
             outside |= reads - (own.keys() - {name})
         object.__setattr__(self, "reads", lists.union(*own.values()))
         object.__setattr__(self, "used", outside.union(_item_kinds(items for _, items in self.lists)))
 
     def items(self, name: str) -> tuple[Item, ...]:
-        """The list called `name`."""
+        """Return the list called `name`."""
         for key, items in self.lists:
             if key == name:
                 return items
@@ -117,12 +117,12 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Role:
-    """The contents that a recipe may have, by its place in the model."""
+    """The allowed contents of a recipe, by its role in the model."""
 
     lists: tuple[str, ...]
     scope: frozenset[str]
     words: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
-    """Further keys: a choice of words, or None for a condition."""
+    """Additional keys: the allowed words, or None for a condition."""
     needs: tuple[str, ...] = ()
     single: bool = False
     """Whether `layer: kind` may replace the lists."""
@@ -131,7 +131,7 @@ class Role:
 
 
 def circles(slots: Mapping[str, Recipe]) -> Iterator[list[str]]:
-    """The ways on which a slot's recipe comes back to itself, one for each slot that has any."""
+    """Yield the cycles by which a slot's recipe contains itself, one per slot."""
 
     uses = {
         name: [kind for kind in _item_kinds(items for _, items in slot.lists) if kind in slots]
@@ -153,7 +153,7 @@ def circles(slots: Mapping[str, Recipe]) -> Iterator[list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument of a layer: its type, and whether it must be given."""
+    """One argument of a layer: its type, and whether it is required."""
 
     type: type
     required: bool
@@ -176,7 +176,7 @@ def arguments_of(kind: str) -> dict[str, Argument]:
 
 
 def _item_kinds(lists: Iterable[tuple[Item, ...]]) -> Iterator[str]:
-    """The kinds of the items of lists, and of the lists inside them."""
+    """Yield the kinds of the items of lists, and of the lists inside them."""
     for items in lists:
         for item in items:
             yield item.kind
@@ -184,7 +184,7 @@ def _item_kinds(lists: Iterable[tuple[Item, ...]]) -> Iterator[str]:
 
 
 def names_in(part: Any) -> Iterator[frozenset[str]]:
-    """The names that arithmetic in a value, an item or a list uses."""
+    """Yield the names that arithmetic in a value, an item or a list uses."""
     match part:
         case Expression():
             yield part.names
@@ -201,11 +201,11 @@ def names_in(part: Any) -> Iterator[frozenset[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The arguments that a slot may be called with, and those that it must be."""
+    """The allowed and the required arguments of a slot."""
 
     layer: str = ""
     allowed: frozenset[str] | None = None
-    """None: anything, for an empty slot vanishes whatever it is called with."""
+    """None: any, because an empty slot adds no layers."""
     needed: tuple[str, ...] = ()
 
 
@@ -213,7 +213,7 @@ Signatures = tuple[tuple[str, Signature], ...]
 
 
 def signatures(slots: Mapping[str, Any]) -> Signatures:
-    """Return what each slot may be called with, from the plain data of the slots."""
+    """Return the signature of each slot, from the plain data of the slots."""
     return tuple((name, _layer_signature(data)) for name, data in slots.items())
 
 

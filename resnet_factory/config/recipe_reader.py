@@ -36,7 +36,7 @@ class Reader(ArgumentReader):
         self.slots = dict(slots)
 
     def recipe(self, data: Any, role: Role, path: str, title: str = "") -> Recipe:
-        """Read one recipe; faults go to the list, and the result then stands in for what was meant."""
+        """Read one recipe; with faults, which go to the list, the result is a placeholder."""
         known = _Data(repr(data), data)
         recipe, faults, unread = _recipe(known, role, path, title, tuple(self.slots.items()), self.root)
         self.faults.extend(faults)
@@ -44,7 +44,7 @@ class Reader(ArgumentReader):
         return recipe
 
     def read_anew(self, data: Any, role: Role, path: str, title: str) -> Recipe:
-        """Read one recipe, also where the same was read before."""
+        """Read one recipe without the cache."""
         if not isinstance(data, Mapping):
             self.fault(path, f"expected the name of a recipe, or a recipe (a mapping), found {found(data)}")
             return Recipe(path=path)
@@ -128,7 +128,7 @@ class Reader(ArgumentReader):
                 return
             waiting.append(key)
             for other in sorted(frozenset().union(*names_in(values[key]))):
-                # A name that stands in its own definition means the one in the scope outside.
+                # A name used in its own definition refers to the enclosing scope.
                 if other in values and not (other == key and other in role.scope):
                     place(other)
             waiting.pop()
@@ -177,7 +177,7 @@ class Reader(ArgumentReader):
         if kind in self.slots:
             signature = self.slots[kind]
             allowed = frozenset(rest) if signature.allowed is None else signature.allowed
-            # Of a call and a slot that do not agree, either may be what a person has changed.
+            # If a call and a slot do not match, the user may have changed either.
             slot = f"{self.root}.{kind}"
             for key in rest:
                 if key not in allowed:
@@ -233,7 +233,7 @@ class Reader(ArgumentReader):
 
 @dataclass(frozen=True)
 class _Data:
-    """Plain data that is equal where its text is, so that 1, 1.0 and true differ."""
+    """Plain data compared by its text, so that 1, 1.0 and true differ."""
 
     text: str
     data: Any = field(compare=False)
@@ -243,7 +243,7 @@ class _Data:
 def _recipe(
     data: _Data, role: Role, path: str, title: str, slots: Signatures, root: str
 ) -> tuple[Recipe, tuple[Fault, ...], tuple[Fault, ...]]:
-    """Return a recipe, its faults, and those of what nothing reads: models share most of their recipes."""
+    """Return a recipe, its faults, and those of its unused keys; cached because models share most recipes."""
     faults: list[Fault] = []
     reader = Reader(slots, faults, root)
     recipe = reader.read_anew(data.data, role, path, title)
@@ -251,13 +251,13 @@ def _recipe(
 
 
 def _staged(value: list[Any]) -> bool:
-    """Return whether a list can be one number for each stage, rather than layers."""
+    """Return whether a list can be one number per stage, rather than layers."""
     flat = [part for entry in value for part in (entry if isinstance(entry, list) else [entry])]
     return bool(flat) and all(isinstance(part, (int, float, str)) for part in flat)
 
 
 def _texts(data: Any, skip: str) -> Iterator[frozenset[str]]:
-    """The names used by every text in `data`, but for the top-level definition of `skip` itself."""
+    """Yield the names used by every text in `data`, except the top-level definition of `skip`."""
     entries = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list) else ()
     for key, value in entries:
         if key == skip:

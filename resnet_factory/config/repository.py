@@ -1,4 +1,4 @@
-"""The folders of YAML, shipped and a user's own, and the configurations that their files compose."""
+"""The config folders, shipped and a user's own, and the configurations composed from their files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 @cache
 def conf_dir() -> str:
-    """Return the folder of the shipped YAML: inside the installed package, else beside it in a checkout."""
+    """Return the folder of the shipped YAML: in the installed package, or next to it in a checkout."""
     inside = _PACKAGE / "conf"
     return str(inside if inside.is_dir() else _PACKAGE.parent / "conf")
 
 
 def user_dir(config_dir: str | Path | None) -> Path | None:
-    """The folder of a user's own YAML, absolute.
+    """Return the folder of a user's own YAML, absolute.
 
     Raises:
         ConfigError: it is not a folder that can be listed, or a shipped file would hide one of its files.
@@ -66,34 +66,34 @@ def _shipped() -> tuple[Path, ...]:
 
 @dataclass(frozen=True)
 class Base:
-    """Merged files, before any value of the command line: plain data, not to be changed, and its files."""
+    """Merged files, before overrides of values: plain data, which must not be changed, and its files."""
 
     data: Mapping[str, Any]
     files: tuple[tuple[str, ConfigFile], ...]
-    """(the dotted key below which a file's data goes, the file), later ones winning."""
+    """(the dotted key that a file's data is merged below, the file); later ones take precedence."""
     choices: Mapping[str, str]
     """Config group -> the chosen name."""
 
 
 @dataclass
 class Library:
-    """The config folders, the shipped one first; what is read of them is read once."""
+    """The config folders, the shipped one first; files are read once."""
 
     folders: tuple[Path, ...]
     files: dict[str, ConfigFile] = field(default_factory=dict)
     """The files read so far, by name."""
     parents: dict[str, list[str]] = field(default_factory=dict)
-    """Of the user's files read so far: config -> the configs it starts from."""
+    """For the user's files read so far: config -> the configs it inherits from."""
     _options: dict[str, list[str]] = field(default_factory=dict)
     _composed: dict[tuple[str, ...], Base] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path | None) -> Library:
-        """Return the shipped folder, and a user's own behind it."""
+        """Return the library of the shipped folder, followed by a user's own."""
         return cls((Path(conf_dir()), *([folder] if folder else [])))
 
     def compose(self, config: str, choices: Sequence[Override]) -> Base:
-        """Merge the files that the config called `config` consists of, its groups chosen by `choices`.
+        """Merge the files of the config called `config`, with `choices` of its groups.
 
         Raises:
             ConfigError: a file cannot be used, or the defaults lists do not fit together.
@@ -113,7 +113,7 @@ class Library:
         for part in parts:
             content, file = part.file.data, part.file
             if file.blocks and listed.maker(BLOCK) in (None, file.name):
-                # The file's list takes the place of a choice, so what it starts from is merged before it.
+                # The file's list replaces a choice, so its parents are merged before it.
                 chosen: dict[str, Any] = {"block": list(file.blocks)}
                 content = merged(chosen if file.name.startswith("model/") else {"model": chosen}, content)
             for key in reversed(part.package.split(".") if part.package else []):
@@ -123,7 +123,7 @@ class Library:
         return Base(data, tuple((part.package, part.file) for part in parts), known)
 
     def config(self, name: str) -> ConfigFile | None:
-        """Return the file called `name`, such as `model/resnet18`, checked; None where there is none.
+        """Return the file called `name`, such as `model/resnet18`, after checking it; None if there is none.
 
         Raises:
             ConfigError: it cannot be used.
@@ -144,7 +144,7 @@ class Library:
         return next((Path(file) for file in files if os.path.isfile(file)), None)
 
     def options(self, group: str) -> list[str]:
-        """Return the names that a config group offers."""
+        """Return the names in a config group."""
         if group not in self._options:
             names = set()
             for folder in self.folders:
@@ -165,7 +165,7 @@ class Library:
         return name != "" and any((folder / name).is_dir() for folder in self.folders)
 
     def missing(self, group: str, name: str) -> str:
-        """Return the message for a name that a group does not offer."""
+        """Return the message for a name that is not in a group."""
         options = self.options(group)
         if (inner := Path(name).stem) in options:
             return f"unknown {group} {name!r}; a name has neither folder nor ending; did you mean {inner!r}?"
@@ -207,13 +207,13 @@ class Library:
         return Fault("", "; ".join(filter(None, (message, error.advice[0 if typed else 1]))), where)
 
     def chooser(self, key: str) -> str:
-        """Return the position of the user's last defaults entry that names a group, or nothing."""
+        """Return the position of the user's last defaults entry for a group, or an empty text."""
         if (entry := self.chosen_by(key)) is None:
             return ""
         return position(entry[0].path, ["defaults", str(entry[1])])
 
     def chosen_by(self, key: str) -> tuple[ConfigFile, int] | None:
-        """Return the user's last file whose defaults list names a group, and the entry's number."""
+        """Return the user's last file whose defaults list has a group, and the entry's index."""
         for file in reversed(self.files.values()):
             if file.own:
                 for i, default in enumerate(file.defaults):
@@ -223,9 +223,9 @@ class Library:
 
 
 def merged(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
-    """`delta` over `base`: mappings key by key, anything else replaced.
+    """Merge `delta` over `base`: mappings key by key, anything else is replaced.
 
-    OmegaConf would keep what is there below a '???'; here it is asked for anew, as whoever wrote it meant.
+    OmegaConf would keep the old value below a '???'; here it becomes a required value again.
     """
     result = dict(base)
     for key, value in delta.items():

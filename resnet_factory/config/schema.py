@@ -1,4 +1,4 @@
-"""The config of one model: plain data in, a typed and checked value out. Knows no Hydra."""
+"""The config of one model, read from plain data into a typed and checked value. Independent of Hydra."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Init:
     conv: Literal["he", "fan_out", "fan_out_per_group", "fan_in"] = "he"
     linear: Literal["torch", "normal"] = "torch"
     bias: Literal["torch", "zero"] = "torch"
-    """Biases of convolutions."""
+    """Initialisation of convolution biases."""
     shortcut: Literal["first", "last"] = "last"
-    """Whether a block's shortcut is drawn before its body or after it."""
+    """Whether a block's shortcut is initialised before its body or after it."""
 
 
 @dataclass(frozen=True)
 class Specification:
-    """A model's YAML, typed: the numbers of each stage and the recipes that a plan is made from."""
+    """A model's YAML, typed: the numbers per stage and the recipes."""
 
     name: str = field(compare=False)
     in_channels: int
@@ -57,9 +57,9 @@ class Specification:
     image_size: int
     zero_init_residual: bool
     output_stride: int | None
-    """Strides beyond this stride of the whole network become dilation."""
+    """Maximum stride of the network; further strides become dilation."""
     first_dilation: str
-    """Whether a stage's first block has the dilation of the `previous` stage or already the `new` one."""
+    """Whether a stage's first block has the dilation of the `previous` stage or the `new` one."""
     init: Init
     depths: tuple[int, ...]
     widths: tuple[int, ...]
@@ -75,21 +75,21 @@ class Specification:
     head: Recipe = field(repr=False)
     slots: Mapping[str, Recipe] = field(repr=False)
     features: tuple[str, ...] | None = None
-    """The maps a backbone returns; None for a whole network."""
+    """The feature maps a backbone returns; None for a whole network."""
     path: str = field(default="model", compare=False, repr=False)
-    """Position of the model in the whole configuration, which faults are reported under."""
+    """Key of the model in the whole configuration, used to locate faults."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModelConfig(Specification):
-    """One network as its YAML says it: a value that can be compared, hashed, pickled and written down.
+    """The config of one network: comparable, hashable, and serialisable by pickle and `to_dict`.
 
-    Configs are equal where they say the same, whatever files and overrides they came from. To change one, use
-    `changed`: `dataclasses.replace` gives a config whose numbers differ from its text, unequal to any read.
+    Configs are equal if their resolved content is, whatever files and overrides they come from. To change
+    one, use `changed`: `dataclasses.replace` would leave `text` unchanged.
     """
 
     text: str = field(default="", repr=False)
-    """Canonical JSON of the plain data: what is compared and saved."""
+    """Canonical JSON of the plain data, used for comparison and saving."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ModelConfig) or self.text != other.text:
@@ -100,13 +100,13 @@ class ModelConfig(Specification):
         return hash(self.text)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plain data this was read from, names resolved: `read` gives an equal config back."""
+        """Return the plain data of the config, with names resolved; `read` gives an equal config back."""
         data = json.loads(self.text)
         assert isinstance(data, dict)
         return data
 
     def changed(self, fields: Mapping[str, Any]) -> ModelConfig:
-        """The config with other values of some fields, read and checked anew.
+        """Return the config with other values of some fields, checked again.
 
         Raises:
             ConfigError: with every fault found.
@@ -121,13 +121,13 @@ class ModelConfig(Specification):
 
 @dataclass(frozen=True)
 class Examination:
-    """A model's plain data as it was read: its config, or what is wrong with it."""
+    """The result of reading a model's plain data: its config, or its faults."""
 
     config: ModelConfig | None
-    """None where there are faults."""
+    """None if there are faults."""
     faults: tuple[Fault, ...]
     unread: tuple[Fault, ...]
-    """Keys that nothing reads, one fault each; the network would be the same without them."""
+    """Unused keys, one fault each; the network would be the same without them."""
 
 
 def read_config(
@@ -138,10 +138,10 @@ def read_config(
     find: Find | None = None,
     path: str = "model",
 ) -> ModelConfig:
-    """A typed config from plain data (a composed `model` subtree).
+    """Read a typed config from plain data (a composed `model` subtree).
 
-    `titles` names the recipes for reports, `find` looks recipes up that are given by name, `path`
-    is where the data stands in the whole config.
+    `titles` are the names of the recipes for reports, `find` looks up recipes given by name, `path` is the
+    key of the data in the whole config.
 
     Raises:
         ConfigError: with every fault found.
@@ -160,7 +160,7 @@ def examine(
     find: Find | None = None,
     path: str = "model",
 ) -> Examination:
-    """Read plain data as `read` does, and return its faults, with keys that nothing reads apart."""
+    """Read plain data like `read_config`, and return its faults, with those of unused keys separately."""
     faults: list[Fault] = []
     titles = dict(titles or {})
     if not isinstance(data, Mapping):

@@ -14,7 +14,7 @@ from resnet_factory.config.repository import Library
 from resnet_factory.errors import ConfigError, Fault
 
 MAX_JOBS = 10_000
-"""Jobs of one multirun, each of which composes its own configuration."""
+"""Maximum number of jobs of one multirun."""
 
 
 def is_sweep(word: str, library: Library) -> bool:
@@ -23,7 +23,7 @@ def is_sweep(word: str, library: Library) -> bool:
 
 
 def jobs(words: Sequence[str], library: Library) -> list[list[str]]:
-    """The overrides of each job of a multirun, in the order Hydra runs them.
+    """Return the overrides of each job of a multirun, in the order Hydra runs them.
 
     Raises:
         ConfigError: an override cannot be read, or there are too many jobs.
@@ -32,7 +32,7 @@ def jobs(words: Sequence[str], library: Library) -> list[list[str]]:
 
 
 def samples(words: Sequence[str], library: Library) -> list[list[str]]:
-    """As few jobs of a multirun as hold every combination of choices, and every value once.
+    """Return a small set of jobs that covers every combination of choices, and every value once.
 
     Raises:
         ConfigError: an override cannot be read, or there are too many jobs.
@@ -48,7 +48,7 @@ def samples(words: Sequence[str], library: Library) -> list[list[str]]:
 
 
 def _ways(words: Sequence[str], library: Library) -> dict[str, list[str]]:
-    """Of each override of a multirun what it says in one job or another; the last of a key counts."""
+    """Return the alternatives of each override of a multirun; the last override of a key counts."""
     faults: list[Fault] = []
     several: dict[str, list[str]] = {}
     for override in parsed(words, library, faults):
@@ -58,7 +58,7 @@ def _ways(words: Sequence[str], library: Library) -> dict[str, list[str]]:
         elif not sweep.is_discrete_sweep():
             faults.append(Fault("", "an interval has no list of values; name them", command_line(override)))
         else:
-            sweep.config_loader = _Groups(library)  # type: ignore[assignment]  # all that it asks of one
+            sweep.config_loader = _Groups(library)  # type: ignore[assignment]  # all that Hydra uses of it
             values = list(islice(sweep.sweep_string_iterator(), MAX_JOBS + 1))
             if not values:
                 faults.append(Fault("", f"no {key} matches", command_line(override)))
@@ -71,7 +71,7 @@ def _ways(words: Sequence[str], library: Library) -> dict[str, list[str]]:
 
 
 def sweeps(words: Sequence[str], library: Library) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """The overrides with one value; and for those with several `{choice: […]}` or `{uniform: […]}` by key.
+    """Return the overrides with one value; and, by key, `{choice: […]}` or `{uniform: […]}` for the others.
 
     Raises:
         ConfigError: an override cannot be read.
@@ -86,7 +86,7 @@ def sweeps(words: Sequence[str], library: Library) -> tuple[list[str], dict[str,
             interval: Any = sweep.value()
             several[override.key] = {"uniform": [interval.start, interval.end]}
         else:
-            sweep.config_loader = _Groups(library)  # type: ignore[assignment]  # all that it asks of one
+            sweep.config_loader = _Groups(library)  # type: ignore[assignment]  # all that Hydra uses of it
             values = [_unquoted(value) for value in sweep.sweep_iterator()]
             several[override.key] = {"choice": values}
     if faults:
@@ -96,7 +96,7 @@ def sweeps(words: Sequence[str], library: Library) -> tuple[list[str], dict[str,
 
 @dataclass
 class _Groups:
-    """A config loader, so far as Hydra asks one for the names that a pattern matches."""
+    """The part of a config loader that Hydra uses to expand patterns."""
 
     library: Library
 

@@ -1,4 +1,4 @@
-"""Fields of a model that no recipe of its network reads: mistakes, unless they say what holds anyway."""
+"""Fields of a model that no recipe of its network reads: errors, unless they have neutral values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READ_AS: dict[str, tuple[str, ...]] = {
     "num_classes": ("num_classes",),
     **{slot: (slot,) for slot in SLOTS},
 }
-"""Field -> the names by which recipes read it, for those that the planner does not read itself."""
+"""Field -> its names in recipes, for fields that the planner does not read itself."""
 
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -34,7 +34,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "conv": ({"layer": "conv2d", "bias": "not norm"},),
     "stem_pool": ({"layers": [{"max_pool": {"kernel": 3, "stride": 2}}]},),
 }
-"""Field -> the values with which it may stand though nothing reads it: first that of the model all others
+"""Field -> the values it may have though nothing reads it: first that of the model all others
 start from; also no classes, which a network without a classifier has. A test compares."""
 
 
@@ -48,7 +48,7 @@ def _is_neutral(key: str, value: Any) -> bool:
 
 
 def _equals_but_defaults(value: Any, known: Any) -> bool:
-    """Return whether a value equals a known one but for arguments left at their defaults."""
+    """Return whether a value equals a known one, apart from arguments left at their defaults."""
     if isinstance(value, Mapping) and isinstance(known, Mapping):
         return value.get("layer") == known.get("layer") and all(
             key in known and known[key] == entry for key, entry in value.items()
@@ -59,7 +59,7 @@ def _equals_but_defaults(value: Any, known: Any) -> bool:
 def unread_fields(
     data: Mapping[str, Any], names: frozenset[str], slots: Mapping[str, Recipe], path: str
 ) -> Iterator[Fault]:
-    """A fault for each field that no recipe of the network reads."""
+    """Yield a fault for each field that no recipe of the network reads."""
     for key, read_as in READ_AS.items():
         if key in data and not names.intersection(read_as) and not _is_neutral(key, data[key]):
             if key in SLOTS:
@@ -72,7 +72,7 @@ def unread_fields(
 
 
 def read_names(recipes: Iterable[Recipe], slots: Mapping[str, Recipe]) -> frozenset[str]:
-    """The names of numbers and slots that recipes use, those of the slots they call included."""
+    """Return the names of numbers and slots that recipes use, directly or in the slots they call."""
     names: set[str] = set()
     waiting = list(recipes)
     while waiting:

@@ -1,4 +1,4 @@
-"""Words of other libraries that recipes do not know, and the word or form that says the same here."""
+"""Names of layers and arguments in other libraries, and their equivalents in recipes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ LAYERS = {
     "pad": "'border' pads the map, 'zero_pad' its channels",
     "zeropad2d": "'border'",
 }
-"""Layer, folded to lower case without underscores -> what says it here."""
+"""Layer, folded to lower case without underscores -> its equivalent here."""
 MISSING = (
     "upsample", "interpolate", "resize", "unpool", "deconv", "convtranspose", "transposedconv",
     "conv1d", "conv3d", "selfattention", "multiheadattention", "mhsa", "transformer", "channelshuffle",
@@ -66,14 +66,14 @@ MISSING = (
     "instancenorm", "localresponsenorm", "lrn", "prelu", "glu", "deformconv", "lambda", "mean", "max",
     "min", 
 )  # fmt: skip
-"""Layers, folded alike, that the vocabulary does not have."""
+"""Layers, folded in the same way, that the vocabulary does not have."""
 ARGUMENTS = {
     "kernelsize": "kernel", "ksize": "kernel", "k": "kernel", "outchannels": "to", "out": "to",
     "filters": "to", "outfeatures": "to", "channels": "to", "strides": "stride", "s": "stride", "pad":
     "padding", "p": "padding", "dilationrate": "dilation", "usebias": "bias", "numgroups": "groups",
     "dropprob": "rate", "prob": "rate", "epsilon": "eps",
 }  # fmt: skip
-"""Argument, folded alike -> the argument of a layer here."""
+"""Argument, folded in the same way -> the argument of a layer here."""
 LACKING = {
     "slope": "slopes are torch's default, 0.01",
     "negativeslope": "slopes are torch's default, 0.01",
@@ -82,11 +82,11 @@ LACKING = {
     "outputpadding": "there are no transposed convolutions",
     "affine": "norms have weights and biases",
 }
-"""Argument, folded alike, that no layer has -> why it is not needed or not there."""
+"""Argument, folded in the same way, that no layer has -> the reason."""
 
 
 def layer_hint(word: str) -> str:
-    """Message for another library's word for a layer; empty where it is none."""
+    """Return the message for another library's name of a layer; empty for other names."""
     plain = _normalised_word(word)
     if plain in LAYERS:
         return f"unknown layer {word!r}; here that is {LAYERS[plain]}"
@@ -96,7 +96,7 @@ def layer_hint(word: str) -> str:
 
 
 def argument_hint(word: str, of: str, known: frozenset[str] | tuple[str, ...]) -> str:
-    """Message for another library's word for an argument; empty where it is none."""
+    """Return the message for another library's name of an argument; empty for other names."""
     plain = _normalised_word(word)
     if plain in LACKING:
         return f"{of!r} has no {word!r}: {LACKING[plain]}"
@@ -106,7 +106,7 @@ def argument_hint(word: str, of: str, known: frozenset[str] | tuple[str, ...]) -
 
 
 def item_hint(entry: Any) -> str:
-    """Message for an entry of a list that is neither a word nor one layer with its arguments."""
+    """Return the message for an entry of a list that is neither a name nor one layer with its arguments."""
     layers = [key for key in entry if key not in ("name", "when")] if isinstance(entry, Mapping) else []
     if len(layers) == 1 and len(entry) > 1:
         beside = one_of(repr(key) for key in entry if key != layers[0])

@@ -1,4 +1,4 @@
-"""YAML files: their data, where in the text each key stands, and every reason why one cannot be read."""
+"""YAML files: their data, the position of each key, and the reasons why a file cannot be read."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from resnet_factory.errors import ConfigError, Fault, found
 MAX_BYTES = 100_000
 MAX_VALUES = 5_000
 MAX_DEPTH = 40
-"""Limits of one file, checked while it is parsed: aliases of aliases cannot grow past any memory."""
+"""Limits of one file, checked while it is parsed, so that nested aliases cannot exhaust memory."""
 
 _TAG = "tag:yaml.org,2002:"
 _TAGS = frozenset(_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq"))
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as OmegaConf reads it: `1e-5` is a number too, and a date is text."""
+    """YAML loader with OmegaConf's rules: `1e-5` is a number, and a date is text."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 - how PyYAML holds them
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's attribute
         first: [entry for entry in entries if entry[0] not in (f"{_TAG}timestamp", f"{_TAG}float")]
         for first, entries in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -42,10 +42,10 @@ _Loader.add_implicit_resolver(
 
 
 def load(file: Path) -> Any:
-    """Return the data in a YAML file, read again only when it has changed: shared, and not to be changed.
+    """Return the data in a YAML file, cached until the file changes; it is shared and must not be changed.
 
     Raises:
-        ConfigError: it cannot be read; the fault says where and why.
+        ConfigError: it cannot be read; the fault has the position and the reason.
     """
     return _plain_data(file, stamp(file))
 
@@ -56,14 +56,14 @@ def _plain_data(file: Path, _changed: tuple[int, int]) -> Any:
     try:
         node = _parsed_tree(file, _changed)
         return None if node is None else loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:  # a merge key ('<<') of something that is no mapping
+    except yaml.MarkedYAMLError as error:  # a merge key ('<<') whose value is not a mapping
         raise _refused(file, error.problem_mark, str(error.problem)) from None
     finally:
         loader.dispose()
 
 
 def display_path(file: Path) -> str:
-    """A path as a person would type it: relative to here where it lies below here."""
+    """Return a path for display: relative to the working directory if it is below it."""
     try:
         return str(file.resolve().relative_to(Path.cwd()))
     except (ValueError, OSError):
@@ -71,7 +71,7 @@ def display_path(file: Path) -> str:
 
 
 def position(file: Path, keys: Sequence[str]) -> str:
-    """`file:line:col` of the deepest of `keys` that the file spells out."""
+    """Return `file:line:col` of the deepest of `keys` that the file contains."""
     try:
         mark = matching_keys(tree(file), keys)[1]
     except ConfigError:
@@ -80,7 +80,7 @@ def position(file: Path, keys: Sequence[str]) -> str:
 
 
 def matching_keys(node: yaml.Node | None, keys: Sequence[str]) -> tuple[int, Any]:
-    """The number of `keys` that a file holds, and the mark of the last of them."""
+    """Return the number of `keys` that a file contains, and the mark of the last of them."""
     depth, mark = 0, node.start_mark if node is not None else None
     for key in keys:
         if isinstance(node, yaml.MappingNode):
@@ -92,7 +92,7 @@ def matching_keys(node: yaml.Node | None, keys: Sequence[str]) -> tuple[int, Any
             node = node.value[int(key)]
             mark = node.start_mark
         elif isinstance(node, yaml.ScalarNode) and node.value == key:
-            pass  # `- norm` says the same as `- norm: {}`
+            pass  # `- norm` means `- norm: {}`
         else:
             break
         depth += 1
@@ -100,7 +100,7 @@ def matching_keys(node: yaml.Node | None, keys: Sequence[str]) -> tuple[int, Any
 
 
 def tree(file: Path) -> yaml.Node | None:
-    """The nodes of a YAML file, with their positions.
+    """Return the nodes of a YAML file, with their positions.
 
     Raises:
         ConfigError: it cannot be read.
@@ -109,12 +109,12 @@ def tree(file: Path) -> yaml.Node | None:
 
 
 def at(file: Path, mark: Any) -> str:
-    """`file:line:col`, counted from 1 as editors do."""
+    """Return `file:line:col`, counted from 1 as in editors."""
     return f"{display_path(file)}:{mark.line + 1}:{mark.column + 1}"
 
 
 def stamp(file: Path) -> tuple[int, int]:
-    """Return what changes with a file: when it was written, and its size.
+    """Return the modification time and the size of a file.
 
     Raises:
         ConfigError: it cannot be read.
@@ -128,7 +128,7 @@ def stamp(file: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=1024)
 def _parsed_tree(file: Path, _changed: tuple[int, int]) -> yaml.Node | None:
-    """The nodes of a file, with their positions; parsed again only when the file has changed."""
+    """Return the nodes of a file, with their positions; cached until the file changes."""
     text = _file_text(file)
     try:
         _measure(file, text)
@@ -168,7 +168,7 @@ def _refused(file: Path, mark: Any, message: str) -> ConfigError:
 
 
 def _measure(file: Path, text: str) -> None:
-    """Refuse too deep a nesting and too many values before any of it is built."""
+    """Refuse too deep nesting and too many values before any data is constructed."""
     weights: dict[str | None, int] = {}
     open_: list[tuple[str | None, int]] = [(None, 0)]
     for event in yaml.parse(text, Loader=_Loader):
@@ -196,7 +196,7 @@ def _measure(file: Path, text: str) -> None:
 
 
 def _unsupported_yaml(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Node, str]]:
-    """Yield what YAML allows and a configuration does not: a key twice, a key that is no word, odd types."""
+    """Yield what YAML allows but a configuration does not: duplicate or non-text keys, other types."""
     if node is None or id(node) in seen:
         return
     seen.add(id(node))
@@ -262,11 +262,11 @@ _REASONS = (
     ),
     (r"special characters are not allowed|control characters", "a character that is not text; is it binary?"),
 )
-"""PyYAML's words -> advice to a person."""
+"""PyYAML's message -> advice for the user."""
 
 
 def _explained(file: Path, text: str, error: yaml.YAMLError) -> ConfigError:
-    """PyYAML's own parser says more than libyaml's, so the text is read once more by that one."""
+    """Return the error of PyYAML's own parser, which has more detail than libyaml's."""
     try:
         yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as clearer:
@@ -283,7 +283,7 @@ def _explained(file: Path, text: str, error: yaml.YAMLError) -> ConfigError:
     for pattern, advice in _REASONS:
         if (match := re.search(pattern, problem)) is not None:
             if "closes" in advice or "neither 'key: value'" in advice or "never closed" in advice:
-                # The place where it begins, not where the parser gave up.
+                # The position where it begins, not where the parser stopped.
                 mark = getattr(error, "context_mark", mark)
             return _refused(file, mark, f"not YAML: {match.expand(advice)}")
     return _refused(file, mark, f"not YAML: {' '.join(problem.split())}")

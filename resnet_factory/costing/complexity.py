@@ -1,8 +1,8 @@
-"""The cost of a plan: parameters, multiply-adds and activations of every layer, block, stage and the whole.
+"""The cost of a plan: parameters, multiply-adds and activations per layer, block, stage and network.
 
 Conventions: `macs` is one per multiply-add of convolution and linear layers, without biases, for one
-image; norm, activation and pooling count 0. `activations` is the elements that convolution and linear
-layers output (Radosavovic et al. 2020, section 3.3).
+image; norm, activation and pooling count 0. `activations` is the number of elements that convolution and
+linear layers output (Radosavovic et al. 2020, section 3.3).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.paths import out_channels
 
 SEARCHED = 300
-"""Pixels more and fewer than an image has, among which one that fits is looked for."""
+"""Range, in pixels around the size of an image, in which a size that fits is searched."""
 
 
 @dataclass(frozen=True, repr=False)
 class Cost:
     """The cost of one plan at one image size. Totals are sums of the rows at any level.
 
-    Parameters, multiply-adds, activations and shapes are there at once; receptive fields and memory are
-    worked out when first asked for.
+    Parameters, multiply-adds, activations and shapes are computed at once; receptive fields and memory on
+    first access.
     """
 
     plan: Plan
@@ -79,16 +79,16 @@ class Cost:
 
     @property
     def stride(self) -> int:
-        """Pixels between what neighbouring positions of the last map see."""
+        """Pixels between the receptive fields of neighbouring positions of the last map."""
         return self.receptive_fields.last.stride
 
     @property
     def padding(self) -> int:
-        """Pixels by which the first position's receptive field begins before the image."""
+        """Pixels of the first position's receptive field that lie before the image."""
         return self.receptive_fields.last.before
 
     def memory(self, batch: int = 1, dtype: str = "float32") -> Memory:
-        """The bytes needed for `batch` images; `memory.py` says what is alive when.
+        """Return the memory needed for `batch` images, by the model described in `memory.py`.
 
         Raises:
             ConfigError: an unknown dtype, or no image.
@@ -103,7 +103,7 @@ class Cost:
         return {}
 
     def rows(self, depth: str = "stage") -> tuple[Row, ...]:
-        """The rows at one depth: network, stage, block or layer."""
+        """Return the rows at one depth: network, stage, block or layer."""
         if depth == "network":
             blocks = sum(len(stage.blocks) for stage in self.plan.stages)
             kinds = dict.fromkeys(block.kind for stage in self.plan.stages for block in stage.blocks)
@@ -141,12 +141,12 @@ class Cost:
 
 
 def cost(plan: Plan, image: tuple[int, int, int] | None = None) -> Cost:
-    """The cost of `plan` for one image of shape (channels, height, width).
+    """Return the cost of `plan` for one image of shape (channels, height, width).
 
-    Unless given, the image has the size that the network is meant for.
+    The default image size is the model's `image_size`.
 
     Raises:
-        ConfigError: the image does not fit the network: too small, or other channels.
+        ConfigError: the image does not fit the network: it is too small, or has other channels.
     """
     shape = image or (plan.in_channels, plan.image_size, plan.image_size)
     sides = shape[1:] if isinstance(shape, tuple) and len(shape) == 3 else ()
@@ -163,7 +163,7 @@ def cost(plan: Plan, image: tuple[int, int, int] | None = None) -> Cost:
 
 
 def _size_fault(plan: Plan, image: tuple[int, int, int], error: SizeMismatch) -> Fault:
-    """The fault of an image size, with the nearest sizes that work, if any."""
+    """Return the fault of an image size, with the nearest sizes that work, if any."""
     where = f"{error.where}: " if error.where else ""
     size, side = f"{image[1]}x{image[2]}", min(image[1:])
     above = next((s for s in range(side + 1, side + SEARCHED) if _size_works(plan, s)), None)

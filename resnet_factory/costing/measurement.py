@@ -11,14 +11,14 @@ Size = tuple[int, int]
 
 
 class Tally(NamedTuple):
-    """Three sums."""
+    """Sums of parameters, MACs and activations."""
 
     params: int
     macs: int
     activations: int
 
     def plus(self, other: Tally) -> Tally:
-        """Both together."""
+        """Return the sum of both."""
         return Tally(self.params + other.params, self.macs + other.macs, self.activations + other.activations)
 
 
@@ -38,56 +38,56 @@ class Row(NamedTuple):
 
 
 def form_after(node: Node, form: str) -> str:
-    """The form of the output of `node`, a map or a flat vector, for an input of `form`."""
+    """Return the form of the output of `node`, a map or a flat vector, for an input of `form`."""
     return _Form().through(node, form)
 
 
 def shape(channels: int, size: Size, form: str) -> tuple[int, ...]:
-    """(C,) of a flat vector, (C, H, W) of anything else."""
+    """Return (C,) for a flat vector, (C, H, W) for anything else."""
     return (channels,) if form == FLAT else (channels, *size)
 
 
 class SizeMismatch(Exception):  # noqa: N818 - becomes a Fault
-    """Maps that are to be joined have different sizes."""
+    """Raised when maps to be joined have different sizes."""
 
     where = ""
     """The block."""
 
 
 class TooSmall(SizeMismatch):
-    """Nothing is left of a map."""
+    """Raised when a map becomes empty."""
 
 
 Measured = tuple[int, int, int, Size]
-"""Parameters, multiply-adds and activations of a node, and the size of the map that leaves it."""
+"""Parameters, multiply-adds and activations of a node, and the size of its output map."""
 
 
 class Meter(Walk[Measured]):
-    """Measures nodes; a node met again at the same size is not measured again."""
+    """Measures nodes; results are cached per node and size."""
 
     def __init__(self) -> None:
         self.seen: dict[Size, dict[int, Measured]] = {}
 
     def measure(self, node: Node, size: Size) -> tuple[Tally, Size]:
-        """The cost of `node` on a map of `size`, and the size that leaves."""
+        """Return the cost of `node` on a map of `size`, and the size of its output."""
         params, macs, activations, size = self.node(node, size)
         return Tally(params, macs, activations), size
 
     def node(self, node: Node, size: Size) -> Measured:
-        """The result of `measure` as one tuple."""
+        """Return the result of `measure` as one tuple."""
         seen = self.seen.setdefault(size, {})
         if (known := seen.get(id(node))) is None:
             known = seen[id(node)] = super().through(node, (0, 0, 0, size))
         return known
 
     def through(self, node: Node, value: Measured, name: str = "") -> Measured:
-        """The sums so far and what `node` adds to them."""
+        """Return the sums so far plus the cost of `node`."""
         params, macs, activations, size = value
         p, m, a, after = self.node(node, size)
         return params + p, macs + m, activations + a, after
 
     def layer(self, layer: Layer, value: Measured, name: str) -> Measured:
-        """The cost of one layer."""
+        """Return the cost of one layer."""
         size = value[3]
         if layer.elementwise:
             return layer.params(), 0, 0, size
@@ -96,7 +96,7 @@ class Meter(Walk[Measured]):
         wide = tall if width is height else layer.size(width)
         if tall < 1 or wide < 1:
             raise TooSmall(f"nothing is left of a {height}x{width} map after {describe(layer)!r}")
-        # Identity, not equality: sizes may be those of many architectures at once.
+        # Identity, not equality: sizes may be arrays of many architectures.
         after = size if tall is height and wide is width else (tall, wide)
         if not layer.counted:
             return layer.params(), 0, 0, after
@@ -104,7 +104,7 @@ class Meter(Walk[Measured]):
         return layer.params(), layer.macs(area), layer.out_channels * area, after
 
     def chain(self, chain: Chain, value: Measured, name: str) -> Measured:
-        """The sums over a chain's children."""
+        """Return the sums over a chain's children."""
         params, macs, activations, size = value
         seen = self.seen.setdefault(size, {})
         for _, child in chain.children:
@@ -120,11 +120,11 @@ class Meter(Walk[Measured]):
     def entry(
         self, node: Parallel, branch: int, value: Measured, ends: list[Measured], name: str
     ) -> Measured:
-        """No costs yet, at the size that arrives."""
+        """Return zero cost at the size of the input."""
         return 0, 0, 0, value[3]
 
     def join(self, node: Parallel, value: Measured, ends: list[Measured], name: str) -> Measured:
-        """The sums over branches, which must end at one size."""
+        """Return the sums over branches, whose outputs must have one size."""
         params, macs, activations, after = ends[0]
         for p, m, a, other in ends[1:]:
             params, macs, activations = params + p, macs + m, activations + a
@@ -139,7 +139,7 @@ def _size_mismatch_text(node: Parallel, size: Size, other: Size) -> str:
 
 
 Flow = tuple[Size, str]
-"""The size and the form of what flows."""
+"""The size and the form of the data."""
 
 
 class LayerRows(Walk[Flow]):
@@ -157,7 +157,7 @@ class LayerRows(Walk[Flow]):
         return size, form
 
     def join(self, node: Parallel, value: Flow, ends: list[Flow], name: str) -> Flow:
-        """The map that leaves the first branch."""
+        """Return the output map of the first branch."""
         return ends[0]
 
 

@@ -1,19 +1,19 @@
-"""Memory: the forward and backward pass of a plan played through, counting the bytes alive at each step.
+"""Memory: a simulation of a plan's forward and backward pass that counts the bytes alive at each step.
 
-The model, which is what PyTorch does when it runs the built module eagerly:
+The model follows PyTorch's eager execution of the built module:
 
-- Nothing works in place. A layer's output exists beside its input; flatten, identity, and dropout while
-  not training, give the input itself.
-- A map is freed when nobody needs it any more: its last reader is done, and so are the stage and the
-  block whose input it is (a module's caller holds what it passed in until the call returns). The image
-  belongs to the caller and stays.
-- While training, what the backward pass needs is kept: the input of convolution, linear, norm and
-  pooling layers, of most activations, the output of ReLU, sigmoid and tanh, and both factors of a
-  product; besides, max-pool's indices and dropout's masks. A map that two layers need is kept once.
-- The backward pass runs the layers in reverse. Each needs the gradient of its output, makes that of its
-  input and of its own weights, and then lets go of what was kept for it. Gradients of weights stay.
-- Kernels' scratch space, the allocator's rounding and the optimiser's state are not counted: SGD with
-  momentum adds once the weights, Adam twice.
+- No operation is in place. A layer's output is allocated in addition to its input; flatten, identity, and
+  dropout in evaluation mode, return the input itself.
+- A map is freed after its last use: its last reader has run, and the stage and the block whose input it
+  is have returned (a module's caller holds the arguments until the call returns). The image is held by
+  the caller throughout.
+- In training, the tensors needed by the backward pass are saved: the input of convolution, linear, norm
+  and pooling layers and of most activations, the output of ReLU, sigmoid and tanh, both factors of a
+  product, max-pool's indices and dropout's masks. A map that two layers need is saved once.
+- The backward pass runs the layers in reverse. Each needs the gradient of its output, allocates those of
+  its input and weights, and then frees its saved tensors. Gradients of weights stay.
+- Kernel workspaces, the allocator's rounding and the optimiser's state are not counted: SGD with
+  momentum adds the size of the weights once, Adam twice.
 """
 
 from __future__ import annotations
@@ -26,47 +26,47 @@ from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.planning.network_plan import Plan
 
 DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a number."""
+"""Bytes per element."""
 MAX_BATCH = 2**20
 
 
 class Use(NamedTuple):
-    """Bytes that a layer, block or section needs."""
+    """Memory of a layer, block or section, in bytes."""
 
     weights: int
-    """Its parameters and buffers."""
+    """Parameters and buffers."""
     alive: int
-    """The most that maps take in the whole network while it runs, not training."""
+    """Peak memory of the whole network's maps while it runs, in inference."""
     kept: int
-    """Bytes of its outputs that training saves for the backward pass."""
+    """Its outputs that are saved for the backward pass."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """The bytes a network needs for a batch of images, without those of the library itself."""
+    """Memory of a network for a batch of images, in bytes, without that of the library itself."""
 
     dtype: str
     batch: int
     weights: int
     """Parameters and buffers."""
     gradients: int
-    """Bytes of the parameters' gradients after a backward pass."""
+    """The parameters' gradients after a backward pass."""
     inference: int
-    """The most that maps, the images included, take at any moment of a forward pass."""
+    """Peak memory of maps, the images included, in a forward pass."""
     inference_at: str
-    """The place of that peak."""
+    """The step at that peak."""
     kept: int
     """Maps alive when the forward pass of a training step ends, the images included."""
     training: int
-    """The most that maps and gradients take at any moment of a training step, the images included."""
+    """Peak memory of maps and gradients in a training step, the images included."""
     training_at: str
-    """The place of that peak."""
+    """The step at that peak."""
     uses: dict[tuple[str, str], Use] = field(repr=False, compare=False)
     """Memory of each row of a report, by (depth, name): stages, blocks and layers."""
 
 
 def memory(plan: Plan, image: tuple[int, int, int], batch: int, dtype: str) -> Memory:
-    """The memory of a plan for `batch` images of shape (channels, height, width).
+    """Return the memory of a plan for `batch` images of shape (channels, height, width).
 
     Raises:
         ConfigError: there is no such dtype, or the batch is empty.
@@ -97,7 +97,7 @@ def memory(plan: Plan, image: tuple[int, int, int], batch: int, dtype: str) -> M
 
 
 def memory_faults(batch: Any, dtype: Any) -> list[Fault]:
-    """Faults of a number of images and a dtype."""
+    """Return the faults of a batch size and a dtype."""
     faults = []
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
         message = f"expected a number of images, 1 to {MAX_BATCH}, found {batch!r}"

@@ -1,6 +1,6 @@
-"""A forward and a backward pass gone through without numbers: which bytes are alive at each step.
+"""Simulate a forward and a backward pass without computing, tracking the bytes alive at each step.
 
-`memory.py` states the model and gives the results their names; this file follows it step by step.
+`memory.py` describes the model and names the results; this file implements it.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ class MemorySimulation(Walk[Value]):
     # What happens to memory -----------------------------------------------------------------------
 
     def make(self, size: int) -> Store:
-        """New memory, held once."""
+        """Allocate a store with one reference."""
         self.now += size
         return Store(size, tuple(self.rows))
 
     def drop(self, store: Store) -> None:
-        """Let go of a store."""
+        """Release a store."""
         store.holders -= 1
         if not store.holders:
             self.now -= store.bytes
 
     def keep(self, *stores: Store) -> tuple[Store, ...]:
-        """Hold stores for the backward pass."""
+        """Save stores for the backward pass."""
         for store in stores:
             store.holders += 1
             if not store.kept:
@@ -53,21 +53,21 @@ class MemorySimulation(Walk[Value]):
         return stores
 
     def mark(self, where: str) -> None:
-        """Note how much is alive at this moment."""
+        """Record the bytes alive at this moment."""
         for row in self.rows:
             self.alive[row] = max(self.alive.get(row, 0), self.now)
         if self.now > self.peak:
             self.peak, self.peak_at = self.now, where
 
     def value(self, channels: int, size: tuple[int, int], learns: bool) -> Value:
-        """A new value in memory of its own."""
+        """Return a new value in a new store."""
         elements = channels * size[0] * size[1]
         return Value(self.make(elements * self.batch * self.itemsize), channels, size, learns)
 
-    # The forward pass: a method reads a value its caller holds, and gives one its caller must drop ------
+    # The forward pass: a method reads a value its caller holds, and returns one its caller must drop ----
 
     def forward(self, plan: Plan, image: tuple[int, int, int]) -> list[Value]:
-        """Run the network. The image stays alive, and what is given: an output, or a backbone's maps."""
+        """Run the network. The image stays alive, and so do the results: an output, or a backbone's maps."""
         self.features = {feature.name for feature in plan.features}
         value = self.value(image[0], image[1:], learns=False)
         value.store.holders += 1
@@ -85,7 +85,7 @@ class MemorySimulation(Walk[Value]):
         return self.outputs
 
     def stage(self, stage: Stage, value: Value) -> Value:
-        """A stage: takes the value over from its caller."""
+        """Run a stage; takes ownership of the value."""
         if stage.transition.children:
             value = self.block(stage, "transition", stage.transition, value)
         for i, block in enumerate(stage.blocks):
@@ -93,7 +93,7 @@ class MemorySimulation(Walk[Value]):
         return value
 
     def block(self, stage: Stage, part: str, chain: Chain, value: Value) -> Value:
-        """One part of a stage: takes the value over from its caller."""
+        """Run one part of a stage; takes ownership of the value."""
         name = dotted(stage.name, part)
         self.enter(stage.name, name)
         after = self.chain(chain, value, name)
@@ -101,11 +101,11 @@ class MemorySimulation(Walk[Value]):
         return after
 
     def enter(self, stage: str, block: str) -> None:
-        """Say which rows of the report the next steps belong to."""
+        """Set the report rows that the next steps belong to."""
         self.rows = [("stage", stage), ("block", block)]
 
     def section(self, chain: Chain, value: Value, name: str) -> Value:
-        """The stem or the head: takes the value over from its caller."""
+        """Run the stem or the head; takes ownership of the value."""
         self.enter(name, name)
         for child, node in chain.children:
             after = self.through(node, value, child)
@@ -115,13 +115,13 @@ class MemorySimulation(Walk[Value]):
         return value
 
     def collect(self, name: str, value: Value) -> None:
-        """Hold a map that a backbone returns."""
+        """Hold a feature map that a backbone returns."""
         if name in self.features:
             value.store.holders += 1
             self.outputs.append(value)
 
     def chain(self, chain: Chain, value: Value, name: str) -> Value:
-        """Children one after another."""
+        """Run the children in sequence."""
         value.store.holders += 1
         for inner, child in chain.items(name):
             after = self.through(child, value, inner)
@@ -130,7 +130,7 @@ class MemorySimulation(Walk[Value]):
         return value
 
     def layer(self, layer: Layer, value: Value, name: str) -> Value:
-        """A layer: its output beside its input."""
+        """Run a layer; its output is allocated in addition to its input."""
         outer = self.rows
         self.rows = [*outer, ("layer", name)] if outer else outer
         after = self.output(layer, value, name)
@@ -138,7 +138,7 @@ class MemorySimulation(Walk[Value]):
         return after
 
     def output(self, layer: Layer, value: Value, name: str) -> Value:
-        """The output of a layer."""
+        """Return the output of a layer."""
         weights = layer.params() * self.itemsize
         self.weigh(weights + layer.buffers(self.itemsize))
         size = (layer.size(value.size[0]), layer.size(value.size[1]))
@@ -160,16 +160,16 @@ class MemorySimulation(Walk[Value]):
         return after
 
     def weigh(self, weights: int) -> None:
-        """Note a layer's parameters and buffers."""
+        """Record a layer's parameters and buffers."""
         for row in self.rows:
             self.weights[row] = self.weights.get(row, 0) + weights
 
     def add(self, terms: list[Value], name: str) -> Value:
-        """A sum, one term after another; takes its terms over."""
+        """Sum the terms one after another; takes ownership of them."""
         return reduce(lambda one, other: self.add_two(one, other, name), terms)
 
     def add_two(self, one: Value, other: Value, name: str) -> Value:
-        """A sum of two terms; takes them over."""
+        """Sum two terms; takes ownership of them."""
         total = self.value(one.channels, one.size, one.learns or other.learns)
         self.mark(f"{name} (sum)")
         self.steps.append(Step(f"{name} (sum)", (one, other), (total,), passes=True))
@@ -178,11 +178,11 @@ class MemorySimulation(Walk[Value]):
         return total
 
     def multiply(self, value: Value, factor: Value, name: str) -> Value:
-        """A product with a factor for each channel or position; takes both over."""
+        """Multiply by a factor per channel or position; takes ownership of both."""
         product = self.value(value.channels, value.size, value.learns or factor.learns)
         self.mark(f"{name} (product)")
         if self.training:
-            # The factor's gradient exists for every position before it is summed up.
+            # The factor's gradient is allocated for every position before it is reduced.
             scratch = value.store.bytes if factor.store.bytes != value.store.bytes else 0
             saved = self.keep(value.store, factor.store)
             read = (value, factor)
@@ -192,7 +192,7 @@ class MemorySimulation(Walk[Value]):
         return product
 
     def parallel(self, node: Parallel, value: Value, name: str) -> Value:
-        """Branches one after another, and their join."""
+        """Run the branches in sequence, then their join."""
         entries = self.entries(node, value, name)
         ends: list[Value] = []
         for i, (inner, branch) in enumerate(node.items(name)):
@@ -210,7 +210,7 @@ class MemorySimulation(Walk[Value]):
         return joined
 
     def entries(self, node: Parallel, value: Value, name: str) -> list[Value]:
-        """The input of each branch."""
+        """Return the input of each branch."""
         if node.split:
             share = node.entering(value.channels, 0)
             shares = [Value(value.store, share, value.size, value.learns) for _ in node.branches]
@@ -222,7 +222,7 @@ class MemorySimulation(Walk[Value]):
         return [value] * len(node.branches)
 
     def join(self, node: Parallel, value: Value, ends: list[Value], name: str) -> Value:
-        """The branches joined; takes what left them over."""
+        """Join the branches; takes ownership of their outputs."""
         if node.join == SUM:
             return self.add(ends, name)
         if node.join == CONCAT:
@@ -235,7 +235,7 @@ class MemorySimulation(Walk[Value]):
         return reduce(lambda product, factor: self.multiply(product, factor, name), ends)
 
     def sum_of_parts(self, value: Value, parts: int, name: str) -> Value:
-        """The sum of equal parts of the channels; takes the value over."""
+        """Return the sum of equal parts of the channels; takes ownership of the value."""
         total = self.value(value.channels // parts, value.size, value.learns)
         self.mark(name)
         self.steps.append(Step(name, (value,), (total,), passes=True))
@@ -245,7 +245,7 @@ class MemorySimulation(Walk[Value]):
     # The backward pass ----------------------------------------------------------------------------
 
     def backward(self, outputs: list[Value]) -> None:
-        """Go back from the gradients of the outputs; gradients of weights stay alive."""
+        """Run the backward pass from the gradients of the outputs; gradients of weights stay alive."""
         self.rows = []
         gradients: dict[Value, Store] = {}
         for output in outputs:
@@ -253,11 +253,11 @@ class MemorySimulation(Walk[Value]):
         self.back(gradients, 0, len(self.steps))
 
     def back(self, gradients: dict[Value, Store], begin: int, end: int) -> None:
-        """Go back through the steps from `begin` up to `end`."""
+        """Run the steps from `begin` up to `end` backwards."""
         for step in reversed(self.steps[begin:end]):
             arrived = [gradients.pop(made) for made in step.makes if made in gradients]
             if not arrived:
-                continue  # nothing that is returned depends on it
+                continue  # no result depends on it
             learning = [value for value in step.reads if value.learns]
             if step.passes:
                 for value in learning:
@@ -275,7 +275,7 @@ class MemorySimulation(Walk[Value]):
                 self.drop(store)
 
     def accumulate(self, gradients: dict[Value, Store], value: Value, more: Store) -> None:
-        """Add to the gradient of a value read twice: in place, unless somebody else reads it too."""
+        """Accumulate the gradient of a value read twice: in place, unless another step holds it too."""
         held = gradients.get(value)
         if held is None:
             gradients[value] = more

@@ -1,4 +1,4 @@
-"""Memory that a network's values lie in, and the steps that read and make them."""
+"""Storage of a network's values, and the steps that read and produce them."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import NamedTuple
 
 @dataclass(slots=True, eq=False)
 class Store:
-    """A piece of memory, freed when nobody holds it any more."""
+    """A reference-counted piece of memory."""
 
     bytes: int
     rows: tuple[tuple[str, str], ...] = ()
-    """The report rows it was made in, as (depth, name)."""
+    """The report rows it belongs to, as (depth, name)."""
     holders: int = 1
     kept: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class Value:
-    """The output of a step: a map or a vector. Several values may lie in one store."""
+    """The output of a step: a map or a vector. Several values may share one store."""
 
     store: Store
     channels: int
     size: tuple[int, int]
     learns: bool
-    """Whether it has a gradient; the image has none."""
+    """Whether it requires a gradient; the image does not."""
 
     @property
     def elements(self) -> int:
-        """Numbers per image."""
+        """Number of elements per image."""
         return self.channels * self.size[0] * self.size[1]
 
 
 class Step(NamedTuple):
-    """One step of the forward pass, as the backward pass finds it."""
+    """One step of the forward pass, recorded for the backward pass."""
 
     name: str
     reads: tuple[Value, ...]
@@ -43,6 +43,6 @@ class Step(NamedTuple):
     weights: int = 0
     """Bytes of its weights."""
     passes: bool = False
-    """Whether what it reads gets the gradient of what it makes as it is (sums and views)."""
+    """Whether its input gets the gradient of its output unchanged (sums and views)."""
     scratch: int = 0
-    """Bytes its backward pass needs for a moment."""
+    """Bytes that its backward pass needs temporarily."""

@@ -1,7 +1,7 @@
-"""The most memory of a pass, by a simulation that goes through equal blocks once; for many networks too.
+"""Peak memory of a pass, by a simulation that runs equal blocks once; for many networks at once, too.
 
-A block that follows its like finds memory as that one found it, but for what the blocks between left
-behind: each leaves the same. So the worst moment is in the first or the last of them.
+Each of several equal blocks in a row starts with the same memory in use, plus the tensors that the blocks
+before it saved, which are equal in size. So the peak is in the first or the last of them.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ larger = FUNCTIONS["max"]
 
 
 class Run(NamedTuple):
-    """Steps of the forward pass that stand for more."""
+    """Steps of the forward pass that are repeated."""
 
     begin: int
     end: int
     more: int
-    """The number of further times that they happen."""
+    """The number of further repetitions."""
 
 
 class PeakSimulation(MemorySimulation):
-    """A simulation for totals alone; its numbers may be those of many architectures."""
+    """A simulation of totals only; its numbers may be arrays of many architectures."""
 
     def __init__(self, batch: int, itemsize: int, *, training: bool) -> None:
         super().__init__(batch, itemsize, training=training)
@@ -50,22 +50,22 @@ class PeakSimulation(MemorySimulation):
         return super().forward(plan, image)
 
     def enter(self, stage: str, block: str) -> None:
-        """No report, no rows."""
+        """Do nothing: there is no report."""
 
     def mark(self, where: str) -> None:
-        """Note how much is alive at this moment."""
+        """Record the bytes alive at this moment."""
         self.peak = larger(self.peak, self.now)
 
     def weigh(self, weights: int) -> None:
-        """Note a layer's parameters and buffers."""
+        """Record a layer's parameters and buffers."""
         self.total_weights += weights
 
     def stage(self, stage: Stage, value: Value) -> Value:
-        """A stage: takes the value over from its caller."""
+        """Run a stage; takes ownership of the value."""
         if stage.transition.children:
             value = self.block(stage, "transition", stage.transition, value)
         (block, times), *rest = stage.runs
-        # The first block reads what the stage reads, and that stays alive until the stage ends.
+        # The first block's input is the stage's, which stays alive until the stage returns.
         runs = [run for run in ((block, 1), (block, times - 1), *rest) if run[1] > 0]
         if stage.name in self.returned:  # the last block's map stays alive too
             block, times = runs.pop()
@@ -80,7 +80,7 @@ class PeakSimulation(MemorySimulation):
 
     @contextmanager
     def repeated(self, more: int) -> Iterator[None]:
-        """Let what happens inside happen so many times more, each like the first."""
+        """Count the memory of the `with` block as if its steps were repeated `more` times after the first."""
         before, outer = self.now, self.peak
         self.peak = 0
         yield
@@ -89,7 +89,7 @@ class PeakSimulation(MemorySimulation):
         self.now += grown
 
     def back(self, gradients: dict[Value, Store], begin: int, end: int) -> None:
-        """Go back through the steps from `begin` up to `end`."""
+        """Run the steps from `begin` up to `end` backwards."""
         for run in reversed(self.runs):
             super().back(gradients, run.end, end)
             with self.repeated(run.more):
@@ -99,9 +99,9 @@ class PeakSimulation(MemorySimulation):
 
 
 def most_memory(plan: Plan, image: tuple[int, int, int], batch: int, dtype: str, *, training: bool) -> int:
-    """The most bytes alive at once, weights included, for `batch` images of shape (channels, height, width).
+    """Return the peak memory in bytes, with weights, for `batch` images of shape (channels, height, width).
 
-    The model is that of `memory.py`; a training step's optimiser state is not counted.
+    The model is that of `memory.py`; the optimiser's state is not counted.
     """
     simulation = PeakSimulation(batch, DTYPES[dtype], training=training)
     outputs = simulation.forward(plan, image)

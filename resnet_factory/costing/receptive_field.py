@@ -1,12 +1,12 @@
-"""Receptive fields of a plan's maps: a walk over the plan, whatever the size of the image.
+"""Receptive fields of a plan's feature maps; they do not depend on the image size.
 
 The receptive field of position i of a map is the pixels from `stride * i - before` to `stride * i + after`
-along each axis. Where paths meet (body and shortcut, parallel branches) it is what either path reaches. This
-is the recurrence of Araujo et al. 2019 ("Computing Receptive Fields of Convolutional Neural Networks",
-Distill, eq. 2-4), with both ends kept so that paths of unequal reach can be joined.
+along each axis. Where paths are joined (body and shortcut, parallel branches) it is the union of theirs.
+This is the recurrence of Araujo et al. 2019 ("Computing Receptive Fields of Convolutional Neural Networks",
+Distill, eq. 2-4), with both ends tracked so that paths of unequal receptive fields can be joined.
 
-Paths through convolutions and pools alone are followed: a gate that pools the whole map
-(squeeze-and-excitation) and a norm's statistics let every pixel reach every position, and are left out.
+Only paths through convolutions and pools count. Gates that pool the whole map (squeeze-and-excitation) and
+the statistics of norms would let every pixel reach every position, and are left out.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ class ReceptiveField(NamedTuple):
     """Receptive field of one position of a map, along one axis."""
 
     stride: int = 1
-    """Pixels between the fields of neighbouring positions."""
+    """Pixels between the receptive fields of neighbouring positions."""
     before: int = 0
-    """Pixels before `stride * i`: the effective padding of everything up to here."""
+    """Pixels before `stride * i`: the effective padding of all layers so far."""
     after: int = 0
 
     @property
     def size(self) -> int:
-        """Pixels in all."""
+        """Total number of pixels."""
         return self.before + self.after + 1
 
     def joined(self, other: ReceptiveField | None) -> ReceptiveField:
-        """The field where two paths of one stride meet; a path that pools the whole map is left out."""
+        """Return the joined field of two paths of equal stride; None, for a global pool, is left out."""
         if other is None:
             return self
         return ReceptiveField(self.stride, larger(self.before, other.before), larger(self.after, other.after))
 
 
 Field = ReceptiveField | None
-"""None: the whole image, since a global pool."""
+"""None: the whole image, after a global pool."""
 
 
 class ReceptiveFields(NamedTuple):
@@ -58,7 +58,7 @@ class ReceptiveFields(NamedTuple):
 
 
 def receptive_fields(plan: Plan) -> ReceptiveFields:
-    """The receptive field of every section, block and layer of a plan."""
+    """Return the receptive field of every section, block and layer of a plan."""
     sections: dict[str, Field] = {}
     blocks: dict[str, Field] = {}
     layers: dict[str, Field] = {}
@@ -82,9 +82,9 @@ def receptive_fields(plan: Plan) -> ReceptiveFields:
 
 
 def last_field(plan: Plan) -> ReceptiveField:
-    """The last map's receptive field, equal blocks passed through once; of many architectures at once.
+    """Return the last map's receptive field, running equal blocks once; for many architectures at once, too.
 
-    A block that follows its like adds as much at either end as that one did.
+    Each of several equal blocks in a row, from the second on, adds the same at either end.
     """
     walk = _Fields({})
     field = walk.through(plan.stem, ReceptiveField(), "")
@@ -109,7 +109,7 @@ def last_field(plan: Plan) -> ReceptiveField:
 
 
 class _Fields(Walk[Field]):
-    """The field after each node of a plan; keeps that of each layer."""
+    """Computes the field after each node of a plan, and records that of each layer."""
 
     def __init__(self, layers: dict[str, Field]) -> None:
         self.layers = layers

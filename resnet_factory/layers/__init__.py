@@ -1,8 +1,8 @@
-"""The vocabulary: every layer a recipe may name, with its arithmetic and nothing of torch.
+"""The vocabulary: every layer a recipe may name, with its cost formulas; imports no torch.
 
-One class per operation. A class's fields are the arguments a recipe may give it (`channels`, what
-arrives, is filled in by the planner). Formulas use plain arithmetic only, so that one line serves an
-int and a NumPy array of a million architectures alike.
+One class per operation. A class's fields are the arguments a recipe may give it (`channels`, the number
+of input channels, is filled in by the planner). Formulas use plain arithmetic only, so that the same line
+works for an int and for a NumPy array of a million architectures.
 
 Conventions: a size is the side of a square map, one call per axis; `macs` counts one per
 multiply-add of convolution and linear layers, without biases; norm, activation and pooling count 0.

@@ -1,4 +1,4 @@
-"""Convolution and linear layers: all that has weights to multiply with."""
+"""Convolution and linear layers: every layer that multiplies by a weight matrix."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Conv(Layer):
 
     def faults(self) -> Iterator[Fault]:
         yield from at_least(self, 1, "to", "kernel", "stride", "dilation", "groups")
-        if self.kernel > 0 and self.dilation > 0:  # what it is by itself follows from these
+        if self.kernel > 0 and self.dilation > 0:  # the default follows from these
             yield from at_least(self, 0, "padding")
         if self.groups > 0:
             for channels, which in ((self.channels, "arriving"), (self.to, "leaving")):

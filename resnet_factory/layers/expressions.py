@@ -24,21 +24,21 @@ LIMIT = 2**40
 
 
 class ExpressionError(ValueError):
-    """An expression that cannot be read or computed; the message says what is allowed instead."""
+    """Raised for an expression that cannot be parsed or computed; the message states what is allowed."""
 
 
 def divisible(value: Number, divisor: int, floor: float = 0.9) -> int:
-    """The multiple of `divisor` nearest to `value`, at least `divisor` and at least `floor * value`.
+    """Return the multiple of `divisor` nearest to `value`, at least `divisor` and at least `floor * value`.
 
     Source: `_make_divisible` of the MobileNet reference code, with its usual floor of 0.9; 0 switches
-    the floor off, as squeeze-and-excitation widths in timm do.
+    the floor off, as timm does for squeeze-and-excitation widths.
     """
     nearest = FUNCTIONS["max"](divisor, math.floor(value + divisor / 2) // divisor * divisor)
     return nearest + divisor * (nearest < floor * value)  # type: ignore[no-any-return]
 
 
 def _either(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
-    """`plain` for numbers; for the numbers of many architectures at once, what these bring themselves."""
+    """Return `plain` for numbers; for arrays of many architectures, the function that they define."""
 
     def function(*values: Any) -> Any:
         for value in values:
@@ -88,7 +88,7 @@ _GRAMMAR = (
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """Arithmetic over named numbers. Equal texts are equal expressions."""
+    """Arithmetic over named numbers. Expressions of equal text compare equal."""
 
     text: str
     names: frozenset[str] = field(compare=False, repr=False)
@@ -98,7 +98,7 @@ class Expression:
         return parse, (self.text,)
 
     def value(self, scope: Scope) -> Any:
-        """The number this stands for where the names have the values in `scope`.
+        """Return the value of the expression, with the names bound to the values in `scope`.
 
         Raises:
             ExpressionError: the arithmetic has no value there (division by zero, too large, …).
@@ -115,13 +115,13 @@ class Expression:
 
 
 def _safe(name: str) -> str:
-    # Python's own keywords (`in` above all) are good names in a recipe, so they travel under an alias.
+    # Recipes may use Python keywords (mainly `in`) as names, so these are replaced by aliases.
     return f"_kw_{name}"
 
 
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Expression:
-    """Read arithmetic.
+    """Parse arithmetic.
 
     Raises:
         ExpressionError: it is not arithmetic, or uses something outside the allow-list.
@@ -135,7 +135,7 @@ def parse(text: str) -> Expression:
     )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # `2or 3` and its like are only frowned upon by Python
+            warnings.simplefilter("error")  # Python warns about `2or 3` and the like, but accepts it
             tree = ast.parse(aliased, mode="eval")
         names: set[str] = set()
         compute = _compile(tree.body, names)

@@ -29,14 +29,14 @@ class Layer:
     channels: int
 
     family: ClassVar[str] = "layer"
-    """The stem of an unnamed one's name: `conv` gives conv1, conv2, …"""
+    """The prefix of default names: `conv` gives conv1, conv2, …"""
     numbered: ClassVar[bool] = True
-    """Whether the first of a family carries a number (conv1) or not (maxpool)."""
+    """Whether the first default name is numbered (conv1) or not (maxpool)."""
     accepts: ClassVar[tuple[str, ...]] = (MAP, POINT)
     produces: ClassVar[str | None] = None
     """The form of the output, where it differs from the input's."""
     elementwise: ClassVar[bool] = False
-    """Whether it multiplies nothing and leaves every map at its size (norms, activations)."""
+    """Whether it has no MACs and keeps the size of the map (norms, activations)."""
     counted: ClassVar[bool] = False
     """Whether its output elements are counted as activations (convolution and linear layers)."""
 
@@ -46,7 +46,7 @@ class Layer:
 
     @property
     def out_channels(self) -> int:
-        """Channels that leave."""
+        """Number of output channels."""
         return self.channels
 
     @property
@@ -55,7 +55,7 @@ class Layer:
         return 1
 
     def size(self, side: int) -> int:
-        """The side of the map that leaves, from the side that arrives."""
+        """Return the side of the output map for the side of the input map."""
         return side
 
     def params(self) -> int:
@@ -72,12 +72,12 @@ class Layer:
 
     @property
     def reach(self) -> tuple[int, int] | None:
-        """Positions of the input that output i reads before and after position `step * i`; None: all."""
+        """Number of input positions that output i reads before and after position `step * i`; None: all."""
         return 0, 0
 
     @property
     def saves(self) -> str:
-        """The tensor that the backward pass needs: INPUT, OUTPUT or NEITHER (torch's derivatives.yaml)."""
+        """The tensor saved for the backward pass: INPUT, OUTPUT or NEITHER (torch's derivatives.yaml)."""
         return INPUT
 
     def view(self, training: bool) -> bool:
@@ -85,19 +85,19 @@ class Layer:
         return False
 
     def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
-        """Bytes made beside the output of a map of this size; kept while training."""
+        """Return the bytes allocated in addition to the output for a map of this size; kept in training."""
         return 0
 
     def workspace(self) -> int:
-        """Elements made beside the output however many images there are; kept while training."""
+        """Elements allocated in addition to the output, whatever the batch size; kept in training."""
         return 0
 
     def buffers(self, itemsize: int) -> int:
-        """Bytes of state that is not trained."""
+        """Return the number of bytes of untrained state."""
         return 0
 
     def valid(self) -> bool:
-        """Return whether the arguments fit together; `faults` says why not."""
+        """Return whether the arguments are valid together; `faults` gives the reasons if not."""
         return True
 
     def faults(self) -> Iterator[Fault]:
@@ -106,12 +106,12 @@ class Layer:
 
 
 def window(side: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
-    """Positions of a sliding window: floor((side + 2p - d(k-1) - 1) / s) + 1 (torch.nn.Conv2d)."""
+    """Return the positions of a sliding window: floor((side + 2p - d(k-1) - 1) / s) + 1 (torch.nn.Conv2d)."""
     return (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
 def at_least(layer: Layer, least: int, *names: str) -> Iterator[Fault]:
-    """A fault for each of the named arguments that is less than `least`."""
+    """Yield a fault for each of the named arguments that is less than `least`."""
     for name in names:
         value = getattr(layer, name)
         if not value >= least:

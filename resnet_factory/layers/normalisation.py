@@ -1,4 +1,4 @@
-"""Norms."""
+"""Normalisation layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resnet_factory.layers.layer import NEITHER, Fault, Layer, at_least
 
 @dataclass(frozen=True, slots=True)
 class Norm(Layer):
-    """Base of all normalisations: a weight and a bias per channel, and the names bn1, bn2 and so on."""
+    """Base of all normalisation layers: a weight and a bias per channel, and the names bn1, bn2 and so on."""
 
     eps: float = 1e-5
     zero_init: bool = False
@@ -33,12 +33,12 @@ class Norm(Layer):
 
 @dataclass(frozen=True, slots=True)
 class BatchNorm(Norm):
-    """Batch normalisation (Ioffe & Szegedy 2015). `momentum` as torch counts it: the share of the new."""
+    """Batch normalisation (Ioffe & Szegedy 2015). `momentum` as in torch: weight of the new statistics."""
 
     momentum: float = 0.1
 
     def buffers(self, itemsize: int) -> int:
-        return 2 * self.channels * itemsize + 8  # running mean and variance; batches seen, a 64-bit count
+        return 2 * self.channels * itemsize + 8  # running mean and variance; a 64-bit counter of batches
 
     def valid(self) -> bool:
         return (self.eps >= 0) & (self.momentum >= 0) & (self.momentum <= 1)
@@ -83,7 +83,7 @@ class LayerNorm(Norm):
 
 @dataclass(frozen=True, slots=True)
 class EvoNorm(GroupNorm):
-    """EvoNorm-S0 (Liu et al. 2020), norm and nonlinearity in one; `act: false` leaves a plain affine."""
+    """EvoNorm-S0 (Liu et al. 2020), norm and nonlinearity in one; `act: false` keeps only weight and bias."""
 
     act: bool = True
 

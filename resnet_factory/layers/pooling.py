@@ -1,4 +1,4 @@
-"""Layers that sum up a neighbourhood, or the whole map."""
+"""Pooling layers: over a window, or over the whole map."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Pool(Layer):
         if not self.ceil_mode:
             return window(side, self.kernel, self.stride, self.padding)
         out = -(-(side + 2 * self.padding - self.kernel) // self.stride) + 1
-        # torch drops a last window that would start in the padding on the far side.
+        # torch drops a last window that would start in the right or bottom padding.
         return out - ((out - 1) * self.stride >= side + self.padding)
 
     def valid(self) -> bool:
@@ -57,15 +57,15 @@ class MaxPool(Pool):
     family: ClassVar[str] = "maxpool"
 
     def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
-        # Which position each maximum came from, as 64-bit indices.
+        # The position of each maximum, as 64-bit indices.
         return 8 * self.channels * self.size(height) * self.size(width)
 
 
 @dataclass(frozen=True, slots=True)
 class AvgPool(Pool):
-    """Mean over a window; `count_include_pad` says whether padding counts as zeros in the mean.
+    """Mean over a window; with `count_include_pad`, padding counts as zeros in the mean.
 
-    `extend` adds that many zeros behind the far edges first: TensorFlow's SAME for kernel 2, stride 1.
+    `extend` first pads that many zeros at the right and bottom: TensorFlow's SAME for kernel 2, stride 1.
     """
 
     count_include_pad: bool = True
@@ -84,15 +84,15 @@ class AvgPool(Pool):
         return self.kernel == self.stride == 1
 
     def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
-        longer = (height + self.extend) * (width + self.extend)  # the map with its zeros
+        longer = (height + self.extend) * (width + self.extend)  # the padded map
         return self.channels * longer * itemsize * (self.extend > 0)
 
 
 @dataclass(frozen=True, slots=True)
 class BlurPool(Layer):
-    """Fixed binomial filter [1 2 1]² / 16 on a reflected border, then the stride (Zhang 2019).
+    """Fixed binomial filter [1 2 1]² / 16 with reflection padding and a stride (Zhang 2019).
 
-    Counted as the depthwise convolution it is; it has no parameters.
+    Its MACs are counted as those of a depthwise convolution; it has no parameters.
     """
 
     stride: int = 2
@@ -107,7 +107,7 @@ class BlurPool(Layer):
         return self.stride
 
     def size(self, side: int) -> int:
-        # The border is (stride + 1) // 2 wide (timm get_padding); a map that small has nothing to reflect.
+        # The padding is (stride + 1) // 2 (timm get_padding); reflection needs a larger map.
         border = (self.stride + 1) // 2
         return window(side, 3, self.stride, border) * (side > border)
 
@@ -118,7 +118,7 @@ class BlurPool(Layer):
 
     def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
         both = 2 * ((self.stride + 1) // 2)
-        return self.channels * (height + both) * (width + both) * itemsize  # the map with its border
+        return self.channels * (height + both) * (width + both) * itemsize  # the padded map
 
     def buffers(self, itemsize: int) -> int:
         return 9 * self.channels * itemsize  # the filter, once for each channel

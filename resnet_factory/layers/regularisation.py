@@ -1,4 +1,4 @@
-"""Layers that drop something while training."""
+"""Dropout layers: of elements, branches or blocks of positions, in training mode only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resnet_factory.layers.layer import FLAT, MAP, NEITHER, POINT, Fault, Layer
 
 @dataclass(frozen=True, slots=True)
 class Dropout(Layer):
-    """Zero single elements with probability `rate` while training."""
+    """Zero single elements with probability `rate` in training mode."""
 
     rate: float
 
@@ -41,7 +41,7 @@ class Dropout(Layer):
 class DropPath(Dropout):
     """Stochastic depth (Huang et al. 2016): drop the whole branch with probability `rate`.
 
-    `mode` drops per sample (row) or for the batch at once; `rescale` divides what is kept by 1 - rate.
+    `mode` drops per sample (row) or for the batch at once; `rescale` divides kept branches by 1 - rate.
     """
 
     mode: Literal["row", "batch"] = "row"

@@ -1,4 +1,4 @@
-"""Layers that multiply by, or add, a number."""
+"""Layers that multiply by a factor or add an offset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resnet_factory.layers.layer import FLAT, MAP, NEITHER, POINT, Layer
 
 @dataclass(frozen=True, slots=True)
 class Scale(Layer):
-    """A trained factor: one per channel (LayerScale, Touvron et al. 2021) or one alone (SkipInit, ReZero)."""
+    """A learnable factor: per channel (LayerScale, Touvron et al. 2021) or a scalar (SkipInit, ReZero)."""
 
     init: float = 0.0
     per: Literal["channel", "layer"] = "channel"
@@ -24,7 +24,7 @@ class Scale(Layer):
 
 @dataclass(frozen=True, slots=True)
 class Shift(Scale):
-    """A trained offset: per channel, or one alone as around Fixup's convolutions (Zhang et al. 2019)."""
+    """A learnable offset: per channel, or a scalar as around Fixup's convolutions (Zhang et al. 2019)."""
 
     family: ClassVar[str] = "shift"
 
@@ -35,7 +35,7 @@ class Shift(Scale):
 
 @dataclass(frozen=True, slots=True)
 class Multiply(Layer):
-    """A fixed factor."""
+    """Multiply by a constant."""
 
     by: float
 

@@ -1,4 +1,4 @@
-"""Layers that change the shape of what flows, and multiply nothing."""
+"""Layers that change the shape of a tensor and have no MACs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Flatten(Layer):
 class ZeroPad(Layer):
     """Option A of He et al. 2015: no parameters; every `stride`-th position, new channels are zero.
 
-    `where` puts the zeros behind the old channels (fb.resnet.torch) or half before and half behind
+    `where` puts the zeros after the old channels (fb.resnet.torch) or half before and half after
     (the widely used CIFAR reimplementation).
     """
 
@@ -67,7 +67,7 @@ class ZeroPad(Layer):
 
 @dataclass(frozen=True, slots=True)
 class Border(Layer):
-    """A border of zeros, `width` wide, around the map."""
+    """Zero padding of `width` positions on each side of the map."""
 
     width: int = 1
 
@@ -95,7 +95,7 @@ class Border(Layer):
 
 @dataclass(frozen=True, slots=True)
 class Identity(Layer):
-    """Nothing; keeps a place (and an index) in a list."""
+    """The identity; takes up an index in a list."""
 
     family: ClassVar[str] = "identity"
     numbered: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""A plan as torch modules: plain nn.Modules, children named as the plan names them."""
+"""Build the torch modules of a plan: plain nn.Modules with the plan's names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Chain, Parallel
 
 
 class JoinStep(NamedTuple):
-    """Runs of the same input, joined: their sum or product, or the selected sum of the input's parts."""
+    """Parallel runs over one input and their join: sum, product, or weighted sum of the input's parts."""
 
     how: str
     runs: tuple[tuple[Step, ...], ...]
@@ -32,11 +32,11 @@ class JoinStep(NamedTuple):
 
 
 Step = str | JoinStep
-"""One step of a block: a child, by name, or a join of branches."""
+"""One step of a block: the name of a child, or a join of branches."""
 
 
 def run(module: nn.Module, steps: tuple[Step, ...], x: Tensor) -> Tensor:
-    """The output of `steps`, whose names are children of `module`, for the input `x`."""
+    """Return the output of `steps`, whose names are children of `module`, for the input `x`."""
     for step in steps:
         if isinstance(step, str):
             x = getattr(module, step)(x)
@@ -53,7 +53,7 @@ def run(module: nn.Module, steps: tuple[Step, ...], x: Tensor) -> Tensor:
 
 
 def weighted_sum(x: Tensor, logits: Tensor, groups: int) -> Tensor:
-    """The sum of parts, (N, parts, C, H, W), by weights from `logits`, (N, parts * C, 1, 1): (N, C, H, W)."""
+    """Return the sum of (N, parts, C, H, W) weighted by `logits`, (N, parts * C, 1, 1): (N, C, H, W)."""
     batch, parts = x.shape[:2]
     if parts == 1:
         weights = torch.sigmoid(logits)
@@ -63,9 +63,9 @@ def weighted_sum(x: Tensor, logits: Tensor, groups: int) -> Tensor:
 
 
 class Block(nn.Module):
-    """Runs its children in the order its plan says: in a row, summed, gated or selected.
+    """A module that runs its children as planned: in sequence, summed, gated or selected.
 
-    Every child is a registered module found by its name, so replacing one takes effect.
+    Children are registered modules, looked up by name, so a replaced child is used.
     """
 
     def __init__(self, children: dict[str, nn.Module], steps: tuple[Step, ...]) -> None:
@@ -79,7 +79,7 @@ class Block(nn.Module):
 
 
 class Concat(nn.Module):
-    """Chains side by side: their outputs concatenated as channels."""
+    """Parallel chains whose outputs are concatenated as channels."""
 
     def __init__(self, branches: list[nn.Module], *, split: bool, cascade: int) -> None:
         super().__init__()
@@ -100,26 +100,26 @@ class Concat(nn.Module):
 
 
 class Network(nn.Sequential):
-    """A whole network; `plan` is what it was built from.
+    """A whole network, built from `plan`.
 
-    Most networks run their children in a row, as any `nn.Sequential` does; where the plan's stem or head
-    joins paths at the top level, `steps` says how.
+    Most networks run their children in sequence, as `nn.Sequential` does; if the plan's stem or head joins
+    paths at the top level, `steps` defines the data flow.
     """
 
     plan: Plan
     steps: tuple[Step, ...] = ()
-    """Empty where the children run in a row."""
+    """Empty if the children run in sequence."""
     config: ModelConfig | None = None
-    """The config it was built from; None where that was a plan alone."""
+    """The config it was built from; None if it was built from a plan."""
 
     def forward(self, input: Tensor) -> Tensor:
         return run(self, self.steps or tuple(self._modules), input)
 
     def __getitem__(self, index: int | slice) -> nn.Module:
-        """One child; for a slice an `nn.Sequential` of several.
+        """Return one child, or an `nn.Sequential` for a slice.
 
         Raises:
-            TypeError: a slice of a network whose top level is more than a row of children.
+            TypeError: a slice of a network whose top level is not a sequence of children.
         """
         if not isinstance(index, slice):
             return super().__getitem__(index)
@@ -132,7 +132,7 @@ class Network(nn.Sequential):
 
 
 class Backbone(Network):
-    """A network that returns maps from inside: {name: (N, C, H, W)}, in the order of `plan.features`."""
+    """A network that returns feature maps, {name: (N, C, H, W)}, in the order of `plan.features`."""
 
     def forward(self, input: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         wanted = [feature.name for feature in self.plan.features]
@@ -145,7 +145,7 @@ class Backbone(Network):
 
 
 def assemble(plan: Plan) -> Network:
-    """The modules a plan describes, each as torch initialises it; on the meta device they hold no numbers."""
+    """Return a plan's modules with torch's default initialisation; on the meta device without data."""
     children, steps = _named_modules(plan.root)
     network = (Backbone if plan.features else Network)(OrderedDict(children))
     network.plan = plan
@@ -155,13 +155,13 @@ def assemble(plan: Plan) -> Network:
 
 
 def build(plan: Source, *, device: str | torch.device | None = None) -> Network:
-    """The torch network of a plan, freshly initialised; of a model's name or config, too.
+    """Build the network of a plan, config or named model, freshly initialised.
 
     A plan with features gives a `Backbone`, whose `forward` returns {name: map} instead of one tensor.
     State-dict keys and their order are the plan's. Weights are drawn in the order torchvision and timm
-    draw them, so one seed gives the same weights here and there: modules are constructed in order, a
-    shortcut before its body; then every convolution is redrawn by the plan's scheme. On the meta device
-    the network has shapes, but no numbers and no memory.
+    draw them, so the same seed gives the same weights: modules are constructed in order, a shortcut
+    before its body; then every convolution is redrawn by the plan's scheme. On the meta device the
+    network has shapes, but no data.
 
     Raises:
         ConfigError: there is no such model, or its recipes do not fit together.
@@ -180,7 +180,7 @@ def build(plan: Source, *, device: str | torch.device | None = None) -> Network:
 
 
 def _checked_device(device: str | torch.device) -> torch.device:
-    """The device of a name, checked."""
+    """Return the device of a name after checking it."""
     if not isinstance(device, str | torch.device):
         raise TypeError(f"device takes a name, as 'cuda' or 'meta', found {shown(device)}")
     try:
@@ -221,15 +221,15 @@ def create_model(
 
 
 def reset_classifier(network: Network, num_classes: int) -> Network:
-    """Give a network a freshly initialised classifier of so many classes; config, plan and modules agree.
+    """Replace the classifier by a freshly initialised one of `num_classes`; updates config and plan as well.
 
-    The network itself is changed and returned. Layers that do not depend on the number of classes keep
-    their weights, and so do optimisers that hold them.
+    The network is changed in place and returned. Layers that do not depend on the number of classes keep
+    their parameters, so optimisers that hold these stay valid.
 
     Raises:
         ConfigError: no layer of the network reads `num_classes`, or the number is out of range.
-        TypeError: it is no network of ours.
-        ValueError: the network was built from a bare plan, or without the layers it would need.
+        TypeError: it is not a network built by this package.
+        ValueError: the network was built from a plan without a config, or lacks layers that it would need.
     """
     if not isinstance(network, Network):
         raise TypeError("reset_classifier() takes a network as build or create_model gives it")
@@ -252,7 +252,7 @@ def reset_classifier(network: Network, num_classes: int) -> Network:
 
 
 def _named_modules(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]]:
-    """A chain's named modules in state-dict order, and the steps that run them."""
+    """Return a chain's modules by name in state-dict order, and the steps that run them."""
     children: dict[str, nn.Module] = {}
     steps: list[Step] = []
     for name, child in chain.children:

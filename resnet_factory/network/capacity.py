@@ -17,13 +17,13 @@ OWN_GROUP = Path("/proc/self/cgroup")
 
 
 class Files(NamedTuple):
-    """The files in which a version of control groups keeps the memory of one."""
+    """The files in which one version of control groups reports memory."""
 
     folder: str
     limit: str
     used: str
     cached: str
-    """The entry of `memory.stat` that counts what is used, but can be dropped when it is wanted."""
+    """The entry of `memory.stat` that counts used, but reclaimable memory."""
 
 
 VERSION_1 = Files("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -31,10 +31,10 @@ VERSION_2 = Files("", "memory.max", "memory.current", "inactive_file")
 
 
 def available_memory() -> int | None:
-    """Bytes that can be allocated; None where the system does not say.
+    """Return the number of bytes that can be allocated; None if it is unknown.
 
-    The least of what the machine has to give (MemAvailable) and what this process's control group, or any
-    around it, is still allowed.
+    It is the minimum of the machine's MemAvailable and the remaining allowance of this process's control
+    group and of each group around it.
     """
     found = []
     try:
@@ -53,10 +53,10 @@ def available_memory() -> int | None:
 
 
 def _control_groups() -> Iterator[tuple[Path, Files]]:
-    """The control groups that this process is in, the innermost first.
+    """Yield the control groups that this process is in, the innermost first.
 
-    A container may see its own group as the root, under a name that only the outside knows; so the root
-    is always among them.
+    A container may see its own group as the root, under a name that is only valid outside; so the root is
+    always included.
     """
     try:
         lines = OWN_GROUP.read_text(encoding="utf-8").splitlines()
@@ -72,7 +72,7 @@ def _control_groups() -> Iterator[tuple[Path, Files]]:
 
 
 def _reclaimable_memory(folder: Path, files: Files) -> int:
-    """Bytes of a group that hold files, which the system drops where memory is wanted."""
+    """Return the bytes of a group's page cache, which the system frees on demand."""
     try:
         entries = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         return int(entries.get(files.cached, 0))

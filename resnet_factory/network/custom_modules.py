@@ -1,4 +1,4 @@
-"""Modules that torch lacks: what the vocabulary's layers run where no module of torch does."""
+"""Modules for layers that torch does not have."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ class StandardizedConv(nn.Conv2d):
 
     eps: float = 1e-6
     scale: float | None = None
-    """Factor of a scaled standardisation: the gain is multiplied by it (Brock et al. 2021)."""
+    """Factor by which the gain of a scaled standardisation is multiplied (Brock et al. 2021)."""
     gain: nn.Parameter
 
     def forward(self, input: Tensor) -> Tensor:
-        # batch_norm over one "image" whose channels are the filters: the quickest standardisation there is.
+        # batch_norm over one "image" whose channels are the filters: the fastest way to standardise.
         factor = None if self.scale is None else (self.gain * self.scale).view(-1)
         weight = functional.batch_norm(
             self.weight.reshape(1, self.out_channels, -1),
@@ -102,7 +102,7 @@ class ChannelConv(nn.Module):
 
 
 class BlurPool(nn.Module):
-    """[1 2 1]² / 16 on a reflected border, then the stride (Zhang 2019); the filter is not saved."""
+    """[1 2 1]² / 16 with reflection padding and a stride (Zhang 2019); its buffer is not persistent."""
 
     weight: Tensor
 
@@ -113,7 +113,7 @@ class BlurPool(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Fill the filter in, also after the module was made on the meta device and given memory."""
+        """Set the filter, also after the module was moved from the meta device by `to_empty`."""
         row = torch.tensor([1.0, 2.0, 1.0], device=self.weight.device) / 4.0
         self.weight.copy_((row[:, None] * row[None, :]).expand_as(self.weight))
 
@@ -168,7 +168,7 @@ class FilterResponseNorm(nn.Module):
 
 
 class Scale(nn.Module):
-    """x * weight: one trained factor per channel, or one in all."""
+    """x * weight: a learnable factor per channel, or a scalar."""
 
     def __init__(self, channels: int | None, init: float) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class Scale(nn.Module):
 
 
 class Shift(Scale):
-    """x + weight: one trained offset per channel, or one in all."""
+    """x + weight: a learnable offset per channel, or a scalar."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.weight.view(1, -1, *(1,) * (x.ndim - 2))

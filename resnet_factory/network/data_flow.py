@@ -1,7 +1,7 @@
-"""A network's data flow: which layer reads what and how paths join, as planned and as run.
+"""The data flow of a network, as planned and as run: the input of each layer, and the joins of paths.
 
-Both sides give every tensor a number, the same for equal computations: a layer by its name and its input, a
-join by its operation and its operands. Plan and module agree where what leaves them has the same number.
+Both sides assign every tensor a number, equal for equal computations: a layer's output by its name and
+input, a join's by its operation and operands. Plan and module agree if their outputs have equal numbers.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Parallel, Walk
 
 OPERATIONS = {"__add__": "add", "__mul__": "mul"}
-"""Operators under the names of the functions they call."""
+"""Names of operators -> names of the functions they call."""
 SYMMETRIC = ("add", "mul")
 
 
 class Numbering:
-    """Numbers for computations: equal operations on equal operands have one number."""
+    """Assigns numbers to computations: equal operations on equal operands have the same number."""
 
     def __init__(self) -> None:
         self.known: dict[tuple[Any, ...], int] = {}
 
     def number(self, operation: str, *operands: int) -> int:
-        """The number of what `operation` makes of its operands."""
+        """Return the number of the result of `operation` on its operands."""
         ordered = tuple(sorted(operands)) if operation in SYMMETRIC else operands
         return self.known.setdefault((operation, *ordered), len(self.known))
 
 
 def verify(network: Network, image: tuple[int, int, int]) -> None:
-    """Hold what the network runs for an image of shape (C, H, W) against its plan; no numbers are computed.
+    """Check the network's forward pass for an image of shape (C, H, W) against its plan, without computing.
 
     Raises:
-        AssertionError: a layer reads something else than planned, or paths are joined in another way.
+        AssertionError: a layer has another input than planned, or paths are joined in another way.
     """
     numbering = Numbering()
     wanted = _planned_numbers(network.plan, numbering)
@@ -55,14 +55,14 @@ def verify(network: Network, image: tuple[int, int, int]) -> None:
 
 
 def _planned_numbers(plan: Plan, numbering: Numbering) -> dict[str, int]:
-    """The number of each layer's output, by the layer's name; of the whole network's under the empty name."""
+    """Return the number of each layer's output by layer name; the network's own has the empty name."""
     flow = _PlannedFlow(numbering)
     flow.outputs[""] = flow.through(plan.root, numbering.number("image"))
     return flow.outputs
 
 
 class _PlannedFlow(Walk[int]):
-    """Numbers what a plan's layers and joins give."""
+    """Numbers the outputs of a plan's layers and joins."""
 
     def __init__(self, numbering: Numbering) -> None:
         self.number = numbering.number
@@ -93,7 +93,7 @@ class _PlannedFlow(Walk[int]):
 
 
 class _Recorder(TorchFunctionMode):
-    """Numbers the tensors that pass between layers: hooks number a layer's output, this what joins them."""
+    """Numbers the tensors between layers: hooks number layer outputs, this mode the results of joins."""
 
     def __init__(self, numbering: Numbering) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class _Recorder(TorchFunctionMode):
         self.outputs: dict[str, int] = {}
 
     def note(self, tensor: Tensor, number: int) -> None:
-        """Give a tensor its number."""
+        """Record the number of a tensor."""
         self.numbers[id(tensor)] = number
         self.alive.append(tensor)
 
@@ -135,7 +135,7 @@ class _Recorder(TorchFunctionMode):
 
 
 def _recorded_numbers(network: Network, image: tuple[int, int, int], numbering: Numbering) -> dict[str, int]:
-    """The number of each layer's output when the network runs, by the layer's name."""
+    """Return the number of each layer's output when the network runs, by the layer's name."""
     recorder = _Recorder(numbering)
     handles: list[RemovableHandle] = []
 
@@ -147,7 +147,7 @@ def _recorded_numbers(network: Network, image: tuple[int, int, int], numbering: 
             recorder.inside -= 1
             number = numbering.number(name, recorder.numbers[id(given[0])])
             recorder.outputs[name] = number
-            # A layer may hand its input on: the tensor that leaves it must have an identity of its own.
+            # A layer may return its input: its output must be a different tensor object.
             output = output.view_as(output)
             recorder.note(output, number)
             return output

@@ -1,4 +1,4 @@
-"""Initial weights, drawn in the order the reference libraries draw them: one seed, the same weights."""
+"""Initialise weights in the order of the reference libraries, so that one seed gives the same weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from resnet_factory.planning.nodes import leaves
 def initialise(network: nn.Module, plan: Plan) -> None:
     """Redraw every convolution (and linear layer) of a freshly constructed network by the plan's scheme.
 
-    Then norms marked `zero_init` are set to 0, and layers with an `init` factor scaled by it.
+    Then norms with `zero_init` are set to 0, and layers with an `init` factor are scaled by it.
     Source of the schemes: torchvision's and timm's constructors, named in conf/model/init.
     """
     scheme = plan.init
@@ -32,7 +32,7 @@ def initialise(network: nn.Module, plan: Plan) -> None:
             assert isinstance(weight, nn.Parameter)
             nn.init.zeros_(weight)
         elif isinstance(layer, layers.Conv | layers.Linear) and layer.init != 1.0:
-            # A scaled convolution starts with its gain there, any other with its weights.
+            # In a scaled convolution the gain is scaled, in any other the weights.
             weight = getattr(part, "gain", part.weight)
             assert isinstance(weight, nn.Parameter)
             with torch.no_grad():
@@ -47,7 +47,7 @@ def _draw_conv(part: nn.Conv2d, scheme: Init) -> None:
         case "fan_in":
             nn.init.kaiming_normal_(part.weight, mode="fan_in", nonlinearity="linear")
         case "fan_out":
-            # As "he" but for the last bit of the deviation, which decides the last bits of the weights.
+            # As "he", except for the last bit of the standard deviation, which affects those of the weights.
             nn.init.normal_(part.weight, 0.0, math.sqrt(2.0 / fan_out))
         case "fan_out_per_group":
             nn.init.normal_(part.weight, 0.0, math.sqrt(2.0 / (fan_out // part.groups)))

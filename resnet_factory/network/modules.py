@@ -1,4 +1,4 @@
-"""The torch side of the vocabulary: one module per layer. Torch enters here and in the builder only."""
+"""The torch module of each layer of the vocabulary."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 @singledispatch
 def module(node: Any) -> nn.Module:
-    """The torch module of a plan's node, initialised as torch initialises it; layers register here."""
+    """Return the torch module of a plan's node, with torch's default initialisation; layers register here."""
     raise TypeError(f"no torch module is known for {type(node).__name__}")
 
 

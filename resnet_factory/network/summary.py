@@ -1,4 +1,4 @@
-"""A built network held against its plan, and torchinfo's layer table."""
+"""Check a built network against its plan, and print torchinfo's layer table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def built(cost: Cost) -> Network:
     """Build the plan behind `cost` and check that the module has the planned parameters and data flow.
 
     Raises:
-        AssertionError: plan and module disagree, which is a mistake of ours.
+        AssertionError: plan and module disagree, which is a bug in this package.
     """
     network = build(cost.plan)
     found = sum(parameter.numel() for parameter in network.parameters())
@@ -24,7 +24,7 @@ def built(cost: Cost) -> Network:
 
 
 def layer_table(network: Network, image: tuple[int, int, int]) -> str:
-    """Torchinfo's table: every layer with its output shape, parameters and multiply-adds."""
+    """Return torchinfo's table: every layer with its output shape, parameters and multiply-adds."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     statistics = torchinfo.summary(
         network,

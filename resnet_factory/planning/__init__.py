@@ -1,1 +1,1 @@
-"""A model config's recipes expanded into the frozen plan."""
+"""Expand a model config's recipes into a frozen plan."""

@@ -1,4 +1,4 @@
-"""Backbones: a plan cut to the feature maps that were asked for, with nothing after the last of them."""
+"""Backbones: a plan cut off after the last of the requested feature maps."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from resnet_factory.planning.nodes import Chain, Parallel, Walk
 from resnet_factory.planning.paths import out_channels
 
 STAGES = "stages"
-"""The word that stands for every stage."""
+"""The value of `features` that selects every stage."""
 
 
 def possible_features(plan: Plan) -> tuple[Feature, ...]:
-    """Every map a backbone can return: what leaves each stem layer, stage and head layer, up to the pool."""
+    """Return all available feature maps: of stem layers, stages and head layers up to the pool."""
     found: list[Feature] = []
     channels, stride, form = plan.in_channels, 1, MAP
     for name, child in plan.root.children:
@@ -29,9 +29,9 @@ def possible_features(plan: Plan) -> tuple[Feature, ...]:
 
 
 def cut(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fault]) -> Plan:
-    """The plan of the backbone that returns the maps called `names`, in the network's order.
+    """Return the plan of the backbone that returns the maps called `names`, in the network's order.
 
-    Names that are no map go to `faults`. The state-dict keys that remain are the whole network's.
+    Unknown names go to `faults`. State-dict keys keep the names they have in the whole network.
     """
     if names == (STAGES,):
         names = tuple(stage.name for stage in plan.stages)
@@ -57,7 +57,7 @@ def cut(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fault]) -> P
 
 
 class _Flow(Walk[tuple[int, str]]):
-    """The stride from the image, and the form of what flows."""
+    """The stride with respect to the image, and the form of the data."""
 
     def layer(self, layer: Layer, value: tuple[int, str], name: str) -> tuple[int, str]:
         return value[0] * layer.step, layer.produces or value[1]

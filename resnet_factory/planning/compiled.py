@@ -1,4 +1,4 @@
-"""Recipes made ready for planning: what they define, what blocks depend on, and the layers they name."""
+"""Recipes compiled for planning: the numbers they define, the names blocks depend on, and their layers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from resnet_factory.config.schema import Specification
 from resnet_factory.layers import VOCABULARY, Layer
 
 Scope = dict[str, Any]
-"""Names and their values; `@` holds what was written of them, innermost recipe first."""
+"""Names and their values; `@` holds their text in the recipes, innermost recipe first."""
 Written = dict[str, tuple[Value, str]]
-"""Names, their values as they are written, and the paths they are written at."""
+"""Names, their values as written, and the paths where they are written."""
 
 OWN = frozenset({
     "width", "groups", "base_width", "depth", "dilation", "entry_dilation", "first_block", "block", "index",
@@ -30,22 +30,22 @@ class LayerLine(NamedTuple):
     kind: str
     made: type[Layer]
     fixed: Mapping[str, Any]
-    """The arguments that the layer's word stands for."""
+    """The arguments that the layer's name implies."""
     arguments: tuple[tuple[str, type, Value, str], ...]
-    """Name, type, value as written, and the path it is written at; `str` for one that takes words."""
+    """Name, type, value as written, and the path where it is written; `str` for one that takes words."""
 
 
 class Prepared(NamedTuple):
     """Everything about the recipes of a network that is the same for all of its blocks."""
 
     everywhere: Scope
-    """The numbers that recipes may use in the whole network; 1 for a slot with something in it, else 0."""
+    """The numbers that recipes may use in the whole network; 1 for a filled slot, 0 for an empty one."""
     written: Mapping[str, Written]
     """The numbers that recipes define, by the recipe's path."""
     repeats: tuple[bool, ...]
-    """By stage, whether its blocks are alike from the second on."""
+    """Per stage, whether its blocks are equal from the second on."""
     depends: tuple[Callable[[Scope], Any], ...]
-    """By stage, what of its scope a block depends on."""
+    """Per stage, the values of its scope that a block depends on."""
 
 
 def prepare(model: Specification) -> Prepared:
@@ -74,24 +74,24 @@ def prepare(model: Specification) -> Prepared:
 
 
 def defined_numbers(recipe: Recipe) -> Written:
-    """The numbers a recipe defines."""
+    """Return the numbers that a recipe defines."""
     return {name: (value, f"{recipe.path}.{name}") for name, value in recipe.names}
 
 
 def positional(recipes: Iterable[Recipe]) -> bool:
-    """Return whether anything in the recipes depends on the block's place in its stage."""
+    """Return whether anything in the recipes depends on the position of the block in its stage."""
     return any(not POSITIONS.isdisjoint(recipe.reads) for recipe in recipes)
 
 
 def dependence(recipes: Iterable[Recipe]) -> Callable[[Scope], Any]:
-    """Return a function that picks from a scope what a block of these recipes depends on."""
+    """Return a function that picks from a scope the values a block of these recipes depends on."""
     return itemgetter(
         "stage", "in", "stride", *sorted(OWN & set().union(*(recipe.reads for recipe in recipes)))
     )
 
 
 def line_of(item: Item, slot: Recipe | None) -> LayerLine:
-    """The layer that an item stands for: its own, or the one in the slot it calls."""
+    """Return the layer of an item: its own, or the one in the slot it calls."""
     kind = item.kind if slot is None else str(slot.layer)
     written: Written = dict(defined_numbers(slot)) if slot is not None else {}
     written |= {name: (value, f"{item.path}.{name}") for name, value in item.arguments}

@@ -1,4 +1,4 @@
-"""Numbers of recipes computed where they are used, and mistakes located where they were written."""
+"""Evaluate the numbers of recipes, and locate mistakes at the line that has them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ FIELDS = {
     "groups": "groups",
     "base_width": "base_width",
 }
-"""A number of a stage -> the field of the model it comes from."""
+"""A name in scope -> the field of the model that gives its value."""
 
 
-class Broken(Exception):  # noqa: N818 - a jump out of one list, not an error anybody sees
-    """The rest of this list cannot be planned; its fault is noted."""
+class Broken(Exception):  # noqa: N818 - leaves one list; never shown to a user
+    """Raised when the rest of a list cannot be planned; its fault is recorded already."""
 
 
 class Evaluator:
-    """Computes the numbers of one config's recipes, and collects the faults found."""
+    """Evaluates the numbers of one config's recipes, and collects faults."""
 
     def __init__(self, config: Specification) -> None:
         self.config = config
@@ -34,7 +34,7 @@ class Evaluator:
         self.root = config.stem.path.rpartition(".")[0]
 
     def fault(self, path: str, message: str, scope: Scope | None = None, value: Any = None) -> None:
-        """Note a fault: of a wrong number, how it came about; inside a block, which one."""
+        """Record a fault, with the computation of a wrong number and the block it occurs in."""
         scope = scope or {}
         if isinstance(value, Expression) and (used := sorted(value.names & scope.keys())):
             text = "" if repr(value.text) in message else f"{value.text!r} "
@@ -44,7 +44,7 @@ class Evaluator:
         self.faults[Fault(path, message)] = None
 
     def trace(self, value: Value, path: str, scope: Scope) -> tuple[str, Value]:
-        """Return the path and text at which a value was written, bare names followed to their definitions."""
+        """Return the path and text of a value; plain names are followed to their definitions."""
         above: tuple[Written, ...] = scope.get("@", ())
         while isinstance(value, Expression):
             name = value.text
@@ -53,7 +53,7 @@ class Evaluator:
                 field = FIELDS.get(name) if "stage" in scope else None
                 return (f"{self.root}.{field}", 1) if field else (path, value)
             value, path = above[depth][name]
-            # A name that stands in its own definition means the one outside.
+            # A name used in its own definition refers to the enclosing scope.
             above = above[depth + (isinstance(value, Expression) and value.text == name) :]
         if isinstance(value, PerStage) and len(value.values) >= scope.get("stage", 0) > 0:
             stage = scope["stage"] - 1
@@ -61,14 +61,14 @@ class Evaluator:
         return path, value
 
     def define(self, recipe: Recipe, scope: Scope) -> None:
-        """Compute a recipe's own numbers into `scope`."""
+        """Evaluate the numbers that a recipe defines, and add them to `scope`."""
         written = self.prepared.written[recipe.path]
         for name, (value, path) in written.items():
             scope[name] = self.value(value, scope, path)
         scope["@"] = (written, *scope.get("@", ()))
 
     def value(self, value: Value, scope: Scope, path: str) -> Any:
-        """The number that a value stands for where the names are those of `scope`."""
+        """Return the number that a value evaluates to in `scope`."""
         if isinstance(value, PerStage):
             value = self.per_stage(value, scope, path)
         if not isinstance(value, Expression):
@@ -82,7 +82,7 @@ class Evaluator:
         raise Broken
 
     def per_stage(self, value: PerStage, scope: Scope, path: str) -> Value:
-        """The entry of a list that belongs to this stage, and in it to this block."""
+        """Return the entry of a per-stage list for this stage, or for this block of it."""
         if len(value.values) != scope["stages"]:
             self.fault(path, f"{len(value.values)} entries, but there are {scope['stages']} stages")
             raise Broken
@@ -99,7 +99,7 @@ class Evaluator:
         return picked  # type: ignore[no-any-return]
 
     def whole(self, value: Any, path: str, scope: Scope, written: Any = None) -> int:
-        """The number as an int; a fault where it is none."""
+        """Return the number as an int; record a fault if it is not whole."""
         if isinstance(value, float):
             if not value.is_integer():
                 message = f"{value:g} is not a whole number; use round(), floor(), ceil() or //"
@@ -110,11 +110,11 @@ class Evaluator:
         return value
 
     def holds(self, valid: bool) -> bool:
-        """Return whether a layer's arguments fit together."""
+        """Return whether a layer's arguments are valid together."""
         return valid
 
     def cast(self, value: Any, wanted: type, origin: tuple[str, Value], scope: Scope) -> Any:
-        """The number as the type that an argument wants."""
+        """Return the number converted to the type of an argument."""
         if wanted is bool:
             return bool(value)
         if wanted is int:

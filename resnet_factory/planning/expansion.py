@@ -1,4 +1,4 @@
-"""Lists of a recipe unrolled: items to named nodes, arithmetic to numbers, mistakes to where they stand."""
+"""Unroll the lists of a recipe: items become named nodes, and arithmetic numbers; mistakes are located."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ MAX_LAYERS = 2000
 
 
 class Signal(NamedTuple):
-    """Channels, stride and form of the data between two layers."""
+    """Number of channels, stride and form of the data between two layers."""
 
     channels: int
     step: int = 1
-    """The stride since the beginning of this list."""
+    """The stride with respect to the input of this list."""
     form: str = MAP
 
 
 class Unroller(Evaluator):
-    """Unrolls the lists of one config and collects what is wrong with them."""
+    """Unrolls the lists of one config and collects faults."""
 
     def __init__(self, config: Specification) -> None:
         super().__init__(config)
@@ -41,7 +41,7 @@ class Unroller(Evaluator):
     def expand(
         self, items: tuple[Item, ...], signal: Signal, scope: Scope, names: Namer
     ) -> tuple[Children, Signal]:
-        """A list of items as named nodes, and what leaves the last of them."""
+        """Return a list of items as named nodes, and the output of the last one."""
         children: list[tuple[str, Node]] = []
         self.room -= len(items)
         if self.room < 0:
@@ -71,7 +71,7 @@ class Unroller(Evaluator):
         return tuple(children), Signal(channels, step, form)
 
     def slot(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
-        """The layers of a slot that is a list of layers."""
+        """Return the layers of a slot that is a list of layers."""
         slot, inner = self.config.slots[item.kind], dict(scope)
         given = {name: (value, f"{item.path}.{name}") for name, value in item.arguments}
         own = {name: self.value(value, scope, path) for name, (value, path) in given.items()}
@@ -82,7 +82,7 @@ class Unroller(Evaluator):
         return self.expand(slot.items("layers"), signal, inner, names)
 
     def layer(self, line: LayerLine, form: str, scope: Scope, path: str) -> Layer:
-        """The layer that a line stands for, checked."""
+        """Return the layer of a line after checking it."""
         if form not in line.made.accepts:
             self.refuse(line, form, scope, path)
         arguments = dict(line.fixed)
@@ -107,7 +107,7 @@ class Unroller(Evaluator):
         return layer
 
     def refuse(self, line: LayerLine, form: str, scope: Scope, path: str) -> NoReturn:
-        """Note that a layer cannot take what arrives."""
+        """Record that a layer cannot take its input."""
         how = {"map": "a map", "point": "a 1x1 map", "flat": "a flat vector"}
         self.fault(
             path,
@@ -119,7 +119,7 @@ class Unroller(Evaluator):
         raise Broken
 
     def take(self, item: Item, names: Namer, family: str, numbered: bool) -> str:
-        """The name of an item: its own, or the next of its family."""
+        """Return the name of an item: the given one, or the next default name."""
         if item.name is None:
             return names.name(family, numbered)
         if item.name in names.taken:
@@ -131,7 +131,7 @@ class Unroller(Evaluator):
         return item.name
 
     def structure(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
-        """A chain, residual, gate, select or branches: its lists unrolled and put together."""
+        """Return the node of a chain, residual, gate, select or branches, with its lists unrolled."""
         lists = dict(item.lists)
         given = {
             name: self.whole(self.value(value, scope, f"{item.path}.{name}"), f"{item.path}.{name}", scope)
@@ -189,7 +189,7 @@ class Unroller(Evaluator):
     def branches(
         self, item: Item, given: dict[str, int], signal: Signal, scope: Scope, names: Namer
     ) -> tuple[Children, Signal]:
-        """Chains side by side."""
+        """Return parallel chains."""
         lists = dict(item.lists)
         count = operator.index(given["count"])
         if count > MAX_LAYERS:

@@ -1,4 +1,4 @@
-"""Named models: listed, composed and planned from whatever says which network is meant."""
+"""Named models: list them, compose their configs and plan them, given a name, a config or a plan."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Source = str | ModelConfig | Plan
 
 
 def list_models(pattern: str = "*", config_dir: str | Path | None = None) -> list[str]:
-    """The names of the models that match a glob pattern, or hold a word, in natural order; none may.
+    """Return the names of the models that match a glob pattern or contain a word, in natural order.
 
-    `config_dir` is a folder of the caller's own YAML, whose models are listed with the shipped ones.
+    `config_dir` is a folder of your own YAML, whose models are listed with the shipped ones.
     """
     _check_text(pattern, "list_models() takes a glob pattern, as 'resnet*'")
     folder = None if config_dir is None else str(path_of(config_dir, "config_dir"))
@@ -43,11 +43,11 @@ def compose(
     in_channels: int | None = None,
     features: Iterable[str] | str | None = None,
 ) -> ModelConfig:
-    """The config of the model called `name`, changed by overrides in Hydra's grammar.
+    """Return the config of the model called `name`, changed by overrides in Hydra's grammar.
 
     Overrides are given one by one, as `compose("resnet50", "model.act=silu")`, or as a list. `num_classes`,
     `in_channels` and `features` (names of maps, or `"stages"`) set the model's fields of these names.
-    `config_dir` is a folder of the caller's own YAML, laid out like the shipped `conf/`.
+    `config_dir` is a folder of your own YAML, laid out like the shipped `conf/`.
 
     Raises:
         ConfigError: with every fault found, those of planning too, each located in its file, override or
@@ -68,8 +68,8 @@ def compose(
         given["features"] = [features] if isinstance(features, str) else list(features)
     given = {key: value for key, value in given.items() if value is not None}
     if not said and not given and folder is None:
-        with suppress(ConfigError):  # which composing locates
-            return catalogue().config(name)  # the same, many times quicker
+        with suppress(ConfigError):  # located by `compose`
+            return catalogue().config(name)  # the same result, many times faster
     from resnet_factory.config.composition import compose_all
 
     arguments = {f"++model.{key}={_override_text(value)}": f"{key}={value!r}" for key, value in given.items()}
@@ -81,20 +81,20 @@ def compose(
 
 
 def _override_text(value: Any) -> str:
-    """A keyword argument's value in Hydra's grammar, quoted so that it is taken as it is."""
+    """Return a keyword argument's value in Hydra's grammar, quoted so that it is taken literally."""
     if isinstance(value, list):
         return f"[{','.join(map(_override_text, value))}]"
     return f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _at_argument(fault: Fault, arguments: dict[str, str]) -> Fault:
-    """A fault of an override that a keyword argument stands for, located at the argument."""
+    """Return the fault of an override made from a keyword argument, located at the argument."""
     word = fault.where.removeprefix("command line ")[1:-1]
     return replace(fault, where=f"argument '{arguments[word]}'") if word in arguments else fault
 
 
 def config_of(network: Source, what: str) -> ModelConfig:
-    """The config of a model given by name or as its config; `what` begins the message of a wrong type.
+    """Return the config of a model given by name or config; `what` begins the message for a wrong type.
 
     Raises:
         ConfigError: there is no model of that name.
@@ -108,7 +108,7 @@ def config_of(network: Source, what: str) -> ModelConfig:
 
 
 def plan(network: Source) -> Plan:
-    """The explicit network of a model's name or config; a plan is returned as it is.
+    """Return the plan of a model given by name or config; a plan is returned unchanged.
 
     Raises:
         ConfigError: there is no such model, or its recipes do not fit together; with every fault found.
@@ -118,7 +118,7 @@ def plan(network: Source) -> Plan:
 
 
 def plan_of(network: Source, what: str) -> Plan:
-    """Return what `plan` does; `what` begins the message of a wrong type."""
+    """Return the plan of a source, as `plan` does; `what` begins the message for a wrong type."""
     if isinstance(network, Plan):
         return network
     if isinstance(network, str | ModelConfig):

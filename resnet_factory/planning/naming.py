@@ -1,4 +1,4 @@
-"""Names of the modules of one list, as torchvision and timm number them."""
+"""Default names of modules, numbered as in torchvision and timm."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Namer:
-    """Gives the children of one module their names: by family (conv1, bn1, …) or by index."""
+    """Generates the names of the children of one module: by family (conv1, bn1, …) or by index."""
 
     indexed: bool = False
     counts: dict[str, int] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
 
     def name(self, family: str, numbered: bool) -> str:
-        """The next free name of a family."""
+        """Return the next free name of a family."""
         counts, taken = self.counts, self.taken
         if self.indexed:
             family, numbered = "", True

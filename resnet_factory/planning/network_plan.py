@@ -1,4 +1,4 @@
-"""The plan: one network made explicit, as a stem, stages of blocks and a head."""
+"""The plan: one network with every layer resolved, as a stem, stages of blocks and a head."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnet_factory.planning.nodes import IDENTITY, Chain, Leaf, leaves, text_of
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block of a stage: what repeats."""
+    """One block of a stage."""
 
     node: Chain
     kind: str = field(compare=False)
@@ -21,14 +21,14 @@ class Block:
     out_channels: int
     stride: int
     residual: bool
-    """Whether a shortcut is added at all (plain nets have none)."""
+    """Whether the block has a shortcut (blocks of plain networks have none)."""
     projects: bool
     """Whether that shortcut has layers of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Blocks at one width; the first may shrink the map."""
+    """Blocks of one width; the first may downsample."""
 
     name: str
     blocks: tuple[Block, ...]
@@ -37,7 +37,7 @@ class Stage:
 
     @property
     def runs(self) -> tuple[tuple[Block, int], ...]:
-        """The blocks, and how often each is repeated in a row."""
+        """The distinct consecutive blocks, each with its number of repetitions."""
         runs: list[tuple[Block, int]] = []
         for block in self.blocks:
             if runs and runs[-1][0] is block:
@@ -48,7 +48,7 @@ class Stage:
 
     @property
     def out_channels(self) -> int:
-        """Channels that leave."""
+        """Number of output channels."""
         return self.blocks[-1].out_channels
 
     @property
@@ -59,12 +59,12 @@ class Stage:
 
 
 class Feature(NamedTuple):
-    """A map that a backbone returns."""
+    """A feature map that a backbone returns."""
 
     name: str
     channels: int
     stride: int
-    """The stride from the image."""
+    """The stride with respect to the image."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,9 +80,9 @@ class Plan:
     """The side of the images the network is meant for."""
     init: Init = field(default_factory=Init)
     features: tuple[Feature, ...] = ()
-    """The maps a backbone returns, in order; a network without any returns what leaves its head."""
+    """The feature maps a backbone returns, in order; empty for a network that returns the head's output."""
     whole: Plan | None = field(default=None, compare=False, repr=False)
-    """The network a backbone was cut from: checkpoints hold what the backbone leaves out."""
+    """The whole network of a backbone: checkpoints may hold tensors that the backbone leaves out."""
 
     @property
     def root(self) -> Chain:
@@ -114,7 +114,7 @@ class Plan:
         return f"<Plan {self.name or 'unnamed'} {self.id}: {blocks}>"
 
     def __getstate__(self) -> dict[str, object]:
-        # Hashes of text differ from process to process: a pickled plan must not carry one along.
+        # String hashes differ between processes, so a pickled plan must not contain one.
         return {key: value for key, value in self.__dict__.items() if key != "_hash"}
 
     def __str__(self) -> str:
@@ -123,7 +123,7 @@ class Plan:
 
 
 def content_hash(text: str, plan: Plan) -> str:
-    """The id of a plan whose layers read `text`; of `plan` only what is not said by layers counts."""
+    """Return the id of a plan whose layers are written as `text`; from `plan` only the other fields count."""
     lines = [text, *(f"-> {feature.name}" for feature in plan.features)]
     if plan.init != Init():
         lines.append(repr(plan.init))

@@ -1,4 +1,4 @@
-"""Nodes of a plan, and the walk over them that every number, report and module comes out of."""
+"""Nodes of a plan, and the traversal that costs, reports and modules are built on."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Chain:
     children: tuple[tuple[str, Node], ...] = ()
 
     def items(self, prefix: str) -> Iterator[tuple[str, Node]]:
-        """The nodes inside with their dotted names, in state-dict order."""
+        """Yield the child nodes with their dotted names, in state-dict order."""
         for name, child in self.children:
             yield dotted(prefix, name), child
 
     def headings(self, say: Say) -> Iterator[str]:
-        """The line before each child in a plan's text; empty for none."""
+        """Yield the heading of each child in a plan's text; empty for none."""
         return ("" for _ in self.children)
 
     def changed(self, change: Callable[[Node], Node]) -> Chain:
-        """The same chain of changed children."""
+        """Return a chain with transformed children."""
         return Chain(tuple((name, change(child)) for name, child in self.children))
 
     def walked(self, walk: Walk[Value], value: Value, name: str) -> Value:
@@ -38,7 +38,7 @@ class Chain:
 
 
 IDENTITY = Chain()
-"""Gives what it reads."""
+"""Returns its input."""
 
 SUM, PRODUCT, CONCAT, SELECT = "sum", "product", "concat", "select"
 """The joins of parallel branches."""
@@ -46,20 +46,20 @@ SUM, PRODUCT, CONCAT, SELECT = "sum", "product", "concat", "select"
 
 @dataclass(frozen=True, slots=True)
 class Parallel:
-    """Branches that read the same map x, joined into one map.
+    """Parallel branches over the same map x, joined into one map.
 
     - sum: branches[0](x) + branches[1](x) + …; a residual is the sum of a body and a shortcut.
     - product: branches[0](x) * branches[1](x) * …; a gate is the product of an empty chain and
       the gate's layers.
-    - concat: the outputs side by side as channels. With `split`, each branch reads its share of the channels
-      instead of all. Of the first `cascade` branches, each also adds what the one before it gave to its input
+    - concat: the outputs concatenated as channels. With `split`, each branch reads its part of the channels
+      instead of all. Each of the first `cascade` branches also adds the previous branch's output to its input
       (Res2Net, Gao et al. 2019, eq. 1).
-    - select: sum_i w_i * x_i over `parts` equal parts of x's channels, weighted by what branches[1] makes of
-      their sum; branches[0] is empty. The weights are a softmax over the parts, in each of `groups` groups; a
-      sigmoid where there is one part (split attention, Zhang et al. 2020, eq. 3; selective kernels, Li et al.
-      2019, eq. 5).
+    - select: sum_i w_i * x_i over `parts` equal parts of x's channels; branches[1] computes the logits of the
+      weights from the sum of the parts, and branches[0] is empty. The weights are a softmax over the parts,
+      in each of `groups` groups; a sigmoid if there is one part (split attention, Zhang et al. 2020, eq. 3;
+      selective kernels, Li et al. 2019, eq. 5).
 
-    The branches of a concatenation are named by their place; others add nothing to their layers' names.
+    The branches of a concatenation are named by their index; others add nothing to their layers' names.
     """
 
     branches: tuple[Chain, ...]
@@ -70,12 +70,12 @@ class Parallel:
     groups: int = 1
 
     def items(self, prefix: str) -> Iterator[tuple[str, Chain]]:
-        """The branches with their dotted names, in state-dict order."""
+        """Yield the branches with their dotted names, in state-dict order."""
         for i, branch in enumerate(self.branches):
             yield dotted(prefix, str(i)) if self.join == CONCAT else prefix, branch
 
     def headings(self, say: Say) -> Iterator[str]:
-        """The line before each branch in a plan's text; empty for a branch that is x itself."""
+        """Yield the heading of each branch in a plan's text; empty for a branch that is x itself."""
         identity = ["" if branch.children else " (identity)" for branch in self.branches]
         first, rest = "factor", "* factor"
         if self.join == CONCAT:
@@ -92,7 +92,7 @@ class Parallel:
         yield from (rest + note * (self.join == SUM) for note in identity[1:])
 
     def changed(self, change: Callable[[Node], Node]) -> Parallel:
-        """The same join of branches whose children are changed."""
+        """Return the same join with transformed branches."""
         return replace(self, branches=tuple(branch.changed(change) for branch in self.branches))
 
     def walked(self, walk: Walk[Value], value: Value, name: str) -> Value:
@@ -101,17 +101,17 @@ class Parallel:
 
     @property
     def gates(self) -> bool:
-        """Return whether the other branches only weigh the first, which is x itself."""
+        """Return whether this is a product of x itself and the factors that the other branches compute."""
         return self.join == SELECT or (self.join == PRODUCT and not self.branches[0].children)
 
     def entering(self, channels: int, branch: int) -> int:
-        """Channels that reach a branch when `channels` reach the node."""
+        """Return the number of input channels of a branch when the node has `channels`."""
         if self.split:
             return channels // len(self.branches)
         return channels // self.parts if self.join == SELECT and branch else channels
 
     def leaving(self, ends: Sequence[int]) -> int:
-        """Channels that leave the node when `ends` leave its branches."""
+        """Return the number of output channels when the branches have `ends`."""
         if self.join == SELECT:
             return ends[1] // self.parts
         return sum(ends) if self.join == CONCAT else ends[0]
@@ -121,56 +121,56 @@ Node = Layer | Chain | Parallel
 
 
 class Walk(Generic[Value]):
-    """One pass over a plan's nodes in the order of the data flow, with a value that each layer changes.
+    """A traversal of a plan's nodes in the order of the data flow, with a value that each layer updates.
 
-    A subclass says what the value is (a size, a receptive field, lines of text, a map itself) by what a layer
-    and a join make of it: `layer` and `join`. It may also say what each branch reads, by `entry`.
+    A subclass defines the value (a size, a receptive field, lines of text, a feature map) by its update in a
+    layer and in a join: `layer` and `join`. It may also define the input of each branch: `entry`.
     """
 
     def layer(self, layer: Layer, value: Value, name: str) -> Value:
-        """The value after a layer."""
+        """Return the value after a layer."""
         raise NotImplementedError
 
     def entry(self, node: Parallel, branch: int, value: Value, ends: list[Value], name: str) -> Value:
-        """The value that a branch reads, given what reaches the node and what left the branches before."""
+        """Return the input value of a branch, given the node's and those after the previous branches."""
         return value
 
     def join(self, node: Parallel, value: Value, ends: list[Value], name: str) -> Value:
-        """The value after a parallel, given what reached it and what left its branches."""
+        """Return the value after a parallel node, given its input and the outputs of its branches."""
         raise NotImplementedError
 
     def chain(self, chain: Chain, value: Value, name: str) -> Value:
-        """The value after the last child of a chain."""
+        """Return the value after the last child of a chain."""
         for inner, child in chain.items(name):
             value = self.through(child, value, inner)
         return value
 
     def parallel(self, node: Parallel, value: Value, name: str) -> Value:
-        """The value after a parallel."""
+        """Return the value after a parallel node."""
         ends: list[Value] = []
         for i, (inner, branch) in enumerate(node.items(name)):
             ends.append(self.through(branch, self.entry(node, i, value, ends, inner), inner))
         return self.join(node, value, ends, name)
 
     def through(self, node: Node, value: Value, name: str = "") -> Value:
-        """The value after `node`, whose dotted name is `name`."""
+        """Return the value after `node`, whose dotted name is `name`."""
         return self.layer(node, value, name) if isinstance(node, Layer) else node.walked(self, value, name)
 
 
 class Leaf(NamedTuple):
-    """One layer where it stands: its dotted name is the state-dict prefix, report row and error prefix."""
+    """One layer of a plan; its dotted name is its state-dict prefix, report row and error prefix."""
 
     name: str
     layer: Layer
 
 
 def dotted(prefix: str, name: str) -> str:
-    """The dotted name of a child; a child without a name is its parent."""
+    """Return the dotted name of a child; a child without a name has its parent's."""
     return f"{prefix}.{name}" if prefix and name else prefix or name
 
 
 def leaves(node: Node, prefix: str = "", *, shortcuts_first: bool = False) -> Iterator[Leaf]:
-    """Every layer below `node`: children in order, a sum's branches in order or in reverse order."""
+    """Yield every layer below `node`: children in order, a sum's branches in order or in reverse order."""
     if isinstance(node, Layer):
         yield Leaf(prefix, node)
         return
@@ -182,7 +182,7 @@ def leaves(node: Node, prefix: str = "", *, shortcuts_first: bool = False) -> It
 
 
 def parallels(node: Node, prefix: str = "") -> Iterator[tuple[str, Parallel]]:
-    """Every join of branches below `node`, with its dotted name: outer ones first, gates left out."""
+    """Yield every join of branches below `node`, with its dotted name: outer ones first, gates left out."""
     if isinstance(node, Layer) or (isinstance(node, Parallel) and node.gates):
         return
     if isinstance(node, Parallel):
@@ -192,12 +192,12 @@ def parallels(node: Node, prefix: str = "") -> Iterator[tuple[str, Parallel]]:
 
 
 def words(part: Layer | int) -> str:
-    """A layer or a number as a plan's text writes it."""
+    """Return a layer or a number as a plan's text writes it."""
     return describe(part) if isinstance(part, Layer) else str(part)
 
 
 def text_of(node: Node, prefix: str = "", depth: int = 0, say: Say = words) -> Iterator[str]:
-    """The plan as lines: a dotted name and a layer each, structure by indentation."""
+    """Yield the plan as lines: a dotted name and a layer each, structure by indentation."""
     indent = "  " * depth
     if isinstance(node, Layer):
         yield f"{indent}{prefix}: {say(node)}"

@@ -1,8 +1,8 @@
-"""Paths from the input of a plan's node to its output: the longest, the shortest, and where a map passes by.
+"""Paths from the input of a plan's node to its output: the longest, the shortest, and shortcuts.
 
-A path goes through one branch wherever branches are joined by a sum or a concatenation. It goes past a gate,
-whose layers weigh what passes and are on no path. Branches in a cascade count as side by side. Lengths are
-counted in layers with weights to multiply with (convolution and linear layers).
+A path takes one branch of each sum or concatenation. It bypasses gates, whose layers are on no path.
+Branches of a cascade count as parallel. The length of a path is its number of layers with weights
+(convolution and linear layers).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from resnet_factory.planning.nodes import CONCAT, SUM, Leaf, Node, Parallel, Wal
 
 
 class Join(NamedTuple):
-    """A sum, product or concatenation of parallel branches that is no gate."""
+    """A sum, product or concatenation of parallel branches, gates excluded."""
 
     name: str
-    """Of the node that it is in."""
+    """Dotted name of its node."""
     sums: bool
     """True where the branches are added."""
     passes: bool
@@ -31,34 +31,34 @@ def weighted(layer: Layer) -> bool:
 
 
 def main_path(node: Node, prefix: str = "") -> tuple[Leaf, ...]:
-    """The layers of the longest path; of equally long ones the first, a body before its shortcut."""
+    """Return the layers of the longest path; on ties the first, with a body before its shortcut."""
     return _LongestPath().through(node, (), prefix)
 
 
 def depth(node: Node) -> int:
-    """Layers with weights on the longest path: the number in a ResNet's name (He et al. 2015, table 1)."""
+    """Return the number of layers with weights on the longest path (He et al. 2015, table 1)."""
     return _weighted_length(main_path(node))
 
 
 def shortest(node: Node) -> int:
-    """Layers with weights on the shortest path: 0 where the input can reach the output unchanged."""
+    """Return the number of layers with weights on the shortest path: 0 if the input can pass unchanged."""
     return _ShortestPath().through(node, 0)
 
 
 def widths(node: Node, channels: int) -> list[int]:
-    """The channels after each layer with weights on the longest path; those joined after a branch's last."""
+    """Return the channels after each layer with weights on the longest path, joins included."""
     return _Widths().through(node, (channels, []))[1]
 
 
 def joins(node: Node, prefix: str = "") -> Iterator[Join]:
-    """Every join of branches below `node`, outer ones first, but for gates and what is inside them."""
+    """Yield every join of branches below `node`, outer ones first, except gates and their contents."""
     for name, inner in parallels(node, prefix):
         passes = len(inner.branches) > 1 and not all(map(depth, inner.branches))
         yield Join(name, inner.join == SUM, passes)
 
 
 def out_channels(node: Node, channels: int) -> int:
-    """Channels that leave `node` when `channels` arrive."""
+    """Return the number of output channels of `node` for `channels` input channels."""
     return _Channels().through(node, channels)
 
 
@@ -97,7 +97,7 @@ class _Channels(Walk[int]):
 
 
 Widths = tuple[int, list[int]]
-"""Channels, and those after each layer with weights on the way."""
+"""Channels, and those after each layer with weights on the path."""
 
 
 class _Widths(Walk[Widths]):

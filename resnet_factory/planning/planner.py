@@ -1,4 +1,4 @@
-"""The planner: a ModelConfig's recipes unrolled into a Plan. The only place numbers are derived."""
+"""The planner: unrolls a ModelConfig's recipes into a Plan. The only place where numbers are derived."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OUT = parse("out")
 
 
 def plan(config: Specification) -> Plan:
-    """Unroll a config into an explicit network.
+    """Unroll a config into a plan.
 
     Raises:
         ConfigError: the recipes do not fit together; with every fault found.
@@ -37,7 +37,7 @@ def plan(config: Specification) -> Plan:
 
 
 class Planner(Unroller):
-    """Puts stem, stages and head together."""
+    """Plans stem, stages and head."""
 
     def __init__(self, config: Specification) -> None:
         super().__init__(config)
@@ -47,7 +47,7 @@ class Planner(Unroller):
         self.words = dict(config.shortcut.words)
 
     def network(self) -> Plan | None:
-        """The whole network; None where a fault ended it early."""
+        """Return the whole network; None if a fault ended planning early."""
         config = self.config
         scope = self.prepared.everywhere
         names = Namer()
@@ -80,7 +80,7 @@ class Planner(Unroller):
         return cut
 
     def dilate(self, shrunk: int) -> None:
-        """Turn the strides beyond `output_stride` into dilation (Chen et al. 2017, section 3.1)."""
+        """Replace the strides beyond `output_stride` by dilation (Chen et al. 2017, section 3.1)."""
         wanted = self.config.output_stride
         if wanted is None:
             return
@@ -103,14 +103,14 @@ class Planner(Unroller):
         self.strides, self.dilations = tuple(strides), tuple(dilations)
 
     def section(self, recipe: Recipe, channels: int, scope: Scope, names: Namer) -> tuple[Children, Signal]:
-        """The stem or the head."""
+        """Return the stem or the head."""
         self.room = MAX_LAYERS
         inner = {**scope, "in": channels}
         self.define(recipe, inner)
         return self.expand(recipe.items("layers"), Signal(channels), inner, names)
 
     def stage(self, stage: int, channels: int, outer: Scope) -> Stage:
-        """One stage, counted from 0; `channels` arrive."""
+        """Return one stage, counted from 0; `channels` is its number of input channels."""
         config = self.config
         recipe = config.blocks[stage]
         depth = config.depths[stage]
@@ -143,7 +143,7 @@ class Planner(Unroller):
     def repeat(
         self, stage: Stage, depth: int, channels: int, repeats: bool, at: Callable[[int, int], Block]
     ) -> Stage:
-        """The stage with its blocks; `at` plans one from its place and the channels that arrive."""
+        """Return the stage with its blocks; `at` plans a block from its index and input channels."""
         blocks: list[Block] = []
         for block in range(depth):
             if repeats and block > 1 and blocks[-1].in_channels == channels:
@@ -154,7 +154,7 @@ class Planner(Unroller):
         return replace(stage, blocks=tuple(blocks))
 
     def transition(self, stage: int, signal: Signal, scope: Scope) -> tuple[Children, Signal]:
-        """The layers before a stage's first block."""
+        """Return the layers before a stage's first block."""
         items = self.config.transition.items("layers")
         if not items:
             return (), signal
@@ -162,12 +162,12 @@ class Planner(Unroller):
         return self.expand(items, signal, {**scope, **self.position(stage, 0), **here}, Namer(indexed=True))
 
     def position(self, stage: int, block: int) -> Scope:
-        """The names whose values differ from block to block of one stage."""
+        """Return the names in scope that depend on the position of a block in its stage."""
         dilations, depths = self.dilations, self.config.depths
         before = stage - 1 if block == 0 and stage and self.config.first_dilation == "previous" else stage
         return {
             "dilation": dilations[stage],
-            # The first block still works at the dilation of the map it reads (torchvision, timm).
+            # The first block keeps the dilation of its input map (torchvision, timm).
             "entry_dilation": dilations[before],
             "first_block": int(block == 0),
             "block": block,
@@ -176,7 +176,7 @@ class Planner(Unroller):
         }
 
     def block(self, recipe: Recipe, scope: Scope) -> Block:
-        """One block; the same as before where it depends on the same."""
+        """Return one block, reusing an earlier one with equal dependencies."""
         key = self.prepared.depends[scope["stage"] - 1](scope)
         known = self.planned.get(key)
         if known is None:
@@ -184,7 +184,7 @@ class Planner(Unroller):
         return known
 
     def new_block(self, recipe: Recipe, scope: Scope) -> Block:
-        """One block: body and shortcut planned from what `scope` holds, and held against each other."""
+        """Return one block: its body and shortcut, planned from `scope` and checked against each other."""
         shortcut = self.config.shortcut
         self.room = MAX_LAYERS
         self.define(recipe, scope)
@@ -238,7 +238,7 @@ class Planner(Unroller):
         )
 
     def shortcut(self, recipe: Recipe, projects: bool, entry: Signal, out: int, scope: Scope) -> Chain:
-        """The shortcut's layers: those of a projection, or none."""
+        """Return the layers of the shortcut: those of a projection, or none."""
         layers: Children = ()
         signal = entry
         if projects:
@@ -262,6 +262,6 @@ class Planner(Unroller):
 
 
 def pre_channels(pre: Children, arrives: int) -> int:
-    """Channels after a block's `pre` list."""
+    """Return the number of channels after a block's `pre` list."""
     last = pre[-1][1] if pre else None
     return last.out_channels if isinstance(last, Layer) else arrives

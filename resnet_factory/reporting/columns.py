@@ -1,4 +1,4 @@
-"""The columns that a report can show of each network, stage, block or layer."""
+"""The columns that a report can show for each network, stage, block or layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEPTHS = ("network", "stage", "block", "layer")
 
 
 class ReportRow(NamedTuple):
-    """All there is to say of one row."""
+    """All data of one row."""
 
     cost: Cost
     row: Row
@@ -29,12 +29,12 @@ class Column(NamedTuple):
     heading: str
     meaning: str
     value: Callable[[ReportRow], Any]
-    """A number, a text, a shape, or None where there is nothing to say."""
+    """A number, a text, a shape, or None if it does not apply."""
     kind: str = "number"
-    """The format for people: text, number, share (of 1), bytes or shape."""
+    """The display format: text, number, share (of 1), bytes or shape."""
 
     def text(self, entry: ReportRow) -> str:
-        """Its value in a row as people read it."""
+        """Return its formatted value in a row."""
         value = self.value(entry)
         if value is None:
             return ""
@@ -134,7 +134,7 @@ DEFAULT = {
     "block": ("name", "kind", "output", "params", "params_share", "macs", "macs_share", "receptive_field"),
     "layer": ("name", "kind", "output", "params", "macs", "receptive_field"),
 }  # fmt: skip
-"""The columns shown where none are named, by depth."""
+"""The default columns, by depth."""
 
 
 class Selection(NamedTuple):
@@ -142,18 +142,18 @@ class Selection(NamedTuple):
 
     depth: str = "stage"
     columns: tuple[str, ...] = ()
-    """The columns of `DEFAULT` where empty."""
+    """Empty: the columns of `DEFAULT`."""
     sort: str | None = None
-    """A column, falling where written with a minus; as the network runs where None."""
+    """A column to sort by, descending with a leading minus; None: in the order of the data flow."""
     batch: int = 1
     dtype: str = "float32"
 
     def heading(self, column: str) -> str:
-        """The heading of a column."""
+        """Return the heading of a column."""
         return HEADINGS[self.depth].get(column, COLUMNS[column].heading)
 
     def checked(self) -> Selection:
-        """This selection with its columns spelled out.
+        """Return this selection with its default columns filled in.
 
         Raises:
             ConfigError: an unknown depth, column or dtype, or no images.
@@ -174,7 +174,7 @@ class Selection(NamedTuple):
 
 
 def report_rows(cost: Cost, selection: Selection) -> list[ReportRow]:
-    """The rows of a report, in the order it shows them.
+    """Return the rows of a report in display order.
 
     Raises:
         ConfigError: an unknown depth, column or dtype.
@@ -191,14 +191,14 @@ def report_rows(cost: Cost, selection: Selection) -> list[ReportRow]:
 
 
 def total(cost: Cost, selection: Selection) -> ReportRow:
-    """The whole network as one row."""
+    """Return the whole network as one row."""
     return _report_row(
         cost, cost.rows("network")[0]._replace(name="total"), selection._replace(depth="network")
     )
 
 
 def values(found: Sequence[ReportRow], columns: Sequence[str]) -> dict[str, list[Any]]:
-    """Column name -> its plain values, a frame in the making."""
+    """Return a dictionary of column name -> plain values, as `pandas.DataFrame` takes it."""
     return {name: [COLUMNS[name].value(entry) for entry in found] for name in columns}
 
 
@@ -218,12 +218,12 @@ def _sort_key(value: Any) -> tuple[bool, Any]:
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """`64x112x112`."""
+    """Return a shape as `64x112x112`."""
     return "x".join(map(str, shape))
 
 
 def bytes_text(size: int) -> str:
-    """`97.7 MiB`."""
+    """Return a number of bytes as `97.7 MiB`."""
     if size < 1024:
         return f"{size} B"
     power = min((size.bit_length() - 1) // 10, 4)

@@ -1,4 +1,4 @@
-"""The public cost of a plan: its numbers as plain data, as a pandas frame and as HTML in notebooks."""
+"""The public cost of a plan, with export to plain data, a pandas DataFrame and HTML in notebooks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class CostReport(complexity.Cost):
-    """The cost of one plan at one image size, with its numbers as data, frames and HTML."""
+    """The cost of one plan at one image size, with export to plain data, DataFrame and HTML."""
 
     def to_dict(
         self,
@@ -26,10 +26,10 @@ class CostReport(complexity.Cost):
         batch: int = 1,
         dtype: str = "float32",
     ) -> dict[str, list[Any]]:
-        """Column name -> values, one per row at `depth`: `pandas.DataFrame(cost.to_dict("layer"))`.
+        """Return column name -> values, one per row at `depth`, as `pandas.DataFrame` takes them.
 
-        `columns` are those of `columns.COLUMNS`, all of them where none are named; `sort` is one of them,
-        falling where written with a minus.
+        `columns` are names of `columns.COLUMNS`, by default all of them; `sort` is one of them, with a
+        leading minus for descending order.
 
         Raises:
             ConfigError: an unknown depth, column or dtype.
@@ -46,10 +46,10 @@ class CostReport(complexity.Cost):
         batch: int = 1,
         dtype: str = "float32",
     ) -> pandas.DataFrame:
-        """The columns of `to_dict` as a pandas frame.
+        """Return the columns of `to_dict` as a pandas DataFrame.
 
         Raises:
-            ImportError: pandas is not installed; nothing else here needs it.
+            ImportError: pandas is not installed; no other function needs it.
             ConfigError: an unknown depth, column or dtype.
         """
         import pandas
@@ -61,12 +61,12 @@ class CostReport(complexity.Cost):
 
 
 def cost(plan: Source, image: tuple[int, int, int] | None = None) -> CostReport:
-    """The cost of a plan for one image of shape (channels, height, width); of a model's name or config, too.
+    """Return the cost of a plan, config or named model for one image of shape (channels, height, width).
 
-    Unless given, the image has the size that the network is meant for.
+    The default image size is the model's `image_size`.
 
     Raises:
-        ConfigError: the image does not fit the network: too small, or other channels.
+        ConfigError: the image does not fit the network: it is too small, or has other channels.
         TypeError: `plan` is no network.
     """
     found = complexity.cost(plan_of(plan, "cost()"), image)

@@ -1,4 +1,4 @@
-"""Plans, costs and explanations as HTML, for notebooks; the colours are the page's own."""
+"""Plans, costs and explanations as HTML for notebooks, without colours of their own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnet_factory.reporting.templating import render
 
 
 def html_of_cost(cost: Cost) -> str:
-    """The stage table and the totals."""
+    """Return the stage table and the totals."""
     selection = Selection().checked()
     return html_table(
         headline(cost),
@@ -26,7 +26,7 @@ def html_of_cost(cost: Cost) -> str:
 
 
 def html_of_plan(plan: Plan) -> str:
-    """A plan for a notebook: its stages, their blocks and shortcuts, and its text to unfold."""
+    """Return a plan as HTML: a table of stages, blocks and shortcuts, and its text, collapsed."""
     rows = []
     for stage in plan.stages:
         first = stage.blocks[0]
@@ -44,7 +44,7 @@ def html_of_plan(plan: Plan) -> str:
 
 
 def register() -> None:
-    """Let the notebook that this runs in show plans as tables; plans themselves know no HTML."""
+    """Register the HTML formatter of plans in the running notebook; `Plan` itself has none."""
     from IPython import get_ipython
 
     if (shell := get_ipython()) is not None:
@@ -59,7 +59,7 @@ def html_table(
     whole: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> str:
-    """Return a table; `left` marks the columns that are aligned to the left."""
+    """Return a table; `left` marks the left-aligned columns."""
     return render(
         "notebook_table.html",
         {"title": title, "heads": heads, "rows": rows, "left": left, "whole": whole, "notes": notes},

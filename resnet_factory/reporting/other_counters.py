@@ -1,4 +1,4 @@
-"""Counts of other tools for the same network, and the reasons why they differ.
+"""Counts of other tools for the same network, and the reasons for the differences.
 
 Sources: torch 2.13 `torch/utils/flop_counter.py`; torchinfo 1.8 `layer_info.py: calculate_macs`;
 pycls `models/blocks.py: conv2d_cx, linear_cx, pool2d_cx, norm2d_cx`.
@@ -14,7 +14,7 @@ from resnet_factory.costing.measurement import Row
 
 
 class Count(NamedTuple):
-    """The count of one quantity by one tool."""
+    """One tool's count of one quantity."""
 
     tool: str
     quantity: str
@@ -22,11 +22,11 @@ class Count(NamedTuple):
     ours: int
     """Our count."""
     why: tuple[str, ...]
-    """The reasons of the difference; empty where there is none."""
+    """The reasons for the difference; empty if there is none."""
 
 
 def peers(cost: Cost) -> tuple[Count, ...]:
-    """The counts of torch's counter, torchinfo and pycls' rules for this network and image."""
+    """Return the counts of torch's FlopCounterMode, torchinfo and pycls for this network and image."""
     placed = [(leaf.layer, row) for leaf, row in zip(cost.plan.leaves, cost.layers, strict=True)]
     positions = [(layer, _row_area(row)) for layer, row in placed]
     return (
@@ -38,7 +38,7 @@ def peers(cost: Cost) -> tuple[Count, ...]:
 
 
 Placed = list[tuple[layers.Layer, int]]
-"""Layers, each with the positions of its output."""
+"""Layers, each with its number of output positions."""
 
 
 def _row_area(row: Row) -> int:
@@ -46,7 +46,7 @@ def _row_area(row: Row) -> int:
 
 
 def _torchinfo_count(cost: Cost, placed: Placed) -> Count:
-    """Conv modules: parameters times positions, biases included; any other: `weight` and `bias` once."""
+    """Convolutions: parameters times positions, biases included; other modules: `weight` and `bias` once."""
     biases = sum(layer.biases() * area for layer, area in placed)
     norms = sum(2 * layer.channels for layer, _ in placed if isinstance(layer, layers.Norm))
     scales = sum(layer.params() for layer, _ in placed if isinstance(layer, layers.Scale))

@@ -1,4 +1,4 @@
-"""Tables for people and for programs: a plan's cost at any depth, and the list of named models."""
+"""Tables as text, Markdown, CSV and JSON: a plan's cost at any depth, and the list of named models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from resnet_factory.reporting.columns import (
 from resnet_factory.reporting.other_counters import peers
 
 WIDEST = 110
-"""Characters in a line of prose: longer ones are hard to read."""
+"""Maximum number of characters in a line of prose."""
 FORMATS = ("table", "markdown", "csv", "json")
 MEMORY_CONVENTION = (
     "what is alive at once when PyTorch runs the network eagerly, the images included, at its worst moment; "
@@ -40,19 +40,19 @@ MEMORY_CONVENTION = (
 
 
 def console() -> Console:
-    """A console for reports: a terminal as it is, a pipe without colour, width limits or cropping."""
+    """Return a console for reports; for pipes, without colour, width limits or cropping."""
     if sys.stdout.isatty():
         return Console(highlight=False)
     return Console(highlight=False, width=10_000, no_color=True, file=sys.stdout)
 
 
 def plain_table() -> Table:
-    """An empty table as all of ours look: no lines, bold headings."""
+    """Return an empty table in the common style: no lines, bold headings."""
     return Table(box=None, pad_edge=False, header_style="bold")
 
 
 def print_cost(cost: Cost, out: Console, selection: Selection | None = None, form: str = "table") -> None:
-    """Print a report. CSV and JSON come alone, so that a program can read them."""
+    """Print a report. CSV and JSON are printed without any other text."""
     selection = (selection or Selection()).checked()
     if form == "csv":
         out.file.write(comma_separated(cost, selection))
@@ -79,9 +79,9 @@ def print_cost(cost: Cost, out: Console, selection: Selection | None = None, for
 
 
 def put(renderable: Table, out: Console, width: int) -> None:
-    """Print, `width` wide: a narrow terminal wraps lines, and no number is cut off.
+    """Print at the given width: a narrow terminal wraps lines, and no number is cut off.
 
-    A pipe gets no colours, and no blanks at the end of lines.
+    Output to a pipe has no colours and no trailing spaces.
     """
     wide = Console(
         file=out.file, width=width, highlight=False, force_terminal=out.is_terminal, no_color=out.no_color
@@ -95,7 +95,7 @@ def put(renderable: Table, out: Console, width: int) -> None:
 
 
 def put_terms(terms: Iterable[tuple[str, str]], out: Console, style: str = "") -> None:
-    """Print terms and what is said of them, side by side."""
+    """Print terms and their descriptions side by side."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -105,12 +105,12 @@ def put_terms(terms: Iterable[tuple[str, str]], out: Console, style: str = "") -
 
 
 def table_width(table: Table, out: Console) -> int:
-    """Columns of text that a table needs in full."""
+    """Return the width of a table in characters."""
     return Measurement.get(out, out.options.update(width=10_000), table).maximum
 
 
 def fitting_table(cost: Cost, selection: Selection, out: Console) -> Table:
-    """The table; on a narrow terminal without the columns that the totals say too."""
+    """Return the table; on a narrow terminal without the columns that the totals repeat."""
     table = cost_table(cost, selection)
     for spare in ("macs_share", "params_share", "receptive_field"):
         if not out.is_terminal or selection.columns != DEFAULT[selection.depth]:
@@ -122,7 +122,7 @@ def fitting_table(cost: Cost, selection: Selection, out: Console) -> Table:
 
 
 def cost_table(cost: Cost, selection: Selection) -> Table:
-    """One row per network, stage, block or layer, and the total."""
+    """Return one row per network, stage, block or layer, and the total."""
     table = plain_table()
     for name in selection.columns:
         side: Any = "left" if COLUMNS[name].kind == "text" else "right"
@@ -136,7 +136,7 @@ def cost_table(cost: Cost, selection: Selection) -> Table:
 
 
 def markdown(cost: Cost, selection: Selection) -> str:
-    """The whole report as Markdown."""
+    """Return the report as Markdown."""
     rows = [[selection.heading(name) for name in selection.columns]]
     rows.append([":--" if COLUMNS[name].kind == "text" else "--:" for name in selection.columns])
     rows += [cells(entry, selection.columns) for entry in report_rows(cost, selection)]
@@ -151,7 +151,7 @@ def markdown(cost: Cost, selection: Selection) -> str:
 
 
 def comma_separated(cost: Cost, selection: Selection) -> str:
-    """Rows as CSV: plain numbers, bytes as bytes, shares of 1, no total."""
+    """Return rows as CSV: plain numbers, memory in bytes, shares as fractions of 1, no total."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(selection.columns)
@@ -162,11 +162,11 @@ def comma_separated(cost: Cost, selection: Selection) -> str:
 
 
 ALWAYS = ("params", "macs", "activations", "receptive_field", "stride", "padding")
-"""Figures of the whole network that JSON has whatever its columns are."""
+"""Figures of the whole network that JSON has for any selection of columns."""
 
 
 def as_json(cost: Cost, selection: Selection) -> str:
-    """Rows as JSON, with the totals and the conventions beside them."""
+    """Return rows as JSON, with the totals and the conventions."""
     memory = cost.memory(selection.batch, selection.dtype)
     columns = values(report_rows(cost, selection), selection.columns)
     data = {
@@ -192,13 +192,13 @@ def as_json(cost: Cost, selection: Selection) -> str:
 
 
 def headline(cost: Cost) -> str:
-    """The network in one line: name, id, image."""
+    """Return the network in one line: name, id, image."""
     plan = cost.plan
     return f"{plan.name or 'plan'}  id {plan.id}  image {shape_text(cost.image)}"
 
 
 def totals(cost: Cost, selection: Selection) -> dict[str, str]:
-    """Costs, receptive field and memory of the whole network, as text by heading."""
+    """Return costs, receptive field and memory of the whole network, as text by heading."""
     memory = cost.memory(selection.batch, selection.dtype)
     images = "1 image" if memory.batch == 1 else f"{memory.batch} images"
     return {
@@ -216,14 +216,14 @@ def totals(cost: Cost, selection: Selection) -> dict[str, str]:
 
 
 def conventions(selection: Selection) -> dict[str, str]:
-    """The meaning of the columns shown and of the totals."""
+    """Return the meaning of the columns shown and of the totals."""
     said = ("macs", "activations", "receptive_field")
     named = dict.fromkeys([*said, *(name for name in selection.columns if COLUMNS[name].kind == "bytes")])
     return {COLUMNS[name].heading: COLUMNS[name].meaning for name in named} | {"memory": MEMORY_CONVENTION}
 
 
 def comparison(cost: Cost) -> list[tuple[str, str]]:
-    """The counts of other tools, with the reasons of differences."""
+    """Return the counts of other tools, with the reasons of differences."""
     return [
         (peer.tool, f"{peer.number:,} {peer.quantity}: {', '.join(peer.why) or 'the same'}")
         for peer in peers(cost)
@@ -231,7 +231,7 @@ def comparison(cost: Cost) -> list[tuple[str, str]]:
 
 
 def model_table(costs: Iterable[tuple[Plan, Cost]]) -> Table:
-    """One row per model: name, depths, image, parameters, MACs."""
+    """Return one row per model: name, depths, image, parameters, MACs."""
     table = plain_table()
     table.add_column("model")
     table.add_column("depths")
@@ -244,11 +244,11 @@ def model_table(costs: Iterable[tuple[Plan, Cost]]) -> Table:
 
 
 def cells(entry: ReportRow, columns: Sequence[str]) -> list[str]:
-    """A row as people read it."""
+    """Return the formatted values of a row."""
     return [COLUMNS[name].text(entry) for name in columns]
 
 
 def _row_style(entry: ReportRow, selection: Selection) -> str:
-    """Layers that only pass numbers on stand back behind those that cost."""
+    """Return the style of a row: dim for layers without cost."""
     free = selection.depth == "layer" and not entry.row.tally.params and not entry.row.tally.macs
     return "dim" if free else ""

@@ -1,1 +1,1 @@
-"""Weights read, matched, adapted and written."""
+"""Read, match, adapt and write weights."""

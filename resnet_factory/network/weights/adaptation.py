@@ -1,8 +1,8 @@
-"""Fits a checkpoint's tensors to a network, and says everything it does.
+"""Fit a checkpoint's tensors to a network, and report every change.
 
-Tensors fit when names and shapes are the network's. Four differences are bridged: names of another
-library, another number of classes (exactly the classifier stays out), another number of input channels
-(the stem's convolution is adapted), and counters that old checkpoints lack. Anything else is a fault.
+Tensors fit if their names and shapes are the network's. Four differences are handled: names of another
+library, another number of classes (only the classifier is left out), another number of input channels
+(the stem's convolution is adapted), and counters that old checkpoints lack. Any other is a fault.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ class Fit:
     """Tensors ready for one network."""
 
     tensors: Mapping[str, Tensor]
-    """Our name -> a tensor of the network's shape."""
+    """The network's name -> a tensor of the network's shape."""
     left: tuple[str, ...]
-    """Our names that keep what they hold."""
+    """Names of the network's tensors that keep their values."""
     keys: str
-    """The key map the file's names were read with; empty where they are ours."""
+    """The key map used for the file's names; empty if they are the network's own."""
     done: tuple[str, ...]
-    """The changes made to fit them, a sentence each."""
+    """The changes that were made, one sentence each."""
 
 
 def fit(network: Network, checkpoint: Checkpoint, keys: str | None = None) -> Fit:
-    """The tensors of `checkpoint` as `network` needs them; nothing is changed yet.
+    """Return the tensors of `checkpoint` as `network` needs them; the network is not changed.
 
-    `keys` names the key map to read the file's names with; without it they must be the network's own or
-    exactly those of one shipped map.
+    `keys` is the name of the key map for the names in the file; without it they must be the network's own
+    or exactly those of one shipped map.
 
     Raises:
-        ConfigError: names are missing or unexpected, or shapes differ; every one is said.
+        ConfigError: names are missing or unexpected, or shapes differ; all of them are listed.
     """
     plan, targets = network.plan, network.state_dict()
     whole = plan.whole or plan
@@ -82,7 +82,7 @@ def fit(network: Network, checkpoint: Checkpoint, keys: str | None = None) -> Fi
 
 
 def _checkpoint_names(network: Network) -> list[str]:
-    """Every name a checkpoint of this network may have: for a backbone, the whole network's."""
+    """Return the names that a checkpoint of this network may have: for a backbone, the whole network's."""
     if network.plan.whole is None:
         return list(network.state_dict())
     with torch.device("meta"):
@@ -142,9 +142,9 @@ def _adapt_stem(
 
 
 def adapted(weight: Tensor, channels: int) -> Tensor:
-    """A stem convolution's weight (out, in, height, width) for another number of input channels.
+    """Adapt a stem convolution's weight (out, in, height, width) to another number of input channels.
 
-    One channel takes the sum of all; several repeat the old ones and scale them by old / new, so that a
+    For one channel the weights are summed; for more they are repeated and scaled by old / new, so that a
     uniform image gives the same result (timm's `adapt_input_conv`).
     """
     base, dtype = weight.shape[1], weight.dtype
@@ -161,14 +161,14 @@ def adapted(weight: Tensor, channels: int) -> Tensor:
 def _spare_classifier(
     tensors: dict[str, Tensor], targets: Mapping[str, Tensor], head: str, done: list[str]
 ) -> tuple[str, ...]:
-    """Leave out a classifier of other classes, whole or not at all; the names that keep what they hold."""
+    """Leave out a classifier of other classes, as a whole; return the names that keep their values."""
     own = [name for name in targets if module_of(name) == head]
     held = [name for name in own if name in tensors]
     if own and not held:
         done.append(f"the file has no classifier {head!r}: it keeps what it holds")
         return tuple(own)
     for name in held:
-        # A linear layer and a 1x1 convolution hold the same numbers.
+        # A linear layer and a 1x1 convolution have the same weights.
         if (
             _shape_without_window(tensors[name]) == _shape_without_window(targets[name])
             and tensors[name].shape != targets[name].shape
@@ -189,7 +189,7 @@ def _spare_classifier(
 
 
 def _shape_without_window(tensor: Tensor) -> tuple[int, ...]:
-    """A shape without the 1x1 window of a convolution."""
+    """Return a shape without the 1x1 kernel of a convolution."""
     return tuple(tensor.shape[:2] if tensor.shape[2:] == (1, 1) else tensor.shape)
 
 

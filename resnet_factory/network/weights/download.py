@@ -1,4 +1,4 @@
-"""Fetches a checkpoint named by URL or hub name into the cache its own library uses, and gives its path."""
+"""Download a checkpoint, given by URL or hub name, into the cache of torch.hub or huggingface_hub."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from urllib.request import getproxies, proxy_bypass
 from resnet_factory.errors import ConfigError, Fault, install_hint
 
 HUB = ("hf-hub:", "hf_hub:", "hf://")
-"""Prefixes of Hugging Face hub names, as timm and the hub write them."""
+"""Prefixes of Hugging Face hub names, as in timm and the hub."""
 HUB_NAME = re.compile(r"(?:hf[-_]hub:|hf://)(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 CONNECT_TIMEOUT = 3
-"""Seconds to wait for the hub to take a connection."""
+"""Timeout in seconds for connecting to the hub."""
 SILENCE = 20
-"""Seconds to wait for the next bytes of a download from a URL."""
+"""Timeout in seconds for the next bytes of a download from a URL."""
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-"""Names of a model's file in a hub repository, the better format first."""
+"""Names of a model's file in a hub repository, in order of preference."""
 
 
 def fetch(source: str | Path) -> Path:
-    """The local file of `source`: itself, or what it names, downloaded once.
+    """Return the local file of `source`: the path itself, or a cached download.
 
-    URLs go to torch.hub's cache, where torchvision and timm look too; a hash in the file's name
+    URLs go to torch.hub's cache, which torchvision and timm share; a hash in the file's name
     (`resnet50-0676ba61.pth`) is checked. Hub names are `hf-hub:owner/name[@revision]`.
 
     Raises:
@@ -42,7 +42,7 @@ def fetch(source: str | Path) -> Path:
 
 
 def hub_faults(source: str | Path, key: str) -> list[Fault]:
-    """Faults of a hub name, which `key` gives, before it is fetched; none of other sources."""
+    """Return the faults of a hub name, the value of `key`, before it is fetched; none for other sources."""
     name = str(source)
     if not name.startswith(HUB):
         return []
@@ -100,7 +100,7 @@ def _from_hub(name: str) -> Path:
 
 
 def answers(address: str) -> bool:
-    """Return whether a server, or the proxy to it, takes connections; the hub's library tries for long."""
+    """Return whether a server, or the proxy to it, accepts connections; the hub's library retries longer."""
     parts = urlparse(address)
     proxy = getproxies().get(parts.scheme)
     if proxy and not proxy_bypass(parts.hostname or ""):
@@ -108,14 +108,14 @@ def answers(address: str) -> bool:
     try:
         port = parts.port or (80 if parts.scheme == "http" else 443)
         socket.create_connection((parts.hostname or "", port), timeout=CONNECT_TIMEOUT).close()
-    except (OSError, ValueError):  # ValueError: a port that is no number
+    except (OSError, ValueError):  # ValueError: the port is not a number
         return False
     return True
 
 
 @contextmanager
 def _limited_silence() -> Iterator[None]:
-    """Limit how long sockets made inside wait for data; torch.hub passes no time limit of its own."""
+    """Set a timeout for sockets opened in the `with` block; torch.hub does not set one."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SILENCE)
     try:

@@ -1,12 +1,12 @@
-"""Key maps: what other libraries call a network's tensors, as YAML that reads in both directions. No torch.
+"""Key maps: other libraries' names of a network's tensors, as YAML, usable in both directions. No torch.
 
-A map never looks into a checkpoint. It renames the names a plan has, so that one table serves loading
+A map does not depend on a checkpoint. It renames the names of a plan, so that one table serves loading
 (their name -> ours) and exporting (ours -> theirs, in their order). Each line of a map is
 
-    their.name: our.name            the module of that name; its weight, bias, … go with it
-    name:                           called the same in both
-    their.name: [one, other]        the first of ours that this network has and no line above took
-    parts.{i}: all.{i}.0            for every number in its place
+    their.name: our.name            a module, with its weight, bias, …
+    name:                           the same name in both
+    their.name: [one, other]        the first of ours that this network has and no line above used
+    parts.{i}: all.{i}.0            the same for every number i
 
 under `stem` and `head` for modules of the network, under `body` for modules of a block. `block` is
 their name of a block, with arithmetic over `stage` (from 1) and `block` (from 0) in braces.
@@ -29,27 +29,27 @@ from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import leaves
 
 OURS = "none"
-"""The choice of no key map: the names are ours."""
+"""The value for no key map: the names are ours."""
 FOLDER = Path(__file__).resolve().parent / "keys"
-"""The shipped maps."""
+"""The folder of the shipped maps."""
 
 Line = tuple[str, tuple[str, ...]]
-"""Their name, and the names of ours it may stand for."""
+"""Their name, and the names of ours that it may map to."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """One network's tensors under the names of another library."""
+    """The names of one network's tensors in another library."""
 
     theirs: Mapping[str, str]
-    """Our name -> theirs, in the order the other library has them."""
+    """Our name -> theirs, in the other library's order."""
     unnamed: tuple[str, ...] = ()
-    """Our tensors that the map has no name for."""
+    """Our tensors without a name in the map."""
 
 
 @dataclass(frozen=True)
 class KeyMap:
-    """The names that one library gives a network's modules."""
+    """The names of a network's modules in one library."""
 
     name: str
     library: str = ""
@@ -58,14 +58,14 @@ class KeyMap:
     body: tuple[Line, ...] = ()
     head: tuple[Line, ...] = ()
     bgr: bool = False
-    """Whether its networks were trained on images with the channels blue, green, red."""
+    """Whether its networks were trained on BGR images."""
     stem_stride: int | None = None
-    """The stride that every stem of this family has, where that tells it from others."""
+    """The stride of every stem of this family, if that distinguishes it from others."""
     having: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
 
     def names(self, plan: Plan, keys: Iterable[str]) -> Names:
-        """The other library's names of the tensors `keys` of a network built from `plan`."""
+        """Return the other library's names of the tensors `keys` of a network built from `plan`."""
         stages = {stage.name: (number, len(stage.blocks)) for number, stage in enumerate(plan.stages, 1)}
         outside: dict[str, None] = {}
         inside: dict[tuple[int, int], dict[str, None]] = {}
@@ -99,12 +99,12 @@ class KeyMap:
         return Names({key: theirs for _, key, theirs in named}, tuple(unnamed))
 
     def block_name(self, stage: int, block: int) -> str:
-        """Their name of a block: `s1.b1` for the first block of stage 1."""
+        """Return their name of a block: `s1.b1` for the first block of stage 1."""
         scope = {"stage": stage, "block": block}
         return re.sub(r"\{(.+?)\}", lambda match: str(parse(match[1]).value(scope)), self.block)
 
     def misfits(self, plan: Plan, keys: Iterable[str]) -> list[str]:
-        """The reason why a network is not of this family, from its stem and modules; empty if it is."""
+        """Return the reason why a network is not of this family, by its stem and modules; empty if it is."""
         keys = list(keys)
         modules = [*{key.rpartition(".")[0] for key in keys}, *keys]
         stride = 1
@@ -122,9 +122,9 @@ class KeyMap:
 
 @cache
 def _taken_names(lines: tuple[Line, ...], modules: tuple[str, ...]) -> dict[str, tuple[float, str]]:
-    """Our modules -> (place in the other library's order, their name).
+    """Return our modules -> (index in the other library's order, their name).
 
-    Each line takes the first of its names that is still free.
+    Each line uses the first of its names that no earlier line has used.
     """
     taken: dict[str, tuple[float, str]] = {}
     for number, (theirs, ours) in enumerate(lines):
@@ -145,15 +145,15 @@ def _taken_names(lines: tuple[Line, ...], modules: tuple[str, ...]) -> dict[str,
 
 @cache
 def shipped() -> dict[str, KeyMap]:
-    """Every shipped map by name."""
+    """Return every shipped map by name."""
     return {file.stem: read_key_map(file) for file in sorted(FOLDER.glob("*.yaml"))}
 
 
 def find(name: str) -> KeyMap:
-    """The map called `name`, or in the YAML file of that path.
+    """Return the map called `name`, or read it from the YAML file at that path.
 
     Raises:
-        ConfigError: there is none, or the file is faulty.
+        ConfigError: there is no such map, or the file is invalid.
     """
     if name in shipped():
         return shipped()[name]
@@ -164,7 +164,7 @@ def find(name: str) -> KeyMap:
 
 
 def find_key_map(library: str, plan: Plan, keys: Sequence[str]) -> KeyMap:
-    """The one shipped map of a library that fits a network.
+    """Return the one shipped map of a library that fits a network.
 
     Raises:
         ConfigError: the library is unknown, no map fits, or several do.
@@ -189,7 +189,7 @@ def find_key_map(library: str, plan: Plan, keys: Sequence[str]) -> KeyMap:
 
 
 def read_key_map(file: Path) -> KeyMap:
-    """A map from its YAML file.
+    """Read a map from its YAML file.
 
     Raises:
         ConfigError: with every fault found.

@@ -1,4 +1,4 @@
-"""Reads the names in a checkpoint: as they are, without a prefix all share, or through one key map."""
+"""Match the names in a checkpoint: unchanged, without a common prefix, or through one key map."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import leaves
 
 COUNTER = ".num_batches_tracked"
-"""A batch norm's counter: torch before 0.4.1 had none, and with a fixed momentum nothing reads it."""
+"""A batch norm's counter: torch before 0.4.1 had none, and it is not used with a fixed momentum."""
 SHOWN = 20
-"""At most this many names of one kind are listed."""
+"""Maximum number of names listed per kind."""
 COMPARED = 1000
-"""At most this many names are looked through for the nearest."""
+"""Maximum number of names searched for the closest one."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to read a file's names, and which do not fit then."""
+    """One way to match a file's names, and the names that do not fit."""
 
     keys: str
-    """The key map; empty where the names are ours."""
+    """The key map; empty if the names are ours."""
     prefix: str
-    """The prefix taken off every name."""
+    """The prefix removed from every name."""
     theirs: Mapping[str, str]
     """Our name -> the name in the file, prefix included."""
     missing: tuple[str, ...]
-    """Names that the file should have."""
+    """Names that the file lacks."""
     unexpected: tuple[str, ...]
     bgr: bool = False
-    """Whether the file's networks take images with the channels blue, green, red."""
+    """Whether the file's network expects BGR images."""
 
     @property
     def faults(self) -> Iterator[Fault]:
-        """Every name that does not fit, with the nearest on the other side."""
+        """Return a fault for every name that does not fit, with the closest name on the other side."""
         sides = (("missing", self.missing, self.unexpected), ("unexpected", self.unexpected, self.missing))
         for what, names, others in sides:
             for name in names[:SHOWN]:
@@ -52,9 +52,9 @@ class Reading:
 
 
 def classifier(plan: Plan) -> str:
-    """The name of a network's last convolution or linear layer, where only shaping follows it.
+    """Return the name of a network's last convolution or linear layer, if only reshaping layers follow.
 
-    A network without one (`num_classes: 0`) has none: then it is what such a layer is called.
+    For a network without a classifier (`num_classes: 0`) it is the default name of one.
     """
     for name, layer in reversed(list(leaves(plan.head))):
         if isinstance(layer, Conv | Linear):
@@ -65,17 +65,17 @@ def classifier(plan: Plan) -> str:
 
 
 def module_of(name: str) -> str:
-    """The module that a tensor belongs to."""
+    """Return the module that a tensor belongs to."""
     return name.rpartition(".")[0]
 
 
 def read(
     plan: Plan, wanted: Collection[str], known: Sequence[str], found: Collection[str], keys: str | None = None
 ) -> Reading:
-    """The one reading under which a file's names are those of a network; else the one that comes nearest.
+    """Return the reading under which a file's names are a network's; otherwise the closest one.
 
-    `wanted` are the names the network must get, `known` those the file may have (a backbone's file may
-    hold the rest of the network), `found` those it has. The classifier may be absent on either side.
+    `wanted` are the names the network needs, `known` those the file may have (a backbone's file may hold
+    the rest of the network), `found` those it has. The classifier may be missing on either side.
 
     Raises:
         ConfigError: no key map is called `keys`, or the names fit several.
@@ -106,7 +106,7 @@ def read(
 
 
 def _prefixes(found: Collection[str]) -> Iterator[str]:
-    """Nothing, then what every name begins with, such as `model.` or `backbone.`."""
+    """Return the empty prefix, then each prefix common to all names, such as `model.` or `backbone.`."""
     prefix = ""
     yield prefix
     rest = list(found)
@@ -131,7 +131,7 @@ def _held(
         theirs.get(name, name) for name in absent if name not in optional and not name.endswith(COUNTER)
     ]
     named = set(theirs.values())
-    # Blur filters follow from the plan, and AveragedModel counts what it has averaged.
+    # Blur filters are defined by the plan, and AveragedModel stores a counter.
     unexpected = [
         name for name in found if name not in named and not name.endswith(".filt") and name != "n_averaged"
     ]

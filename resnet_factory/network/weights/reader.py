@@ -1,7 +1,7 @@
-"""A checkpoint file as plain tensors: safetensors or torch's own formats, with nothing in the file ever run.
+"""Read a checkpoint as plain tensors, from safetensors or torch's formats, without running code in the file.
 
-What a file can lie about is refused before torch reads it: an archive that is cut off, one whose
-members are compressed or overlap (torch writes neither), text where data should be.
+Malformed files are refused before torch reads them: truncated archives, archives whose members are
+compressed or overlap (torch writes neither), text instead of data.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from resnet_factory.config.file_access import weights_faults
 from resnet_factory.errors import ConfigError, Fault, unknown
 
 WRAPPERS = ("state_dict_ema", "model_ema", "ema_state", "state_dict", "model", "model_state")
-"""The keys under which training scripts put the weights; averaged ones first, as timm takes them."""
+"""The keys under which training scripts save the weights; averaged ones first, as in timm."""
 SHELLS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""Names that torch.compile, FSDP and activation checkpointing put between a module and its own."""
+"""Names that torch.compile, FSDP and activation checkpointing insert into state-dict keys."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of one file, named as there but for what wrappers put before the names."""
+    """The tensors of one file, by their names without the prefixes of wrappers."""
 
     file: Path
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
     """The metadata of a safetensors file."""
     done: tuple[str, ...] = ()
-    """The prefixes taken off, a sentence each."""
+    """The prefixes removed, one sentence each."""
 
 
 def read_checkpoint(
@@ -45,8 +45,8 @@ def read_checkpoint(
 ) -> Checkpoint:
     """Read the tensors in `file`; on the CPU they stay in the file's pages until they are touched.
 
-    The format is told by the first bytes, not by the file's name. `entry` names the mapping to take
-    from a file that wraps several (say `state_dict` where there is a `state_dict_ema` as well).
+    The format is detected by the first bytes, not by the file's name. `entry` is the mapping to read from a
+    file that holds several (for example `state_dict` if there is a `state_dict_ema` as well).
 
     Raises:
         ConfigError: there is no such file, it is damaged, or it holds something other than tensors.
@@ -88,7 +88,7 @@ def _read_safetensors(path: Path, device: str | torch.device) -> tuple[dict[str,
         OverflowError,
         TypeError,
     ) as error:
-        # The header is checked against the file's length before any tensor is made.
+        # The header is checked against the file's length before any tensor is created.
         raise _fault(path, f"is not a whole safetensors file: {_message_line(error)}") from None
 
 
@@ -96,7 +96,7 @@ def _read_safetensors(path: Path, device: str | torch.device) -> tuple[dict[str,
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse what torch.save never writes, before torch unpacks it."""
+    """Refuse archives that torch.save cannot have written, before torch unpacks them."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -117,13 +117,13 @@ def _check_archive(path: Path) -> None:
 
 
 def _unpickled(path: Path, device: str | torch.device, *, mmap: bool) -> Any:
-    # Training scripts keep their arguments beside the weights; a Namespace runs nothing.
+    # Training scripts save their arguments with the weights; a Namespace runs no code.
     allowed = torch.serialization.safe_globals([argparse.Namespace])
     try:
         with allowed, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location=device, weights_only=True, mmap=mmap)
-    except Exception as error:  # noqa: BLE001 - a hostile pickle can raise anything; nothing of it ran
+    except Exception as error:  # noqa: BLE001 - a malicious pickle can raise anything; no code of it ran
         if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise _fault(
                 path,
@@ -139,7 +139,7 @@ def _unpickled(path: Path, device: str | torch.device, *, mmap: bool) -> Any:
 
 
 def _message_line(error: BaseException) -> str:
-    """The line of a message that says what is wrong, without torch's advice around it."""
+    """Return the line of a message that states the error, without torch's advice."""
     advice = ("Weights only load failed", "Check the documentation", "changed the default", "In PyTorch 2.6")
     lines = [line.strip() for line in str(error).splitlines()]
     text = next(
@@ -175,7 +175,7 @@ def _unwrapped(path: Path, content: Any, entry: str | None) -> Checkpoint:
 def _named_tensors(
     path: Path, content: Mapping[Any, Any], metadata: Mapping[str, str], done: list[str]
 ) -> Checkpoint:
-    """The tensors under their names without wrappers' prefixes; anything but dense tensors is refused."""
+    """Return the tensors by name without wrappers' prefixes; anything but dense tensors is refused."""
     faults: list[Fault] = []
     tensors: dict[str, Tensor] = {}
     changed = 0

@@ -1,4 +1,4 @@
-"""Weights out and back: a file of ours holds the config too; other libraries' are read and written."""
+"""Save, load and export weights: our files also hold the config; other libraries' can be read and written."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from resnet_factory.planning.planner import plan
 MARK = "resnet_factory."
 """The prefix of our keys in a safetensors file's metadata."""
 FORMAT = "1"
-"""Version of the metadata written beside the tensors."""
+"""Version of the metadata written with the tensors."""
 SHOWN = 5
-"""Tensors that no longer fit, of which a message gives so many by name."""
+"""Maximum number of misfitting tensors that a message names."""
 LIMITS = 2**20, 2**21
-"""A config in a file may have this many characters, and this many entries times blocks."""
+"""Limits of a config in a file: number of characters, and number of entries times blocks."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Report:
 
     file: Path
     tensors: int
-    """The number of the network's tensors that came from the file, or went into it."""
+    """Number of the network's tensors read from the file, or written to it."""
     left: tuple[str, ...] = ()
-    """The network's tensors that keep what they held: a classifier of other classes."""
+    """The network's tensors that keep their values: those of a classifier of other classes."""
     keys: str = ""
-    """The key map used; empty where the names are ours."""
+    """The key map used; empty if the names are ours."""
     done: tuple[str, ...] = ()
-    """The changes made to fit the tensors, a sentence each."""
+    """The changes that were made to the tensors, one sentence each."""
 
     def __str__(self) -> str:
         return "\n".join([f"{self.tensors} tensors, {self.file}", *(f"  {line}" for line in self.done)])
@@ -60,14 +60,13 @@ def save(network: Network, file: str | Path, /) -> Path: ...
 @overload
 def save(network: Network, config: schema.ModelConfig, file: str | Path, /) -> Path: ...
 def save(network: Network, *given: Any) -> Path:
-    """Write weights and config to a file as safetensors, whole or not at all: `save(network, file)`.
+    """Write weights and config to a safetensors file atomically: `save(network, file)`.
 
-    The config is the network's own; `save(network, config, file)` gives that of a network built from a
-    bare plan.
+    The config is the network's own; for a network built from a plan, pass it: `save(network, config, file)`.
 
     Raises:
-        ConfigError: the network is not what its config plans, so that `load` could not rebuild it, or the
-            file cannot be written.
+        ConfigError: the network differs from its config, so that `load` could not rebuild it, or the file
+            cannot be written.
         TypeError: the network is wrapped, or has no config.
     """
     _refuse_wrapped(network)
@@ -108,11 +107,11 @@ def save(network: Network, *given: Any) -> Path:
 
 
 def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
-    """The network saved in `file`, from that file alone: config and weights, bit for bit.
+    """Load the network saved in `file` from that file alone: config and weights, bit for bit.
 
-    `file` is a path, a URL or a hub name. The network is assembled without memory, and its tensors then
-    are the file's own pages, read when first touched: keep the file unchanged while the network lives.
-    Nothing in the file is run. Like a built network, it is in training mode.
+    `file` is a path, a URL or a hub name. The network is assembled on the meta device, and its tensors are
+    memory-mapped: do not change the file while the network is in use. No code in the file is run. Like a
+    built network, it is in training mode.
 
     Raises:
         ConfigError: the file is damaged, holds no config, or one that this version reads otherwise.
@@ -130,7 +129,7 @@ def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
 
 
 def config_in(file: str | Path) -> schema.ModelConfig | None:
-    """The config saved in a file of weights beside its tensors; None where it holds none.
+    """Return the config saved in a file of weights; None if it has none.
 
     Raises:
         ConfigError: the file cannot be read, or holds a config that this version reads otherwise.
@@ -140,7 +139,7 @@ def config_in(file: str | Path) -> schema.ModelConfig | None:
 
 
 def _config_in(found: Checkpoint) -> tuple[schema.ModelConfig, Plan]:
-    """The config that was saved in a file beside its tensors, and its plan."""
+    """Return the config saved in a file of weights, and its plan."""
 
     def refuse(message: str) -> ConfigError:
         return ConfigError([Fault("weights", f"'{found.file}' {message}")])
@@ -157,7 +156,7 @@ def _config_in(found: Checkpoint) -> tuple[schema.ModelConfig, Plan]:
         config = pruning.read_pruned(
             json.loads(text), name=re.sub(r"[^\w.+-]", "", said.get("name", ""))[:100]
         )
-        # A short list of layers, repeated without end, would take hours to plan.
+        # A short list of layers with a huge number of repetitions would take hours to plan.
         if text.count(":") * sum(config.depths) > LIMITS[1]:
             raise refuse(f"has a config of {len(text)} characters for {sum(config.depths)} blocks: too many")
         planned = plan(config)
@@ -173,11 +172,11 @@ def _config_in(found: Checkpoint) -> tuple[schema.ModelConfig, Plan]:
 def load_weights(
     network: Network, file: str | Path, *, keys: str | None = None, entry: str | None = None
 ) -> Report:
-    """Copy the weights in `file` into `network`: all of them, or none and a fault for each that does not fit.
+    """Copy the weights in `file` into `network`: either all of them, or none with a fault for each misfit.
 
     `file` is a path, a URL or a hub name (`hf-hub:timm/resnet50.a1_in1k`) of a checkpoint of ours, of
-    torchvision, timm or pycls. `keys` names the key map to read its names with, where they alone do not
-    tell (`none`: they are ours); `entry` the mapping to take from a file that wraps several.
+    torchvision, timm or pycls. `keys` is the key map for its names, if these are ambiguous (`none`: they
+    are ours); `entry` is the mapping to read from a file that holds several.
 
     Raises:
         ConfigError: the file is damaged, or its tensors do not fit.
@@ -199,10 +198,10 @@ def load_weights(
 
 
 def export(network: Network, file: str | Path, *, to: str | None = None, keys: str | None = None) -> Report:
-    """Write the weights under another library's names: safetensors, or torch's format for `.pth` and `.pt`.
+    """Write the weights with another library's names: safetensors, or torch's format for `.pth` and `.pt`.
 
-    `to` names the library (`timm`, `torchvision`, `pycls`), whose family is told by the network's stem and
-    modules; `keys` names the key map itself.
+    `to` is the library (`timm`, `torchvision`, `pycls`), whose key map is chosen by the network's stem and
+    modules; `keys` is the key map itself.
 
     Raises:
         ConfigError: no key map fits the network, or several do.
@@ -248,7 +247,7 @@ def _tensor_shape(state: Mapping[str, Tensor], name: str) -> torch.Size | None:
 
 
 def _assign(network: Network, tensors: Mapping[str, Tensor]) -> None:
-    """Make `tensors` themselves the network's, and what no file holds (fixed filters) from the plan."""
+    """Assign `tensors` to the network without copying; unsaved buffers (fixed filters) come from the plan."""
     placed = {name: t if t.data_ptr() % ALIGNMENT == 0 else t.clone() for name, t in tensors.items()}
     network.load_state_dict(placed, strict=True, assign=True)
     if not any(buffer.is_meta for buffer in network.buffers()):

@@ -1,4 +1,4 @@
-"""Writes tensors to a file whole or not at all, laid out so that a reader can use its pages as they are."""
+"""Write tensors to a file atomically, aligned so that a reader can memory-map them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resnet_factory.config.file_access import replacing
 from resnet_factory.errors import ConfigError, Fault
 
 ALIGNMENT = 64
-"""The alignment of torch's own memory: at any other, kernels sum in another order, to other bits."""
+"""Alignment of torch's allocator in bytes; at others, kernels sum in another order, to other bits."""
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 """Names of files in torch's format; any other is safetensors."""
 DTYPES = {
@@ -25,12 +25,12 @@ DTYPES = {
 
 
 def write(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
-    """Write `tensors` to `file`: beside its place first, then into it. Equal content gives equal bytes.
+    """Write `tensors` to a temporary file, then rename it to `file`. Equal content gives equal bytes.
 
-    The name's ending chooses the format: safetensors with `metadata`, or what torch.save writes.
+    The suffix selects the format: safetensors with `metadata`, or torch.save's.
 
     Raises:
-        ConfigError: it cannot be written; what was there before still is.
+        ConfigError: it cannot be written; an existing file is unchanged.
     """
     target = file.expanduser()
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -48,10 +48,10 @@ def write(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 
 
 def _write_safetensors(stream: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """The safetensors format: a header's length, a JSON header, the tensors' bytes without a gap.
+    """Write the safetensors format: the header's length, a JSON header, the tensors' bytes without gaps.
 
-    The library's own writer packs tensors to any address and shuffles the metadata. Here the header is
-    padded and tensors of odd sizes come last, so that all others begin where torch's memory would.
+    The library's own writer does not align tensors and does not order the metadata. Here the header is
+    padded and tensors of odd sizes come last, so that all others have torch's alignment.
     """
     ordered = sorted(tensors.items(), key=lambda entry: entry[1].nbytes % ALIGNMENT != 0)
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}

@@ -1,4 +1,4 @@
-"""Differences of two networks: of their configs, layers and costs."""
+"""Differences between two networks: their configs, layers and costs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from resnet_factory.reporting.difference.config_changes import Change, changes
 
 @dataclass(frozen=True, repr=False)
 class Difference:
-    """Two networks side by side; false where nothing differs. As a string: what `diff` prints."""
+    """The difference between two networks; false if they are equal. `str` gives the output of `diff`."""
 
     before: Cost
     after: Cost
     config: tuple[Change, ...]
-    """Keys of the model's config that say something else."""
+    """Keys of the model's config whose values differ."""
     places: tuple[ChangedBlocks, ...]
-    """Layers and blocks that were added, removed or altered, alike ones together."""
+    """Layers and blocks that were added, removed or changed; equal changes are grouped."""
 
     def __bool__(self) -> bool:
         return bool(self.config or self.places) or _figures(self.before) != _figures(self.after)
@@ -49,8 +49,8 @@ def diff(
 ) -> Difference:
     """Compare two networks, given as configs or names of models.
 
-    Both are costed for an image of shape (channels, height, width); each for the size it is meant
-    for unless given.
+    Both are costed for an image of shape (channels, height, width); the default is each model's
+    `image_size`.
 
     Raises:
         ConfigError: a config cannot be planned, or the image does not fit.
@@ -60,7 +60,7 @@ def diff(
 
 
 def compare(before: ModelConfig, after: ModelConfig, before_cost: Cost, after_cost: Cost) -> Difference:
-    """The same for networks that are planned and costed already."""
+    """Compare two networks that are planned and costed already."""
     return Difference(before_cost, after_cost, changes(before, after), places(before_cost, after_cost))
 
 

@@ -10,15 +10,15 @@ from resnet_factory.layers import VOCABULARY, Layer
 from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Node, Parallel, Walk, describe
 
 JOINTS = frozenset({"shortcut", "gate", "select", "branches"})
-"""Words for what is no layer: where things meet."""
+"""Kinds of joins."""
 
 
 @dataclass(frozen=True)
 class BlockLine:
-    """One line of a block: a layer, or where a shortcut is added, a gate multiplies, branches meet."""
+    """One line of a block: a layer, or a join (a shortcut, a gate, branches)."""
 
     name: str
-    """Dotted, from the block on; empty for the block's own shortcut."""
+    """Dotted, relative to the block; empty for the block's own shortcut."""
     word: str
     values: dict[str, Any] = field(hash=False)
     """The arguments by name, defaults included."""
@@ -26,45 +26,45 @@ class BlockLine:
 
     @property
     def meets(self) -> bool:
-        """Whether this is no layer, but where things meet."""
+        """Whether this is a join rather than a layer."""
         return self.word in JOINTS
 
     @property
     def label(self) -> str:
-        """The dotted name; where things meet, also what meets there."""
+        """The dotted name; for a join, with its kind."""
         return " ".join(filter(None, (self.name, self.word if self.meets else "")))
 
     @property
     def width(self) -> tuple[Any, Any]:
-        """Channels that arrive and that leave."""
+        """Number of input and output channels."""
         same = self.values.get("channels")
         return self.values.get("in", same), self.values.get("out", same)
 
     @property
     def listed(self) -> str | None:
-        """The list this stands in, where its name is its place there and says nothing of what it is."""
+        """The list that this is in, if its name is only an index in that list."""
         parent, _, own = self.name.rpartition(".")
         return parent if own.isdigit() else None
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One thing added (nothing before), removed (nothing after), altered, renamed or moved."""
+    """One line added (nothing before), removed (nothing after), changed, renamed or moved."""
 
     before: BlockLine | None
     after: BlockLine | None
     follows: str | None = None
-    """The line that a moved one now follows; empty for the first place, None where it did not move."""
+    """The line that a moved one now follows; empty for the first position, None if it did not move."""
 
     @property
     def story(self) -> tuple[object, ...]:
-        """A key that is equal for edits of different blocks that are shown as one: all but the numbers."""
+        """A key by which edits of different blocks are grouped: everything except the numbers."""
         lines = ((line.name, line.word) if line else None for line in (self.before, self.after))
         return (*lines, self.follows)
 
 
 def altered(edits: Sequence[Edit]) -> list[str]:
-    """The arguments that any of `edits` changes, all of one story and of layers that stayed of their kind."""
+    """Return the arguments that any of `edits` changes; all have one `story` and keep their layer's kind."""
     names: set[str] = set()
     for edit in edits:
         if edit.before is None or edit.after is None or edit.before.word != edit.after.word:
@@ -76,7 +76,7 @@ def altered(edits: Sequence[Edit]) -> list[str]:
 
 
 def block_lines(node: Node, prefix: str = "") -> list[BlockLine]:
-    """The lines of a block in order; where things meet comes after what meets there."""
+    """Return the lines of a block in order; a join comes after its branches."""
     return _Lines().through(node, [], prefix)
 
 
@@ -120,8 +120,8 @@ def _join_line(node: Parallel, ends: list[list[BlockLine]], name: str) -> BlockL
 def align(before: Sequence[BlockLine], after: Sequence[BlockLine]) -> Iterator[Edit]:
     """Yield the edits that turn one list of lines into the other, in the order of both.
 
-    Lines that keep their order are paired so that the pairs' likeness adds up to the most (Needleman &
-    Wunsch 1970); a line that is left over on both sides under one name has moved.
+    Lines that keep their order are paired so that the total similarity of the pairs is maximal (Needleman &
+    Wunsch 1970); an unpaired line with the same name on both sides has moved.
     """
     pairs = list(_paired_lines(before, after))
     gone = {(line.name, line.word): line for line, other in pairs if line and other is None}
@@ -143,7 +143,7 @@ def align(before: Sequence[BlockLine], after: Sequence[BlockLine]) -> Iterator[E
 def _paired_lines(
     before: Sequence[BlockLine], after: Sequence[BlockLine]
 ) -> Iterator[tuple[BlockLine | None, BlockLine | None]]:
-    """Each line with its counterpart; one without any comes alone, what is gone before what is new."""
+    """Return each line with its counterpart or None; removed lines come before added ones."""
     rows, columns = len(before), len(after)
     best = [[0] * (columns + 1) for _ in range(rows + 1)]
     for i in reversed(range(rows)):
@@ -168,7 +168,7 @@ def _paired_lines(
 
 
 def _likeness(old: BlockLine, new: BlockLine) -> int:
-    """A score of the likeness of two lines; 0 for lines that cannot be paired."""
+    """Return the similarity of two lines; 0 for lines that cannot be paired."""
     together = old.listed is not None and old.listed == new.listed
     if old.word == new.word:
         if old.name == new.name:

@@ -1,4 +1,4 @@
-"""Differences of two plans, block by block, with blocks that changed in the same way told together."""
+"""Differences between two plans, block by block; blocks that changed in the same way are grouped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnet_factory.planning.nodes import Chain, dotted
 from resnet_factory.reporting.difference.alignment import Edit, align, block_lines
 
 Spot = tuple[str, str]
-"""A section and what of it: ("layer1", "0"), ("layer1", "transition"), ("stem", "")."""
+"""A section and a part of it: ("layer1", "0"), ("layer1", "transition"), ("stem", "")."""
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,19 @@ class ChangedBlocks:
 
     spots: tuple[Spot, ...]
     sign: str
-    """`~` altered, `+` added, `-` removed."""
+    """`~` changed, `+` added, `-` removed."""
     every: bool
-    """Whether these are all the blocks there are."""
+    """Whether these are all blocks of the network."""
     kind: str
-    """The blocks added or removed: `17 × bottleneck 1024 -> 1024`; empty for what is altered."""
+    """The blocks added or removed: `17 × bottleneck 1024 -> 1024`; empty for changed ones."""
     edits: tuple[tuple[Edit, ...], ...]
-    """For each changed line what became of it in each of the spots."""
+    """For each changed line, its edit in each of the spots."""
     change: Tally
     """The change of costs by these edits or blocks."""
 
 
 def places(before: Cost, after: Cost) -> tuple[ChangedBlocks, ...]:
-    """Every difference between two plans, in the order of the network."""
+    """Return every difference between two plans, in the order of the network."""
     old, new = _nodes_by_spot(before.plan), _nodes_by_spot(after.plan)
     seen: dict[tuple[int, int], tuple[Edit, ...]] = {}
     stories: dict[tuple[object, ...], dict[Spot, Edit]] = {}
@@ -79,7 +79,7 @@ def places(before: Cost, after: Cost) -> tuple[ChangedBlocks, ...]:
 def _cost_change(
     costs: Sequence[dict[str, Tally]], spots: Sequence[Spot], edits: Sequence[Sequence[Edit]]
 ) -> Tally:
-    """The layers that edits concern, after minus before; whole blocks where no edits are given."""
+    """Return the change of cost of the edited layers, after minus before; without edits, of whole blocks."""
     sums = []
     for side, cost in enumerate(costs):
         total = NOTHING
@@ -105,7 +105,7 @@ def _nodes_by_spot(plan: Plan) -> dict[Spot, Chain | Block]:
 
 
 def _merged_spots(old: Sequence[Spot], new: Sequence[Spot]) -> Iterator[Spot]:
-    """All spots in the order of the network: section by section, first what both have."""
+    """Yield all spots in the order of the network: section by section, common spots first."""
     sections = dict.fromkeys(section for section, _ in (*old[:-1], *new[:-1], old[-1]))
     for section in sections:
         yield from dict.fromkeys(spot for spot in (*old, *new) if spot[0] == section)
@@ -120,14 +120,14 @@ def _block_kind(node: Chain | Block) -> str:
 
 
 def _channel_change(first: Chain | Block, last: Chain | Block) -> str:
-    """`256 -> 512`: from what arrives at the first of some blocks to what leaves the last."""
+    """Return `256 -> 512`: the input channels of the first block and the output channels of the last."""
     if isinstance(first, Block) and isinstance(last, Block):
         return f" {first.in_channels} -> {last.out_channels}"
     return ""
 
 
 def spots_text(place: ChangedBlocks) -> str:
-    """`layer1.0-2, layer2.0`: the spots of a place, or `every block`."""
+    """Return the spots as `layer1.0-2, layer2.0`, or `every block`."""
     if place.every and len(place.spots) > 1:
         return "every block"
     parts = []

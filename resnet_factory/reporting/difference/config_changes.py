@@ -1,4 +1,4 @@
-"""Differences of two models' configs: typed fields by value, recipes by name or by content."""
+"""Differences between two models' configs: typed fields by value, recipes by name or by content."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from resnet_factory.config.recipe import Recipe
 from resnet_factory.config.schema import PER_STAGE, ModelConfig
 
 NOT_SAID = {"text", "name", "path", "locate"}
-"""Fields of a config that are no choice of architecture."""
+"""Fields of a config that do not define the architecture."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One key of the config; what it said and says is empty where it is new or gone."""
+    """One key of the config; its old or new value is empty if it was added or removed."""
 
     key: str
     before: str
@@ -25,16 +25,16 @@ class Change:
 
 
 def changes(before: ModelConfig, after: ModelConfig) -> tuple[Change, ...]:
-    """Every key that says something else, in the order in which a config has them.
+    """Return every key whose value differs, in the order of the config.
 
-    A value for all stages and the same value given for each are one and the same.
+    One value for all stages equals a list that repeats that value.
     """
     if before == after:
         return ()
     found: list[Change] = []
     data = before.to_dict(), after.to_dict()
     for entry in fields(ModelConfig):
-        if entry.name in NOT_SAID or not entry.init:  # what is derived from the rest says nothing new
+        if entry.name in NOT_SAID or not entry.init:  # skip derived fields
             continue
         pair = getattr(before, entry.name), getattr(after, entry.name)
         if entry.name == "slots":
@@ -48,7 +48,7 @@ def changes(before: ModelConfig, after: ModelConfig) -> tuple[Change, ...]:
             found += _edits(entry.name, *(asdict(value) for value in pair))
         elif pair[0] != pair[1]:
             said = [_shown_value(_brief_value(value, entry.name)) for value in pair]
-            if said[0] == said[1] and entry.name == "depths":  # the same depth for more or fewer stages
+            if said[0] == said[1] and entry.name == "depths":  # one depth for any number of stages
                 said = [_shown_value(value) for value in pair]
             if said[0] != said[1]:
                 found.append(Change(entry.name, *said))
@@ -61,7 +61,7 @@ def _recipe_changes(
     after: tuple[Recipe | None, ...],
     data: tuple[dict[str, Any], dict[str, Any]],
 ) -> Iterator[Change]:
-    """A recipe exchanged for another is one change; one edited in place is shown edit by edit."""
+    """Yield the changes of recipes: one for a replaced recipe, one per edit for an edited recipe."""
     if before == after or _all(before) == _all(after):
         return
     old, new = _recipe_titles(before), _recipe_titles(after)
@@ -72,14 +72,14 @@ def _recipe_changes(
 
 
 def _all(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """One value where all are the same."""
+    """Return a single value if all are equal."""
     return values[:1] if all(value == values[0] for value in values) else values
 
 
 def _recipe_titles(recipes: tuple[Recipe | None, ...]) -> str:
-    """Names of the recipes; nothing where one stands in the config without a name."""
+    """Return the names of the recipes; empty if one is written out in the config."""
     titles = _all(tuple(recipe.title if recipe else "none" for recipe in recipes))
-    if "" in titles or "block" in titles:  # what the schema calls a block without a name
+    if "" in titles or "block" in titles:  # the schema's title of a block without a name
         return ""
     return titles[0] if len(titles) == 1 else f"[{', '.join(titles)}]"
 
@@ -103,7 +103,7 @@ def _edits(key: str, before: Any, after: Any) -> Iterator[Change]:
 
 
 def _items(key: str, before: list[Any], after: list[Any]) -> Iterator[Change]:
-    """Edits of a list; a path counts as the list does after the change, or before for what is gone."""
+    """Yield the edits of a list; paths are indices after the change, or before it for removed items."""
     old_texts, new_texts = ([json.dumps(item, sort_keys=True) for item in side] for side in (before, after))
     matcher = difflib.SequenceMatcher(None, old_texts, new_texts, autojunk=False)
     for kind, i, j, k, m in matcher.get_opcodes():
@@ -119,12 +119,12 @@ def _items(key: str, before: list[Any], after: list[Any]) -> Iterator[Change]:
 
 
 def _brief_value(value: Any, field: str) -> Any:
-    """One value where every stage has the same."""
+    """Return a single value if all stages have the same."""
     return value[0] if field in PER_STAGE and len(set(value)) == 1 else value
 
 
 def _shown_value(value: Any) -> str:
-    """A value as YAML says it on one line."""
+    """Return a value as one line of YAML."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_shown_value, value))}]"
     if isinstance(value, Mapping):

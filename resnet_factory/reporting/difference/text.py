@@ -1,4 +1,4 @@
-"""A difference as text: what `diff` prints."""
+"""Text of a difference, as `diff` prints it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from resnet_factory.reporting.difference import Difference
 
 SHOWN = 4
-"""The most values told one by one where a number differs from block to block."""
+"""Largest number of values listed for a number that differs from block to block."""
 STYLES = {"+": "green", "-": "red", "~": "yellow"}
 TITLES = {"params": "parameters", "macs": "MACs"}
 FURTHER: tuple[tuple[str, Callable[[Cost], int], Callable[[int], str]], ...] = (
@@ -29,11 +29,11 @@ FURTHER: tuple[tuple[str, Callable[[Cost], int], Callable[[int], str]], ...] = (
     ("receptive field", lambda cost: cost.receptive_field, "{:,}".format),
     ("stride", lambda cost: cost.stride, "{:,}".format),
 )
-"""Further costs shown where they differ (memory: for one image in float32): title, figure, format."""
+"""Further costs shown if they differ (memory: for one image in float32): title, value, format."""
 
 
 def report(difference: Difference) -> RenderableType:
-    """Config, layers and costs, each where it differs; nothing where nothing does."""
+    """Yield config, layers and costs as far as they differ; nothing for equal networks."""
     if not difference:
         return Group()
     before, after = difference.before, difference.after
@@ -55,7 +55,7 @@ def report(difference: Difference) -> RenderableType:
 
 
 def difference_text(difference: Difference) -> str:
-    """The same without colour, as one string."""
+    """Return the report without colour, as one string."""
     console = Console(width=10_000, no_color=True, highlight=False, color_system=None, force_terminal=False)
     with console.capture() as capture:
         console.print(report(difference))
@@ -63,7 +63,7 @@ def difference_text(difference: Difference) -> str:
 
 
 def _unedited_change(difference: Difference) -> Tally:
-    """The change of costs of layers without edits, whose maps have another size."""
+    """Return the change of cost of unedited layers whose maps changed in size."""
     whole = difference.before.total
     for place in difference.places:
         whole = whole.plus(place.change)
@@ -104,14 +104,14 @@ def _place_lines(place: ChangedBlocks) -> Iterator[RenderableType]:
 
 
 def _effect_of_edits(change: Tally) -> str:
-    """The change of parameters and MACs by the edits of a place."""
+    """Return the change of parameters and MACs by the edits of a place."""
     changes = {"parameters": change.params, "MACs": change.macs}
     told = [f"{value:+,} {title}" for title, value in changes.items() if value]
     return f"  ({', '.join(told)})" if told else ""
 
 
 def _changed_line(edits: Sequence[Edit]) -> tuple[str, str, str]:
-    """Sign, name and what became of one line in all the spots of a place."""
+    """Return the sign, name and edit of one line over all spots."""
     first = edits[0]
     old = [edit.before for edit in edits if edit.before]
     new = [edit.after for edit in edits if edit.after]
@@ -135,7 +135,7 @@ def _changed_line(edits: Sequence[Edit]) -> tuple[str, str, str]:
 
 
 def _whole_line(entries: Sequence[BlockLine], *, bare: bool = False) -> str:
-    """A line in full, defaults left out; `bare` leaves out the channels too."""
+    """Return a line without default arguments; `bare` also leaves out the channels."""
     first = entries[0]
 
     def told(name: str) -> str:
@@ -155,7 +155,7 @@ def _whole_line(entries: Sequence[BlockLine], *, bare: bool = False) -> str:
 
 
 def _value_run(values: Iterable[Any]) -> str:
-    """One value, or what it is from block to block: `64/128/256`, or first … last of many."""
+    """Return one value, or its values per block: `64/128/256`, or the first … last of many."""
     texts = list(dict.fromkeys(map(_value_text, values)))
     return "/".join(texts) if len(texts) <= SHOWN else f"{texts[0]} … {texts[-1]}"
 
@@ -188,7 +188,7 @@ def _total_changes(before: Cost, after: Cost) -> Table:
 
 
 def _section_changes(before: Cost, after: Cost) -> Table:
-    """The change of costs by section; one that is only on one side counts whole."""
+    """Return the change of cost by section; a section of only one network counts fully."""
     table = _cost_table("by section", *(TITLES.get(field, field) for field in Tally._fields))
     sides = [{row.name: row.tally for row in cost.sections} for cost in (before, after)]
     for row in max(before.sections, after.sections, key=len):
@@ -211,7 +211,7 @@ def _signed_number(change: int) -> str:
 
 
 def _relative_change(old: int, new: int) -> str:
-    """`+5.9 %`; of what grows tenfold or more, how many times it is."""
+    """Return a change as `+5.9 %`, or as a factor if it is tenfold or more."""
     if not old or new == old:
         return ""
     change = 100 * (new - old) / old

@@ -1,4 +1,4 @@
-"""Pictures of a network from its plan: SVG for the eye, Mermaid for Markdown."""
+"""Pictures of a network from its plan: SVG, or Mermaid for Markdown."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Svg(str):
 
 
 def draw(plan: Source, image: tuple[int, int, int] | None = None, format: str = "svg") -> str:
-    """A picture of a plan as text: a self-contained SVG document, or a Mermaid flowchart.
+    """Return a picture of a plan as text: a self-contained SVG document, or a Mermaid flowchart.
 
-    The name of a model or its config stands for its plan. `image` is (channels, height,
-    width); the size the network is meant for unless given.
+    Takes a plan, a config or the name of a model. `image` is (channels, height, width); the default is the
+    model's `image_size`.
 
     Raises:
-        ConfigError: the image does not fit the network, or no such format is known.
+        ConfigError: the image does not fit the network, or the format is unknown.
     """
     if not isinstance(format, str) or format not in FORMATS:
         raise ConfigError([Fault("format", unknown("format", format, FORMATS))])

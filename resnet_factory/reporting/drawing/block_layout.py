@@ -1,4 +1,4 @@
-"""The geometry of a block: pills in a column, with shortcuts, gates and branches beside them."""
+"""The geometry of a block: pills in a column, with shortcuts, gates and branches next to them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from resnet_factory.reporting.drawing.canvas import Canvas
 from resnet_factory.reporting.drawing.labels import Caption
 
 GAP, BEND, JOINT, LANE = 8.0, 8.0, 6.5, 17.0
-"""Between two pills; a line's corner; the radius of a sum; the room a line beside a column takes."""
+"""Gap between pills; corner radius of lines; radius of a sum; width of a line next to a column."""
 TALL, SMALL = 24.0, 18.0
 TEXT, SMALL_TEXT = 11.5, 10.5
-"""Height and type of a pill with weights, and of one without."""
+"""Height and font size of pills with weights, and of pills without."""
 SHOWN = 4
-"""The most branches drawn side by side; of more, the first two and the last."""
+"""Largest number of branches drawn; of more, only the first two and the last."""
 
 
 @dataclass(frozen=True)
 class Element:
-    """Something laid out around a vertical axis, on which the flow enters above and leaves below."""
+    """An element laid out around a vertical axis; the data enters at the top and leaves at the bottom."""
 
     left: float
     right: float
@@ -29,12 +29,12 @@ class Element:
 
 
 def type_of(text: Caption) -> tuple[float, float]:
-    """Height and size of type of a layer's pill."""
+    """Return the height and font size of a layer's pill."""
     return (TALL, TEXT) if text.role == "weight" else (SMALL, SMALL_TEXT)
 
 
 def pill(text: Caption, width: float) -> Element:
-    """One layer."""
+    """Return the element of one layer."""
     height, size = type_of(text)
 
     def paint(canvas: Canvas, x: float, y: float) -> None:
@@ -46,7 +46,7 @@ def pill(text: Caption, width: float) -> Element:
 
 
 def stack(elements: Sequence[Element]) -> Element:
-    """Elements one after the other."""
+    """Return elements stacked vertically."""
     elements = [element for element in elements if element.height]
 
     def paint(canvas: Canvas, x: float, y: float) -> None:
@@ -65,7 +65,7 @@ def stack(elements: Sequence[Element]) -> Element:
 
 
 def residual(body: Element, beside: Element, look: str) -> Element:
-    """A body, and on its right the shortcut that is added to it."""
+    """Return a body with the shortcut that is added to it on its right."""
     offset = body.right + (LANE - 2 + beside.left if beside.height else LANE)
     inner = max(body.height, beside.height)
     height = BEND + inner + GAP + 2 * JOINT
@@ -91,7 +91,7 @@ def residual(body: Element, beside: Element, look: str) -> Element:
 
 
 def gate(inner: Element, sign: str) -> Element:
-    """Layers, and on their left what they weigh; `sign` says how the two meet."""
+    """Return a gate's layers with the gated branch on their left; `sign` is the operation that joins them."""
     height = BEND + inner.height + GAP + 2 * JOINT
     offset = inner.left + LANE - 4
 
@@ -108,7 +108,7 @@ def gate(inner: Element, sign: str) -> Element:
 
 
 def parallel(branches: Sequence[Element], linked: int) -> Element:
-    """Branches side by side; each of the first `linked` also feeds the next."""
+    """Return parallel branches; each of the first `linked` also feeds the next."""
     hidden = len(branches) - 3 if len(branches) > SHOWN else 0
     shown = [*branches[:2], branches[-1]] if hidden else list(branches)
     between = 18.0 if linked else 10.0

@@ -10,7 +10,7 @@ Point = tuple[float, float]
 
 
 class Canvas:
-    """Shapes in the order in which they are added; later ones lie on top."""
+    """Shapes in drawing order; later ones are on top."""
 
     def __init__(self) -> None:
         self.parts: list[drawsvg.DrawingElement] = []
@@ -20,28 +20,28 @@ class Canvas:
     def box(
         self, x: float, y: float, width: float, height: float, look: str, corner: float = 0, title: str = ""
     ) -> None:
-        """A rectangle with rounded corners; `title` shows where it is pointed at."""
+        """Draw a rectangle with rounded corners; `title` is its tooltip."""
         part = drawsvg.Rectangle(
             _round(x), _round(y), _round(width), _round(height), rx=corner or None, class_=look
         )
         self._add(part, title)
 
     def disc(self, x: float, y: float, radius: float, look: str) -> None:
-        """A circle."""
+        """Draw a circle."""
         self._add(drawsvg.Circle(_round(x), _round(y), radius, class_=look))
 
     def text(
         self, x: float, y: float, words: str, size: float, look: str, anchor: str = "start", title: str = ""
     ) -> None:
-        """One line, its capitals centred on `y`; `anchor` is start, middle or end."""
-        # dominant-baseline differs between viewers: move the baseline by half a capital's height instead.
+        """Draw one line of text, its capitals centred on `y`; `anchor` is start, middle or end."""
+        # dominant-baseline differs between viewers: shift the baseline by half the cap height instead.
         part = drawsvg.Text(
             words, size, _round(x), _round(y + 0.36 * size), text_anchor=_anchor(anchor), class_=look
         )
         self._add(part, title)
 
     def line(self, points: list[Point], look: str, corner: float = 0) -> None:
-        """A line through right angles, each rounded by `corner`."""
+        """Draw a line with right angles, each rounded by `corner`."""
         path = drawsvg.Path(class_=look)
         path.M(*map(_round, points[0]))
         for before, here, after in zip(points, points[1:], points[2:], strict=False):
@@ -52,7 +52,7 @@ class Canvas:
         self._add(path)
 
     def arch(self, left: float, right: float, foot: float, spring: float, rise: float, look: str) -> None:
-        """Two pillars from `foot` up to `spring` and half an ellipse over them."""
+        """Draw an arch: verticals from `foot` up to `spring` and half an ellipse above."""
         path = drawsvg.Path(class_=look)
         path.M(_round(left), _round(foot)).L(_round(left), _round(spring))
         path.A(_round((right - left) / 2), _round(rise), 0, 0, 1, _round(right), _round(spring))
@@ -60,19 +60,19 @@ class Canvas:
         self._add(path)
 
     def area(self, points: list[Point], look: str, title: str = "", below: int | None = None) -> None:
-        """A filled polygon, on top or under everything from the part number `below` on."""
+        """Draw a filled polygon, on top, or below all shapes from index `below` on."""
         flat = [_round(value) for point in points for value in point]
         self._add(drawsvg.Lines(*flat, close=True, class_=look), title)
         if below is not None:
             self.parts.insert(below, self.parts.pop())
 
     def arrow(self, x: float, y: float, *, down: bool = False) -> None:
-        """The tip of an arrow that ends at (x, y), pointing right or down."""
+        """Draw an arrowhead that ends at (x, y), pointing right or down."""
         points = [(x - 3, y - 5), (x + 3, y - 5)] if down else [(x - 6, y - 3.5), (x - 6, y + 3.5)]
         self.area([(x, y), *points], "tip")
 
     def document(self, width: float, height: float, title: str, description: str) -> str:
-        """The whole as an SVG document of its own."""
+        """Return the drawing as a self-contained SVG document."""
         drawing = drawsvg.Drawing(
             _round(width), _round(height), id_prefix="rf", class_="rf", role="img", font_family=FONT
         )
@@ -94,12 +94,12 @@ class _Description(drawsvg.Title):  # type: ignore[misc]
 
 
 WIDTHS = {"il.,:;|'Ij·": 0.3, " tfr()/-": 0.4, "mwMW×%": 0.87}
-"""Characters by their width, as a share of the type size; all others are 0.63."""
+"""Widths of characters as a fraction of the font size; all others are 0.63."""
 _WIDTH = {character: width for characters, width in WIDTHS.items() for character in characters}
 
 
 def text_width(words: str, size: float) -> float:
-    """About how wide a line of text is in DejaVu Sans, the widest of the fonts a viewer may pick."""
+    """Return the approximate width of a text in DejaVu Sans, the widest of the fallback fonts."""
     return size * sum(_WIDTH.get(character, 0.63) for character in words)
 
 

@@ -10,13 +10,13 @@ from resnet_factory.reporting.drawing.section import SectionColumn, columns
 from resnet_factory.reporting.drawing.stage_row import RISE, PaperScale
 
 MARGIN, PAD, APART, STUB, NOTE = 28.0, 14.0, 12.0, 9.0, 20.0
-"""Around the picture; inside a card; between two columns; the line out of a block; a line of small type."""
+"""Outer margin; padding of a card; gap between columns; line leaving a block; height of a small line."""
 HEADER, TITLES, BEAM, SHARES = 94.0, 52.0, 30.0, 66.0
-"""Heights: name and totals; a column's heading; from the slabs to the cards; the bars below them."""
+"""Heights: name and totals; column heading; space between slabs and cards; bars below the cards."""
 LEAST, LONGEST, LEADING = 112.0, 1560.0, 34.0
-"""The narrowest column; a longer picture is broken into lines; further room between two of them."""
+"""Minimum column width; maximum width of a row of columns; space between two rows."""
 BIG, MEDIUM, SMALL = 22.0, 14.0, 11.0
-"""Sizes of type."""
+"""Font sizes."""
 LEGEND = {
     "identity": "identity shortcut",
     "projection": "projection: a shortcut with weights",
@@ -28,7 +28,7 @@ LEGEND = {
 
 
 def draw_network(cost: Cost) -> str:
-    """The picture of a costed plan as an SVG document."""
+    """Return the picture of a costed plan as an SVG document."""
     found = list(columns(cost))
     scale = _paper_scale(found)
     lines = _broken_into_lines(found, scale)
@@ -59,7 +59,7 @@ def _paper_scale(found: list[SectionColumn]) -> PaperScale:
 
 
 def _column_width(column: SectionColumn, scale: PaperScale) -> float:
-    """As wide as its widest part."""
+    """Return the width of the widest part."""
     return max(
         LEAST,
         column.slab_row.width(scale),
@@ -73,12 +73,12 @@ def _column_width(column: SectionColumn, scale: PaperScale) -> float:
 
 
 def _card_height(column: SectionColumn) -> float:
-    """The card's height."""
+    """Return the card's height."""
     return PAD + column.element.height + STUB + (NOTE if column.note else 0) + PAD - 2
 
 
 def _broken_into_lines(found: list[SectionColumn], scale: PaperScale) -> list[list[SectionColumn]]:
-    """Columns in as few lines as LONGEST allows, of about equal length."""
+    """Return the columns split into as few rows as LONGEST allows, of about equal length."""
     total = sum(_column_width(column, scale) + APART for column in found)
     target = total / -(-total // LONGEST)
     lines: list[list[SectionColumn]] = [[]]
@@ -95,7 +95,7 @@ def _broken_into_lines(found: list[SectionColumn], scale: PaperScale) -> list[li
 def _draw_line_of_columns(
     canvas: Canvas, line: list[SectionColumn], scale: PaperScale, cost: Cost, y: float
 ) -> float:
-    """One line of columns; returns where it ends."""
+    """Draw one row of columns; return its lower end."""
     tallest = max(column.slab_row.height(scale) for column in line)
     middle = y + TITLES + RISE + 12 + tallest / 2
     top = middle + tallest / 2 + BEAM
@@ -124,7 +124,7 @@ def _draw_maps(
     middle: float,
     top: float,
 ) -> None:
-    """The slabs in the middle of its column, and the beam from it to the card."""
+    """Draw the slabs in the middle of their column, and the beam to the card."""
     left, right, beyond = span
     room = column.slab_row.width(scale)
     start = (left + right - room) / 2

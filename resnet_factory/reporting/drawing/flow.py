@@ -1,4 +1,4 @@
-"""From the nodes of a block to their place on paper."""
+"""Layout of the nodes of a block."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Widths:
 
 
 def lay_out(node: Node, prefix: str) -> Element:
-    """Lay out a block, stem or head; `prefix` is its dotted name."""
+    """Return the layout of a block, stem or head; `prefix` is its dotted name."""
     found = _Captions().through(node, ([], False))[0]
     main, beside = (_widest_caption(text for place, text in found if place is here) for here in (False, True))
     return stack(_Layout().through(node, ([], Widths(main, beside)), prefix)[0])
 
 
 Texts = tuple[list[tuple[bool, Caption]], bool]
-"""Texts of a node's columns, each with whether it stands on a shortcut; and whether further ones do."""
+"""Captions of a node's columns, each with whether it is on a shortcut; and whether later ones are."""
 
 
 class _Captions(Walk[Texts]):
-    """Collects what columns say; branches side by side have their own."""
+    """Collects the captions of columns; parallel branches have columns of their own."""
 
     def layer(self, layer: Layer, value: Texts, name: str) -> Texts:
         return [*value[0], (value[1], caption(layer))], value[1]
@@ -62,11 +62,11 @@ def _widest_caption(captions: Iterable[Caption]) -> float:
 
 
 Stacked = tuple[list[Element], Widths]
-"""Elements from top to bottom, and how wide they are."""
+"""Elements from top to bottom, and their widths."""
 
 
 class _Layout(Walk[Stacked]):
-    """Lays nodes out below one another."""
+    """Lays nodes out vertically."""
 
     def layer(self, layer: Layer, value: Stacked, name: str) -> Stacked:
         return [*value[0], pill(caption(layer, name), value[1].main)], value[1]
@@ -98,7 +98,7 @@ class _Layout(Walk[Stacked]):
 
 
 def _branch_captions(node: Parallel, prefix: str = "") -> tuple[Caption, Caption]:
-    """The captions above and below branches."""
+    """Return the captions above and below branches."""
     count = len(node.branches)
     above = f"split in {count}" if node.split else f"{count} copies"
     return Caption(above, "shape", f"{prefix}: {above}"), Caption(

@@ -1,4 +1,4 @@
-"""Labels of a picture: a layer in a few characters, a shape, a number."""
+"""Labels of a picture: of layers, shapes and numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROLES = {
     "border": "shape",
     "identity": "shape",
 }
-"""A layer's family -> how it is coloured; what is counted and has weights is `weight`, the rest `other`."""
+"""A layer's family -> its colour role; convolution and linear layers have `weight`, others `other`."""
 
 WORDS = {
     "conv2d": "",
@@ -35,16 +35,16 @@ WORDS = {
 
 
 class Caption(NamedTuple):
-    """A layer as a picture shows it."""
+    """The label of a layer."""
 
     text: str
     role: str
     title: str
-    """The layer in full, for whoever points at it."""
+    """The full description of the layer, for the tooltip."""
 
 
 def caption(layer: Layer, name: str = "") -> Caption:
-    """`3×3, 128, /2` for a convolution; a word and its most telling arguments for anything else."""
+    """Return `3×3, 128, /2` for a convolution; the name and main arguments for other layers."""
     full = describe(layer)
     word = full.split(" ", 1)[0]
     weighs = layer.counted and layer.params() > 0
@@ -73,12 +73,12 @@ def _layer_details(layer: Layer) -> str:
 
 
 def shape_label(shape: tuple[int, ...]) -> str:
-    """`64 × 56 × 56`."""
+    """Return a shape as `64 × 56 × 56`."""
     return " × ".join(map(str, shape))
 
 
 def short(number: int) -> str:
-    """Three digits and a unit: `25.6 M`."""
+    """Return three digits and a unit: `25.6 M`."""
     scaled, unit = float(number), ""
     for larger in ("k", "M", "G", "T", "P"):
         if scaled < 999.5:
@@ -89,32 +89,32 @@ def short(number: int) -> str:
 
 
 def share_label(part: int, whole: int) -> str:
-    """`12 %`, with one digit more below ten."""
+    """Return a share as `12 %`, with one more digit below ten."""
     value = 100 * part / whole if whole else 0.0
     return "< 0.1 %" if 0 < value < 0.05 else f"{value:.{1 if 0 < value < 9.95 else 0}f} %"
 
 
 def shortcut_kind(block: Block) -> str:
-    """`identity`, `projection` (a shortcut with weights), `padding` (layers without any) or `none`."""
+    """Return `identity`, `projection` (a shortcut with weights), `padding` (without weights) or `none`."""
     if not block.residual:
         return "none"
     return shortcut_look(next(_sum_nodes(block.node)).branches[1]) if block.projects else "identity"
 
 
 def shortcut_look(shortcut: Chain) -> str:
-    """`identity`, `projection` or `padding`, by what is on a shortcut."""
+    """Return `identity`, `projection` or `padding`, by the layers of a shortcut."""
     if not shortcut.children:
         return "identity"
     return "projection" if any(leaf.layer.params() for leaf in leaves(shortcut)) else "padding"
 
 
 def first_block(stage: Stage) -> Chain:
-    """The part of a stage that a picture shows: its transition, where it has one, and its first block."""
+    """Return the part of a stage that a picture shows: its transition, if any, and its first block."""
     return Chain(tuple(child for child in stage.node.children if child[0] in ("transition", "0")))
 
 
 def rest(stage: Stage) -> str:
-    """A note on the blocks after a stage's first: `then 3 more, identity shortcut`."""
+    """Return a note on the blocks after a stage's first: `then 3 more, identity shortcut`."""
     first, *others = stage.blocks
     if not others:
         return ""
@@ -128,7 +128,7 @@ def rest(stage: Stage) -> str:
 
 
 def _block_differences(first: Block, other: Block) -> list[str]:
-    """Differences of the second block's body from the first one's."""
+    """Return the differences between the bodies of the first and the second block."""
     news = []
     dilations = [
         {
@@ -159,7 +159,7 @@ def _sum_nodes(node: Node) -> Iterator[Parallel]:
 
 
 class _Body(Walk[tuple[Layer, ...]]):
-    """The layers of a block, but for those on its shortcut."""
+    """The layers of a block, except those of its shortcut."""
 
     def layer(self, layer: Layer, value: tuple[Layer, ...], name: str) -> tuple[Layer, ...]:
         return (*value, layer)

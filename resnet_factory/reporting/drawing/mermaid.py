@@ -1,4 +1,4 @@
-"""The same picture as a Mermaid flowchart, which Markdown viewers draw in their own light or dark colours."""
+"""The same picture as a Mermaid flowchart, which Markdown viewers render in their light or dark theme."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from resnet_factory.reporting.drawing.labels import (
 )
 
 BOXES = {"weight": '["{}"]', "shape": '[/"{}"/]', "norm": '("{}")', "act": '("{}")', "other": '("{}")'}
-"""The frame of a layer by its role."""
+"""The Mermaid shape of a layer, by its role."""
 STYLES = """\
   classDef weight stroke:#2f6fd6,stroke-width:2px
   classDef shape stroke:#8257d0
@@ -28,7 +28,7 @@ ARROWS = {"flow": "-->", "identity": "-.->", "projection": "==>", "beside": "~~~
 
 
 def flowchart(cost: Cost) -> str:
-    """Stem, stages and head from left to right; in each, one block's layers from top to bottom."""
+    """Return stem, stages and head from left to right; in each, one block's layers from top to bottom."""
     chart = _Chart()
     plan = cost.plan
     arrives: tuple[int, ...] = cost.image
@@ -55,14 +55,14 @@ def flowchart(cost: Cost) -> str:
 
 
 class Tip(NamedTuple):
-    """The last node drawn, and the look of the links that lead on from it."""
+    """The last node drawn, and the style of the links that start there."""
 
     node: str
     look: str = "flow"
 
 
 class _Chart(Walk[Tip]):
-    """Nodes and links, numbered as they come."""
+    """Nodes and links, numbered in order of creation."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -72,7 +72,7 @@ class _Chart(Walk[Tip]):
         self.accented: dict[str, list[int]] = {look: [] for look in ACCENTS}
 
     def text(self) -> list[str]:
-        """Everything drawn, then the links between the sections, then the looks."""
+        """Return the nodes, then the links between sections, then the styles."""
         accents = [
             f"  linkStyle {','.join(map(str, links))} stroke:{ACCENTS[look]}"
             for look, links in self.accented.items()
@@ -82,13 +82,13 @@ class _Chart(Walk[Tip]):
         return [*self.lines, f"  {' --> '.join(self.sections)}", STYLES, note, *accents]
 
     def node(self, shape: str) -> str:
-        """A new node of a Mermaid shape; its id."""
+        """Add a node of a Mermaid shape; return its id."""
         self.nodes += 1
         self.lines.append(f"    n{self.nodes}{shape}")
         return f"n{self.nodes}"
 
     def link(self, start: str, end: str, look: str = "flow") -> str:
-        """Lead from one node to another; the id of the other."""
+        """Link one node to another; return the id of the other."""
         if look in self.accented:
             self.accented[look].append(self.links)
         self.links += 1
@@ -101,7 +101,7 @@ class _Chart(Walk[Tip]):
         return Tip(self.link(value.node, box, value.look), value.look)
 
     def parallel(self, node: Parallel, value: Tip, name: str) -> Tip:
-        """Branches from one node to the node of their join; the first `cascade` of them in a cascade."""
+        """Add the branches from one node to the node of their join; the first `cascade` form a cascade."""
         start = value.node
         if node.gates:
             sign = f"× and sum of {node.parts} parts" if node.parts > 1 else "×"

@@ -1,4 +1,4 @@
-"""Colours and type of a picture, light and dark, as one style sheet."""
+"""Colours and fonts of a picture, for light and dark mode, as one style sheet."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ COLOURS = """\
 
 
 def style() -> str:
-    """The style sheet: light, and dark where the reader prefers it."""
+    """Return the style sheet: light, and dark by `prefers-color-scheme`."""
     return f"{SHAPES}{_colours(LIGHT)}@media (prefers-color-scheme:dark){{\n{_colours(DARK)}}}"
 
 

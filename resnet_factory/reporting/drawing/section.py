@@ -28,7 +28,7 @@ class SectionColumn:
 
 
 def columns(cost: Cost) -> Iterator[SectionColumn]:
-    """The sections in order; a head without layers has none."""
+    """Yield the sections in order; a head without layers has none."""
     plan, rows = cost.plan, {row.name: row for row in cost.sections}
     layers = {row.name: row for row in cost.layers}
     blocks = {row.name: row for row in cost.blocks}
@@ -63,9 +63,9 @@ def _output_slab(row: Row, block: Block) -> Slab:
 
 
 def _slabs_of_layers(node: Node, layers: dict[str, Row], before: tuple[int, ...]) -> Iterator[Slab]:
-    """One slab wherever the shape changes on the way through a stem or head."""
+    """Yield a slab for each change of shape within a stem or head."""
     for name, _ in main_path(node):
         shape = layers[name].shape
-        if before not in {shape, (*shape, 1, 1)}:  # flattening is not worth a slab
+        if before not in {shape, (*shape, 1, 1)}:  # no slab for flatten
             yield Slab(shape, "none", f"{name}: {shape_label(shape)}")
         before = shape

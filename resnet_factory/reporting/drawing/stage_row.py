@@ -1,4 +1,4 @@
-"""One section seen from afar: its maps as slabs on the line of flow, its shortcuts as arches over them."""
+"""Overview of one section: its feature maps as slabs, and its shortcuts as arches over them."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from math import sqrt
 from resnet_factory.reporting.drawing.canvas import Canvas, Point
 
 TALLEST, WIDEST = 150.0, 26.0
-"""The tallest and the widest slab of a picture."""
+"""Largest height and width of a slab."""
 BETWEEN = 13.0
-"""From one slab to the next."""
+"""Gap between slabs."""
 SHOWN = 6
-"""The most blocks of a stage that are drawn one by one; of longer stages the first and the last ones."""
+"""Largest number of blocks drawn per stage; of longer stages only the first and last ones."""
 ELLIPSIS = 40.0
 CLEAR, RISE, APART = 3.0, 12.0, 1.4
-"""An arch springs this far above a slab, rises by so much, and keeps so far from the next one."""
+"""Arches: clearance above the slab, height, and distance between neighbours."""
 
 
 @dataclass(frozen=True)
 class PaperScale:
-    """Sizes on paper: both go with the square root, so that a map of 7 stays visible beside one of 224."""
+    """Sizes in the picture, by their square root so that a 7x7 map stays visible next to 224x224."""
 
     side: int
     channels: int
 
     def height(self, side: int) -> float:
-        """The height of a slab."""
+        """Return the height of a slab."""
         return max(TALLEST * sqrt(side / self.side), 8)
 
     def width(self, channels: int) -> float:
-        """The width of a slab's front."""
+        """Return the width of a slab's front."""
         return max(WIDEST * sqrt(channels / self.channels), 4)
 
     def depth(self, side: int) -> float:
-        """The shift of a slab's back to the right; upwards it is half of that."""
+        """Return the shift of a slab's back to the right; upwards it is half of that."""
         return 0.26 * self.height(side)
 
 
 @dataclass(frozen=True)
 class Slab:
-    """One map, and the shortcut that leads past what makes it."""
+    """One feature map, and the shortcut of the block that produces it."""
 
     shape: tuple[int, ...]
     shortcut: str
@@ -51,22 +51,22 @@ class Slab:
 
 @dataclass(frozen=True)
 class SlabRow:
-    """Slabs in a row; `hidden` of them are left out after the first `before`."""
+    """A row of slabs; `hidden` of them are left out after the first `before`."""
 
     slabs: tuple[Slab, ...]
     hidden: int = 0
     before: int = 0
 
     def width(self, scale: PaperScale) -> float:
-        """The width of the row."""
+        """Return the width of the row."""
         return sum(_slab_room(scale, slab) for slab in self.slabs) + (ELLIPSIS if self.hidden else 0)
 
     def height(self, scale: PaperScale) -> float:
-        """The height of the tallest slab, back included."""
+        """Return the height of the tallest slab, back included."""
         return max(scale.height(_map_sides(s)[0]) + scale.depth(_map_sides(s)[1]) / 2 for s in self.slabs)
 
     def paint(self, canvas: Canvas, scale: PaperScale, x: float, middle: float) -> list[Point]:
-        """Draw it; returns the lower edge of the slab whose making is shown below."""
+        """Draw the row; return the lower edge of the slab whose block is shown below."""
         edge: list[Point] = []
         for i, slab in enumerate(self.slabs):
             if self.hidden and i == self.before:
@@ -108,12 +108,12 @@ def _draw_slab(canvas: Canvas, scale: PaperScale, slab: Slab, x: float, middle: 
 
 
 def _map_sides(slab: Slab) -> tuple[int, int]:
-    """Height and width of the map; a vector is a map of one position."""
+    """Return the height and width of the map; a vector is a 1x1 map."""
     return (slab.shape[1], slab.shape[2]) if len(slab.shape) > 1 else (1, 1)
 
 
 def slab_row(slabs: list[Slab]) -> SlabRow:
-    """A row of `slabs`, its middle left out where there are too many."""
+    """Return a row of `slabs`, the middle ones left out if there are too many."""
     if len(slabs) <= SHOWN:
         return SlabRow(tuple(slabs))
     head, tail = slabs[: SHOWN // 2], slabs[-SHOWN // 2 + 1 :]

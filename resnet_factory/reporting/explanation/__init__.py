@@ -1,1 +1,1 @@
-"""The arithmetic of a network explained in words and equations."""
+"""Explain the arithmetic of a network in words and equations."""

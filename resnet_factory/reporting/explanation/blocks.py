@@ -1,6 +1,6 @@
 """Explanations of a network's blocks: filters, widths, bottlenecks, groups and gates.
 
-Every equation holds as it is written; `≈` marks what is rounded.
+Every equation is exact as written; `≈` marks rounded results.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SHOWN = 6
 
 
 def filters(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """The weights of one filter: over a window, and at one position."""
+    """Explain the weights of one filter: of a spatial and of a 1x1 convolution."""
     inside = [part for part in parts if part.place.block and part.place.path != GATE]
     convolutions = [part for part in inside if isinstance(part.layer, Conv)]
     over = next((part for part in convolutions if spatial(part)), None)
@@ -60,7 +60,7 @@ def filters(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def stages(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """The widths on the way through each stage's blocks."""
+    """Explain the widths along each stage's blocks."""
     rows = {row.name: row for row in cost.sections}
     dilations: dict[str, set[int]] = {}
     for part in parts:
@@ -85,7 +85,7 @@ def stages(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def _dilation_text(stage: str, blocks: Sequence[set[int]]) -> str:
-    """The dilations of a stage's blocks, where there are any."""
+    """Return the dilations of a stage's blocks, if any."""
     if all(found == {1} for found in blocks):
         return ""
     said, at = [], 0
@@ -114,7 +114,7 @@ def bottlenecks(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         if not over or width == out or len(layers) < 2 or not isinstance(conv := over[0].layer, Conv):
             continue
         if spatial(layers[0]) or spatial(layers[-1]):
-            continue  # nothing leads in or out
+            continue  # no layer before or after the main one
         own = [part.layer.macs(1) for part in layers]
         basic = 2 * 9 * out * out
         yield (
@@ -162,7 +162,7 @@ def resolution(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def _last_blocks(cost: Cost, parts: LayerRecords) -> Iterator[tuple[str, Block, list[LayerRecord]]]:
-    """The last block of each stage, with its layers with weights on the main path."""
+    """Yield the last block of each stage, with its layers with weights on the main path."""
     main: dict[str, list[LayerRecord]] = {}
     for part in parts:
         if part.place.path == MAIN and has_weights(part):
@@ -173,7 +173,7 @@ def _last_blocks(cost: Cost, parts: LayerRecords) -> Iterator[tuple[str, Block, 
 
 
 def groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Explain the savings by groups."""
+    """Explain the savings of grouped convolutions."""
     grouped = [part for part in parts if isinstance(part.layer, Conv) and part.layer.groups > 1]
     for part in grouped[:1]:
         assert isinstance(part.layer, Conv)
@@ -191,7 +191,7 @@ def groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def gates(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Explain the cost of gates: squeeze-and-excitation and its like."""
+    """Explain the cost of gates such as squeeze-and-excitation."""
     within = [part for part in parts if part.place.path == GATE]
     first = [part for part in within if part.place.block == within[0].place.block]
     counted = [part for part in first if has_weights(part)]

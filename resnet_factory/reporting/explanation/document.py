@@ -1,4 +1,4 @@
-"""A network explained: its arithmetic spelled out from the plan, for whatever was configured."""
+"""The explanation of a network: its arithmetic spelled out from the plan, for any configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from resnet_factory.reporting.tables import WIDEST, headline, put
 
 
 class Section(NamedTuple):
-    """A title and the sentences under it."""
+    """A title and its sentences."""
 
     title: str
     lines: tuple[str, ...]
@@ -40,14 +40,14 @@ class Explanation:
         return "\n\n".join(parts) + "\n"
 
     def markdown(self) -> str:
-        """The same with Markdown's headings and lists."""
+        """Return the explanation with Markdown headings and lists."""
         parts = [f"## {self.title}"]
         for title, lines in self.sections:
             parts.append("\n".join([f"### {title}\n", *(f"- {line}" for line in lines)]))
         return "\n\n".join(parts) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain data."""
+        """Return the explanation as plain data."""
         return {"title": self.title, "sections": {title: list(lines) for title, lines in self.sections}}
 
     def _repr_markdown_(self) -> str:
@@ -75,14 +75,14 @@ SECTIONS: tuple[tuple[str, Explain], ...] = (
     ("Memory", whole_network.memory),
     (WARNINGS, warnings.warnings),
 )
-"""The sections in their order; one with nothing to say is left out."""
+"""The sections in order; an empty one is left out."""
 
 
 def explain(plan: Source, image: tuple[int, int, int] | None = None) -> Explanation:
-    """The arithmetic of a plan for one image of shape (channels, height, width).
+    """Explain the arithmetic of a plan for one image of shape (channels, height, width).
 
-    The name of a model or its config stands for its plan. The image is as large as the
-    network is meant for unless given.
+    Takes a plan, a config or the name of a model. The default image size is the model's
+    `image_size`.
 
     Raises:
         ConfigError: the image does not fit the network.
@@ -97,7 +97,7 @@ def explain(plan: Source, image: tuple[int, int, int] | None = None) -> Explanat
 
 
 def print_explanation(explanation: Explanation, out: Console, form: str = "text") -> None:
-    """Print an explanation; on a terminal wrapped and with its equations marked."""
+    """Print an explanation; on a terminal, wrapped and with highlighted equations."""
     if form == "markdown":
         out.file.write(explanation.markdown())
     elif form == "json":

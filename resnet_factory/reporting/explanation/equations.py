@@ -1,4 +1,4 @@
-"""The arithmetic of a layer as text: `⌊(224−7+2·3)/2⌋+1 = 112`. Every equation holds as it is written."""
+"""The arithmetic of a layer as text: `⌊(224−7+2·3)/2⌋+1 = 112`. Every equation is exact as written."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ EQUATION = rf"{_TERM}(?: = {_TERM})+"
 
 
 def number(value: int) -> str:
-    """`9,408`."""
+    """Return a number as `9,408`."""
     return f"{value:,}"
 
 
 def many(count: int, what: str) -> str:
-    """`1 block`, `2 blocks`."""
+    """Return a count and a noun as `1 block` or `2 blocks`."""
     return f"{number(count)} {what}" + ("s" if count != 1 else "")
 
 
 def percent(part: int, whole: int) -> str:
-    """`12.3 %`."""
+    """Return a share as `12.3 %`."""
     return f"{100 * part / whole:.1f} %" if whole else "0 %"
 
 
 def size_text(size: Size) -> str:
-    """`112x112`."""
+    """Return a size as `112x112`."""
     return f"{size[0]}x{size[1]}"
 
 
 def chain(*terms: str) -> str:
-    """`1+2·8+1 = 18`: terms that are equal, each said once."""
+    """Return a sum as `1+2·8+1 = 18`, with equal consecutive terms multiplied."""
     return " = ".join(dict.fromkeys(terms))
 
 
 def product(*factors: int) -> str:
-    """`7·7·3`."""
+    """Return a product as `7·7·3`."""
     return "·".join(map(number, factors))
 
 
 def sum_of(terms: list[int]) -> str:
-    """`2+2+2+2`."""
+    """Return a sum as `2+2+2+2`."""
     return "+".join(map(number, terms))
 
 
 def sides(layer: Layer, size: Size) -> str:
-    """The equation of the output's size from the input's, along one axis or both."""
+    """Return the equation of the output size, for one axis or both."""
     height, width = (_side_equation(layer, side) for side in size)
     return height if height == width else f"{height} high, {width} wide"
 
@@ -72,13 +72,13 @@ def _side_equation(layer: Layer, side: int) -> str:
 
 
 def filter_weights(conv: Conv) -> str:
-    """The weights of one filter."""
+    """Return the product that gives the weights of one filter."""
     read = conv.channels // conv.groups
     return chain(product(conv.kernel, conv.kernel, read), number(conv.kernel * conv.kernel * read))
 
 
 def weights(layer: Layer) -> str:
-    """The parameters of a layer."""
+    """Return the equation of a layer's number of parameters."""
     match layer:
         case Conv(kernel=kernel, channels=channels, groups=groups, to=to):
             read = f"({channels}/{groups})" if groups > 1 else number(channels)
@@ -92,6 +92,6 @@ def weights(layer: Layer) -> str:
 
 
 def multiply_adds(layer: Layer, leaves: Size) -> str:
-    """One for each weight at each position."""
+    """Return the equation of a layer's multiply-adds: positions times weights."""
     area = leaves[0] * leaves[1]
     return chain(f"{leaves[0]}·{leaves[1]}·{number(layer.macs(1))}", number(layer.macs(area)))

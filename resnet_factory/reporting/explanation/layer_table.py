@@ -1,4 +1,4 @@
-"""Every layer of a plan with where it stands and what it works on: what explanations are written from."""
+"""A table of a plan's layers with their positions and input sizes, which explanations are based on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from resnet_factory.planning import paths
 from resnet_factory.planning.nodes import CONCAT, Chain, Node, Parallel, Walk
 
 MAIN, SHORTCUT, GATE = "main", "shortcut", "gate"
-"""The path a layer stands on: through a block, its own shortcut, or a gate."""
+"""The path that a layer is on: the main path, the block's shortcut, or a gate."""
 
 
 class Place(NamedTuple):
-    """A place in a network."""
+    """A position in a network."""
 
     section: str
     """stem, head, or the stage."""
@@ -28,7 +28,7 @@ class Place(NamedTuple):
 
 
 class LayerRecord(NamedTuple):
-    """One layer where it stands."""
+    """One layer with its position."""
 
     name: str
     layer: Layer
@@ -39,7 +39,7 @@ class LayerRecord(NamedTuple):
 
 
 def collect_layers(cost: Cost) -> tuple[LayerRecord, ...]:
-    """The layers of a network in state-dict order."""
+    """Return the layers of a network in state-dict order."""
     plan, collector = cost.plan, _LayerCollector(cost)
     size = collector.walk(plan.stem, cost.image[1:], "", Place("stem"))
     for stage in plan.stages:
@@ -52,7 +52,7 @@ def collect_layers(cost: Cost) -> tuple[LayerRecord, ...]:
 
 
 Position = tuple[Size, Place]
-"""The size of what flows, and where."""
+"""The size of the data, and its position."""
 
 
 class _LayerCollector(Walk[Position]):
@@ -61,7 +61,7 @@ class _LayerCollector(Walk[Position]):
         self.tallies = {row.name: row.tally for row in cost.layers}
 
     def walk(self, node: Node, size: Size, prefix: str, place: Place) -> Size:
-        """Note the layers below `node`; gives the size that leaves it."""
+        """Record the layers below `node`; return the size of its output."""
         return self.through(node, (size, place), prefix)[0]
 
     def layer(self, layer: Layer, value: Position, name: str) -> Position:
@@ -72,7 +72,7 @@ class _LayerCollector(Walk[Position]):
 
     def chain(self, chain: Chain, value: Position, name: str) -> Position:
         size, place = value
-        # A block's own shortcut; a name that no other layer of a block may have.
+        # A block's own shortcut; the name is reserved for it.
         own = name == f"{place.block}.downsample"
         size, _ = super().chain(chain, (size, place._replace(path=SHORTCUT) if own else place), name)
         return size, place
@@ -90,7 +90,7 @@ class _LayerCollector(Walk[Position]):
 
 
 def summed(parts: Iterable[LayerRecord]) -> Tally:
-    """The cost of layers together."""
+    """Return the total cost of layers."""
     total = Tally(0, 0, 0)
     for part in parts:
         total = total.plus(part.tally)
@@ -98,10 +98,10 @@ def summed(parts: Iterable[LayerRecord]) -> Tally:
 
 
 def has_weights(part: LayerRecord) -> bool:
-    """Return whether it is a convolution or linear layer with weights of its own."""
+    """Return whether it is a convolution or linear layer with trainable weights."""
     return paths.weighted(part.layer)
 
 
 def spatial(part: LayerRecord) -> bool:
-    """Return whether it convolves over more than one position."""
+    """Return whether it is a convolution with a kernel larger than 1x1."""
     return isinstance(part.layer, Conv) and part.layer.kernel > 1

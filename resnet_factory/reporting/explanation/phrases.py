@@ -1,4 +1,4 @@
-"""Phrases that several explanations use."""
+"""Phrases shared by several explanations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHOWN = 6
 
 
 def layer_in_words(part: LayerRecord) -> str:
-    """A layer as a person would name it."""
+    """Return the name of a layer in prose."""
     match part.layer:
         case Conv(kernel=kernel, stride=stride):
             strides = f"stride {stride} and " if stride > 1 else ""
@@ -49,18 +49,18 @@ def layer_in_words(part: LayerRecord) -> str:
 
 
 def noun_of_weights(layer: Layer) -> str:
-    """The noun for what a layer trains: weights where all of them are multiplied with, else parameters."""
+    """Return `weights` if all of a layer's parameters are multiplied with, else `parameters`."""
     return "weights" if layer.params() == layer.macs(1) else "parameters"
 
 
 def widths_text(block: Block) -> str:
-    """The channels along a block's longest path, as 256→64→256."""
+    """Return the channels along a block's longest path as 256→64→256."""
     short = [width for width, _ in groupby([block.in_channels, *widths(block.node, block.in_channels)])]
     return "→".join(map(number, short if len(short) > 1 else short * 2))
 
 
 def shares(tally: Tally, cost: Cost) -> str:
-    """Parameters and multiply-adds, and their share of the whole network's."""
+    """Return parameters and multiply-adds with their share of the whole network."""
     return (
         f"{number(tally.params)} parameters ({percent(tally.params, cost.params)} of all), "
         f"{number(tally.macs)} multiply-adds ({percent(tally.macs, cost.macs)})"

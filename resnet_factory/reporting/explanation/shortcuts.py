@@ -1,6 +1,6 @@
 """Explanations of a network's shortcuts: which blocks project and why, and joins inside blocks.
 
-Every equation holds as it is written; `≈` marks what is rounded.
+Every equation is exact as written; `≈` marks rounded results.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def shortcuts(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def _inner_joins(blocks: Mapping[str, Block]) -> Iterator[str]:
-    """The sums and concatenations inside blocks, where no block has a shortcut around all of its layers."""
+    """Explain joins inside blocks, for networks whose blocks have no shortcut around all of their layers."""
     found = {name: list(joins(block.node, name)) for name, block in blocks.items()}
     passing = [entry for entries in found.values() for entry in entries if entry.passes]
     side_by_side = [entry for entries in found.values() for entry in entries if not entry.passes]
@@ -91,7 +91,7 @@ def _inner_joins(blocks: Mapping[str, Block]) -> Iterator[str]:
 
 
 def _in_blocks(entries: Sequence[Join], found: Mapping[str, Sequence[Join]]) -> str:
-    """`12 of 16 blocks (24 times)`."""
+    """Return a count as `12 of 16 blocks (24 times)`."""
     names = [name for name, inner in found.items() if any(entry in entries for entry in inner)]
     times = f" ({number(len(entries))} times)" if len(entries) > len(names) else ""
     return f"{number(len(names))} of {many(len(found), 'block')}{times}"

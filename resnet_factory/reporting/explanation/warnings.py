@@ -1,4 +1,4 @@
-"""Warnings about a network: choices that cost accuracy or speed, or have no effect, found in its plan."""
+"""Warnings about a plan: choices that cost accuracy or speed, or have no effect."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from resnet_factory.reporting.explanation.layer_table import MAIN, LayerRecord, 
 LayerRecords = tuple[LayerRecord, ...]
 
 SMALL_IMAGE = 64
-"""Pixels; for images this small (CIFAR, digits) there are networks that keep the first map whole."""
+"""Pixels; networks for images this small (CIFAR, digits) do not downsample in the stem."""
 NARROW_GROUP = 8
-"""Channels; GPUs' matrix units take eight numbers and more at a time."""
+"""Channels; matrix units of GPUs process at least eight numbers at a time."""
 DEEP_PLAIN = 20
-"""Layers from which plain networks were seen to train worse the deeper they are (He et al. 2015, fig. 1)."""
+"""Number of layers above which deeper plain networks train worse (He et al. 2015, fig. 1)."""
 
 
 def warnings(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Everything to mind, the gravest first."""
+    """Yield all warnings, the most serious first."""
     for warn in WARNINGS:
         yield from warn(cost, parts)
 
 
 def small_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """A stem for large images, on small ones."""
+    """Warn about an ImageNet stem on small images."""
     first = cost.receptive_fields.sections["stem"]
     if min(cost.image[1:]) <= SMALL_IMAGE and first is not None and first.stride >= 4:
         left = size_text(_map_size(cost.sections[0].shape))
@@ -42,7 +42,7 @@ def small_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def one_position(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Maps so small that kernels reach beyond them."""
+    """Warn about feature maps smaller than the kernels applied to them."""
     if _map_size(cost.last_map) == (1, 1):
         yield "The last map is 1x1: the stages shrink more than this image allows; no mean is left to take."
     worst: dict[str, tuple[int, LayerRecord]] = {}
@@ -62,13 +62,13 @@ def one_position(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def _used_kernel_rows(conv: Conv, side: int) -> int:
-    """Rows of a kernel that meet the map somewhere, along one axis."""
+    """Return the number of kernel rows that overlap the map at any position, along one axis."""
     starts = range(-conv.padding, conv.size(side) * conv.stride - conv.padding, conv.stride)
     return sum(any(0 <= start + row * conv.dilation < side for start in starts) for row in range(conv.kernel))
 
 
 def plain_and_deep(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Depth without shortcuts."""
+    """Warn about deep networks without shortcuts."""
     root, layers = cost.plan.root, depth(cost.plan.root)
     blocks = [block for stage in cost.plan.stages for block in stage.blocks]
     joined = any(block.residual for block in blocks) or any(entry.passes for entry in joins(root))
@@ -80,7 +80,7 @@ def plain_and_deep(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def unnormalised(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Depth without norms, or biases that norms undo."""
+    """Warn about deep networks without norms, and about biases before norms."""
     scaled = any(isinstance(part.layer, (Norm, Scale, ScaledConv)) for part in parts)
     if not scaled and sum(has_weights(part) for part in parts) > DEEP_PLAIN // 2:
         yield "Nothing normalises the maps: their scale grows with every block, unless weights start small."
@@ -100,7 +100,7 @@ def unnormalised(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def skipped(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Strides larger than their kernel, on the main path."""
+    """Warn about strides larger than the kernel on the main path."""
     found: dict[tuple[int, int], list[str]] = {}
     for part in parts:
         if part.place.path == MAIN and isinstance(conv := part.layer, Conv) and conv.stride > conv.kernel:
@@ -114,7 +114,7 @@ def skipped(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def narrow_groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Groups too narrow for matrix units."""
+    """Warn about groups too narrow for matrix units."""
     narrow = {
         part.name: part.layer.channels // part.layer.groups
         for part in parts
@@ -131,7 +131,7 @@ def narrow_groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def odd_widths(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Widths that are no multiple of 8."""
+    """Warn about widths that are not multiples of 8."""
     found: dict[int, str] = {}
     for part in parts:
         width = part.layer.out_channels
@@ -143,11 +143,11 @@ def odd_widths(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def uneven(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """An image that the strides do not divide."""
+    """Warn about an image size that is not divisible by the total stride."""
     stride = cost.stride
     for side in dict.fromkeys(cost.image[1:]):
         below = side // stride * stride
-        if side - below > 1 and below:  # one more than a multiple leaves nothing over either
+        if side - below > 1 and below:  # a multiple plus one leaves no remainder either
             yield (
                 f"{number(side)} pixels are no multiple of the stride of {stride}: maps are rounded on the "
                 "way and features lie off the pixels' grid. "
@@ -156,14 +156,14 @@ def uneven(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def short_sight(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """A receptive field smaller than the image."""
+    """Warn about a receptive field smaller than the image."""
     side, size = max(cost.image[1:]), cost.receptive_field
     if size < side:
         yield (f"The receptive field of the last map is {size} of {side} pixels: nothing larger fits in it.")
 
 
 def shrinking(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Stages narrower than those before them."""
+    """Warn about stages narrower than the previous one."""
     for before, after in pairwise(cost.plan.stages):
         wide, narrow = before.blocks[-1].out_channels, after.blocks[-1].out_channels
         if narrow < wide:
@@ -174,7 +174,7 @@ def shrinking(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def _first_names(names: list[str]) -> str:
-    """The first few."""
+    """Return the first few names as text."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

@@ -1,6 +1,6 @@
 """Explanations of a network as a whole: stem, head, depth, and how its costs are distributed.
 
-Every equation holds as it is written; `≈` marks what is rounded.
+Every equation is exact as written; `≈` marks rounded results.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def depth(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         yield "Projections and gates are not counted; of branches side by side the longest is."
     beside = sum(part.place.path == SHORTCUT and has_weights(part) for part in parts)
     entry = cost.receptive_fields.sections["stem"]
-    if beside and entry is not None and entry.stride == 1:  # small images, where wide ResNets live
+    if beside and entry is not None and entry.stride == 1:  # small images, as for wide ResNets
         less = f"−{after}" if after else ""
         more = chain(f"{number(whole)}+{number(beside)}{less}", number(whole + beside - after))
         yield f"Names of wide ResNets count the {many(beside, 'projection')} too, and not the head: {more}."
@@ -145,7 +145,7 @@ def distribution(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def _largest_shares(values: list[tuple[str, int]], whole: int) -> list[tuple[str, int]]:
-    """The largest that make up 80 %."""
+    """Return the largest items that make up 80 %."""
     found: list[tuple[str, int]] = []
     so_far = 0
     for name, value in sorted(values, key=lambda entry: -entry[1]):
