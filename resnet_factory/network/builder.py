@@ -260,7 +260,8 @@ def _named_modules(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]
             children[name] = module(child)
             steps.append(name)
         elif isinstance(child, Parallel) and child.join != CONCAT:
-            inner = [_named_modules(branch) for branch in child.branches]
+            # Constructed from the last to the first, as torchvision and timm do: a shortcut before its body.
+            inner = [_named_modules(branch) for branch in reversed(child.branches)][::-1]
             for modules, _ in inner:
                 children |= modules
             steps.append(JoinStep(child.join, tuple(runs for _, runs in inner), child.parts, child.groups))

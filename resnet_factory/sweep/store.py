@@ -62,7 +62,7 @@ class SweepStore:
         self.folder = folder
         self.file = folder / STORE_FILE
         self._lock: TextIO | None = None
-        nothing = Fault("", f"holds no sweep in a file {STORE_FILE}", f"command line '{folder}'")
+        nothing = Fault("", f"holds no sweep: no {STORE_FILE} there", f"command line '{folder}'")
         with self._errors_as_faults():
             if write:
                 folder.mkdir(parents=True, exist_ok=True)
