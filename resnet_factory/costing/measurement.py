@@ -77,7 +77,9 @@ class Meter(Walk[Measured]):
         """Return the result of `measure` as one tuple."""
         seen = self.seen.setdefault(size, {})
         if (known := seen.get(id(node))) is None:
-            known = seen[id(node)] = super().through(node, (0, 0, 0, size))
+            value = (0, 0, 0, size)
+            known = self.layer(node, value, "") if isinstance(node, Layer) else node.walked(self, value, "")
+            seen[id(node)] = known
         return known
 
     def through(self, node: Node, value: Measured, name: str = "") -> Measured:
@@ -117,11 +119,9 @@ class Meter(Walk[Measured]):
                 seen = self.seen.setdefault(size, {})
         return params, macs, activations, size
 
-    def entry(
-        self, node: Parallel, branch: int, value: Measured, ends: list[Measured], name: str
-    ) -> Measured:
-        """Return zero cost at the size of the input."""
-        return 0, 0, 0, value[3]
+    def parallel(self, node: Parallel, value: Measured, name: str) -> Measured:
+        """Sum over branches, each of which reads a map of the size that reaches the node."""
+        return self.join(node, value, [self.node(branch, value[3]) for branch in node.branches], name)
 
     def join(self, node: Parallel, value: Measured, ends: list[Measured], name: str) -> Measured:
         """Return the sums over branches, whose outputs must have one size."""
