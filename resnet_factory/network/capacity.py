@@ -94,4 +94,4 @@ def check_capacity(plan: Plan, itemsize: int = 4) -> None:
             f"{bytes_text(max(room, 0))} of memory are available; 'describe' needs none, nor does "
             "build(…, device='meta') in Python"
         )
-        raise ConfigError([Fault("", message)])
+        raise ConfigError([Fault("model.widths", message)])
