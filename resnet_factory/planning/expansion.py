@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from resnet_factory.config.recipe import Item
 from resnet_factory.config.schema import MAX_CHANNELS, Specification
@@ -35,6 +35,8 @@ class Unroller(Evaluator):
     def __init__(self, config: Specification) -> None:
         super().__init__(config)
         self.room = MAX_LAYERS
+        self.layers: dict[tuple[Any, ...], Layer] = {}
+        """Layers by class, channels and arguments: equal ones are one object, which is costed once."""
         self.lines: dict[str, LayerLine] = {}
         """Items that are layers, by path."""
 
@@ -91,6 +93,9 @@ class Unroller(Evaluator):
             if type(number) is not wanted:
                 number = self.cast(number, wanted, self.trace(value, written, scope), scope)
             arguments[name] = number
+        key = line.made, scope["channels"], *arguments, *arguments.values()
+        if (known := self.layers.get(key)) is not None:
+            return known
         line.made.complete(arguments)
         layer = line.made(scope["channels"], **arguments)
         if not self.holds(layer.valid()):
@@ -104,6 +109,7 @@ class Unroller(Evaluator):
         if layer.out_channels > MAX_CHANNELS:
             self.fault(path, f"{layer.out_channels} channels; the limit is {MAX_CHANNELS}", scope)
             raise Broken
+        self.layers[key] = layer
         return layer
 
     def refuse(self, line: LayerLine, form: str, scope: Scope, path: str) -> NoReturn:
