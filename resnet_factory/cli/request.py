@@ -120,7 +120,7 @@ def _params(
             return None
         if key.startswith("hydra.sweeper.params."):
             name = key.removeprefix("hydra.sweeper.params.")
-            found[name] = _Param(f"{name}={_unquoted(value)}", command_line(word))
+            found[name] = _Param(f"{name}={_unquoted_argument(value)}", command_line(word))
     return found
 
 
@@ -130,7 +130,7 @@ def _below(data: Any, *keys: str) -> Mapping[str, Any]:
     return data if isinstance(data, Mapping) else {}
 
 
-def _unquoted(value: str) -> str:
+def _unquoted_argument(value: str) -> str:
     quoted = re.fullmatch(r"""(["'])(.*)\1""", value)
     return quoted[2] if quoted else value
 

@@ -27,20 +27,20 @@ def allowed_values() -> frozenset[tuple[str, str, Any]]:
         (section, key, value)
         for section in SECTIONS
         for config in hydra_internals.configs(f"hydra/{section}")
-        for key, value in _leaves(config)
+        for key, value in _settings_leaves(config)
     )
 
 
-def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
+def _settings_leaves(data: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(data, dict):
         for key, value in data.items():
             if isinstance(value, (dict, list)):
-                yield from _leaves(value)
+                yield from _settings_leaves(value)
             else:
                 yield str(key), value
     elif isinstance(data, list):
         for value in data:
-            yield from _leaves(value)
+            yield from _settings_leaves(value)
 
 
 def may_name(keys: tuple[str, ...], value: Any) -> bool:

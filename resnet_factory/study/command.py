@@ -17,7 +17,7 @@ from resnet_factory.study.jobs import image_shape, study_jobs
 from resnet_factory.study.preflight import checked_settings
 from resnet_factory.study.processes import Watcher, finished_results, is_main_process, train_all
 from resnet_factory.study.progress import ProgressBars
-from resnet_factory.study.report import ReportTable, main_table, study_report, write_study_report
+from resnet_factory.study.report import StudyTable, main_table, study_report, write_study_report
 from resnet_factory.study.settings import FolderData, StudySettings
 from resnet_factory.study.signals import leaving
 from resnet_factory.study.summary import best_rates, by_series, by_test_loss, findings
@@ -159,7 +159,7 @@ def _refuse_unwritable(folder: Path, composed: Composed) -> None:
         raise ConfigError([composed.locate(fault)]) from None
 
 
-def _rich_table(table: ReportTable, width: int) -> RichTable:
+def _rich_table(table: StudyTable, width: int) -> RichTable:
     """Return a table for a terminal; a narrow one leaves out what is in the report anyway."""
     made = RichTable(box=None, pad_edge=False, header_style="bold")
     shown = [i for i, name in enumerate(table.columns) if width >= WIDE or name not in DISPENSABLE]

@@ -29,7 +29,7 @@ HUGE = 1e6
 
 
 @dataclass(frozen=True)
-class ReportTable:
+class StudyTable:
     """A table; its columns have as many cells as there are rows."""
 
     title: str
@@ -63,7 +63,7 @@ class StudyReport:
     """Empty, or how much is still to be trained."""
     findings: tuple[str, ...]
     notes: tuple[str, ...]
-    tables: tuple[ReportTable, ...]
+    tables: tuple[StudyTable, ...]
     facts: tuple[tuple[str, str], ...]
 
 
@@ -92,9 +92,9 @@ def study_report(
     )
 
 
-def main_table(rows: Sequence[NetworkSummary]) -> ReportTable:
+def main_table(rows: Sequence[NetworkSummary]) -> StudyTable:
     """Return each network with its size and its errors over all seeds."""
-    return ReportTable("Each network at its best learning rate: mean ± standard deviation over seeds", {
+    return StudyTable("Each network at its best learning rate: mean ± standard deviation over seeds", {
         "network": [row.label for row in rows],
         "depth": [str(row.depth) for row in rows],
         "params": [f"{row.params:,}" for row in rows],
@@ -107,7 +107,7 @@ def main_table(rows: Sequence[NetworkSummary]) -> ReportTable:
     })  # fmt: skip
 
 
-def _rates_table(rows: Sequence[NetworkSummary]) -> ReportTable:
+def _rates_table(rows: Sequence[NetworkSummary]) -> StudyTable:
     labels = list(dict.fromkeys(row.label for row in rows))
     cells = {(row.label, row.rate): " / ".join(map(_error_text, row.runs)) for row in rows}
     by_rate = {
@@ -115,16 +115,16 @@ def _rates_table(rows: Sequence[NetworkSummary]) -> ReportTable:
         for rate in sorted({row.rate for row in rows})
     }
     title = "Final training error of every seed at every learning rate, %"
-    return ReportTable(title, {"network": labels, **by_rate})
+    return StudyTable(title, {"network": labels, **by_rate})
 
 
 def _error_text(run: TrainingResult) -> str:
     return f"{run.train.error:.2f}" if run.train else run.state
 
 
-def _paper_table(settings: StudySettings, rows: Sequence[NetworkSummary]) -> ReportTable:
+def _paper_table(settings: StudySettings, rows: Sequence[NetworkSummary]) -> StudyTable:
     ours, paper = {row.label: row for row in rows}, settings.paper
-    return ReportTable("Published figures (He et al. 2015) beside ours", {
+    return StudyTable("Published figures (He et al. 2015) beside ours", {
         "network": [published.model for published in paper],
         "paper's data": [published.data for published in paper],
         "in the paper": [published.where for published in paper],
@@ -136,8 +136,8 @@ def _paper_table(settings: StudySettings, rows: Sequence[NetworkSummary]) -> Rep
     }, words=3)  # fmt: skip
 
 
-def _unfinished_table(results: Sequence[TrainingResult]) -> ReportTable:
-    return ReportTable("Runs that did not come to their end", {
+def _unfinished_table(results: Sequence[TrainingResult]) -> StudyTable:
+    return StudyTable("Runs that did not come to their end", {
         "network": [result.label for result in results],
         "rate": [f"{result.rate:g}" for result in results],
         "seed": [str(result.seed) for result in results],

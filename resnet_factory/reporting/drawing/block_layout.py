@@ -1,164 +1,106 @@
-"""The geometry of a block: pills in a column, with shortcuts, gates and branches next to them."""
+"""Layout of the nodes of a block."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from resnet_factory.reporting.drawing.canvas import Canvas
-from resnet_factory.reporting.drawing.labels import Caption
-
-GAP, BEND, JOINT, LANE = 8.0, 8.0, 6.5, 17.0
-"""Gap between pills; corner radius of lines; radius of a sum; width of a line next to a column."""
-TALL, SMALL = 24.0, 18.0
-TEXT, SMALL_TEXT = 11.5, 10.5
-"""Height and font size of pills with weights, and of pills without."""
-SHOWN = 4
-"""Largest number of branches drawn; of more, only the first two and the last."""
+from resnet_factory.layers import Layer
+from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Node, Parallel, Walk
+from resnet_factory.reporting.drawing.canvas import text_width
+from resnet_factory.reporting.drawing.geometry import (
+    Element,
+    gate,
+    parallel,
+    pill,
+    residual,
+    stack,
+    type_of,
+)
+from resnet_factory.reporting.drawing.labels import Caption, caption, shortcut_look
 
 
 @dataclass(frozen=True)
-class Element:
-    """An element laid out around a vertical axis; the data enters at the top and leaves at the bottom."""
+class Widths:
+    """The widths of pills in the main column and on shortcuts."""
 
-    left: float
-    right: float
-    height: float
-    paint: Callable[[Canvas, float, float], None]
-    """Draws it: canvas, x of the axis, y of the top."""
+    main: float
+    beside: float
 
 
-def type_of(text: Caption) -> tuple[float, float]:
-    """Return the height and font size of a layer's pill."""
-    return (TALL, TEXT) if text.role == "weight" else (SMALL, SMALL_TEXT)
+def lay_out(node: Node, prefix: str) -> Element:
+    """Return the layout of a block, stem or head; `prefix` is its dotted name."""
+    found = _Captions().through(node, ([], False))[0]
+    main, beside = (_widest_caption(text for place, text in found if place is here) for here in (False, True))
+    return stack(_Layout().through(node, ([], Widths(main, beside)), prefix)[0])
 
 
-def pill(text: Caption, width: float) -> Element:
-    """Return the element of one layer."""
-    height, size = type_of(text)
-
-    def paint(canvas: Canvas, x: float, y: float) -> None:
-        corner = height / 2 if height == SMALL else 6
-        canvas.box(x - width / 2, y, width, height, text.role, corner, text.title)
-        canvas.text(x, y + height / 2, text.text, size, f"{text.role}-ink", "middle", text.title)
-
-    return Element(width / 2, width / 2, height, paint)
+Texts = tuple[list[tuple[bool, Caption]], bool]
+"""Captions of a node's columns, each with whether it is on a shortcut; and whether later ones are."""
 
 
-def stack(elements: Sequence[Element]) -> Element:
-    """Return elements stacked vertically."""
-    elements = [element for element in elements if element.height]
+class _Captions(Walk[Texts]):
+    """Collects the captions of columns; parallel branches have columns of their own."""
 
-    def paint(canvas: Canvas, x: float, y: float) -> None:
-        for i, element in enumerate(elements):
-            if i:
-                canvas.line([(x, y - GAP), (x, y)], "flow")
-            element.paint(canvas, x, y)
-            y += element.height + GAP
+    def layer(self, layer: Layer, value: Texts, name: str) -> Texts:
+        return [*value[0], (value[1], caption(layer))], value[1]
 
-    return Element(
-        max((element.left for element in elements), default=0),
-        max((element.right for element in elements), default=0),
-        sum(element.height for element in elements) + GAP * max(len(elements) - 1, 0),
-        paint,
-    )
+    def parallel(self, node: Parallel, value: Texts, name: str) -> Texts:
+        if node.join == CONCAT:
+            return [*value[0], *((value[1], text) for text in _branch_captions(node) if text)], value[1]
+        return super().parallel(node, value, name)
 
+    def entry(self, node: Parallel, branch: int, value: Texts, ends: list[Texts], name: str) -> Texts:
+        return [], value[1] or (node.join == SUM and branch > 0)
 
-def residual(body: Element, beside: Element, look: str) -> Element:
-    """Return a body with the shortcut that is added to it on its right."""
-    offset = body.right + (LANE - 2 + beside.left if beside.height else LANE)
-    inner = max(body.height, beside.height)
-    height = BEND + inner + GAP + 2 * JOINT
-
-    def paint(canvas: Canvas, x: float, y: float) -> None:
-        side, joint = x + offset, y + height - JOINT
-        above = y + BEND + (inner - beside.height) / 2
-        canvas.line([(x, y), (x, y + BEND)], "flow")
-        canvas.line([(x, y + BEND + body.height), (x, joint - JOINT)], "flow")
-        start = [(x, y), (side, y)]
-        end = [(side, joint), (x + JOINT, joint)]
-        if beside.height:
-            canvas.line([*start, (side, above)], look, BEND)
-            canvas.line([(side, above + beside.height), *end], look, BEND)
-            beside.paint(canvas, side, above)
-        else:
-            canvas.line([*start, *end], look, BEND)
-        canvas.disc(x, y, 2.2, "tip")
-        body.paint(canvas, x, y + BEND)
-        _join_circle(canvas, x, joint, "+")
-
-    return Element(body.left, offset + max(beside.right, 2), height, paint)
+    def join(self, node: Parallel, value: Texts, ends: list[Texts], name: str) -> Texts:
+        return [*value[0], *(text for end in ends for text in end[0])], value[1]
 
 
-def gate(inner: Element, sign: str) -> Element:
-    """Return a gate's layers with the gated branch on their left; `sign` is the operation that joins them."""
-    height = BEND + inner.height + GAP + 2 * JOINT
-    offset = inner.left + LANE - 4
-
-    def paint(canvas: Canvas, x: float, y: float) -> None:
-        joint = y + height - JOINT
-        canvas.line([(x, y), (x, y + BEND)], "flow")
-        canvas.line([(x, y + BEND + inner.height), (x, joint - JOINT)], "flow")
-        canvas.line([(x, y), (x - offset, y), (x - offset, joint), (x - JOINT, joint)], "flow", BEND)
-        canvas.disc(x, y, 2.2, "tip")
-        inner.paint(canvas, x, y + BEND)
-        _join_circle(canvas, x, joint, sign)
-
-    return Element(offset + 2, inner.right, height, paint)
+def _widest_caption(captions: Iterable[Caption]) -> float:
+    return max((text_width(text.text, type_of(text)[1]) + 18 for text in captions), default=0)
 
 
-def parallel(branches: Sequence[Element], linked: int) -> Element:
-    """Return parallel branches; each of the first `linked` also feeds the next."""
-    hidden = len(branches) - 3 if len(branches) > SHOWN else 0
-    shown = [*branches[:2], branches[-1]] if hidden else list(branches)
-    between = 18.0 if linked else 10.0
-    gaps = [between + 24 if hidden and i == 1 else between for i in range(len(shown) - 1)]
-    width = sum(element.left + element.right for element in shown) + sum(gaps)
-    tallest = max(element.height for element in shown)
-    lead = BEND + 6
-    height = tallest + 2 * lead
+Stacked = tuple[list[Element], Widths]
+"""Elements from top to bottom, and their widths."""
 
-    def paint(canvas: Canvas, x: float, y: float) -> None:
-        axes, left = [], x - width / 2
-        for element, gap in zip(shown, [*gaps, 0.0], strict=True):
-            axes.append(left + element.left)
-            left += element.left + element.right + gap
-        top, foot = y + lead, y + lead + tallest
-        for axis, element in zip(axes, shown, strict=True):
-            canvas.line([(x, y), (x, y + 4), (axis, y + 4), (axis, top)], "flow", 4)
-            element.paint(canvas, axis, top)
-            ends = [
-                (axis, top + element.height),
-                (axis, foot + lead - 4),
-                (x, foot + lead - 4),
-                (x, foot + lead),
-            ]
-            canvas.line(ends, "flow", 4)
-        for i in range(min(linked, len(shown)) - 1):
-            if hidden and i >= 1:
-                break
-            middle = axes[i] + shown[i].right + between / 2
-            points = [(axes[i], top + shown[i].height + 5), (middle, top + shown[i].height + 5)]
-            canvas.line([*points, (middle, top - 5), (axes[i + 1], top - 5)], "flow", 4)
-            canvas.disc(axes[i + 1], top - 5, 2.2, "tip")
-        if hidden:
-            canvas.text(
-                axes[1] + shown[1].right + gaps[1] / 2,
-                top + tallest / 2,
-                f"+{hidden}",
-                10.5,
-                "muted",
-                "middle",
+
+class _Layout(Walk[Stacked]):
+    """Lays nodes out vertically."""
+
+    def layer(self, layer: Layer, value: Stacked, name: str) -> Stacked:
+        return [*value[0], pill(caption(layer, name), value[1].main)], value[1]
+
+    def parallel(self, node: Parallel, value: Stacked, name: str) -> Stacked:
+        elements, widths = value
+        if node.join == CONCAT:
+            before, after = (pill(text, widths.main) for text in _branch_captions(node, name))
+            branches = [lay_out(branch, inner) for inner, branch in node.items(name)]
+            return [*elements, before, parallel(branches, node.cascade), after], widths
+        return super().parallel(node, value, name)
+
+    def entry(self, node: Parallel, branch: int, value: Stacked, ends: list[Stacked], name: str) -> Stacked:
+        beside = node.join == SUM and branch > 0
+        return [], Widths(value[1].beside, value[1].beside) if beside else value[1]
+
+    def join(self, node: Parallel, value: Stacked, ends: list[Stacked], name: str) -> Stacked:
+        elements, widths = value
+        element, *others = (stack(end) for end, _ in ends)
+        for other, branch in zip(others, node.branches[1:], strict=True):
+            element = (
+                residual(element, other, shortcut_look(branch)) if node.join == SUM else gate(other, "×")
             )
+        if node.join == SELECT and node.parts > 1:
+            summed = f"sum of {node.parts} parts"
+            text = Caption(summed, "shape", f"{name}: {node.parts} parts, weighted and summed")
+            element = stack([element, pill(text, widths.main)])
+        return [*elements, element], widths
 
-    return Element(width / 2, width / 2, height, paint)
 
-
-def _join_circle(canvas: Canvas, x: float, y: float, sign: str) -> None:
-    canvas.disc(x, y, JOINT, "sum")
-    if sign == "+":
-        strokes = [((-3.0, 0.0), (3.0, 0.0)), ((0.0, -3.0), (0.0, 3.0))]
-    else:
-        strokes = [((-2.2, -2.2), (2.2, 2.2)), ((-2.2, 2.2), (2.2, -2.2))]
-    for (u, v), (s, t) in strokes:
-        canvas.line([(x + u, y + v), (x + s, y + t)], "flow")
+def _branch_captions(node: Parallel, prefix: str = "") -> tuple[Caption, Caption]:
+    """Return the captions above and below branches."""
+    count = len(node.branches)
+    above = f"split in {count}" if node.split else f"{count} copies"
+    return Caption(above, "shape", f"{prefix}: {above}"), Caption(
+        "concat", "shape", f"{prefix}: side by side"
+    )

@@ -10,8 +10,8 @@ from resnet_factory.costing.measurement import Row
 from resnet_factory.planning.network_plan import Block
 from resnet_factory.planning.nodes import Chain, Node
 from resnet_factory.planning.paths import main_path
-from resnet_factory.reporting.drawing.block_layout import Element
-from resnet_factory.reporting.drawing.flow import lay_out
+from resnet_factory.reporting.drawing.block_layout import lay_out
+from resnet_factory.reporting.drawing.geometry import Element
 from resnet_factory.reporting.drawing.labels import first_block, rest, shape_label, shortcut_kind
 from resnet_factory.reporting.drawing.stage_row import Slab, SlabRow, slab_row
 
