@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from resnet_factory.config.composition import Composed, image_size
+from resnet_factory.cli.costs import cost_of
+from resnet_factory.config.composition import Composed
 from resnet_factory.config.file_access import WEIGHTS, output_faults, weights_faults
 from resnet_factory.config.model_index import catalogue
-from resnet_factory.costing.complexity import Cost, cost
+from resnet_factory.costing.complexity import cost
 from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.network.capacity import check_capacity
 from resnet_factory.network.weights import key_map
@@ -25,7 +26,7 @@ def describe(composed: Composed) -> int:
     """Print the cost of the network, at the chosen depth and in the chosen format."""
     _check_model(composed, describe_faults)
     selection = _report_selection(composed.data).checked()
-    tables.print_cost(_cost_of_composed(composed), tables.console(), selection, composed.data["format"])
+    tables.print_cost(cost_of(composed), tables.console(), selection, composed.data["format"])
     return 0
 
 
@@ -48,7 +49,7 @@ def _report_selection(data: Mapping[str, Any]) -> Selection:
 def explain(composed: Composed) -> int:
     """Print the network's arithmetic and warnings."""
     _check_model(composed, explain_faults)
-    costed = _cost_of_composed(composed)
+    costed = cost_of(composed)
     told = document.explain(costed.plan, costed.image)
     document.print_explanation(told, tables.console(), composed.data["format"])
     return 0
@@ -69,7 +70,7 @@ def build(composed: Composed) -> int:
     _check_model(composed, build_faults)
     options = composed.data
     composed = _with_the_files_model(composed)
-    costed = _cost_of_composed(composed)
+    costed = cost_of(composed)
     with _one_fault_per_file(composed):
         check_capacity(costed.plan)
     from resnet_factory.network.summary import built, layer_table
@@ -185,14 +186,6 @@ def list_models(patterns: Sequence[str], config_dir: str | None) -> int:
     if faults:
         raise ConfigError(faults)
     return 0
-
-
-def _cost_of_composed(composed: Composed) -> Cost:
-    planned = plan(composed.model)
-    try:
-        return cost(planned, (planned.in_channels, *image_size(composed.data)))
-    except ConfigError as error:
-        raise ConfigError(map(composed.locate, error.faults)) from None
 
 
 def _check_model(composed: Composed, find: Callable[[Mapping[str, Any]], list[Fault]]) -> None:

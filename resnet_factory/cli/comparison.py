@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from resnet_factory.cli.costs import cost_of
 from resnet_factory.config.composition import Composed, compose_all, conf_dir, image_size
 from resnet_factory.config.file_access import MERMAID, SVG, output_faults, write_whole
-from resnet_factory.costing.complexity import Cost, cost
 from resnet_factory.errors import ConfigError, Fault, one_of, suggest, unknown
 from resnet_factory.planning.planner import plan
 from resnet_factory.reporting import tables
@@ -34,7 +33,7 @@ def draw(composed: Composed) -> int:
     file, form = composed.data["file"], composed.data["format"]
     if isinstance(file, str) and form is None:
         form = ENDINGS[Path(file).suffix.lower()]
-    with _located(composed):
+    with composed.locating():
         planned = plan(composed.model)
         image = (planned.in_channels, *image_size(composed.data))
         picture = drawn(planned, image, form or "svg")
@@ -90,10 +89,10 @@ def diff(composed: Composed) -> int:
 
     if composed.data["with"] is None:
         raise ConfigError([Fault("with", f"is missing; {OTHER}", "command line 'diff'")])
-    before = _cost(composed)
+    before = cost_of(composed)
     try:
         other = _other_network(composed)
-        after = _cost(other)
+        after = cost_of(other)
     except ConfigError as error:
         raise ConfigError(_as_typed(fault, composed) for fault in error.faults) from None
     difference = compare(composed.model, other.model, before, after)
@@ -167,18 +166,3 @@ def _as_typed(fault: Fault, composed: Composed) -> Fault:
     where = composed.locate(Fault("with", "")).where
     quoted = re.fullmatch(r"command line 'with='(.*)''", where, re.DOTALL)
     return replace(fault, where=f"command line 'with={quoted[1]}'" if quoted else where)
-
-
-def _cost(composed: Composed) -> Cost:
-    planned = plan(composed.model)
-    with _located(composed):
-        return cost(planned, (planned.in_channels, *image_size(composed.data)))
-
-
-@contextmanager
-def _located(composed: Composed) -> Iterator[None]:
-    """Return the faults, each located where its key is written."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(map(composed.locate, error.faults)) from None

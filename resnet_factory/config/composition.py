@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,14 @@ class Composed:
     """The folder of the user's own YAML."""
     choices: Mapping[str, str] = field(default_factory=dict)
     """Config group -> the chosen name."""
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Locate the faults of a ConfigError that is raised in the `with` block."""
+        try:
+            yield
+        except ConfigError as error:
+            raise ConfigError(map(self.locate, error.faults)) from None
 
 
 def read(data: Any, path: str = "model") -> schema.ModelConfig:

@@ -36,6 +36,11 @@ class Row(NamedTuple):
     """The shape of the output without the batch: (C, H, W) or (C,)."""
     tally: Tally
 
+    @property
+    def positions(self) -> int:
+        """The number of positions of the output: height times width, 1 of a vector."""
+        return self.shape[1] * self.shape[2] if len(self.shape) == 3 else 1
+
 
 def form_after(node: Node, form: str) -> str:
     """Return the form of the output of `node`, a map or a flat vector, for an input of `form`."""

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from resnet_factory import layers
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.costing.measurement import Row
 
 
 class Count(NamedTuple):
@@ -28,7 +27,7 @@ class Count(NamedTuple):
 def peers(cost: Cost) -> tuple[Count, ...]:
     """Return the counts of torch's FlopCounterMode, torchinfo and pycls for this network and image."""
     placed = [(leaf.layer, row) for leaf, row in zip(cost.plan.leaves, cost.layers, strict=True)]
-    positions = [(layer, _row_area(row)) for layer, row in placed]
+    positions = [(layer, row.positions) for layer, row in placed]
     return (
         Count("torch FlopCounterMode", "flops", 2 * cost.macs, cost.macs, ("a multiply and an add are two",)),
         _torchinfo_count(cost, positions),
@@ -39,10 +38,6 @@ def peers(cost: Cost) -> tuple[Count, ...]:
 
 Placed = list[tuple[layers.Layer, int]]
 """Layers, each with its number of output positions."""
-
-
-def _row_area(row: Row) -> int:
-    return row.shape[1] * row.shape[2] if len(row.shape) == 3 else 1
 
 
 def _torchinfo_count(cost: Cost, placed: Placed) -> Count:

@@ -38,7 +38,7 @@ def checked_settings(composed: Composed) -> StudySettings:
     Raises:
         ConfigError: with every fault in the settings, or naming what is missing on this machine.
     """
-    try:
+    with composed.locating():
         settings = read_settings(composed.data)
         known = choices("model", composed.config_dir)
         faults = [
@@ -54,8 +54,6 @@ def checked_settings(composed: Composed) -> StudySettings:
             classes = len(_classes(data, "train"))
             settings = replace(settings, data=replace(data, classes=classes, resize=data.shorter_side))
         return settings
-    except ConfigError as error:
-        raise ConfigError(map(composed.locate, error.faults)) from None
 
 
 def _package_faults(data: DataSettings) -> Iterator[Fault]:

@@ -135,10 +135,8 @@ def _composed_space(composed: Composed, several: Mapping[str, Mapping[str, Any]]
     groups = {
         key.removeprefix(prefix): name for key, name in composed.choices.items() if key.startswith(prefix)
     }
-    try:
+    with composed.locating():
         return read_space(
             composed.choices.get("space", model.name), composed.data.get("space"), sweeps, model.to_dict(),
             model.name, groups, lambda group: choices(f"model/{group}", composed.config_dir),
         )  # fmt: skip
-    except ConfigError as error:
-        raise ConfigError(map(composed.locate, error.faults)) from None

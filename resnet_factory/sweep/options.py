@@ -147,13 +147,11 @@ def refuse_unknown_metrics(
         ConfigError: for metrics that are unknown or without a direction, or a file that cannot be joined.
     """
     known = [*BASIC_COSTS, *(metric for metric in OPTIONAL_COSTS if metric in space.windows), *metrics]
-    try:
+    with composed.locating():
         if options.errors is not None:
             columns, _ = read_error_file(Path(options.errors).expanduser())
             known += [*columns, *(["error"] if "accuracy" in columns else [])]
         read_ranking(options, known)
-    except ConfigError as error:
-        raise ConfigError(map(composed.locate, error.faults)) from None
 
 
 def report_package_faults(otherwise: str = "") -> Iterable[Fault]:

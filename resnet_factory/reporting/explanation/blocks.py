@@ -25,16 +25,12 @@ from resnet_factory.reporting.explanation.layer_table import (
     GATE,
     MAIN,
     LayerRecord,
+    LayerRecords,
     has_weights,
     spatial,
     summed,
 )
-from resnet_factory.reporting.explanation.phrases import noun_of_weights, shares, widths_text
-
-LayerRecords = tuple[LayerRecord, ...]
-
-SHOWN = 6
-"""The largest number of blocks of one kind that are listed."""
+from resnet_factory.reporting.explanation.phrases import SHOWN, noun_of_weights, shares, widths_text
 
 
 def filters(cost: Cost, parts: LayerRecords) -> Iterator[str]:

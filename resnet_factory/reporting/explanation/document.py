@@ -15,7 +15,7 @@ from resnet_factory.costing.complexity import Cost, cost
 from resnet_factory.planning.models import Source, plan_of
 from resnet_factory.reporting.explanation import blocks, shortcuts, warnings, whole_network
 from resnet_factory.reporting.explanation.equations import EQUATION
-from resnet_factory.reporting.explanation.layer_table import LayerRecord, collect_layers
+from resnet_factory.reporting.explanation.layer_table import LayerRecords, collect_layers
 from resnet_factory.reporting.tables import WIDEST, headline, put
 
 
@@ -56,7 +56,7 @@ class Explanation:
 
 FORMATS = ("text", "markdown", "json")
 
-Explain = Callable[[Cost, tuple[LayerRecord, ...]], Iterator[str]]
+Explain = Callable[[Cost, LayerRecords], Iterator[str]]
 
 WARNINGS = "Warnings"
 SECTIONS: tuple[tuple[str, Explain], ...] = (

@@ -38,7 +38,10 @@ class LayerRecord(NamedTuple):
     tally: Tally
 
 
-def collect_layers(cost: Cost) -> tuple[LayerRecord, ...]:
+LayerRecords = tuple[LayerRecord, ...]
+
+
+def collect_layers(cost: Cost) -> LayerRecords:
     """Return the layers of a network in state-dict order."""
     plan, collector = cost.plan, _LayerCollector(cost)
     size = collector.walk(plan.stem, cost.image[1:], "", Place("stem"))

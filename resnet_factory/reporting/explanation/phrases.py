@@ -21,8 +21,6 @@ from resnet_factory.reporting.explanation.layer_table import (
     LayerRecord,
 )
 
-LayerRecords = tuple[LayerRecord, ...]
-
 SHOWN = 6
 """The largest number of blocks of one kind that are listed."""
 

@@ -18,14 +18,10 @@ from resnet_factory.reporting.explanation.equations import (
 from resnet_factory.reporting.explanation.layer_table import (
     SHORTCUT,
     LayerRecord,
+    LayerRecords,
     summed,
 )
-from resnet_factory.reporting.explanation.phrases import layer_in_words, shares
-
-LayerRecords = tuple[LayerRecord, ...]
-
-SHOWN = 6
-"""The largest number of blocks of one kind that are listed."""
+from resnet_factory.reporting.explanation.phrases import SHOWN, layer_in_words, shares
 
 
 def shortcuts(cost: Cost, parts: LayerRecords) -> Iterator[str]:

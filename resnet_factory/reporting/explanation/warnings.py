@@ -10,9 +10,13 @@ from resnet_factory.costing.measurement import Size
 from resnet_factory.layers import BatchNorm, Conv, Norm, Scale, ScaledConv
 from resnet_factory.planning.paths import depth, joins
 from resnet_factory.reporting.explanation.equations import many, number, size_text
-from resnet_factory.reporting.explanation.layer_table import MAIN, LayerRecord, has_weights, spatial
-
-LayerRecords = tuple[LayerRecord, ...]
+from resnet_factory.reporting.explanation.layer_table import (
+    MAIN,
+    LayerRecord,
+    LayerRecords,
+    has_weights,
+    spatial,
+)
 
 SMALL_IMAGE = 64
 """Pixels; networks for images this small (CIFAR, digits) do not downsample in the stem."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.costing.measurement import Row
 from resnet_factory.layers import Conv, GlobalPool, Linear, Norm
 from resnet_factory.planning.paths import widths
 from resnet_factory.reporting.columns import bytes_text, shape_text
@@ -27,16 +26,11 @@ from resnet_factory.reporting.explanation.layer_table import (
     GATE,
     MAIN,
     SHORTCUT,
-    LayerRecord,
+    LayerRecords,
     has_weights,
     spatial,
 )
 from resnet_factory.reporting.explanation.phrases import layer_in_words, noun_of_weights
-
-LayerRecords = tuple[LayerRecord, ...]
-
-SHOWN = 6
-"""The largest number of blocks of one kind that are listed."""
 
 
 def stem(cost: Cost, parts: LayerRecords) -> Iterator[str]:
@@ -57,7 +51,7 @@ def stem(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     terms = [part.layer.params() for part in here if part.layer.params()]
     if any(isinstance(part.layer, Norm) for part in here) and len(terms) > 1:
         yield f"With its norms the stem has {chain(sum_of(terms), number(sum(terms)))} parameters."
-    before, after = cost.image[1] * cost.image[2], _row_positions(cost.sections[0])
+    before, after = cost.image[1] * cost.image[2], cost.sections[0].positions
     if after < before:
         yield (
             f"{size_text(cost.image[1:])} has become {shape_text(cost.sections[0].shape[1:])}: of "
@@ -205,7 +199,3 @@ def memory(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         f"on top, at its peak at {batch.training_at}: {bytes_text(batch.kept)} of feature maps are saved for "
         "the backward pass."
     )
-
-
-def _row_positions(row: Row) -> int:
-    return row.shape[1] * row.shape[2] if len(row.shape) == 3 else 1

@@ -1,0 +1,18 @@
+"""The cost of a composed configuration's model, for its image size."""
+
+from __future__ import annotations
+
+from resnet_factory.config.composition import Composed, image_size
+from resnet_factory.costing.complexity import Cost, cost
+from resnet_factory.planning.planner import plan
+
+
+def cost_of(composed: Composed) -> Cost:
+    """Return the cost of the composed model at `input.size`.
+
+    Raises:
+        ConfigError: the image does not fit the network; located in its file or override.
+    """
+    planned = plan(composed.model)
+    with composed.locating():
+        return cost(planned, (planned.in_channels, *image_size(composed.data)))
