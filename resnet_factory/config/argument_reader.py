@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from resnet_factory.config.recipe import Names, PerStage, Value, arguments_of
+from resnet_factory.config.recipe import Argument, Names, PerAxis, PerStage, Value, arguments_of
 from resnet_factory.config.vocabulary_hints import argument_hint, layer_hint
 from resnet_factory.errors import Fault, found, suggest, unknown
 from resnet_factory.layers.expressions import LIMIT, ExpressionError, parse
@@ -31,15 +31,33 @@ class ArgumentReader:
             if key not in allowed:
                 hint = argument_hint(str(key), kind, tuple(allowed))
                 self.fault(f"{path}.{key}", hint or unknown("argument", str(key), allowed, f" of {kind!r}"))
-            elif allowed[key].words:
-                read.append((key, self.word(value, allowed[key].words, scope, f"{path}.{key}")))
             else:
-                read.append((key, self.number(value, scope, f"{path}.{key}", staged=False)))
+                read.append((key, self.argument(allowed[key], value, scope, f"{path}.{key}")))
         if complete:
             for key, argument in allowed.items():
                 if argument.required and key not in given:
                     self.fault(path, f"{kind!r} needs {key!r}{suggest(key, given)}")
         return tuple(read)
+
+    def argument(self, entry: Argument, value: Any, scope: frozenset[str], path: str) -> Value:
+        """Read one argument of a layer."""
+        if entry.reads_word(value):
+            return self.word(value, entry.words, scope, path)
+        if entry.axes and isinstance(value, list) and value:
+            return self.per_axis(value, scope, path, sides=entry.sides)
+        return self.number(value, scope, path, staged=False)
+
+    def per_axis(self, values: list[Any], scope: frozenset[str], path: str, *, sides: bool) -> Value:
+        """Read one number per axis; with `sides`, each may be two, before and after the map."""
+        read: list[Any] = []
+        for i, value in enumerate(values):
+            here = f"{path}.{i}"
+            if sides and isinstance(value, list) and len(value) == 2:
+                pair = (self.number(side, scope, f"{here}.{j}", staged=False) for j, side in enumerate(value))
+                read.append(tuple(pair))
+            else:
+                read.append(self.number(value, scope, here, staged=False))
+        return PerAxis(tuple(read))
 
     def word(self, value: Any, allowed: tuple[str, ...] | None, scope: frozenset[str], path: str) -> Value:
         """Read one of the allowed words, or a condition if there are none."""
@@ -84,7 +102,5 @@ class ArgumentReader:
                     for i, entry in enumerate(value)
                 )
             )
-        axes = isinstance(value, list) and all(isinstance(entry, int) for entry in value)
-        square = "; kernels, strides and paddings are the same along both axes" if axes else ""
-        self.fault(path, f"expected a number or arithmetic, found {found(value)}{square}")
+        self.fault(path, f"expected a number or arithmetic, found {found(value)}")
         return 1

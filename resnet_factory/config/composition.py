@@ -96,10 +96,10 @@ def take_sweeps(
     return sweeps(words, Library.of(user_dir(config_dir)))
 
 
-def image_size(data: Mapping[str, Any]) -> tuple[int, int]:
-    """Return height and width from `input.size`: one number, or two."""
-    size = data["input"]["size"]
-    return (size[0], size[1]) if isinstance(size, list) else (size, size)
+def image_size(data: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the sides of an image, height and width in 2 dimensions, from `input.size`."""
+    size, dims = data["input"]["size"], data["model"].get("dims", schema.WHOLE["dims"][1])
+    return tuple(size) if isinstance(size, list) else (size,) * dims
 
 
 def choices(group: str, config_dir: str | Path | None = None) -> list[str]:
@@ -142,7 +142,7 @@ def compose_in(
     if "image_size" not in data["model"]:
         del plain["model"]["image_size"]
     faults.extend(Fault(str(key), origin.stray(str(key))) for key in plain if key not in origin.keys)
-    faults.extend(_input_faults(plain.get("input")))
+    faults.extend(_input_faults(plain.get("input"), plain["model"]))
     if check is not None:
         faults.extend(check(plain))
     examined = pruning.examine_pruned(
@@ -208,14 +208,17 @@ def _recipe_finder(library: Library) -> schema.Find:
     return find
 
 
-def _input_faults(data: Any) -> list[Fault]:
+def _input_faults(data: Any, model: Mapping[str, Any]) -> list[Fault]:
     if not isinstance(data, dict):
         return [Fault("input", f"expected keys, as input.size=224, found {found(data)}")]
     faults = [Fault(f"input.{key}", unknown("key", str(key), ["size"])) for key in data if key != "size"]
     size = data.get("size")
-    sides = size if isinstance(size, list) and len(size) == 2 else [size]
+    dims = model.get("dims")
+    dims = dims if type(dims) is int else schema.WHOLE["dims"][1]
+    sides = size if isinstance(size, list) and len(size) == dims else [size]
     if not all(type(side) is int and 0 < side <= 2**16 for side in sides):
-        message = f"expected pixels from 1 to {2**16}, as 224 or [224, 320], found {found(size)}"
+        each = {1: "5000", 3: "[16, 112, 112]"}.get(dims, "[224, 320]")
+        message = f"expected pixels from 1 to {2**16}, as 224 or {each}, found {found(size)}"
         faults.append(Fault("input.size", message))
     return faults
 

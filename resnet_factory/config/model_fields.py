@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 from resnet_factory.config.generators import GENERATORS
 from resnet_factory.config.model_keys import MAX_CHANNELS
 from resnet_factory.errors import Fault, all_of, found, unknown
+from resnet_factory.layers import Axes, merged
 
 
 def read_generated(data: Mapping[str, Any], path: str, faults: list[Fault]) -> dict[str, list[int]]:
@@ -90,6 +91,18 @@ def read_whole(value: Any, least: int, path: str, faults: list[Fault], most: int
     message = f"expected a whole number from {least} to {most}, found {found(value)}{hint}"
     faults.append(Fault(path, message))
     return least
+
+
+def read_image_size(value: Any, dims: int, path: str, faults: list[Fault]) -> Axes:
+    """Return the sides of an image: one number for all axes, or one per axis."""
+    if not isinstance(value, list):
+        return read_whole(value, 1, path, faults)
+    if len(value) != dims:
+        message = f"expected one number, or one for each of {dims} axes, found {found(value)}"
+        faults.append(Fault(path, message))
+        return 1
+    sides: Axes = merged(tuple(read_whole(side, 1, f"{path}.{i}", faults) for i, side in enumerate(value)))
+    return sides
 
 
 def read_features(value: Any, path: str, faults: list[Fault]) -> tuple[str, ...] | None:

@@ -11,7 +11,9 @@ MAX_BLOCKS = 10_000
 MAX_CHANNELS = 2**20
 """Limits checked before recipes are unrolled; the deepest published ResNet has 600 blocks."""
 
-COMMON = frozenset({"in_channels", "num_classes", "zero_init_residual", "stages", "always", "never"})
+COMMON = frozenset({
+    "in_channels", "num_classes", "image_size", "dims", "zero_init_residual", "stages", "always", "never",
+})  # fmt: skip
 STAGE = frozenset(
     {
         "in", "width", "stride", "dilation", "entry_dilation", "groups", "base_width", "depth",
@@ -47,8 +49,12 @@ PER_STAGE: dict[str, int] = {
     "depths": 1, "widths": 1, "strides": 1, "dilations": 1, "groups": 1, "base_width": 1,
 }  # fmt: skip
 """Fields that take one value for all stages or one per stage, and the minimum of each."""
-WHOLE: dict[str, tuple[int, int]] = {"in_channels": (1, 3), "num_classes": (0, 1000), "image_size": (1, 224)}
-"""Fields that take one integer: the minimum and the default."""
+WHOLE: dict[str, tuple[int, int]] = {
+    "in_channels": (1, 3), "num_classes": (0, 1000), "image_size": (1, 224), "dims": (1, 2),
+}  # fmt: skip
+"""Fields that take one integer: the minimum and the default. `image_size` may be one per axis."""
+MAX_DIMS = 3
+"""Convolutions, norms and pools exist for sequences, images and volumes."""
 SETTINGS = ("zero_init_residual", "output_stride", "first_dilation", "generator", "init", "features")
 NUMBERS = (*WHOLE, *PER_STAGE)
 """Fields that are one integer, or one per stage."""

@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from resnet_factory.layers import VOCABULARY
+from resnet_factory.layers import SAME, VOCABULARY, Axes, Padding
 from resnet_factory.layers.expressions import Expression, Number
 
 
@@ -44,6 +44,13 @@ class PerStage:
     values: tuple[Any, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PerAxis:
+    """One value per axis of a map; in padding also a pair, before and after."""
+
+    values: tuple[Any, ...]
+
+
 RESERVED = frozenset({
     "T_destination", "add_module", "append", "apply", "bfloat16", "buffers", "call_super_init",
     "children", "compile", "config", "cpu", "cuda", "double", "dump_patches", "eval", "extend",
@@ -59,7 +66,7 @@ RESERVED = frozenset({
 })  # fmt: skip
 """Attributes of torch modules, which layers must not be called; a test compares them with torch's."""
 
-Value = Number | str | Expression | PerStage
+Value = Number | str | Expression | PerStage | PerAxis
 Names = tuple[tuple[str, Value], ...]
 
 
@@ -158,20 +165,34 @@ class Argument:
     type: type
     required: bool
     words: tuple[str, ...] | None = None
+    """The words it may be."""
+    axes: bool = False
+    """Whether it may be one number per axis."""
+    sides: bool = False
+    """Whether each of these may be two numbers, before and after the map."""
+
+    def reads_word(self, value: Any) -> bool:
+        """Return whether a value is to be read as a word, rather than as arithmetic."""
+        return self.words is not None and (not self.axes or value in self.words)
 
 
 @cache
 def arguments_of(kind: str) -> dict[str, Argument]:
     """Return the arguments that a recipe may give to the layer called `kind`, in the class's own order."""
     layer, fixed = VOCABULARY[kind]
-    hints = get_type_hints(layer)
+    hints = get_type_hints(layer, include_extras=True)
     table = {}
     for entry in fields(layer):
-        if entry.name == "channels" or entry.name in fixed:
+        if entry.name in ("channels", "dims", *fixed):
             continue
-        hint = hints[entry.name]
-        words = get_args(hint) if get_origin(hint) is Literal else None
-        table[entry.name] = Argument(str if words else hint, entry.default is MISSING, words)
+        hint, required = hints[entry.name], entry.default is MISSING
+        if hint == Axes:
+            table[entry.name] = Argument(int, required, axes=True)
+        elif hint == Padding:
+            table[entry.name] = Argument(int, required, (SAME,), axes=True, sides=True)
+        else:
+            words = get_args(hint) if get_origin(hint) is Literal else None
+            table[entry.name] = Argument(str if words else hint, required, words)
     return table
 
 
@@ -191,6 +212,8 @@ def names_in(part: Any) -> Iterator[frozenset[str]]:
         case PerStage(values=values):
             if any(isinstance(value, tuple) for value in values):
                 yield frozenset({"block"})
+            yield from names_in(values)
+        case PerAxis(values=values):
             yield from names_in(values)
         case Item():
             yield from names_in((part.when, part.arguments, part.lists))

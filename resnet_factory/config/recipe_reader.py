@@ -11,12 +11,14 @@ from resnet_factory.config.argument_reader import ArgumentReader
 from resnet_factory.config.recipe import (
     RESERVED,
     STRUCTURES,
+    Argument,
     Item,
     Names,
     Recipe,
     Role,
     Signatures,
     Value,
+    arguments_of,
     names_in,
 )
 from resnet_factory.config.vocabulary_hints import argument_hint, item_hint
@@ -191,8 +193,10 @@ class Reader(ArgumentReader):
                     message = f"{kind!r} is {signature.layer!r} here and needs {key!r}{suggest(key, rest)}"
                     other = f"{signature.layer!r} needs {key!r}, which recipes do not give it"
                     self.faults.append(Fault(path, message, instead=Fault(slot, other)))
+            table = arguments_of(signature.layer) if signature.layer else {}
+            any_number = Argument(int, required=False, axes=True, sides=True)
             values = tuple(
-                (key, self.number(value, scope, f"{path}.{key}", staged=False))
+                (key, self.argument(table.get(key, any_number), value, scope, f"{path}.{key}"))
                 for key, value in rest.items()
                 if key in allowed
             )

@@ -12,6 +12,7 @@ from resnet_factory.config.model_fields import (
     read_arguments,
     read_features,
     read_generated,
+    read_image_size,
     read_per_stage,
     read_whole,
 )
@@ -21,6 +22,7 @@ from resnet_factory.config.model_keys import (
     KEYS,
     MAX_BLOCKS,
     MAX_CHANNELS,
+    MAX_DIMS,
     NUMBERS,
     PER_STAGE,
     ROLES,
@@ -33,6 +35,7 @@ from resnet_factory.config.recipe import Recipe, circles, signatures
 from resnet_factory.config.recipe_reader import Reader
 from resnet_factory.config.unread_fields import read_names, unread_fields
 from resnet_factory.errors import ConfigError, Fault, all_of, found, unknown
+from resnet_factory.layers import Axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,10 @@ class Specification:
     name: str = field(compare=False)
     in_channels: int
     num_classes: int
-    image_size: int
+    image_size: Axes
+    """The sides of the images the network is meant for."""
+    dims: int
+    """The number of axes of an image: 1 for sequences, 3 for volumes."""
     zero_init_residual: bool
     output_stride: int | None
     """Maximum stride of the network; further strides become dilation."""
@@ -166,8 +172,9 @@ def examine(
     if not isinstance(data, Mapping):
         return Examination(None, (Fault(path, f"expected a model (a mapping), found {found(data)}"),), ())
     resolved = with_recipes(data, titles, find, path, faults)
-    if resolved.get("features") is None:
-        resolved.pop("features", None)
+    for key, default in (("features", None), ("dims", 2)):
+        if resolved.get(key, default) == default:
+            resolved.pop(key, None)  # files of earlier versions do not have it
     for key in resolved:
         if key not in KEYS:
             faults.append(Fault(f"{path}.{key}", unknown("key", str(key), KEYS)))
@@ -183,9 +190,19 @@ def examine(
         faults.append(Fault(path, message))
 
     whole = {
-        key: read_whole(resolved.get(key, default), least, f"{path}.{key}", faults)
+        key: read_whole(
+            resolved.get(key, default),
+            least,
+            f"{path}.{key}",
+            faults,
+            MAX_DIMS if key == "dims" else MAX_CHANNELS,
+        )
         for key, (least, default) in WHOLE.items()
+        if key != "image_size"
     }
+    image_size = read_image_size(
+        resolved.get("image_size", WHOLE["image_size"][1]), whole["dims"], f"{path}.image_size", faults
+    )
     zero_init = resolved.get("zero_init_residual", False)
     if not isinstance(zero_init, bool):
         message = f"expected true or false, found {found(zero_init)}"
@@ -262,7 +279,8 @@ def examine(
         slots=slot_recipes,
         in_channels=whole["in_channels"],
         num_classes=whole["num_classes"],
-        image_size=whole["image_size"],
+        image_size=image_size,
+        dims=whole["dims"],
         depths=per_stage["depths"],
         widths=per_stage["widths"],
         strides=per_stage["strides"],

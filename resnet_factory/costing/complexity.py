@@ -19,14 +19,20 @@ from resnet_factory.costing.measurement import (
     TooSmall,
     form_after,
     shape,
+    size_text,
 )
 from resnet_factory.costing.memory import Memory, memory
 from resnet_factory.costing.receptive_field import ReceptiveFields, receptive_fields
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.layers import MAP
+from resnet_factory.layers import MAP, Axes
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.paths import out_channels
 
+IMAGE_SHAPES = {
+    1: "(channels, length)",
+    2: "(channels, height, width)",
+    3: "(channels, depth, height, width)",
+}
 SEARCHED = 300
 """Range, in pixels around the size of an image, in which a size that fits is searched."""
 
@@ -40,7 +46,7 @@ class Cost:
     """
 
     plan: Plan
-    image: tuple[int, int, int]
+    image: tuple[int, ...]
     total: Tally
     shape: tuple[int, ...]
     """The shape of the network's output."""
@@ -64,7 +70,7 @@ class Cost:
 
     @property
     def last_map(self) -> tuple[int, ...]:
-        """The shape of the last stage's output, (channels, height, width)."""
+        """The shape of the last stage's output, (channels, height, width) in 2 dimensions."""
         return self.sections[-2].shape
 
     @cached_property
@@ -73,17 +79,17 @@ class Cost:
         return receptive_fields(self.plan)
 
     @property
-    def receptive_field(self) -> int:
-        """Receptive field of a position of the last map, in pixels along one axis."""
+    def receptive_field(self) -> Axes:
+        """Receptive field of a position of the last map, in pixels; per axis where these differ."""
         return self.receptive_fields.last.size
 
     @property
-    def stride(self) -> int:
+    def stride(self) -> Axes:
         """Pixels between the receptive fields of neighbouring positions of the last map."""
         return self.receptive_fields.last.stride
 
     @property
-    def padding(self) -> int:
+    def padding(self) -> Axes:
         """Pixels of the first position's receptive field that lie before the image."""
         return self.receptive_fields.last.before
 
@@ -111,7 +117,7 @@ class Cost:
         return {"stage": self.sections, "block": self.blocks, "layer": self.layers}[depth]
 
     def __repr__(self) -> str:
-        image = "x".join(map(str, self.image))
+        image = size_text(self.image)
         return (
             f"<Cost of {self.plan.name or 'unnamed'} {self.plan.id} at {image}: {self.params:,} parameters, "
             f"{self.macs:,} MACs, {self.activations:,} activations>"
@@ -140,18 +146,18 @@ class Cost:
         return (*rows, self.sections[-1])
 
 
-def cost(plan: Plan, image: tuple[int, int, int] | None = None) -> Cost:
-    """Return the cost of `plan` for one image of shape (channels, height, width).
+def cost(plan: Plan, image: tuple[int, ...] | None = None) -> Cost:
+    """Return the cost of `plan` for one image of shape (channels, height, width), a side per axis.
 
     The default image size is the model's `image_size`.
 
     Raises:
         ConfigError: the image does not fit the network: it is too small, or has other channels.
     """
-    shape = image or (plan.in_channels, plan.image_size, plan.image_size)
-    sides = shape[1:] if isinstance(shape, tuple) and len(shape) == 3 else ()
+    shape = image or plan.image
+    sides = shape[1:] if isinstance(shape, tuple) and len(shape) == plan.dims + 1 else ()
     if not sides or not all(isinstance(side, int) and side > 0 for side in sides):
-        message = f"expected (channels, height, width), whole numbers above 0, found {shape!r}"
+        message = f"expected {IMAGE_SHAPES[plan.dims]}, whole numbers above 0, found {shape!r}"
         raise ConfigError([Fault("image", message)])
     if shape[0] != plan.in_channels:
         message = f"an image of {shape[0]} channels; the network takes {plan.in_channels}"
@@ -162,13 +168,13 @@ def cost(plan: Plan, image: tuple[int, int, int] | None = None) -> Cost:
         raise ConfigError([_size_fault(plan, shape, error)]) from None
 
 
-def _size_fault(plan: Plan, image: tuple[int, int, int], error: SizeMismatch) -> Fault:
+def _size_fault(plan: Plan, image: tuple[int, ...], error: SizeMismatch) -> Fault:
     """Return the fault of an image size, with the nearest sizes that work, if any."""
     where = f"{error.where}: " if error.where else ""
-    size, side = f"{image[1]}x{image[2]}", min(image[1:])
+    size, side = size_text(image[1:]), min(image[1:])
     above = next((s for s in range(side + 1, side + SEARCHED) if _size_works(plan, s)), None)
     below = next((s for s in range(side - 1, max(side - SEARCHED, 0), -1) if _size_works(plan, s)), None)
-    near = [f"{s}x{s}" for s in (below, above) if s is not None]
+    near = [size_text((s,) * plan.dims) for s in (below, above) if s is not None]
     if isinstance(error, TooSmall):
         message = f"{size} is too small: {where}{error}"
         return Fault("input.size", message + (f"; the least that works is {near[-1]}" if above else ""))
@@ -181,13 +187,13 @@ def _size_fault(plan: Plan, image: tuple[int, int, int], error: SizeMismatch) ->
 
 def _size_works(plan: Plan, side: int) -> bool:
     try:
-        _cost(plan, (plan.in_channels, side, side))
+        _cost(plan, (plan.in_channels, *(side,) * plan.dims))
     except SizeMismatch:
         return False
     return True
 
 
-def _cost(plan: Plan, image: tuple[int, int, int]) -> Cost:
+def _cost(plan: Plan, image: tuple[int, ...]) -> Cost:
     meter = Meter()
     stem, size = meter.measure(plan.stem, image[1:])
     channels, form = out_channels(plan.stem, plan.in_channels), form_after(plan.stem, MAP)

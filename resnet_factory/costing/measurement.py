@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from operator import is_
 from typing import NamedTuple
 
-from resnet_factory.layers import FLAT, Layer
+from resnet_factory.layers import FLAT, Layer, Size, positions
 from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel, Walk, describe
-
-Size = tuple[int, int]
 
 
 class Tally(NamedTuple):
@@ -33,13 +32,13 @@ class Row(NamedTuple):
     depth: int
     """Blocks in a stage; 1 for anything smaller."""
     shape: tuple[int, ...]
-    """The shape of the output without the batch: (C, H, W) or (C,)."""
+    """The shape of the output without the batch: (C, H, W) in 2 dimensions, or (C,)."""
     tally: Tally
 
     @property
     def positions(self) -> int:
-        """The number of positions of the output: height times width, 1 of a vector."""
-        return self.shape[1] * self.shape[2] if len(self.shape) == 3 else 1
+        """The number of positions of the output: height times width in 2 dimensions, 1 of a vector."""
+        return positions(self.shape[1:]) if len(self.shape) > 1 else 1
 
 
 def form_after(node: Node, form: str) -> str:
@@ -48,7 +47,7 @@ def form_after(node: Node, form: str) -> str:
 
 
 def shape(channels: int, size: Size, form: str) -> tuple[int, ...]:
-    """Return (C,) for a flat vector, (C, H, W) for anything else."""
+    """Return (C,) for a flat vector, (C, H, W) in 2 dimensions for anything else."""
     return (channels,) if form == FLAT else (channels, *size)
 
 
@@ -98,16 +97,16 @@ class Meter(Walk[Measured]):
         size = value[3]
         if layer.elementwise:
             return layer.params(), 0, 0, size
-        height, width = size
-        tall = layer.size(height)
-        wide = tall if width is height else layer.size(width)
-        if tall < 1 or wide < 1:
-            raise TooSmall(f"nothing is left of a {height}x{width} map after {describe(layer)!r}")
+        after = layer.output(size)
+        for side in after:
+            if side < 1:
+                raise TooSmall(f"nothing is left of a {size_text(size)} map after {describe(layer)!r}")
         # Identity, not equality: sizes may be arrays of many architectures.
-        after = size if tall is height and wide is width else (tall, wide)
+        if all(map(is_, after, size)):
+            after = size
         if not layer.counted:
             return layer.params(), 0, 0, after
-        area = tall * wide
+        area = positions(after)
         return layer.params(), layer.macs(area), layer.out_channels * area, after
 
     def chain(self, chain: Chain, value: Measured, name: str) -> Measured:
@@ -140,7 +139,12 @@ class Meter(Walk[Measured]):
 
 def _size_mismatch_text(node: Parallel, size: Size, other: Size) -> str:
     one, another = ("the body", "the shortcut one") if node.join == SUM else ("one branch", "another one")
-    return f"{one} gives a map of {size[0]}x{size[1]}, {another} of {other[0]}x{other[1]}"
+    return f"{one} gives a map of {size_text(size)}, {another} of {size_text(other)}"
+
+
+def size_text(size: Size) -> str:
+    """Return the sides of a map as `56x56`."""
+    return "x".join(map(str, size))
 
 
 Flow = tuple[Size, str]

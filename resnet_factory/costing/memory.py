@@ -65,8 +65,8 @@ class Memory:
     """Memory of each row of a report, by (depth, name): stages, blocks and layers."""
 
 
-def memory(plan: Plan, image: tuple[int, int, int], batch: int, dtype: str) -> Memory:
-    """Return the memory of a plan for `batch` images of shape (channels, height, width).
+def memory(plan: Plan, image: tuple[int, ...], batch: int, dtype: str) -> Memory:
+    """Return the memory of a plan for `batch` images of shape (channels, height, width) in 2 dimensions.
 
     Raises:
         ConfigError: there is no such dtype, or the batch is empty.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import reduce
 
 from resnet_factory.costing.memory_values import Step, Store, Value
-from resnet_factory.layers import INPUT, NEITHER, OUTPUT, Layer
+from resnet_factory.layers import INPUT, NEITHER, OUTPUT, Layer, Size, positions
 from resnet_factory.planning.network_plan import Plan, Stage
 from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Chain, Parallel, Walk, dotted
 
@@ -59,14 +59,14 @@ class MemorySimulation(Walk[Value]):
         if self.now > self.peak:
             self.peak, self.peak_at = self.now, where
 
-    def value(self, channels: int, size: tuple[int, int], learns: bool) -> Value:
+    def value(self, channels: int, size: Size, learns: bool) -> Value:
         """Return a new value in a new store."""
-        elements = channels * size[0] * size[1]
+        elements = channels * positions(size)
         return Value(self.make(elements * self.batch * self.itemsize), channels, size, learns)
 
     # The forward pass: a method reads a value its caller holds, and returns one its caller must drop ----
 
-    def forward(self, plan: Plan, image: tuple[int, int, int]) -> list[Value]:
+    def forward(self, plan: Plan, image: tuple[int, ...]) -> list[Value]:
         """Run the network. The image stays alive, and so do the results: an output, or a backbone's maps."""
         self.features = {feature.name for feature in plan.features}
         value = self.value(image[0], image[1:], learns=False)
@@ -141,7 +141,7 @@ class MemorySimulation(Walk[Value]):
         """Return the output of a layer."""
         weights = layer.params() * self.itemsize
         self.weigh(weights + layer.buffers(self.itemsize))
-        size = (layer.size(value.size[0]), layer.size(value.size[1]))
+        size = layer.output(value.size)
         learns = value.learns or weights > 0
         if layer.view(self.training):
             value.store.holders += 1
@@ -150,7 +150,7 @@ class MemorySimulation(Walk[Value]):
             self.mark(name)
             return after
         after = self.value(layer.out_channels, size, learns)
-        beside = layer.extra_bytes(*value.size, self.itemsize, self.training) * self.batch
+        beside = layer.extra_bytes(value.size, self.itemsize, self.training) * self.batch
         aside = self.make(beside + layer.workspace() * self.itemsize)
         self.mark(name)
         if self.training and learns:

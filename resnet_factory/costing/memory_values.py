@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from resnet_factory.layers import Size, positions
+
 
 @dataclass(slots=True, eq=False)
 class Store:
@@ -23,14 +25,14 @@ class Value:
 
     store: Store
     channels: int
-    size: tuple[int, int]
+    size: Size
     learns: bool
     """Whether it requires a gradient; the image does not."""
 
     @property
     def elements(self) -> int:
         """Number of elements per image."""
-        return self.channels * self.size[0] * self.size[1]
+        return self.channels * positions(self.size)
 
 
 class Step(NamedTuple):

@@ -40,7 +40,7 @@ class PeakSimulation(MemorySimulation):
         self.returned: frozenset[str] = frozenset()
         """Stages whose last map the network gives to its caller."""
 
-    def forward(self, plan: Plan, image: tuple[int, int, int]) -> list[Value]:
+    def forward(self, plan: Plan, image: tuple[int, ...]) -> list[Value]:
         """Run the network; see `MemorySimulation.forward`."""
         stages = {feature.name for feature in plan.features}
         layers = [node for _, node in plan.head.children]
@@ -98,7 +98,7 @@ class PeakSimulation(MemorySimulation):
         super().back(gradients, begin, end)
 
 
-def most_memory(plan: Plan, image: tuple[int, int, int], batch: int, dtype: str, *, training: bool) -> int:
+def most_memory(plan: Plan, image: tuple[int, ...], batch: int, dtype: str, *, training: bool) -> int:
     """Return the peak memory in bytes, with weights, for `batch` images of shape (channels, height, width).
 
     The model is that of `memory.py`; the optimiser's state is not counted.

@@ -1,7 +1,7 @@
 """Receptive fields of a plan's feature maps; they do not depend on the image size.
 
 The receptive field of position i of a map is the pixels from `stride * i - before` to `stride * i + after`
-along each axis. Where paths are joined (body and shortcut, parallel branches) it is the union of theirs.
+along an axis. Where paths are joined (body and shortcut, parallel branches) it is the union of theirs.
 This is the recurrence of Araujo et al. 2019 ("Computing Receptive Fields of Convolutional Neural Networks",
 Distill, eq. 2-4), with both ends tracked so that paths of unequal receptive fields can be joined.
 
@@ -12,9 +12,10 @@ the statistics of norms would let every pixel reach every position, and are left
 from __future__ import annotations
 
 from functools import reduce
+from operator import mul
 from typing import NamedTuple
 
-from resnet_factory.layers import Layer
+from resnet_factory.layers import Axes, Layer, combined
 from resnet_factory.layers.expressions import FUNCTIONS
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import Parallel, Walk
@@ -23,24 +24,25 @@ larger = FUNCTIONS["max"]
 
 
 class ReceptiveField(NamedTuple):
-    """Receptive field of one position of a map, along one axis."""
+    """Receptive field of one position of a map, in pixels per axis."""
 
-    stride: int = 1
+    stride: Axes = 1
     """Pixels between the receptive fields of neighbouring positions."""
-    before: int = 0
+    before: Axes = 0
     """Pixels before `stride * i`: the effective padding of all layers so far."""
-    after: int = 0
+    after: Axes = 0
 
     @property
-    def size(self) -> int:
+    def size(self) -> Axes:
         """Total number of pixels."""
-        return self.before + self.after + 1
+        return combined(_field_size, self.before, self.after)
 
     def joined(self, other: ReceptiveField | None) -> ReceptiveField:
         """Return the joined field of two paths of equal stride; None, for a global pool, is left out."""
         if other is None:
             return self
-        return ReceptiveField(self.stride, larger(self.before, other.before), larger(self.after, other.after))
+        before, after = combined(larger, self.before, other.before), combined(larger, self.after, other.after)
+        return ReceptiveField(self.stride, before, after)
 
 
 Field = ReceptiveField | None
@@ -96,11 +98,9 @@ def last_field(plan: Plan) -> ReceptiveField:
             if once is None or field is None:
                 field = once
             else:
-                field = ReceptiveField(
-                    once.stride,
-                    field.before + (once.before - field.before) * times,
-                    field.after + (once.after - field.after) * times,
-                )
+                before = combined(_repeated, field.before, once.before, times)
+                after = combined(_repeated, field.after, once.after, times)
+                field = ReceptiveField(once.stride, before, after)
         last = field or last
     for name, child in plan.head.children:
         field = walk.through(child, field, name)
@@ -130,4 +130,21 @@ def _field_after_layer(layer: Layer, field: Field) -> Field:
         return None
     before, after = reach
     stride = field.stride
-    return ReceptiveField(stride * layer.step, field.before + stride * before, field.after + stride * after)
+    return ReceptiveField(
+        combined(mul, stride, layer.step),
+        combined(_extended, field.before, stride, before),
+        combined(_extended, field.after, stride, after),
+    )
+
+
+def _field_size(before: int, after: int) -> int:
+    return before + after + 1
+
+
+def _extended(pixels: int, stride: int, positions: int) -> int:
+    return pixels + stride * positions
+
+
+def _repeated(before: int, once: int, times: int) -> int:
+    """Return a number that a block changes from `before` to `once`, after `times` such blocks."""
+    return before + (once - before) * times

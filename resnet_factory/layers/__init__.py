@@ -4,7 +4,7 @@ One class per operation. A class's fields are the arguments a recipe may give it
 of input channels, is filled in by the planner). Formulas use plain arithmetic only, so that the same line
 works for an int and for a NumPy array of a million architectures.
 
-Conventions: a size is the side of a square map, one call per axis; `macs` counts one per
+Conventions: sizes are computed axis by axis; `macs` counts one per
 multiply-add of convolution and linear layers, without biases; norm, activation and pooling count 0.
 """
 
@@ -13,8 +13,33 @@ from __future__ import annotations
 from typing import Any
 
 from resnet_factory.layers.activation import Activation, ActivationName
+from resnet_factory.layers.axes import (
+    SAME,
+    Axes,
+    Padding,
+    Size,
+    along,
+    axes_text,
+    combined,
+    largest,
+    merged,
+    product,
+    sides,
+    uneven,
+)
 from resnet_factory.layers.convolution import ChannelConv, Conv, Linear, ScaledConv, StandardizedConv
-from resnet_factory.layers.layer import FLAT, INPUT, MAP, NEITHER, OUTPUT, POINT, Fault, Layer, window
+from resnet_factory.layers.layer import (
+    FLAT,
+    INPUT,
+    MAP,
+    NEITHER,
+    OUTPUT,
+    POINT,
+    Fault,
+    Layer,
+    positions,
+    window,
+)
 from resnet_factory.layers.normalisation import (
     BatchNorm,
     EvoNorm,
@@ -35,10 +60,12 @@ __all__ = [
     "NEITHER",
     "OUTPUT",
     "POINT",
+    "SAME",
     "VOCABULARY",
     "Activation",
     "ActivationName",
     "AvgPool",
+    "Axes",
     "BatchNorm",
     "BlurPool",
     "Border",
@@ -60,12 +87,23 @@ __all__ = [
     "MaxPool",
     "Multiply",
     "Norm",
+    "Padding",
     "Pool",
     "Scale",
     "ScaledConv",
     "Shift",
+    "Size",
     "StandardizedConv",
     "ZeroPad",
+    "along",
+    "axes_text",
+    "combined",
+    "largest",
+    "merged",
+    "positions",
+    "product",
+    "sides",
+    "uneven",
     "window"
 ]  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from resnet_factory.layers.axes import SAME, Axes, Padding, along, combined, merged, no_less, product, sides
 from resnet_factory.layers.layer import FLAT, POINT, Fault, Layer, at_least, window
 
 
@@ -13,14 +14,16 @@ from resnet_factory.layers.layer import FLAT, POINT, Fault, Layer, at_least, win
 class Conv(Layer):
     """Convolution. `padding` defaults to dilation * (kernel - 1) // 2: stride 1 keeps the size.
 
+    Kernel, stride, padding and dilation are one number, or one per axis; padding may differ per side, and
+    `same` pads so that ceil(side / stride) positions are left, more zeros after than before (TensorFlow).
     `init` multiplies the initial weights; 0 starts a residual branch at zero (Fixup, Zhang et al. 2019).
     """
 
     to: int
-    kernel: int = 1
-    stride: int = 1
-    padding: int = 0
-    dilation: int = 1
+    kernel: Axes = 1
+    stride: Axes = 1
+    padding: Padding = 0
+    dilation: Axes = 1
     groups: int = 1
     bias: bool = False
     init: float = 1.0
@@ -32,40 +35,48 @@ class Conv(Layer):
     def complete(cls, arguments: dict[str, Any]) -> None:
         if arguments.get("padding") is None:
             kernel, dilation = arguments.get("kernel", 1), arguments.get("dilation", 1)
-            arguments["padding"] = dilation * (kernel - 1) // 2
+            arguments["padding"] = combined(lambda k, d: d * (k - 1) // 2, kernel, dilation)
 
     @property
     def out_channels(self) -> int:
         return self.to
 
     @property
-    def step(self) -> int:
+    def step(self) -> Axes:
         return self.stride
 
-    def size(self, side: int) -> int:
-        return window(side, self.kernel, self.stride, self.padding, self.dilation)
+    def size(self, side: int, axis: int = 0) -> int:
+        stride = along(self.stride, axis)
+        if self.padding == SAME:
+            return -(-side // stride)
+        return window(
+            side, along(self.kernel, axis), stride, sum(sides(self.padding, axis)), along(self.dilation, axis)
+        )
 
     @property
-    def reach(self) -> tuple[int, int] | None:
-        return self.padding, self.dilation * (self.kernel - 1) - self.padding
+    def reach(self) -> tuple[Axes, Axes] | None:
+        return window_reach(self.kernel, self.stride, self.padding, self.dilation, self.dims)
 
     def params(self) -> int:
-        return self.kernel * self.kernel * self.channels // self.groups * self.to + self.bias * self.to
+        return product(self.kernel, self.dims) * self.channels // self.groups * self.to + self.bias * self.to
 
     def biases(self) -> int:
         return self.bias * self.to
 
-    def macs(self, area: int) -> int:
-        return area * self.kernel * self.kernel * self.to * (self.channels // self.groups)
+    def macs(self, positions: int) -> int:
+        return positions * product(self.kernel, self.dims) * self.to * (self.channels // self.groups)
 
     def valid(self) -> bool:
-        return (self.to > 0) & (self.kernel > 0) & (self.stride > 0) & (self.padding >= 0) & (
-            self.dilation > 0
-        ) & (self.groups > 0) and (self.channels % self.groups == 0) & (self.to % self.groups == 0)
+        return (self.to > 0) & no_less(self.kernel, 1) & no_less(self.stride, 1) & (
+            self.padding == SAME or no_less(self.padding, 0)
+        ) & no_less(self.dilation, 1) & (self.groups > 0) and (self.channels % self.groups == 0) & (
+            self.to % self.groups == 0
+        )
 
     def faults(self) -> Iterator[Fault]:
         yield from at_least(self, 1, "to", "kernel", "stride", "dilation", "groups")
-        if self.kernel > 0 and self.dilation > 0:  # the default follows from these
+        # The default follows from these.
+        if no_less(self.kernel, 1) and no_less(self.dilation, 1) and self.padding != SAME:
             yield from at_least(self, 0, "padding")
         if self.groups > 0:
             for channels, which in ((self.channels, "arriving"), (self.to, "leaving")):
@@ -103,7 +114,8 @@ class ScaledConv(Conv):
         return self.macs(1)
 
     def params(self) -> int:
-        return self.kernel * self.kernel * self.channels // self.groups * self.to + (1 + self.bias) * self.to
+        weights = product(self.kernel, self.dims) * self.channels // self.groups * self.to
+        return weights + (1 + self.bias) * self.to
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +131,8 @@ class ChannelConv(Layer):
     def params(self) -> int:
         return self.kernel
 
-    def macs(self, area: int) -> int:
-        return area * self.channels * self.kernel
+    def macs(self, positions: int) -> int:
+        return positions * self.channels * self.kernel
 
     def valid(self) -> bool:
         return (self.kernel > 0) & (self.kernel % 2 == 1)
@@ -154,7 +166,7 @@ class Linear(Layer):
     def biases(self) -> int:
         return self.bias * self.to
 
-    def macs(self, area: int) -> int:
+    def macs(self, positions: int) -> int:
         return self.channels * self.to
 
     def valid(self) -> bool:
@@ -162,6 +174,20 @@ class Linear(Layer):
 
     def faults(self) -> Iterator[Fault]:
         yield from at_least(self, 1, "to")
+
+
+def window_reach(
+    kernel: Axes, stride: Axes, padding: Padding, dilation: Axes, dims: int
+) -> tuple[Axes, Axes]:
+    """Return the positions that a window reads before and after its first one; see `Layer.reach`.
+
+    The padding of `same` depends on the size of the map; this is that of a side divisible by the stride.
+    """
+    if padding == SAME:
+        before: Axes = combined(lambda k, s, d: max(d * (k - 1) + 1 - s, 0) // 2, kernel, stride, dilation)
+    else:
+        before = merged(tuple(sides(padding, axis)[0] for axis in range(dims)))
+    return before, combined(lambda k, d, b: d * (k - 1) - b, kernel, dilation, before)
 
 
 def _nearest_multiples(value: int, factor: int) -> str:

@@ -109,6 +109,8 @@ class Expression:
             raise ExpressionError(f"{self.text!r} divides by zero") from None
         except (OverflowError, ValueError, TypeError) as error:
             raise ExpressionError(f"{self.text!r} has no value: {error}") from None
+        if isinstance(result, tuple):  # one number per axis
+            return result
         if not -LIMIT < result < LIMIT:
             raise ExpressionError(f"{self.text!r} is {found(result)}; the limit is {LIMIT}")
         return result

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+from resnet_factory.layers.axes import Axes, Size, entries
 
 Fault = tuple[str, str]
 """An argument's name and what is wrong with it."""
 
 
 MAP, POINT, FLAT = "map", "point", "flat"
-"""The forms of data between layers: (C, H, W) maps, (C, 1, 1) points, (C,) vectors."""
+"""The forms of data between layers: (C, H, W) maps, (C, 1, 1) points, (C,) vectors; in 2 dimensions."""
 
 
 INPUT, OUTPUT, NEITHER = "input", "output", "neither"
@@ -27,6 +29,8 @@ class Layer:
     """
 
     channels: int
+    dims: int = field(default=2, kw_only=True)
+    """The number of axes of a map, besides its channels: 1, 2 or 3."""
 
     family: ClassVar[str] = "layer"
     """The prefix of default names: `conv` gives conv1, conv2, …"""
@@ -50,13 +54,17 @@ class Layer:
         return self.channels
 
     @property
-    def step(self) -> int:
+    def step(self) -> Axes:
         """The factor by which the map shrinks: the stride."""
         return 1
 
-    def size(self, side: int) -> int:
-        """Return the side of the output map for the side of the input map."""
+    def size(self, side: int, axis: int = 0) -> int:
+        """Return the side of the output map for the side of the input map, along one axis."""
         return side
+
+    def output(self, size: Size) -> Size:
+        """Return the size of the output map for the size of the input map."""
+        return tuple(self.size(side, axis) for axis, side in enumerate(size))
 
     def params(self) -> int:
         """Trainable parameters."""
@@ -66,12 +74,12 @@ class Layer:
         """Parameters that are added to the output of a convolution or linear layer."""
         return 0
 
-    def macs(self, area: int) -> int:
-        """Multiply-adds for an output of `area` positions."""
+    def macs(self, positions: int) -> int:
+        """Multiply-adds for an output map of this many positions."""
         return 0
 
     @property
-    def reach(self) -> tuple[int, int] | None:
+    def reach(self) -> tuple[Axes, Axes] | None:
         """Number of input positions that output i reads before and after position `step * i`; None: all."""
         return 0, 0
 
@@ -84,7 +92,7 @@ class Layer:
         """Return whether the output is a view of the input, without memory of its own."""
         return False
 
-    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
         """Return the bytes allocated in addition to the output for a map of this size; kept in training."""
         return 0
 
@@ -106,13 +114,25 @@ class Layer:
 
 
 def window(side: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
-    """Return the positions of a sliding window: floor((side + 2p - d(k-1) - 1) / s) + 1 (torch.nn.Conv2d)."""
-    return (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    """Return the positions of a sliding window: floor((side + p - d(k-1) - 1) / s) + 1 (torch.nn.Conv2d).
+
+    `padding` is that of both sides together.
+    """
+    return (side + padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def positions(size: Size) -> int:
+    """Return the number of positions of a map."""
+    result = size[0]
+    for side in size[1:]:
+        result = result * side
+    return result
 
 
 def at_least(layer: Layer, least: int, *names: str) -> Iterator[Fault]:
     """Yield a fault for each of the named arguments that is less than `least`."""
     for name in names:
-        value = getattr(layer, name)
-        if not value >= least:
-            yield name, f"{value} is less than {least}, the least allowed"
+        for value in entries(getattr(layer, name)):
+            if not value >= least:
+                yield name, f"{value} is less than {least}, the least allowed"
+                break

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from resnet_factory.layers.axes import Size
 from resnet_factory.layers.convolution import _nearest_divisors
-from resnet_factory.layers.layer import NEITHER, Fault, Layer, at_least
+from resnet_factory.layers.layer import NEITHER, Fault, Layer, at_least, positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ class LayerNorm(Norm):
     def saves(self) -> str:
         return NEITHER
 
-    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
-        return self.channels * height * width * itemsize  # the input with its channels last
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
+        return self.channels * positions(size) * itemsize  # the input with its channels last
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ class EvoNorm(GroupNorm):
 
     act: bool = True
 
-    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
-        return ((4 if training else 3) if self.act else 1) * self.channels * height * width * itemsize
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
+        return ((4 if training else 3) if self.act else 1) * self.channels * positions(size) * itemsize
 
     def params(self) -> int:
         return (2 + self.act) * self.channels
@@ -100,8 +101,8 @@ class FilterResponseNorm(Norm):
 
     act: bool = True
 
-    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
-        return (2 if self.act else 1) * self.channels * height * width * itemsize
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
+        return (2 if self.act else 1) * self.channels * positions(size) * itemsize
 
     def params(self) -> int:
         return (2 + self.act) * self.channels

@@ -6,16 +6,35 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from resnet_factory.layers.layer import INPUT, MAP, NEITHER, POINT, Fault, Layer, at_least, window
+from resnet_factory.layers.axes import (
+    SAME,
+    Axes,
+    Padding,
+    Size,
+    along,
+    axes_text,
+    combined,
+    no_less,
+    product,
+    same_padding,
+    sides,
+    uneven,
+)
+from resnet_factory.layers.convolution import window_reach
+from resnet_factory.layers.layer import INPUT, MAP, NEITHER, POINT, Fault, Layer, at_least, positions, window
 
 
 @dataclass(frozen=True, slots=True)
 class Pool(Layer):
-    """Base of all sliding-window pools. `padding` defaults to (kernel - 1) // 2."""
+    """Base of all sliding-window pools. `padding` defaults to (kernel - 1) // 2.
 
-    kernel: int
-    stride: int = 1
-    padding: int = 0
+    Kernel, stride and padding are one number, or one per axis; padding may differ per side, or be `same`: the
+    map is then padded before it is pooled (a maximum ignores the padding, a mean counts it as zeros).
+    """
+
+    kernel: Axes
+    stride: Axes = 1
+    padding: Padding = 0
     ceil_mode: bool = False
 
     numbered: ClassVar[bool] = False
@@ -23,31 +42,62 @@ class Pool(Layer):
     @classmethod
     def complete(cls, arguments: dict[str, Any]) -> None:
         if arguments.get("padding") is None:
-            arguments["padding"] = (arguments.get("kernel", 1) - 1) // 2
+            arguments["padding"] = combined(lambda k: (k - 1) // 2, arguments.get("kernel", 1))
 
     @property
-    def step(self) -> int:
+    def step(self) -> Axes:
         return self.stride
 
     @property
-    def reach(self) -> tuple[int, int] | None:
-        return self.padding, self.kernel - 1 - self.padding
+    def reach(self) -> tuple[Axes, Axes] | None:
+        return window_reach(self.kernel, self.stride, self.padding, 1, self.dims)
 
-    def size(self, side: int) -> int:
+    @property
+    def padded_first(self) -> bool:
+        """Whether the map is padded before it is pooled: torch's own padding is the same on both sides."""
+        return uneven(self.padding)
+
+    def size(self, side: int, axis: int = 0) -> int:
+        kernel, stride = along(self.kernel, axis), along(self.stride, axis)
+        if self.padding == SAME:
+            return -(-side // stride)
+        before, after = sides(self.padding, axis)
         if not self.ceil_mode:
-            return window(side, self.kernel, self.stride, self.padding)
-        out = -(-(side + 2 * self.padding - self.kernel) // self.stride) + 1
+            return window(side, kernel, stride, before + after)
+        out = -(-(side + before + after - kernel) // stride) + 1
         # torch drops a last window that would start in the right or bottom padding.
-        return out - ((out - 1) * self.stride >= side + self.padding)
+        inside = side + before + after * self.padded_first
+        return out - ((out - 1) * stride >= inside)
+
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
+        if not self.padded_first:
+            return 0
+        if self.padding == SAME:
+            longer = tuple(
+                side + same_padding(side, along(self.kernel, axis), along(self.stride, axis), 1)
+                for axis, side in enumerate(size)
+            )
+        else:
+            longer = tuple(side + sum(sides(self.padding, axis)) for axis, side in enumerate(size))
+        return self.channels * positions(longer) * itemsize
 
     def valid(self) -> bool:
-        return (self.kernel > 0) & (self.stride > 0) & (self.padding >= 0) & (2 * self.padding <= self.kernel)
+        good = no_less(self.kernel, 1) & no_less(self.stride, 1)
+        return good & (self.padded_first or (no_less(self.padding, 0) & self._padding_fits()))
+
+    def _padding_fits(self) -> bool:
+        """Return whether no window lies in the padding alone."""
+        return no_less(combined(lambda k, p: k - 2 * p, self.kernel, self.padding), 0)
 
     def faults(self) -> Iterator[Fault]:
         yield from at_least(self, 1, "kernel", "stride")
-        yield from at_least(self, 0, "padding")
-        if 2 * self.padding > self.kernel:
-            yield "padding", f"{self.padding} is more than half of kernel {self.kernel}"
+        if not self.padded_first:
+            yield from at_least(self, 0, "padding")
+            if not self._padding_fits():
+                yield (
+                    "padding",
+                    f"{axes_text(self.padding)} is more than half of kernel {axes_text(self.kernel)}",
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +106,10 @@ class MaxPool(Pool):
 
     family: ClassVar[str] = "maxpool"
 
-    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
         # The position of each maximum, as 64-bit indices.
-        return 8 * self.channels * self.size(height) * self.size(width)
+        indices = 8 * self.channels * positions(self.output(size))
+        return indices + Pool.extra_bytes(self, size, itemsize, training)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +124,25 @@ class AvgPool(Pool):
 
     family: ClassVar[str] = "avgpool"
 
-    def size(self, side: int) -> int:
-        return Pool.size(self, side + self.extend)
+    def size(self, side: int, axis: int = 0) -> int:
+        return Pool.size(self, side + self.extend, axis)
 
     @property
     def saves(self) -> str:
-        return NEITHER if self.extend or self.view(True) else INPUT
+        return NEITHER if self.extend or self.padded_first or self.view(True) else INPUT
 
     def view(self, training: bool) -> bool:
-        return self.kernel == self.stride == 1
+        return self.kernel == self.stride == 1 and not self.padded_first
 
-    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
-        longer = (height + self.extend) * (width + self.extend)  # the padded map
-        return self.channels * longer * itemsize * (self.extend > 0)
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
+        longer = tuple(side + self.extend for side in size)
+        extended = self.channels * positions(longer) * itemsize * (self.extend > 0)
+        return extended + Pool.extra_bytes(self, longer, itemsize, training)
 
 
 @dataclass(frozen=True, slots=True)
 class BlurPool(Layer):
-    """Fixed binomial filter [1 2 1]² / 16 with reflection padding and a stride (Zhang 2019).
+    """Fixed binomial filter, [1 2 1]² / 16 in 2 dimensions, reflection padding and a stride (Zhang 2019).
 
     Its MACs are counted as those of a depthwise convolution; it has no parameters.
     """
@@ -106,25 +158,25 @@ class BlurPool(Layer):
     def step(self) -> int:
         return self.stride
 
-    def size(self, side: int) -> int:
+    def size(self, side: int, axis: int = 0) -> int:
         # The padding is (stride + 1) // 2 (timm get_padding); reflection needs a larger map.
         border = (self.stride + 1) // 2
-        return window(side, 3, self.stride, border) * (side > border)
+        return window(side, 3, self.stride, 2 * border) * (side > border)
 
     @property
     def reach(self) -> tuple[int, int] | None:
         border = (self.stride + 1) // 2
         return border, 2 - border
 
-    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
         both = 2 * ((self.stride + 1) // 2)
-        return self.channels * (height + both) * (width + both) * itemsize  # the padded map
+        return self.channels * positions(tuple(side + both for side in size)) * itemsize  # the padded map
 
     def buffers(self, itemsize: int) -> int:
-        return 9 * self.channels * itemsize  # the filter, once for each channel
+        return product(3, self.dims) * self.channels * itemsize  # the filter, once for each channel
 
-    def macs(self, area: int) -> int:
-        return area * self.channels * 9
+    def macs(self, positions: int) -> int:
+        return positions * self.channels * product(3, self.dims)
 
     def valid(self) -> bool:
         return self.stride > 0
@@ -135,13 +187,13 @@ class BlurPool(Layer):
 
 @dataclass(frozen=True, slots=True)
 class GlobalPool(Layer):
-    """Mean over the whole map: (C, H, W) -> (C, 1, 1)."""
+    """Mean over the whole map: (C, H, W) -> (C, 1, 1) in 2 dimensions."""
 
     family: ClassVar[str] = "avgpool"
     numbered: ClassVar[bool] = False
     produces: ClassVar[str | None] = POINT
 
-    def size(self, side: int) -> int:
+    def size(self, side: int, axis: int = 0) -> int:
         return side * 0 + 1
 
     @property

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from resnet_factory.layers.layer import FLAT, MAP, NEITHER, POINT, Fault, Layer
+from resnet_factory.layers.axes import Size
+from resnet_factory.layers.layer import FLAT, MAP, NEITHER, POINT, Fault, Layer, positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,8 @@ class Dropout(Layer):
     def view(self, training: bool) -> bool:
         return not training or self.rate == 0
 
-    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
-        return self.channels * height * width * itemsize  # the mask
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
+        return self.channels * positions(size) * itemsize  # the mask
 
     def valid(self) -> bool:
         return (self.rate >= 0) & (self.rate < 1)
@@ -50,15 +51,15 @@ class DropPath(Dropout):
     family: ClassVar[str] = "drop_path"
     accepts: ClassVar[tuple[str, ...]] = (MAP,)
 
-    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
         return itemsize  # one number per image
 
 
 @dataclass(frozen=True, slots=True)
 class DropBlock(Dropout):
-    """Drop squares of `block` x `block` positions while training (Ghiasi et al. 2018; timm's drop_block_2d).
+    """Drop regions of `block` positions per axis while training (Ghiasi et al. 2018; timm's drop_block_2d).
 
-    `gamma` scales how many squares are seeded.
+    `gamma` scales how many regions are seeded.
     """
 
     block: int = 7
@@ -67,5 +68,5 @@ class DropBlock(Dropout):
     family: ClassVar[str] = "drop_block"
     accepts: ClassVar[tuple[str, ...]] = (MAP,)
 
-    def extra_bytes(self, height: int, width: int, itemsize: int, training: bool) -> int:
-        return height * width * itemsize  # one mask for all channels
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
+        return positions(size) * itemsize  # one mask for all channels

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from resnet_factory.layers.axes import SAME, Axes, Padding, along, combined, merged, no_less, sides
 from resnet_factory.layers.layer import FLAT, MAP, NEITHER, POINT, Fault, Layer, at_least
 
 
@@ -35,7 +36,7 @@ class ZeroPad(Layer):
     """
 
     to: int
-    stride: int = 1
+    stride: Axes = 1
     where: Literal["end", "center"] = "end"
 
     family: ClassVar[str] = "pad"
@@ -46,18 +47,18 @@ class ZeroPad(Layer):
         return self.to
 
     @property
-    def step(self) -> int:
+    def step(self) -> Axes:
         return self.stride
 
-    def size(self, side: int) -> int:
-        return (side - 1) // self.stride + 1
+    def size(self, side: int, axis: int = 0) -> int:
+        return (side - 1) // along(self.stride, axis) + 1
 
     @property
     def saves(self) -> str:
         return NEITHER
 
     def valid(self) -> bool:
-        return (self.stride > 0) & (self.to >= self.channels)
+        return no_less(self.stride, 1) & (self.to >= self.channels)
 
     def faults(self) -> Iterator[Fault]:
         yield from at_least(self, 1, "stride")
@@ -67,30 +68,34 @@ class ZeroPad(Layer):
 
 @dataclass(frozen=True, slots=True)
 class Border(Layer):
-    """Zero padding of `width` positions on each side of the map."""
+    """Zero padding of `width` positions on each side of the map; one number, one per axis, or per side."""
 
-    width: int = 1
+    width: Padding = 1
 
     family: ClassVar[str] = "border"
     numbered: ClassVar[bool] = False
     accepts: ClassVar[tuple[str, ...]] = (MAP,)
 
-    def size(self, side: int) -> int:
-        return side + 2 * self.width
+    def size(self, side: int, axis: int = 0) -> int:
+        return side + sum(sides(self.width, axis))
 
     @property
-    def reach(self) -> tuple[int, int] | None:
-        return self.width, -self.width
+    def reach(self) -> tuple[Axes, Axes] | None:
+        before = merged(tuple(sides(self.width, axis)[0] for axis in range(self.dims)))
+        return before, combined(lambda width: -width, before)
 
     @property
     def saves(self) -> str:
         return NEITHER
 
     def valid(self) -> bool:
-        return self.width >= 0
+        return self.width != SAME and no_less(self.width, 0)
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 0, "width")
+        if self.width == SAME:
+            yield "width", "'same' is a padding of convolutions and pools, which know their kernel"
+        else:
+            yield from at_least(self, 0, "width")
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def run(module: nn.Module, steps: tuple[Step, ...], x: Tensor) -> Tensor:
         if isinstance(step, str):
             x = getattr(module, step)(x)
         elif step.how == SELECT:
-            parts = x.reshape(x.shape[0], step.parts, -1, x.shape[2], x.shape[3])
+            parts = torch.unflatten(x, 1, (step.parts, -1))
             x = weighted_sum(parts, run(module, step.runs[1], parts.sum(dim=1)), step.groups)
         else:
             joined = run(module, step.runs[0], x)
@@ -59,7 +59,7 @@ def weighted_sum(x: Tensor, logits: Tensor, groups: int) -> Tensor:
         weights = torch.sigmoid(logits)
     else:
         weights = logits.view(batch, groups, parts, -1).transpose(1, 2).softmax(dim=1)
-    return (x * weights.reshape(batch, parts, -1, 1, 1)).sum(dim=1)
+    return (x * weights.reshape(batch, parts, -1, *(1,) * (x.ndim - 3))).sum(dim=1)
 
 
 class Block(nn.Module):

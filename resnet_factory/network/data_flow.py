@@ -38,8 +38,8 @@ class Numbering:
         return self.known.setdefault((operation, *ordered), len(self.known))
 
 
-def verify(network: Network, image: tuple[int, int, int]) -> None:
-    """Check the network's forward pass for an image of shape (C, H, W) against its plan, without computing.
+def verify(network: Network, image: tuple[int, ...]) -> None:
+    """Check the network's forward pass for an image, (C, H, W), against its plan, without computing.
 
     Raises:
         AssertionError: a layer has another input than planned, or paths are joined in another way.
@@ -76,7 +76,7 @@ class _PlannedFlow(Walk[int]):
         if node.split:
             value = self.number(f"chunk {branch}", value)
         if node.join == SELECT:
-            value = self.number("reshape", value)
+            value = self.number("unflatten", value)
             return self.number("sum", value) if branch else value
         return self.number("add", ends[-1], value) if 0 < branch < node.cascade else value
 
@@ -134,7 +134,7 @@ class _Recorder(TorchFunctionMode):
         return result
 
 
-def _recorded_numbers(network: Network, image: tuple[int, int, int], numbering: Numbering) -> dict[str, int]:
+def _recorded_numbers(network: Network, image: tuple[int, ...], numbering: Numbering) -> dict[str, int]:
     """Return the number of each layer's output when the network runs, by the layer's name."""
     recorder = _Recorder(numbering)
     handles: list[RemovableHandle] = []

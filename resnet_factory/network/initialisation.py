@@ -22,7 +22,7 @@ def initialise(network: nn.Module, plan: Plan) -> None:
     scheme = plan.init
     for name, layer in leaves(plan.root, shortcuts_first=scheme.shortcut == "first"):
         part = network.get_submodule(name)
-        if isinstance(part, nn.Conv2d):
+        if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d):
             _draw_conv(part, scheme)
         elif isinstance(part, nn.Linear) and scheme.linear == "normal":
             nn.init.normal_(part.weight, 0.0, 0.01)
@@ -39,8 +39,8 @@ def initialise(network: nn.Module, plan: Plan) -> None:
                 weight.mul_(layer.init)
 
 
-def _draw_conv(part: nn.Conv2d, scheme: Init) -> None:
-    fan_out = part.kernel_size[0] * part.kernel_size[1] * part.out_channels
+def _draw_conv(part: nn.Conv1d | nn.Conv2d | nn.Conv3d, scheme: Init) -> None:
+    fan_out = math.prod(part.kernel_size) * part.out_channels
     match scheme.conv:
         case "he":
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import singledispatch
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 
 from resnet_factory import layers
+from resnet_factory.layers import SAME, along, product, sides, uneven
+from resnet_factory.network.convolutions import (
+    Pad,
+    Padded,
+    PaddedConv1d,
+    PaddedConv2d,
+    PaddedConv3d,
+    Pads,
+    Standardized,
+    StandardizedConv1d,
+    StandardizedConv2d,
+    StandardizedConv3d,
+    torch_padding,
+)
 from resnet_factory.network.custom_modules import (
     BlurPool,
     ChannelConv,
@@ -21,11 +35,18 @@ from resnet_factory.network.custom_modules import (
     Multiply,
     Scale,
     Shift,
-    StandardizedConv,
     ZeroPad,
 )
 
-Made = TypeVar("Made", bound=nn.Conv2d)
+CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+PADDED = (PaddedConv1d, PaddedConv2d, PaddedConv3d)
+STANDARDIZED = (StandardizedConv1d, StandardizedConv2d, StandardizedConv3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
+AVG_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+GLOBAL_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+ZERO_PADS: tuple[Callable[..., nn.Module], ...] = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d)
+"""Modules for maps of 1, 2 and 3 axes."""
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -51,13 +72,13 @@ def module(node: Any) -> nn.Module:
     raise TypeError(f"no torch module is known for {type(node).__name__}")
 
 
-def _convolution(made: type[Made], layer: layers.Conv) -> Made:
-    return made(
+def _convolution(kinds: Sequence[Callable[..., Any]], layer: layers.Conv) -> Any:
+    return kinds[layer.dims - 1](
         layer.channels,
         layer.to,
         layer.kernel,
         stride=layer.stride,
-        padding=layer.padding,
+        padding=0 if uneven(layer.padding) else layer.padding,
         dilation=layer.dilation,
         groups=layer.groups,
         bias=layer.bias,
@@ -66,7 +87,15 @@ def _convolution(made: type[Made], layer: layers.Conv) -> Made:
 
 @module.register
 def _make_conv(layer: layers.Conv) -> nn.Module:
-    return _convolution(nn.Conv2d, layer)
+    made: nn.Module = _convolution(PADDED if uneven(layer.padding) else CONVOLUTIONS, layer)
+    if isinstance(made, Padded):
+        made.pads = _pads(layer.padding, layer.dims)
+    return made
+
+
+def _pads(padding: Any, dims: int) -> Pads | None:
+    """Return the padding before and after each axis; None for `same`."""
+    return None if padding == SAME else tuple(sides(padding, axis) for axis in range(dims))
 
 
 @module.register
@@ -76,26 +105,28 @@ def _make_standardized_conv(layer: layers.StandardizedConv) -> nn.Module:
 
 @module.register
 def _make_scaled_conv(layer: layers.ScaledConv) -> nn.Module:
-    fan_in = layer.kernel * layer.kernel * layer.channels // layer.groups
+    fan_in = product(layer.kernel, layer.dims) * layer.channels // layer.groups
     return _standardized(layer, layer.eps, layer.gamma * fan_in**-0.5)
 
 
 def _standardized(layer: layers.Conv, eps: float, scale: float | None) -> nn.Module:
-    made = _convolution(StandardizedConv, layer)
+    made: Standardized = _convolution(STANDARDIZED, layer)
     made.eps, made.scale = eps, scale
+    if uneven(layer.padding):
+        made.uneven, made.pads = True, _pads(layer.padding, layer.dims)
     if scale is not None:
-        made.gain = nn.Parameter(torch.ones(layer.to, 1, 1, 1))
+        made.gain = nn.Parameter(torch.ones(layer.to, 1, *(1,) * layer.dims))
     return made
 
 
 @module.register
 def _make_channel_conv(layer: layers.ChannelConv) -> nn.Module:
-    return ChannelConv(layer.kernel)
+    return ChannelConv(layer.kernel, layer.dims)
 
 
 @module.register
 def _make_blur_pool(layer: layers.BlurPool) -> nn.Module:
-    return BlurPool(layer.channels, layer.stride)
+    return BlurPool(layer.channels, layer.stride, layer.dims)
 
 
 @module.register
@@ -105,7 +136,7 @@ def _make_linear(layer: layers.Linear) -> nn.Module:
 
 @module.register
 def _make_batch_norm(layer: layers.BatchNorm) -> nn.Module:
-    return nn.BatchNorm2d(layer.channels, eps=layer.eps, momentum=layer.momentum)
+    return NORMS[layer.dims - 1](layer.channels, eps=layer.eps, momentum=layer.momentum)
 
 
 @module.register
@@ -120,12 +151,12 @@ def _make_layer_norm(layer: layers.LayerNorm) -> nn.Module:
 
 @module.register
 def _make_evo_norm(layer: layers.EvoNorm) -> nn.Module:
-    return EvoNorm(layer.channels, layer.groups, layer.eps, act=layer.act)
+    return EvoNorm(layer.channels, layer.groups, layer.eps, layer.dims, act=layer.act)
 
 
 @module.register
 def _make_filter_response_norm(layer: layers.FilterResponseNorm) -> nn.Module:
-    return FilterResponseNorm(layer.channels, layer.eps, act=layer.act)
+    return FilterResponseNorm(layer.channels, layer.eps, layer.dims, act=layer.act)
 
 
 @module.register
@@ -135,28 +166,35 @@ def _make_activation(layer: layers.Activation) -> nn.Module:
 
 @module.register
 def _make_max_pool(layer: layers.MaxPool) -> nn.Module:
-    return nn.MaxPool2d(layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil_mode)
+    padding = 0 if layer.padded_first else layer.padding
+    pool = MAX_POOLS[layer.dims - 1](layer.kernel, layer.stride, padding, ceil_mode=layer.ceil_mode)
+    return nn.Sequential(_pad_before(layer, float("-inf")), pool) if layer.padded_first else pool
+
+
+def _pad_before(layer: layers.Pool, value: float) -> nn.Module:
+    """Return the module that pads a map before it is pooled."""
+    return Pad(_pads(layer.padding, layer.dims), layer.kernel, layer.stride, layer.dims, value)
 
 
 @module.register
 def _make_avg_pool(layer: layers.AvgPool) -> nn.Module:
-    if layer.kernel == layer.stride == 1:
+    if layer.view(training=True):
         return nn.Identity()
-    pool = nn.AvgPool2d(
+    pool = AVG_POOLS[layer.dims - 1](
         layer.kernel,
         layer.stride,
-        layer.padding,
+        0 if layer.padded_first else layer.padding,
         ceil_mode=layer.ceil_mode,
         count_include_pad=layer.count_include_pad,
     )
     if layer.extend:
-        return nn.Sequential(nn.ZeroPad2d((0, layer.extend, 0, layer.extend)), pool)
-    return pool
+        return nn.Sequential(ZERO_PADS[layer.dims - 1]((0, layer.extend) * layer.dims), pool)
+    return nn.Sequential(_pad_before(layer, 0.0), pool) if layer.padded_first else pool
 
 
 @module.register
 def _make_global_pool(layer: layers.GlobalPool) -> nn.Module:
-    return nn.AdaptiveAvgPool2d((1, 1))
+    return GLOBAL_POOLS[layer.dims - 1](1 if layer.dims == 1 else (1,) * layer.dims)
 
 
 @module.register
@@ -168,12 +206,13 @@ def _make_flatten(layer: layers.Flatten) -> nn.Module:
 def _make_zero_pad(layer: layers.ZeroPad) -> nn.Module:
     added = layer.to - layer.channels
     before = added // 2 if layer.where == "center" else 0
-    return ZeroPad(before, added - before, layer.stride)
+    strides = tuple(along(layer.stride, axis) for axis in range(layer.dims))
+    return ZeroPad(before, added - before, strides)
 
 
 @module.register
 def _make_border(layer: layers.Border) -> nn.Module:
-    return nn.ZeroPad2d(layer.width)
+    return ZERO_PADS[layer.dims - 1](torch_padding(_pads(layer.width, layer.dims) or ()))
 
 
 @module.register

@@ -23,7 +23,7 @@ def built(cost: Cost) -> Network:
     return network
 
 
-def layer_table(network: Network, image: tuple[int, int, int]) -> str:
+def layer_table(network: Network, image: tuple[int, ...]) -> str:
     """Return torchinfo's table: every layer with its output shape, parameters and multiply-adds."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     statistics = torchinfo.summary(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import mul
 
 from resnet_factory.errors import Fault, unknown
-from resnet_factory.layers import MAP, Layer
+from resnet_factory.layers import MAP, Axes, Layer, combined
 from resnet_factory.planning.network_plan import Feature, Plan
 from resnet_factory.planning.nodes import Chain, Parallel, Walk
 from resnet_factory.planning.paths import out_channels
@@ -17,7 +18,8 @@ STAGES = "stages"
 def possible_features(plan: Plan) -> tuple[Feature, ...]:
     """Return all available feature maps: of stem layers, stages and head layers up to the pool."""
     found: list[Feature] = []
-    channels, stride, form = plan.in_channels, 1, MAP
+    channels, form = plan.in_channels, MAP
+    stride: Axes = 1
     for name, child in plan.root.children:
         channels = out_channels(child, channels)
         stride, form = _Flow().through(child, (stride, form))
@@ -56,13 +58,13 @@ def cut(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fault]) -> P
     )
 
 
-class _Flow(Walk[tuple[int, str]]):
+class _Flow(Walk[tuple[Axes, str]]):
     """The stride with respect to the image, and the form of the data."""
 
-    def layer(self, layer: Layer, value: tuple[int, str], name: str) -> tuple[int, str]:
-        return value[0] * layer.step, layer.produces or value[1]
+    def layer(self, layer: Layer, value: tuple[Axes, str], name: str) -> tuple[Axes, str]:
+        return combined(mul, value[0], layer.step), layer.produces or value[1]
 
     def join(
-        self, node: Parallel, value: tuple[int, str], ends: list[tuple[int, str]], name: str
-    ) -> tuple[int, str]:
+        self, node: Parallel, value: tuple[Axes, str], ends: list[tuple[Axes, str]], name: str
+    ) -> tuple[Axes, str]:
         return ends[0]

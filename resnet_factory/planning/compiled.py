@@ -53,6 +53,8 @@ def prepare(model: Specification) -> Prepared:
     everywhere = {
         "in_channels": model.in_channels,
         "num_classes": model.num_classes,
+        "image_size": model.image_size,
+        "dims": model.dims,
         "zero_init_residual": model.zero_init_residual,
         "stages": len(model.depths),
         "always": 1,
@@ -102,7 +104,5 @@ def line_of(item: Item, slot: Recipe | None) -> LayerLine:
         kind,
         made,
         fixed,
-        tuple(
-            (name, str if entry.words else entry.type, value, path) for name, entry, value, path in arguments
-        ),
+        tuple((name, entry.type, value, path) for name, entry, value, path in arguments),
     )

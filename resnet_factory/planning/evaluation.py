@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from resnet_factory.config.recipe import PerStage, Recipe, Value
+from resnet_factory.config.recipe import PerAxis, PerStage, Recipe, Value
 from resnet_factory.config.schema import Specification
 from resnet_factory.errors import Fault
+from resnet_factory.layers import merged
 from resnet_factory.layers.expressions import Expression, ExpressionError
 from resnet_factory.planning.compiled import Scope, Written, prepare
 
@@ -71,6 +72,8 @@ class Evaluator:
         """Return the number that a value evaluates to in `scope`."""
         if isinstance(value, PerStage):
             value = self.per_stage(value, scope, path)
+        if isinstance(value, PerAxis):
+            return self.per_axis(value, scope, path)
         if not isinstance(value, Expression):
             return value
         try:
@@ -80,6 +83,20 @@ class Evaluator:
         except ExpressionError as error:
             self.fault(path, str(error), scope, value)
         raise Broken
+
+    def per_axis(self, value: PerAxis, scope: Scope, path: str) -> tuple[Any, ...]:
+        """Return one number per axis; a pair where it differs before and after the map."""
+        dims = self.config.dims
+        if len(value.values) != dims:
+            axes = "1 axis" if dims == 1 else f"{dims} axes"
+            self.fault(path, f"{len(value.values)} numbers, but a map has {axes}; give one, or one per axis")
+            raise Broken
+        return tuple(
+            tuple(self.value(side, scope, f"{path}.{i}") for side in entry)
+            if isinstance(entry, tuple)
+            else self.value(entry, scope, f"{path}.{i}")
+            for i, entry in enumerate(value.values)
+        )
 
     def per_stage(self, value: PerStage, scope: Scope, path: str) -> Value:
         """Return the entry of a per-stage list for this stage, or for this block of it."""
@@ -115,8 +132,28 @@ class Evaluator:
 
     def cast(self, value: Any, wanted: type, origin: tuple[str, Value], scope: Scope) -> Any:
         """Return the number converted to the type of an argument."""
+        if isinstance(value, str):
+            return value
+        if isinstance(value, tuple):
+            return self.cast_axes(value, wanted, origin, scope)
         if wanted is bool:
             return bool(value)
         if wanted is int:
             return self.whole(value, origin[0], scope, origin[1]) * 1
         return float(value)
+
+    def cast_axes(
+        self, values: tuple[Any, ...], wanted: type, origin: tuple[str, Value], scope: Scope
+    ) -> Any:
+        """Return numbers per axis, each converted; one number if all are the same."""
+        if wanted is not int or len(values) != self.config.dims:
+            self.fault(origin[0], f"expected one number, found {len(values)}", scope, origin[1])
+            raise Broken
+        return merged(
+            tuple(
+                tuple(self.cast(side, wanted, origin, scope) for side in value)
+                if isinstance(value, tuple)
+                else self.cast(value, wanted, origin, scope)
+                for value in values
+            )
+        )

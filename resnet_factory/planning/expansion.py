@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
+from operator import index, mul
 from typing import Any, NamedTuple, NoReturn
 
 from resnet_factory.config.recipe import Item
 from resnet_factory.config.schema import MAX_CHANNELS, Specification
 from resnet_factory.errors import one_of
-from resnet_factory.layers import MAP, POINT, Layer
+from resnet_factory.layers import MAP, POINT, Axes, Layer, axes_text, combined
 from resnet_factory.planning.compiled import LayerLine, Scope, line_of
 from resnet_factory.planning.evaluation import Broken, Evaluator
 from resnet_factory.planning.naming import Namer
@@ -24,7 +24,7 @@ class Signal(NamedTuple):
     """Number of channels, stride and form of the data between two layers."""
 
     channels: int
-    step: int = 1
+    step: Axes = 1
     """The stride with respect to the input of this list."""
     form: str = MAP
 
@@ -65,7 +65,11 @@ class Unroller(Evaluator):
                 else:
                     name = self.take(item, names, "", False)
                 children.append((name, layer))
-                channels, step, form = layer.out_channels, step * layer.step, layer.produces or form
+                channels, step, form = (
+                    layer.out_channels,
+                    combined(mul, step, layer.step),
+                    layer.produces or form,
+                )
             else:
                 unroll = self.structure if item.lists else self.slot
                 more, (channels, step, form) = unroll(item, Signal(channels, step, form), scope, names)
@@ -97,7 +101,7 @@ class Unroller(Evaluator):
         if (known := self.layers.get(key)) is not None:
             return known
         line.made.complete(arguments)
-        layer = line.made(scope["channels"], **arguments)
+        layer = line.made(scope["channels"], dims=self.config.dims, **arguments)
         if not self.holds(layer.valid()):
             places = {name: (value, written) for name, _, value, written in line.arguments}
             for argument, message in layer.faults():
@@ -154,8 +158,8 @@ class Unroller(Evaluator):
             if after != other:
                 self.fault(
                     item.path,
-                    f"the body gives {after.channels} channels at stride {after.step}, the shortcut "
-                    f"{other.channels} at stride {other.step}; they cannot be added",
+                    f"the body gives {after.channels} channels at stride {axes_text(after.step)}, "
+                    f"the shortcut {other.channels} at stride {axes_text(other.step)}; they cannot be added",
                 )
                 raise Broken
             node: Node = Parallel((Chain(body), Chain(shortcut)), SUM)
@@ -177,7 +181,8 @@ class Unroller(Evaluator):
             raise Broken
         if after.form == MAP and after.step != signal.step:
             self.fault(
-                item.path, f"a gate multiplies what arrives, but its layers shrink the map by {after.step}"
+                item.path,
+                f"a gate multiplies what arrives, but its layers shrink the map by {axes_text(after.step)}",
             )
             raise Broken
         if item.kind == "select":
@@ -197,7 +202,7 @@ class Unroller(Evaluator):
     ) -> tuple[Children, Signal]:
         """Return parallel chains."""
         lists = dict(item.lists)
-        count = operator.index(given["count"])
+        count = index(given["count"])
         if count > MAX_LAYERS:
             self.fault(f"{item.path}.count", f"{count} branches; the limit is {MAX_LAYERS}", scope)
             raise Broken

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from resnet_factory.config.schema import Init
+from resnet_factory.layers import Axes, along
 from resnet_factory.planning.nodes import IDENTITY, Chain, Leaf, leaves, text_of
 
 
@@ -63,7 +64,7 @@ class Feature(NamedTuple):
 
     name: str
     channels: int
-    stride: int
+    stride: Axes
     """The stride with respect to the image."""
 
 
@@ -76,13 +77,20 @@ class Plan:
     stages: tuple[Stage, ...]
     head: Chain
     name: str = field(default="", compare=False)
-    image_size: int = field(default=224, compare=False)
-    """The side of the images the network is meant for."""
+    image_size: Axes = field(default=224, compare=False)
+    """The sides of the images the network is meant for."""
     init: Init = field(default_factory=Init)
     features: tuple[Feature, ...] = ()
     """The feature maps a backbone returns, in order; empty for a network that returns the head's output."""
+    dims: int = 2
+    """The number of axes of an image: 1 for sequences, 3 for volumes."""
     whole: Plan | None = field(default=None, compare=False, repr=False)
     """The whole network of a backbone: checkpoints may hold tensors that the backbone leaves out."""
+
+    @property
+    def image(self) -> tuple[int, ...]:
+        """The shape of the images the network is meant for, (channels, height, width) in 2 dimensions."""
+        return (self.in_channels, *(along(self.image_size, axis) for axis in range(self.dims)))
 
     @property
     def root(self) -> Chain:
@@ -102,7 +110,9 @@ class Plan:
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.in_channels, self.stem, self.stages, self.head, self.init, self.features))
+        return hash(
+            (self.in_channels, self.stem, self.stages, self.head, self.init, self.features, self.dims)
+        )
 
     def __hash__(self) -> int:
         return self._hash
@@ -125,6 +135,8 @@ class Plan:
 def content_hash(text: str, plan: Plan) -> str:
     """Return the id of a plan whose layers are written as `text`; from `plan` only the other fields count."""
     lines = [text, *(f"-> {feature.name}" for feature in plan.features)]
+    if plan.dims != 2:
+        lines.append(f"dims {plan.dims}")
     if plan.init != Init():
         lines.append(repr(plan.init))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Generic, NamedTuple, TypeVar
 
-from resnet_factory.layers import VOCABULARY, Layer
+from resnet_factory.layers import VOCABULARY, Layer, axes_text
 
 Value = TypeVar("Value")
 Say = Callable[["Layer | int"], str]
@@ -211,13 +211,16 @@ def text_of(node: Node, prefix: str = "", depth: int = 0, say: Say = words) -> I
 def describe(layer: Layer) -> str:
     """`conv2d 3 -> 64 kernel=7 stride=2 padding=3`: a layer in one line, defaults left out."""
     kind, fixed = _KINDS.get((type(layer), getattr(layer, "function", "")), (type(layer).__name__, {}))
+    if kind == "conv2d":
+        kind = f"conv{layer.dims}d"
     channels = str(layer.channels)
     if layer.out_channels != layer.channels or layer.counted:
         channels += f" -> {layer.out_channels}"
     given = [
-        f"{entry.name}={getattr(layer, entry.name)}"
+        f"{entry.name}={axes_text(getattr(layer, entry.name))}"
         for entry in fields(layer)
-        if entry.name not in ("channels", "to", *fixed) and getattr(layer, entry.name) != entry.default
+        if entry.name not in ("channels", "dims", "to", *fixed)
+        and getattr(layer, entry.name) != entry.default
     ]
     return " ".join([kind, channels, *given])
 

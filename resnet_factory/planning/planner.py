@@ -9,7 +9,7 @@ from typing import Any
 from resnet_factory.config.recipe import Recipe
 from resnet_factory.config.schema import MAX_CHANNELS, Specification
 from resnet_factory.errors import ConfigError, Fault, one_of
-from resnet_factory.layers import Layer
+from resnet_factory.layers import Layer, axes_text, largest
 from resnet_factory.layers.expressions import parse
 from resnet_factory.planning import backbone
 from resnet_factory.planning.compiled import Scope
@@ -53,7 +53,7 @@ class Planner(Unroller):
         names = Namer()
         try:
             stem, signal = self.section(config.stem, config.in_channels, scope, names)
-            self.dilate(signal.step)
+            self.dilate(largest(signal.step))
             channels, stages = signal.channels, []
             for stage, _ in enumerate(config.depths):
                 names.taken.add(f"layer{stage + 1}")
@@ -71,6 +71,7 @@ class Planner(Unroller):
             config.name,
             config.image_size,
             config.init,
+            dims=config.dims,
         )
         if config.features is None:
             return whole
@@ -125,13 +126,14 @@ class Planner(Unroller):
         }
         stride = self.strides[stage]
         transition, signal = self.transition(stage, Signal(channels), scope)
-        if stride % signal.step:
+        step = largest(signal.step)
+        if stride % step:
             self.fault(
                 f"{config.transition.path}.layers",
-                f"the transition shrinks the map by {signal.step}, but the stage's stride is {stride}",
+                f"the transition shrinks the map by {step}, but the stage's stride is {stride}",
             )
             raise Broken
-        channels, stride = signal.channels, stride // signal.step
+        channels, stride = signal.channels, stride // step
 
         def at(block: int, channels: int) -> Block:
             here = {"in": channels, "stride": stride if block == 0 else 1}
@@ -206,10 +208,10 @@ class Planner(Unroller):
                 scope,
             )
             raise Broken
-        if signal.step != stride:
+        if not shrinks_by(signal.step, stride):
             self.fault(
                 f"{recipe.path}.body",
-                f"the body shrinks the map by {signal.step}, but the stage's stride is {stride}"
+                f"the body shrinks the map by {axes_text(signal.step)}, but the stage's stride is {stride}"
                 "; give one layer 'stride: stride'",
                 scope,
             )
@@ -224,7 +226,7 @@ class Planner(Unroller):
         if added:
             reads_pre = words.get("reads" if projects else "identity_reads") == "pre"
             entry = Signal(pre_channels(pre, arrives) if reads_pre else arrives)
-            layers = self.shortcut(shortcut, projects, entry, out, here)
+            layers = self.shortcut(shortcut, projects, entry, signal, here)
             if reads_pre:
                 node = (*pre, ("", Parallel((Chain(body), layers), SUM)))
             else:
@@ -237,28 +239,34 @@ class Planner(Unroller):
             Chain(node + post), recipe.title or "block", arrives, out, stride, added, added and projects
         )
 
-    def shortcut(self, recipe: Recipe, projects: bool, entry: Signal, out: int, scope: Scope) -> Chain:
-        """Return the layers of the shortcut: those of a projection, or none."""
+    def shortcut(self, recipe: Recipe, projects: bool, entry: Signal, body: Signal, scope: Scope) -> Chain:
+        """Return the layers of the shortcut: those of a projection, or none, which must fit the body's."""
         layers: Children = ()
         signal = entry
         if projects:
             layers, signal = self.expand(recipe.items("layers"), entry, scope, Namer(indexed=True))
-        stride = scope["stride"]
-        if (signal.channels, signal.step) != (out, stride):
+        if (signal.channels, signal.step) != (body.channels, body.step):
             what = "the shortcut's layers turn" if projects else "an identity shortcut leaves"
             self.fault(
                 f"{recipe.path}.when" if not projects else f"{recipe.path}.layers",
                 f"{what} {entry.channels} channels "
                 + (
-                    f"into {signal.channels} at stride {signal.step}"
+                    f"into {signal.channels} at stride {axes_text(signal.step)}"
                     if projects
                     else "as they are at stride 1"
                 )
-                + f", but the body of stage {scope['stage']} block {scope['block']} gives {out} channels"
-                f" at stride {stride}; they cannot be added",
+                + f", but the body of stage {scope['stage']} block {scope['block']} gives "
+                f"{body.channels} channels at stride {axes_text(body.step)}; they cannot be added",
             )
             raise Broken
         return Chain((("downsample", Chain(layers)),) if layers else ())
+
+
+def shrinks_by(step: Any, stride: int) -> bool:
+    """Return whether layers of stride `step` shrink a map by `stride`, along all axes or some of them."""
+    if not isinstance(step, tuple):
+        return bool(step == stride)
+    return largest(step) == stride and all(each in (1, stride) for each in step)
 
 
 def pre_channels(pre: Children, arrives: int) -> int:

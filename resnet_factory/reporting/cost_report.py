@@ -60,7 +60,7 @@ class CostReport(complexity.Cost):
         return html_of_cost(self)
 
 
-def cost(plan: Source, image: tuple[int, int, int] | None = None) -> CostReport:
+def cost(plan: Source, image: tuple[int, ...] | None = None) -> CostReport:
     """Return the cost of a plan, config or named model for one image of shape (channels, height, width).
 
     The default image size is the model's `image_size`.

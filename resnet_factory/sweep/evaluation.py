@@ -15,6 +15,7 @@ from resnet_factory.config import schema
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.costing.complexity import cost
 from resnet_factory.errors import ConfigError
+from resnet_factory.layers import along
 from resnet_factory.planning.planner import plan
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.dimension import Dimension
@@ -83,7 +84,7 @@ class BatchEvaluation(NamedTuple):
 class CostConditions(NamedTuple):
     """Conditions of costs."""
 
-    image: tuple[int, int] | None = None
+    image: tuple[int, ...] | None = None
     """None: each model's own image size."""
     batch: int = 1
     """Batch size, for memory."""
@@ -241,7 +242,7 @@ def _population(
             varying[key] = values[members]
     if not varying:
         varying["num_classes"] = np.full(len(members), config.num_classes)
-    image = conditions.image or (config.image_size, config.image_size)
+    image = conditions.image or tuple(along(config.image_size, axis) for axis in range(config.dims))
     return Population(
         config=config, columns=varying, image=image, batch=conditions.batch, dtype=conditions.dtype
     )

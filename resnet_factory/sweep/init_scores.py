@@ -29,7 +29,7 @@ class NotApplicable(Exception):  # noqa: N818 - an answer, not an error
 class Conditions:
     """Conditions of a measurement."""
 
-    image: tuple[int, int]
+    image: tuple[int, ...]
     batch: int = 16
     repeats: int = 20
     seeds: int = 1
@@ -126,7 +126,7 @@ def zen(network: Network, conditions: Conditions) -> MetricValue:
             spread += 0.5 * math.log(float(inputs[0].var(dim=(0, 2, 3), unbiased=False).mean()) + 1e-12)
 
         for part in module.modules():
-            if isinstance(part, (nn.Conv2d, nn.Linear)):
+            if isinstance(part, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
                 nn.init.normal_(part.weight)
                 if part.bias is not None:
                     nn.init.zeros_(part.bias)

@@ -36,7 +36,7 @@ def measure(job: str) -> str:
     if plan.id != data["plan"]:
         raise ValueError(f"the model plans to {plan.id}, not to {data['plan']}: another version made it")
     keys = ("batch", "repeats", "seeds", "threads", "device", "dtype", "channels_last", "seed")
-    image = tuple(data["image"] or (plan.image_size, plan.image_size))
+    image = tuple(data["image"] or plan.image[1:])
     conditions = Conditions(image=image, **{key: data[key] for key in keys if key in data})
     trained = Trained(data) if set(data["metrics"]) & set(TRAINED) else None
     threads = trained.metric.machine.threads if trained else conditions.threads

@@ -9,6 +9,8 @@ from typing import Any
 from resnet_factory.config.recipe import PerStage, Recipe
 from resnet_factory.config.schema import DEFAULTS, PER_STAGE, WHOLE, ModelConfig, Specification
 
+STRUCTURAL = ("image_size", "dims")
+"""Numbers that a template fixes: they change the size of the data rather than a layer's numbers."""
 RECIPES = ("stem", "head", "shortcut", "transition")
 
 
@@ -50,7 +52,7 @@ def _with_number(recipe: Recipe, keys: list[str], number: Any) -> Recipe:
 def may_vary(config: ModelConfig, key: str) -> bool:
     """Return whether the number at a dotted key below the model may differ within one population."""
     head, *rest = key.split(".")
-    if head in WHOLE and head != "image_size":
+    if head in WHOLE and head not in STRUCTURAL:
         return not rest
     if head in PER_STAGE:
         return not rest or (len(rest) == 1 and rest[0].isdigit() and int(rest[0]) < len(config.depths))

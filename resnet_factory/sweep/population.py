@@ -52,7 +52,7 @@ class Population:
     config: ModelConfig
     columns: Mapping[str, Array]
     """Dotted key below the model -> one value per member: `widths.0`, `depths`, `stem.width`, …"""
-    image: tuple[int, int] = (224, 224)
+    image: tuple[int, ...] = (224, 224)
     batch: int = 1
     """Batch size, for memory."""
     dtype: str = "float32"

@@ -9,43 +9,53 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 
-from resnet_factory.layers import VOCABULARY, Layer
+from resnet_factory.layers import VOCABULARY, Axes, Layer, Padding, along
 from resnet_factory.sweep.vector import Split, Vector
 
 MEMBERS = 60
 SIDES = (7, 56)
+DIMS = (1, 2, 3)
 FORMULAS: dict[str, Callable[[Layer, Any], Any]] = {
     "out_channels": lambda layer, side: layer.out_channels,
-    "step": lambda layer, side: layer.step,
-    "size": lambda layer, side: layer.size(side),
+    "step": lambda layer, side: along(layer.step, 0),
+    "size": lambda layer, side: layer.size(side, layer.dims - 1),
     "params": lambda layer, side: layer.params(),
     "biases": lambda layer, side: layer.biases(),
     "macs": lambda layer, side: layer.macs(side * side),
-    "reach before": lambda layer, side: layer.reach and layer.reach[0],
-    "reach after": lambda layer, side: layer.reach and layer.reach[1],
-    "extra bytes": lambda layer, side: layer.extra_bytes(side, side, 4, True),
+    "reach before": lambda layer, side: layer.reach and along(layer.reach[0], 0),
+    "reach after": lambda layer, side: layer.reach and along(layer.reach[1], layer.dims - 1),
+    "extra bytes": lambda layer, side: layer.extra_bytes((side,) * layer.dims, 4, True),
     "workspace": lambda layer, side: layer.workspace(),
     "buffers": lambda layer, side: layer.buffers(4),
     "valid": lambda layer, side: layer.valid(),
 }
 
 
-def members(made: type[Layer], fixed: dict[str, Any], seed: int) -> list[dict[str, Any]]:
-    """Random arguments with which a layer is valid; what is no whole number is the same in all."""
+def members(
+    made: type[Layer], fixed: dict[str, Any], seed: int, dims: int, apart: bool
+) -> list[dict[str, Any]]:
+    """Random arguments with which a layer is valid; what is no whole number is the same in all.
+
+    With `apart`, the arguments that may be one number per axis are.
+    """
     random = np.random.default_rng(seed)
     hints = get_type_hints(made)
-    numbers = [entry.name for entry in fields(made) if hints[entry.name] is int]
+    extras = get_type_hints(made, include_extras=True)
+    numbers = [entry.name for entry in fields(made) if hints[entry.name] is int and entry.name != "dims"]
+    per_axis = [name for name in numbers if extras[name] in (Axes, Padding) and apart and dims > 1]
     rates = {
         entry.name: 0.25 for entry in fields(made) if hints[entry.name] is float and entry.default is MISSING
     }
     flags = {entry.name: bool(random.integers(2)) for entry in fields(made) if hints[entry.name] is bool}
     found: list[dict[str, Any]] = []
     for _ in range(100 * MEMBERS):
-        arguments = {name: int(random.integers(1, 9)) for name in numbers}
+        arguments: dict[str, Any] = {name: int(random.integers(1, 9)) for name in numbers}
         arguments["channels"] = 8 * int(random.integers(1, 9))
         if "to" in arguments:
             arguments["to"] = arguments["channels"] * int(random.integers(1, 4))
-        arguments |= flags | rates | fixed
+        for name in per_axis:
+            arguments[name] = tuple(int(random.integers(1, 9)) for _ in range(dims))
+        arguments |= flags | rates | fixed | {"dims": dims}
         if made(**arguments).valid():
             found.append(arguments)
         if len(found) == MEMBERS:
@@ -58,7 +68,11 @@ def over_columns(
 ) -> list[Any]:
     """A formula's value for every member, computed together, and apart where members disagree."""
     columns: dict[str, Any] = {
-        name: Vector.of(np.array([row[name] for row in rows])) if type(value) is int else value
+        name: tuple(Vector.of(np.array(axis)) for axis in zip(*(row[name] for row in rows), strict=True))
+        if isinstance(value, tuple)
+        else Vector.of(np.array([row[name] for row in rows]))
+        if type(value) is int
+        else value
         for name, value in rows[0].items()
     }
     try:
@@ -75,10 +89,11 @@ def over_columns(
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize(("dims", "apart"), [(1, False), (2, False), (2, True), (3, False), (3, True)])
 @pytest.mark.parametrize("word", [word for word, (_, fixed) in VOCABULARY.items() if word != "identity"])
-def test_a_formula_holds_for_columns(word: str, formula: str) -> None:
+def test_a_formula_holds_for_columns(word: str, dims: int, apart: bool, formula: str) -> None:
     made, fixed = VOCABULARY[word]
-    rows = members(made, dict(fixed), seed=len(word))
+    rows = members(made, dict(fixed), len(word), dims, apart)
     assert len(rows) > 1
     sides = np.random.default_rng(1).integers(*SIDES, len(rows)).tolist()
     compute = FORMULAS[formula]

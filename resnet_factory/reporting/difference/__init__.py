@@ -45,7 +45,7 @@ class Difference:
 
 
 def diff(
-    before: str | ModelConfig, after: str | ModelConfig, image: tuple[int, int, int] | None = None
+    before: str | ModelConfig, after: str | ModelConfig, image: tuple[int, ...] | None = None
 ) -> Difference:
     """Compare two networks, given as configs or names of models.
 

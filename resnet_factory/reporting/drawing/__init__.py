@@ -16,7 +16,7 @@ class Svg(str):
         return str(self)
 
 
-def draw(plan: Source, image: tuple[int, int, int] | None = None, format: str = "svg") -> str:
+def draw(plan: Source, image: tuple[int, ...] | None = None, format: str = "svg") -> str:
     """Return a picture of a plan as text: a self-contained SVG document, or a Mermaid flowchart.
 
     Takes a plan, a config or the name of a model. `image` is (channels, height, width); the default is the

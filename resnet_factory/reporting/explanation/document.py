@@ -78,7 +78,7 @@ SECTIONS: tuple[tuple[str, Explain], ...] = (
 """The sections in order; an empty one is left out."""
 
 
-def explain(plan: Source, image: tuple[int, int, int] | None = None) -> Explanation:
+def explain(plan: Source, image: tuple[int, ...] | None = None) -> Explanation:
     """Explain the arithmetic of a plan for one image of shape (channels, height, width).
 
     Takes a plan, a config or the name of a model. The default image size is the model's

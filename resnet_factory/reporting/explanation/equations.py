@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from resnet_factory.costing.measurement import Size
-from resnet_factory.layers import BlurPool, Conv, Layer, Linear, Pool
+from resnet_factory.layers import BlurPool, Conv, Layer, Linear, Pool, Size
 
 _TERM = r"[0-9⌊⌈(](?:[0-9,⌊⌋⌈⌉()·+−/]*[0-9⌋⌉)])?"
 EQUATION = rf"{_TERM}(?: = {_TERM})+"

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.costing.measurement import Size, Tally
-from resnet_factory.layers import Conv, Layer
+from resnet_factory.costing.measurement import Tally
+from resnet_factory.layers import Conv, Layer, Size
 from resnet_factory.planning import paths
 from resnet_factory.planning.nodes import CONCAT, Chain, Node, Parallel, Walk
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.costing.measurement import Size
-from resnet_factory.layers import BatchNorm, Conv, Norm, Scale, ScaledConv
+from resnet_factory.layers import BatchNorm, Conv, Norm, Scale, ScaledConv, Size
 from resnet_factory.planning.paths import depth, joins
 from resnet_factory.reporting.explanation.equations import many, number, size_text
 from resnet_factory.reporting.explanation.layer_table import (

@@ -1,0 +1,97 @@
+"""Numbers that hold for all axes of a map, or one per axis; and padding, which may differ per side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+PER_AXIS, PER_SIDE = "per axis", "per side"
+Axes = Annotated[int, PER_AXIS]
+"""One number for all axes, or a tuple with one per axis: depth, height, width; height, width; or length."""
+Padding = Annotated[int, PER_SIDE]
+"""Padding of each side: one number, one per axis, a pair per axis; or the word `same`."""
+Size = tuple[int, ...]
+"""The sides of a map, one per axis."""
+
+SAME: Any = "same"
+
+
+def merged(values: tuple[Any, ...]) -> Any:
+    """Return the tuple, or its one value if all its entries are the same plain numbers."""
+    first = values[0]
+    if all(type(value) is type(first) for value in values) and isinstance(first, (int, float, tuple)):
+        if isinstance(first, tuple) and not all(isinstance(side, int) for value in values for side in value):
+            return values
+        if all(value == first for value in values) and not isinstance(first, tuple):
+            return first
+    return values
+
+
+def combined(operate: Callable[..., Any], *values: Any) -> int:
+    """Return `operate` of the values; axis by axis where one of them differs between axes."""
+    for value in values:
+        if isinstance(value, tuple):
+            count = len(value)
+            return merged(tuple(operate(*(along(v, axis) for v in values)) for axis in range(count)))  # type: ignore[no-any-return]
+    return operate(*values)  # type: ignore[no-any-return]
+
+
+def along(value: Any, axis: int) -> int:
+    """Return the number that holds for one axis."""
+    number: int = value[axis] if isinstance(value, tuple) else value
+    return number
+
+
+def product(value: Any, dims: int) -> int:
+    """Return the product over all axes, as the weights of a kernel."""
+    result = along(value, 0)
+    for axis in range(1, dims):
+        result = result * along(value, axis)
+    return result
+
+
+def sides(padding: Any, axis: int) -> tuple[int, int]:
+    """Return the padding before and after a map along one axis; not for `same`."""
+    here: Any = along(padding, axis)
+    return here if isinstance(here, tuple) else (here, here)
+
+
+def uneven(padding: Any) -> bool:
+    """Return whether the padding may differ between the sides of a map, which torch's own cannot."""
+    return padding == SAME or (isinstance(padding, tuple) and any(isinstance(p, tuple) for p in padding))
+
+
+def largest(value: Any) -> int:
+    """Return the largest of the numbers per axis."""
+    return max(value) if isinstance(value, tuple) else value  # type: ignore[no-any-return]
+
+
+def same_padding(side: int, kernel: int, stride: int, dilation: int) -> int:
+    """Return the padding, both sides together, of `same` for an input of `side` positions (TensorFlow)."""
+    return max((-(-side // stride) - 1) * stride + dilation * (kernel - 1) + 1 - side, 0)
+
+
+def no_less(value: Any, least: int) -> bool:
+    """Return whether every entry is at least `least`."""
+    if not isinstance(value, tuple):
+        return value >= least  # type: ignore[no-any-return]
+    result: Any = True
+    for entry in value:
+        result = no_less(entry, least) & result
+    return result  # type: ignore[no-any-return]
+
+
+def entries(value: Any) -> Iterator[Any]:
+    """Yield the numbers of a value, per axis and side."""
+    if isinstance(value, tuple):
+        for entry in value:
+            yield from entries(entry)
+    else:
+        yield value
+
+
+def axes_text(value: Any) -> str:
+    """Return `3`, `1x7` for one number per axis, or `0+1` for different sides, as a plan's text writes it."""
+    if not isinstance(value, tuple):
+        return str(value)
+    return "x".join("+".join(map(str, entry)) if isinstance(entry, tuple) else str(entry) for entry in value)

@@ -1,0 +1,115 @@
+"""Convolutions that torch does not have: padding that differs between sides, and standardised weights."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resnet_factory.layers.axes import along, same_padding
+
+Pads = tuple[tuple[int, int], ...]
+"""Padding before and after each axis."""
+CONVOLVE = (functional.conv1d, functional.conv2d, functional.conv3d)
+"""Convolutions of maps of 1, 2 and 3 axes."""
+
+
+def torch_padding(pads: Pads) -> tuple[int, ...]:
+    """Return padding as torch.nn.functional.pad takes it: the last axis first."""
+    return tuple(width for pair in reversed(pads) for width in pair)
+
+
+def pads_of_same(size: tuple[int, ...], kernel: object, stride: object, dilation: object) -> Pads:
+    """Return the padding with which ceil(side / stride) positions are left, the larger part after the map.
+
+    Source: TensorFlow's SAME, as in timm's Conv2dSame.
+    """
+    pads = []
+    for axis, side in enumerate(size):
+        whole = same_padding(side, along(kernel, axis), along(stride, axis), along(dilation, axis))
+        pads.append((whole // 2, whole - whole // 2))
+    return tuple(pads)
+
+
+class Pad(nn.Module):
+    """Pads a map by a constant, given numbers or those of `same`, before it is pooled."""
+
+    def __init__(self, pads: Pads | None, kernel: object, stride: object, dims: int, value: float) -> None:
+        super().__init__()
+        self.pads, self.kernel, self.stride, self.dims, self.value = pads, kernel, stride, dims, value
+
+    def forward(self, x: Tensor) -> Tensor:
+        pads = self.pads
+        if pads is None:
+            pads = pads_of_same(tuple(x.shape[2:]), self.kernel, self.stride, 1)
+        return functional.pad(x, torch_padding(pads), value=self.value)
+
+    def extra_repr(self) -> str:
+        return "same" if self.pads is None else str(self.pads)
+
+
+class Padded(nn.modules.conv._ConvNd):
+    """A convolution whose padding differs between sides, or is `same`."""
+
+    pads: Pads | None = None
+    """None: `same`."""
+    uneven = True
+    """Whether the map is padded before the convolution, rather than by it."""
+
+    def padded(self, x: Tensor) -> Tensor:
+        """Return the map with its padding, where torch's convolution cannot add it."""
+        if not self.uneven:
+            return x
+        pads = self.pads
+        if pads is None:
+            pads = pads_of_same(tuple(x.shape[2:]), self.kernel_size, self.stride, self.dilation)
+        return functional.pad(x, torch_padding(pads))
+
+    def forward(self, input: Tensor) -> Tensor:
+        x = self.padded(input)
+        convolve = CONVOLVE[len(self.kernel_size) - 1]
+        return convolve(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class PaddedConv1d(Padded, nn.Conv1d):
+    """A convolution of sequences whose padding differs between sides."""
+
+
+class PaddedConv2d(Padded, nn.Conv2d):
+    """A convolution of images whose padding differs between sides."""
+
+
+class PaddedConv3d(Padded, nn.Conv3d):
+    """A convolution of volumes whose padding differs between sides."""
+
+
+class Standardized(Padded):
+    """Convolution with its weight standardised per output channel (Qiao et al. 2019)."""
+
+    eps: float = 1e-6
+    scale: float | None = None
+    """Factor by which the gain of a scaled standardisation is multiplied (Brock et al. 2021)."""
+    gain: nn.Parameter
+    uneven = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        # batch_norm over one "image" whose channels are the filters: the fastest way to standardise.
+        factor = None if self.scale is None else (self.gain * self.scale).view(-1)
+        weight = functional.batch_norm(
+            self.weight.reshape(1, self.out_channels, -1),
+            None, None, weight=factor, training=True, momentum=0.0, eps=self.eps,
+        ).reshape_as(self.weight)  # fmt: skip
+        convolve = CONVOLVE[len(self.kernel_size) - 1]
+        x = self.padded(input)
+        return convolve(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class StandardizedConv1d(Standardized, nn.Conv1d):
+    """Weight-standardised convolution of sequences."""
+
+
+class StandardizedConv2d(Standardized, nn.Conv2d):
+    """Weight-standardised convolution of images."""
+
+
+class StandardizedConv3d(Standardized, nn.Conv3d):
+    """Weight-standardised convolution of volumes."""
