@@ -25,7 +25,7 @@ def test_totals(golden: Callable[[str, str], None]) -> None:
     lines = []
     for name in MODELS:
         plan = rf.plan(catalogue().config(name))
-        cost = rf.cost(plan, image=(plan.in_channels, plan.image_size, plan.image_size))
+        cost = rf.cost(plan, image=plan.image)
         lines.append(f"{name} {plan.id} {cost.params} {cost.macs} {cost.activations}")
     golden("models.txt", "\n".join(lines) + "\n")
 
@@ -35,7 +35,7 @@ def test_module_is_the_plan(name: str) -> None:
     """Names, order, shapes, parameters and multiply-adds: the module's own, and the plan's."""
     config = catalogue().config(name)
     plan = rf.plan(config)
-    cost = rf.cost(plan, image=(plan.in_channels, plan.image_size, plan.image_size))
+    cost = rf.cost(plan, image=plan.image)
     with torch.device("meta"):
         network = rf.build(plan)
         image = torch.empty(1, *cost.image)

@@ -167,7 +167,9 @@ class Reader(ArgumentReader):
             return None
         rest = dict(arguments)
         name = rest.pop("name", None)
-        if name is not None and not (isinstance(name, str) and name.isidentifier()):
+        if type(name) is int and name >= 0:
+            name = str(name)  # the index of a module in a sequence
+        elif name is not None and not (isinstance(name, str) and name.isidentifier()):
             self.fault(f"{path}.name", f"{name!r} is not a name")
             name = None
         elif name is not None and (name in RESERVED or name.startswith("_")):

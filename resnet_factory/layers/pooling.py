@@ -125,7 +125,9 @@ class AvgPool(Pool):
     family: ClassVar[str] = "avgpool"
 
     def size(self, side: int, axis: int = 0) -> int:
-        return Pool.size(self, side + self.extend, axis)
+        # torch refuses to pool a volume with a kernel larger than the map, whatever its padding.
+        fits = (side >= along(self.kernel, axis)) | (self.dims < 3)
+        return Pool.size(self, side + self.extend, axis) * fits
 
     @property
     def saves(self) -> str:

@@ -224,6 +224,26 @@ def test_stem_takes_other_channels(base: int, channels: int, tmp_path: Path) -> 
     assert bool(report.done) == (base != channels)
 
 
+def test_kernels_of_images_are_inflated_to_volumes(tmp_path: Path) -> None:
+    """A clip of equal frames gives what the image gave, where no frame is padded."""
+    options = ("model.depths=1", "model.strides=1", "model.stem_pool=max")
+    flat = rf.create_model("resnet18", *options).eval()
+    rf.save(flat, tmp_path / "flat.safetensors")
+    volume = rf.create_model("resnet18", *options, "model.dims=3").eval()
+    report = rf.load_weights(volume, tmp_path / "flat.safetensors")
+    assert "12 kernels inflated from images to volumes" in str(report)
+    for name, weight in flat.state_dict().items():
+        inflated = volume.state_dict()[name]
+        if weight.ndim == 4:
+            assert torch.equal(inflated, (weight[:, :, None] / inflated.shape[2]).expand_as(inflated))
+        else:
+            assert torch.equal(inflated, weight)
+    image = torch.randn(1, 3, 24, 24)
+    convolution, deep = flat.get_submodule("conv1"), volume.get_submodule("conv1")
+    clip = image[:, :, None].expand(-1, -1, 9, -1, -1)
+    assert torch.allclose(deep(clip)[:, :, 2], convolution(image), atol=1e-5)
+
+
 def test_deep_stems_are_adapted_as_timm_does(tmp_path: Path) -> None:
     theirs = timm.create_model("resnet18d")
     torch.save(theirs.state_dict(), tmp_path / "d.pth")

@@ -1,8 +1,9 @@
 """Fit a checkpoint's tensors to a network, and report every change.
 
-Tensors fit if their names and shapes are the network's. Four differences are handled: names of another
+Tensors fit if their names and shapes are the network's. Five differences are handled: names of another
 library, another number of classes (only the classifier is left out), another number of input channels
-(the stem's convolution is adapted), and counters that old checkpoints lack. Any other is a fault.
+(the stem's convolution is adapted), kernels of images in a network for volumes (they are inflated), and
+counters that old checkpoints lack. Any other is a fault.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def fit(network: Network, checkpoint: Checkpoint, keys: str | None = None) -> Fi
         if reading.theirs.get(name) in checkpoint.tensors
     }
     _add_counters(tensors, targets, done)
+    _inflate(tensors, targets, plan, done)
     _adapt_stem(tensors, targets, plan, reading, done)
     left = _spare_classifier(tensors, targets, key_matching.classifier(whole), done)
     misshapen = _misshapen(tensors, targets)
@@ -112,6 +114,31 @@ def _add_counters(tensors: dict[str, Tensor], targets: Mapping[str, Tensor], don
         done.append(f"{len(absent)} counters ({COUNTER[1:]}) that the file lacks start at 0")
 
 
+# Volumes ----------------------------------------------------------------------------------------
+
+
+def _inflate(tensors: dict[str, Tensor], targets: Mapping[str, Tensor], plan: Plan, done: list[str]) -> None:
+    """Inflate kernels of images to kernels of volumes: repeated along the first axis, divided by its length.
+
+    A clip that shows one image in every frame then gives what the image gave (Carreira & Zisserman 2017,
+    section 2.4).
+    """
+    flat = [
+        name
+        for name, tensor in tensors.items()
+        if plan.dims == 3 and tensor.ndim == 4 and targets[name].ndim == 5
+    ]
+    for name in flat:
+        length = targets[name].shape[2]
+        weight = tensors[name].float().unsqueeze(2).repeat(1, 1, length, 1, 1) / length
+        tensors[name] = weight.to(tensors[name].dtype)
+    if flat:
+        done.append(
+            f"{len(flat)} kernels inflated from images to volumes: repeated along the first axis and divided "
+            "by its length (Carreira & Zisserman 2017)"
+        )
+
+
 # The stem ---------------------------------------------------------------------------------------
 
 
@@ -122,7 +149,7 @@ def _adapt_stem(
         ((leaf.name, leaf.layer) for leaf in plan.leaves if isinstance(leaf.layer, Conv)), ("", None)
     )
     name = f"{stem}.weight"
-    if layer is None or name not in tensors or tensors[name].ndim != 4:
+    if layer is None or name not in tensors or tensors[name].ndim < 3:
         return
     weight, target = tensors[name], targets[name]
     if reading.bgr and weight.shape[1] == 3:
@@ -142,7 +169,7 @@ def _adapt_stem(
 
 
 def adapted(weight: Tensor, channels: int) -> Tensor:
-    """Adapt a stem convolution's weight (out, in, height, width) to another number of input channels.
+    """Adapt a stem convolution's weight, (out, in, kernel…), to another number of input channels.
 
     For one channel the weights are summed; for more they are repeated and scaled by old / new, so that a
     uniform image gives the same result (timm's `adapt_input_conv`).
@@ -151,7 +178,7 @@ def adapted(weight: Tensor, channels: int) -> Tensor:
     weight = weight.float()
     if channels == 1:
         return weight.sum(dim=1, keepdim=True).to(dtype)
-    weight = weight.repeat(1, math.ceil(channels / base), 1, 1)[:, :channels]
+    weight = weight.repeat(1, math.ceil(channels / base), *(1,) * (weight.ndim - 2))[:, :channels]
     return (weight * (base / float(channels))).to(dtype)
 
 
@@ -190,7 +217,7 @@ def _spare_classifier(
 
 def _shape_without_window(tensor: Tensor) -> tuple[int, ...]:
     """Return a shape without the 1x1 kernel of a convolution."""
-    return tuple(tensor.shape[:2] if tensor.shape[2:] == (1, 1) else tensor.shape)
+    return tuple(tensor.shape[:2] if set(tensor.shape[2:]) == {1} else tensor.shape)
 
 
 # Shapes -----------------------------------------------------------------------------------------
