@@ -12,6 +12,9 @@ from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Node, Parallel, W
 JOINTS = frozenset({"shortcut", "gate", "select", "branches"})
 """Kinds of joins."""
 
+NOT_SAID = ("channels", "to", "dims")
+"""Fields of a layer that are no values of its line: the channels are said as ends, `dims` by the config."""
+
 
 @dataclass(frozen=True)
 class BlockLine:
@@ -83,9 +86,7 @@ def block_lines(node: Node, prefix: str = "") -> list[BlockLine]:
 class _Lines(Walk[list[BlockLine]]):
     def layer(self, layer: Layer, value: list[BlockLine], name: str) -> list[BlockLine]:
         word = describe(layer).split(" ", 1)[0]
-        given = [
-            entry for entry in fields(layer) if entry.name not in ("channels", "to", *VOCABULARY[word][1])
-        ]
+        given = [entry for entry in fields(layer) if entry.name not in (*NOT_SAID, *VOCABULARY[word][1])]
         ends = {"in": layer.channels, "out": layer.out_channels}
         values = ends if hasattr(layer, "to") else {"channels": layer.channels}
         values |= {entry.name: getattr(layer, entry.name) for entry in given}
