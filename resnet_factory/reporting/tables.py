@@ -238,11 +238,13 @@ def conventions(cost: Cost, selection: Selection) -> dict[str, str]:
 
 def comparison(cost: Cost) -> list[tuple[str, str]]:
     """Return the counts of other tools, with the reasons of differences, and the tools that count none."""
-    silent = [] if cost.plan.dims == 2 else [("pycls", "counts networks for images only, of 2 dimensions")]
-    return silent + [
+    found = [
         (peer.tool, f"{peer.number:,} {peer.quantity}: {', '.join(peer.why) or 'the same'}")
         for peer in peers(cost)
     ]
+    if cost.plan.dims != 2:
+        found.append(("pycls", "counts networks for images only, of 2 dimensions"))
+    return found
 
 
 def model_table(costs: Iterable[tuple[Plan, Cost]]) -> Table:

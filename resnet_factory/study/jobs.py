@@ -149,6 +149,9 @@ def fitted(config: schema.ModelConfig, data: DataSettings) -> schema.ModelConfig
     Raises:
         ConfigError: the network cannot take them.
     """
+    if config.dims != 2:
+        message = f"networks are trained on images, of 2 dimensions; this one takes {config.dims}"
+        raise ConfigError([Fault(f"{config.path}.dims", message)])
     sizes = {"in_channels": data.channels, "num_classes": data.classes, "image_size": data.size}
     return config.changed(sizes)
 

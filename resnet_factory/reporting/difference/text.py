@@ -147,7 +147,7 @@ def _whole_line(entries: Sequence[BlockLine], *, bare: bool = False) -> str:
 
     if first.word == "shortcut":
         return f"{told('kind')}, from before {told('from before')}"
-    parts = [] if first.meets else [first.word]
+    parts = [] if first.meets else [first.kind]
     if "out" in first.values and not bare:
         parts.append(f"{told('in')} -> {told('out')}")
     elif "channels" in first.values and not bare:

@@ -25,7 +25,9 @@ ROLES = {
 """A layer's family -> its colour role; convolution and linear layers have `weight`, others `other`."""
 
 WORDS = {
+    "conv1d": "",
     "conv2d": "",
+    "conv3d": "",
     "standardized_conv": "ws",
     "scaled_conv": "scaled ws",
     "channel_conv": "1-d conv",
