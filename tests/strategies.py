@@ -177,6 +177,59 @@ def structured_models(draw: st.DrawFn) -> dict[str, Any]:
     return copy.deepcopy(data)
 
 
+@st.composite
+def axial_models(draw: st.DrawFn) -> dict[str, Any]:
+    """A model of 1 to 3 dimensions whose windows differ from axis to axis, and paddings from side to side."""
+    dims = draw(st.integers(1, 3))
+
+    def axes(values: st.SearchStrategy[Any]) -> Any:
+        return draw(values | st.lists(values, min_size=dims, max_size=dims))
+
+    def padding() -> dict[str, Any]:
+        pairs = st.lists(st.integers(0, 3), min_size=2, max_size=2)
+        sides = st.lists(pairs, min_size=dims, max_size=dims)
+        drawn = draw(st.none() | st.just("same") | sides)
+        return {} if drawn is None else {"padding": drawn}
+
+    small, odd = st.integers(1, 3), st.sampled_from([1, 3, 5])
+    window = {"kernel": axes(st.integers(1, 7)), "stride": axes(small), **padding()}
+    pooled = {"kernel": axes(st.integers(2, 4)), "stride": axes(st.integers(1, 2)), **padding()}
+    pooled["ceil_mode"] = draw(st.booleans())
+    pool = draw(st.sampled_from(["max_pool", "avg_pool"]))
+    strided: Any = ["stride" if draw(st.booleans()) else 1 for _ in range(dims)]
+    strided = draw(st.sampled_from(["stride", [*strided[:-1], "stride"]]))
+    inside = {"kernel": axes(odd), "to": "width", "groups": "groups"} | draw(
+        st.sampled_from([{}, {"padding": "same"}])
+    )
+    return {
+        "dims": dims,
+        "image_size": axes(st.integers(40, 70)),
+        "depths": draw(st.lists(st.integers(1, 3), min_size=2, max_size=2)),
+        "widths": [WIDTH, 2 * WIDTH],
+        "strides": [1, draw(st.integers(1, 3))],
+        "groups": draw(st.sampled_from([1, 2])),
+        "num_classes": 3,
+        "stem": {
+            "layers": [
+                {"conv": {"to": WIDTH, "dilation": axes(st.integers(1, 2)), **window}},
+                "norm",
+                "act",
+                {pool: pooled},
+            ]
+        },
+        "block": {
+            "out": "width",
+            "body": [{"conv": inside | {"stride": strided}}, "norm", "act", {"conv": inside}],
+            "post": ["act"],
+        },
+        "shortcut": {"when": "change", "layers": [{"conv": {"to": "out", "stride": strided}}]},
+        "head": {"layers": ["global_pool", "flatten", {"linear": {"to": "num_classes"}}]},
+        "norm": {"layer": "batch_norm"},
+        "act": "relu",
+        "conv": {"layer": "conv2d"},
+    }
+
+
 def images() -> st.SearchStrategy[tuple[int, int]]:
     """Height and width, odd ones too."""
     return st.tuples(st.integers(32, 80), st.integers(32, 80))

@@ -11,6 +11,7 @@ from typing import Any
 
 from resnet_factory.config import pruning, schema
 from resnet_factory.config.interpolation import Resolver, resolved
+from resnet_factory.config.model_fields import dims_hint
 from resnet_factory.config.overrides import apply, read_overrides
 from resnet_factory.config.provenance import Origin, paths
 from resnet_factory.config.repository import Library, conf_dir, user_dir
@@ -22,6 +23,8 @@ Check = Callable[[Mapping[str, Any]], list[Fault]]
 Verify = Callable[[schema.ModelConfig], object]
 """Raises a ConfigError if a config with valid keys cannot be used."""
 
+MAX_PIXELS = 2**16
+"""The largest side of an image or a volume; a sequence may be as long as a network is wide."""
 WHOLE = {"study": frozenset({"models"})}
 """Command -> its keys that a mapping on the command line replaces instead of being merged."""
 
@@ -156,6 +159,8 @@ def compose_in(
     faults.extend(origin.blame(fault) for fault in (*examined.faults, *examined.unread))
     # Consequences of a missing choice or an unresolved value are not reported as faults.
     known = [*given.unchosen, *resolver.waiting, *(fault.path for fault in resolver.faults)]
+    if any(fault.path.startswith("model.image_size") for fault in examined.faults):
+        known += _following_image_size(plain)
     faults = [
         fault
         for fault in faults
@@ -208,6 +213,12 @@ def _recipe_finder(library: Library) -> schema.Find:
     return find
 
 
+def _following_image_size(data: Mapping[str, Any]) -> list[str]:
+    """Return `input.size`, if it is the model's image size, whose faults are said once."""
+    size = data["input"].get("size") if isinstance(data.get("input"), Mapping) else None
+    return ["input.size"] if size == data["model"].get("image_size") else []
+
+
 def _input_faults(data: Any, model: Mapping[str, Any]) -> list[Fault]:
     if not isinstance(data, dict):
         return [Fault("input", f"expected keys, as input.size=224, found {found(data)}")]
@@ -216,10 +227,12 @@ def _input_faults(data: Any, model: Mapping[str, Any]) -> list[Fault]:
     dims = model.get("dims")
     dims = dims if type(dims) is int else schema.WHOLE["dims"][1]
     sides = size if isinstance(size, list) and len(size) == dims else [size]
-    if not all(type(side) is int and 0 < side <= 2**16 for side in sides):
-        each = {1: "5000", 3: "[16, 112, 112]"}.get(dims, "[224, 320]")
-        message = f"expected pixels from 1 to {2**16}, as 224 or {each}, found {found(size)}"
-        faults.append(Fault("input.size", message))
+    most = schema.MAX_CHANNELS if dims == 1 else MAX_PIXELS
+    if not all(type(side) is int and 0 < side <= most for side in sides):
+        example = {1: "5000", 3: "64 or [16, 112, 112]"}.get(dims, "224 or [224, 320]")
+        what = "a length" if dims == 1 else "pixels"
+        message = f"expected {what} from 1 to {most}, as {example}, found {found(size)}"
+        faults.append(Fault("input.size", message + dims_hint(size, dims)))
     return faults
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from resnet_factory.config.generators import GENERATORS
-from resnet_factory.config.model_keys import MAX_CHANNELS
+from resnet_factory.config.model_keys import MAX_CHANNELS, MAX_DIMS
 from resnet_factory.errors import Fault, all_of, found, unknown
 from resnet_factory.layers import Axes, merged
 
@@ -98,11 +98,19 @@ def read_image_size(value: Any, dims: int, path: str, faults: list[Fault]) -> Ax
     if not isinstance(value, list):
         return read_whole(value, 1, path, faults)
     if len(value) != dims:
-        message = f"expected one number, or one for each of {dims} axes, found {found(value)}"
+        axes = f", or one for each of {dims} axes" if dims > 1 else ", the length"
+        message = f"expected one number{axes}, found {found(value)}{dims_hint(value, dims)}"
         faults.append(Fault(path, message))
         return 1
     sides: Axes = merged(tuple(read_whole(side, 1, f"{path}.{i}", faults) for i, side in enumerate(value)))
     return sides
+
+
+def dims_hint(size: Any, dims: int) -> str:
+    """Return a hint to `dims` for a list of more sides than a map has axes."""
+    if isinstance(size, list) and dims < len(size) <= MAX_DIMS and all(type(side) is int for side in size):
+        return f"; {len(size)} sides need model.dims={len(size)}"
+    return ""
 
 
 def read_features(value: Any, path: str, faults: list[Fault]) -> tuple[str, ...] | None:

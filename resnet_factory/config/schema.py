@@ -296,7 +296,7 @@ def examine(
 
 
 __all__ = [
-    "ACTIVATIONS", "DEFAULTS", "KEYS", "MAX_BLOCKS", "MAX_CHANNELS", "PER_STAGE", "ROLES", "SLOT", "SLOTS",
-    "WHOLE", "Examination", "Find", "Init", "ModelConfig", "Specification", "examine", "read_config",
-    "read_names",
+    "ACTIVATIONS", "DEFAULTS", "KEYS", "MAX_BLOCKS", "MAX_CHANNELS", "MAX_DIMS", "PER_STAGE", "ROLES", "SLOT",
+    "SLOTS", "WHOLE", "Examination", "Find", "Init", "ModelConfig", "Specification", "examine",
+    "read_config", "read_names",
 ]  # fmt: skip

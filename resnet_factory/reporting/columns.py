@@ -10,6 +10,8 @@ from resnet_factory.costing.measurement import Row
 from resnet_factory.costing.memory import Use, memory_faults
 from resnet_factory.costing.receptive_field import Field, ReceptiveField
 from resnet_factory.errors import ConfigError, Fault, unknown
+from resnet_factory.layers import Axes
+from resnet_factory.reporting.wording import AXES, axes_number, per_axis
 
 DEPTHS = ("network", "stage", "block", "layer")
 
@@ -31,7 +33,7 @@ class Column(NamedTuple):
     value: Callable[[ReportRow], Any]
     """A number, a text, a shape, or None if it does not apply."""
     kind: str = "number"
-    """The display format: text, number, share (of 1), bytes or shape."""
+    """The display format: text, number, share (of 1), bytes, shape, or axes (one number, or one per axis)."""
 
     def text(self, entry: ReportRow) -> str:
         """Return its formatted value in a row."""
@@ -46,15 +48,23 @@ class Column(NamedTuple):
             return bytes_text(value)
         if self.kind == "text":
             return str(value)
+        if self.kind == "axes":
+            return axes_number(value)
         return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
 
 
-def _of_field(read: Callable[[ReceptiveField], int]) -> Callable[[ReportRow], int | None]:
+def _of_field(read: Callable[[ReceptiveField], Axes]) -> Callable[[ReportRow], Axes | None]:
     return lambda entry: read(entry.seen) if entry.seen is not None else None
 
 
-def _shape_side(axis: int) -> Callable[[ReportRow], int | None]:
-    return lambda entry: entry.row.shape[axis] if axis < len(entry.row.shape) else None
+def _map_side(axis: str) -> Callable[[ReportRow], int | None]:
+    """Return the function that gives a map's side by the name of its axis, which other maps lack."""
+
+    def side(entry: ReportRow) -> int | None:
+        sides = dict(zip(AXES[entry.cost.plan.dims], entry.row.shape[1:], strict=False))
+        return sides.get(axis)
+
+    return side
 
 
 def _share_of(part: int, whole: int) -> float:
@@ -66,9 +76,11 @@ COLUMNS = {
     "kind": Column("kind", "the block's recipe, or what the layer is", lambda e: e.row.kind, "text"),
     "depth": Column("depth", "blocks", lambda e: e.row.depth if e.row.kind else None),
     "output": Column("output", "the shape that leaves, for one image", lambda e: e.row.shape, "shape"),
-    "channels": Column("channels", "channels that leave", _shape_side(0)),
-    "height": Column("height", "height of the map that leaves", _shape_side(1)),
-    "width": Column("width", "width of the map that leaves", _shape_side(2)),
+    "channels": Column("channels", "channels that leave", lambda e: e.row.shape[0]),
+    "length": Column("length", "length of the map that leaves, in 1 dimension", _map_side("length")),
+    "map_depth": Column("map depth", "depth of the map that leaves, in 3 dimensions", _map_side("depth")),
+    "height": Column("height", "height of the map that leaves", _map_side("height")),
+    "width": Column("width", "width of the map that leaves", _map_side("width")),
     "params": Column("params", "trainable parameters", lambda e: e.row.tally.params),
     "params_share": Column(
         "share", "part of all parameters", lambda e: _share_of(e.row.tally.params, e.cost.params), "share"
@@ -92,16 +104,19 @@ COLUMNS = {
         "receptive field of a position of the map: pixels along one axis, through the convolutions; gates "
         "that pool the whole map are left out",
         _of_field(lambda s: s.size),
+        "axes",
     ),
     "stride": Column(
         "stride",
         "pixels between the receptive fields of neighbouring positions",
         _of_field(lambda s: s.stride),
+        "axes",
     ),
     "padding": Column(
         "padding",
         "pixels of the first position's receptive field before the image begins",
         _of_field(lambda s: s.before),
+        "axes",
     ),
     "weights": Column("weights", "bytes of parameters and buffers", lambda e: e.use.weights, "bytes"),
     "alive": Column(
@@ -117,6 +132,9 @@ COLUMNS = {
         "bytes",
     ),
 }
+
+SIDES = {"length": "length", "map_depth": "depth", "height": "height", "width": "width"}
+"""Columns of the sides of a map -> the name of the axis; each network has those of its dimensions."""
 
 HEADINGS = {
     "network": {"name": "model", "kind": "blocks of"},
@@ -185,9 +203,15 @@ def report_rows(cost: Cost, selection: Selection) -> list[ReportRow]:
         rows = rows[:-1]  # a backbone has no head
     found = [_report_row(cost, row, selection) for row in rows]
     if selection.sort:
-        value = COLUMNS[selection.sort.removeprefix("-")].value
-        found.sort(key=lambda entry: _sort_key(value(entry)), reverse=selection.sort.startswith("-"))
+        by = COLUMNS[selection.sort.removeprefix("-")]
+        found.sort(key=lambda entry: _sort_key(by, entry), reverse=selection.sort.startswith("-"))
     return found
+
+
+def columns_of(cost: Cost) -> tuple[str, ...]:
+    """Return all columns that a network's maps have: the sides of other dimensions are left out."""
+    own = AXES[cost.plan.dims]
+    return tuple(name for name in COLUMNS if SIDES.get(name, own[0]) in own)
 
 
 def total(cost: Cost, selection: Selection) -> ReportRow:
@@ -213,7 +237,11 @@ def _report_row(cost: Cost, row: Row, selection: Selection) -> ReportRow:
     return ReportRow(cost, row, found[selection.depth].get(row.name), use)
 
 
-def _sort_key(value: Any) -> tuple[bool, Any]:
+def _sort_key(column: Column, entry: ReportRow) -> tuple[bool, Any]:
+    """Return the key of a row; numbers per axis are compared from the largest on."""
+    value = column.value(entry)
+    if value is not None and column.kind == "axes":
+        value = sorted(per_axis(value, entry.cost.plan.dims), reverse=True)
     return value is not None, 0 if value is None else value
 
 

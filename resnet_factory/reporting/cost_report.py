@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_factory.costing import complexity
 from resnet_factory.planning.models import Source, plan_of
-from resnet_factory.reporting.columns import COLUMNS, Selection, report_rows, values
+from resnet_factory.reporting.columns import Selection, columns_of, report_rows, values
 from resnet_factory.reporting.html import html_of_cost
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ class CostReport(complexity.Cost):
     ) -> dict[str, list[Any]]:
         """Return column name -> values, one per row at `depth`, as `pandas.DataFrame` takes them.
 
-        `columns` are names of `columns.COLUMNS`, by default all of them; `sort` is one of them, with a
-        leading minus for descending order.
+        `columns` are names of `columns.COLUMNS`, by default all that its maps have; `sort` is one of
+        them, with a leading minus for descending order.
 
         Raises:
             ConfigError: an unknown depth, column or dtype.
         """
-        chosen = Selection(depth, tuple(columns) or tuple(COLUMNS), sort, batch, dtype)
+        chosen = Selection(depth, tuple(columns) or columns_of(self), sort, batch, dtype)
         return values(report_rows(self, chosen), chosen.columns)
 
     def to_frame(
@@ -61,7 +61,8 @@ class CostReport(complexity.Cost):
 
 
 def cost(plan: Source, image: tuple[int, ...] | None = None) -> CostReport:
-    """Return the cost of a plan, config or named model for one image of shape (channels, height, width).
+    """Return the cost of a plan, config or named model for one image of shape (channels, height, width), or
+    with as many sides as the model's maps have axes.
 
     The default image size is the model's `image_size`.
 

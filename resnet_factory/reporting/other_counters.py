@@ -25,15 +25,19 @@ class Count(NamedTuple):
 
 
 def peers(cost: Cost) -> tuple[Count, ...]:
-    """Return the counts of torch's FlopCounterMode, torchinfo and pycls for this network and image."""
+    """Return the counts of torch's FlopCounterMode, torchinfo and pycls for this network and image.
+
+    pycls has no layers for other than 2 dimensions, and so no counts there.
+    """
     placed = [(leaf.layer, row) for leaf, row in zip(cost.plan.leaves, cost.layers, strict=True)]
     positions = [(layer, row.positions) for layer, row in placed]
-    return (
+    found = (
         Count("torch FlopCounterMode", "flops", 2 * cost.macs, cost.macs, ("a multiply and an add are two",)),
         _torchinfo_count(cost, positions),
-        _pycls_flops(cost, positions),
-        _pycls_activations(cost, positions),
     )
+    if cost.plan.dims != 2:
+        return found
+    return (*found, _pycls_flops(cost, positions), _pycls_activations(cost, positions))
 
 
 Placed = list[tuple[layers.Layer, int]]

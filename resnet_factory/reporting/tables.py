@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_factory.costing.complexity import Cost
+from resnet_factory.layers import axes_text
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.reporting.columns import (
     COLUMNS,
@@ -29,6 +30,7 @@ from resnet_factory.reporting.columns import (
     values,
 )
 from resnet_factory.reporting.other_counters import peers
+from resnet_factory.reporting.wording import worded
 
 WIDEST = 110
 """Maximum number of characters in a line of prose."""
@@ -56,7 +58,10 @@ def print_cost(cost: Cost, out: Console, selection: Selection | None = None, for
     selection = (selection or Selection()).checked()
     if form == "csv":
         out.file.write(comma_separated(cost, selection))
-        print("\n".join(f"{term}: {text}" for term, text in conventions(selection).items()), file=sys.stderr)
+        print(
+            "\n".join(f"{term}: {text}" for term, text in conventions(cost, selection).items()),
+            file=sys.stderr,
+        )
     elif form == "json":
         out.file.write(as_json(cost, selection) + "\n")
     elif form == "markdown":
@@ -68,10 +73,10 @@ def print_cost(cost: Cost, out: Console, selection: Selection | None = None, for
         put(table, out, max(table_width(table, out), min(out.width, WIDEST)))
         out.print()
         for name, channels, stride in cost.plan.features:
-            out.print(f"returns {name}: {channels} channels at stride {stride}", markup=False)
+            out.print(f"returns {name}: {channels} channels at stride {axes_text(stride)}", markup=False)
         put_terms(totals(cost, selection).items(), out)
         for title, terms in (
-            ("conventions", conventions(selection).items()),
+            ("conventions", conventions(cost, selection).items()),
             ("other counters", comparison(cost)),
         ):
             out.print(f"\n{title}", style="dim bold", markup=False)
@@ -145,7 +150,7 @@ def markdown(cost: Cost, selection: Selection) -> str:
         rows.append([f"**{cell}**" if cell else "" for cell in whole])
     table = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
     parts = [f"### {headline(cost)}", table]
-    for terms in (totals(cost, selection).items(), conventions(selection).items(), comparison(cost)):
+    for terms in (totals(cost, selection).items(), conventions(cost, selection).items(), comparison(cost)):
         parts.append("\n".join(f"- {term}: {text}" for term, text in terms))
     return "\n\n".join(parts)
 
@@ -184,8 +189,11 @@ def as_json(cost: Cost, selection: Selection) -> str:
         "memory": {entry.name: getattr(memory, entry.name) for entry in fields(memory) if entry.repr},
         "depth": selection.depth,
         "rows": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
-        "conventions": {name: COLUMNS[name].meaning for name in dict.fromkeys((*selection.columns, *ALWAYS))}
-        | {"memory": MEMORY_CONVENTION},
+        "conventions": _worded(
+            {name: COLUMNS[name].meaning for name in dict.fromkeys((*selection.columns, *ALWAYS))}
+            | {"memory": MEMORY_CONVENTION},
+            cost,
+        ),
         "peers": [peer._asdict() for peer in peers(cost)],
     }
     return json.dumps(data, indent=2, ensure_ascii=False)
@@ -194,40 +202,49 @@ def as_json(cost: Cost, selection: Selection) -> str:
 def headline(cost: Cost) -> str:
     """Return the network in one line: name, id, image."""
     plan = cost.plan
-    return f"{plan.name or 'plan'}  id {plan.id}  image {shape_text(cost.image)}"
+    return f"{plan.name or 'plan'}  id {plan.id}  {worded(f'image {shape_text(cost.image)}', plan.dims)}"
 
 
 def totals(cost: Cost, selection: Selection) -> dict[str, str]:
     """Return costs, receptive field and memory of the whole network, as text by heading."""
     memory = cost.memory(selection.batch, selection.dtype)
     images = "1 image" if memory.batch == 1 else f"{memory.batch} images"
-    return {
+    found = {
         "parameters": f"{cost.params:,}",
         "MACs": f"{cost.macs:,}",
         "activations": f"{cost.activations:,}",
-        "last map": f"{shape_text(cost.last_map)}; receptive field {cost.receptive_field} pixels of "
-        f"{shape_text(cost.image[1:])}, stride {cost.stride}",
+        "last map": f"{shape_text(cost.last_map)}; receptive field {axes_text(cost.receptive_field)} "
+        f"pixels of {shape_text(cost.image[1:])}, stride {axes_text(cost.stride)}",
         "weights": f"{bytes_text(memory.weights)} in {memory.dtype}",
         "inference": f"{bytes_text(memory.inference)} of feature maps for {images}, peak at "
         f"{memory.inference_at}",
         "training": f"{bytes_text(memory.training)} of feature maps and gradients for {images}, "
         f"peak at {memory.training_at}; {bytes_text(memory.kept)} saved for the backward pass",
     }
+    return _worded(found, cost)
 
 
-def conventions(selection: Selection) -> dict[str, str]:
+def _worded(terms: Mapping[str, str], cost: Cost) -> dict[str, str]:
+    return {term: worded(text, cost.plan.dims) for term, text in terms.items()}
+
+
+def conventions(cost: Cost, selection: Selection) -> dict[str, str]:
     """Return the meaning of the columns shown and of the totals."""
     said = ("macs", "activations", "receptive_field")
     named = dict.fromkeys([*said, *(name for name in selection.columns if COLUMNS[name].kind == "bytes")])
-    return {COLUMNS[name].heading: COLUMNS[name].meaning for name in named} | {"memory": MEMORY_CONVENTION}
+    found = {COLUMNS[name].heading: COLUMNS[name].meaning for name in named} | {"memory": MEMORY_CONVENTION}
+    return _worded(found, cost)
 
 
 def comparison(cost: Cost) -> list[tuple[str, str]]:
-    """Return the counts of other tools, with the reasons of differences."""
-    return [
+    """Return the counts of other tools, with the reasons of differences, and the tools that count none."""
+    found = [
         (peer.tool, f"{peer.number:,} {peer.quantity}: {', '.join(peer.why) or 'the same'}")
         for peer in peers(cost)
     ]
+    if cost.plan.dims != 2:
+        found.append(("pycls", "counts networks for images only, of 2 dimensions"))
+    return found
 
 
 def model_table(costs: Iterable[tuple[Plan, Cost]]) -> Table:
@@ -239,8 +256,16 @@ def model_table(costs: Iterable[tuple[Plan, Cost]]) -> Table:
         table.add_column(name, justify="right")
     for plan, cost in costs:
         depths = "-".join(str(len(stage.blocks)) for stage in plan.stages)
-        table.add_row(plan.name, depths, str(cost.image[1]), f"{cost.params:,}", f"{cost.macs:,}")
+        table.add_row(plan.name, depths, _size_of(cost), f"{cost.params:,}", f"{cost.macs:,}")
     return table
+
+
+def _size_of(cost: Cost) -> str:
+    """Return the side of a square image, the sides of another one, or a sequence's length."""
+    sides = cost.image[1:]
+    if cost.plan.dims == 1:
+        return f"{sides[0]} long"
+    return str(sides[0]) if cost.plan.dims == 2 and len(set(sides)) == 1 else shape_text(sides)
 
 
 def cells(entry: ReportRow, columns: Sequence[str]) -> list[str]:

@@ -90,9 +90,17 @@ def study_jobs(settings: StudySettings, composed: Composed) -> list[Job]:
     for entry, config in found:
         label = entry.name if names.count(entry.name) == 1 else entry.text
         train = settings.per_model.get(entry.name, settings.train)
-        first = new_job(
-            config, settings.data, train, settings.machine, rate=0, seed=0, label=label, series=entry.series
-        )
+        with composed.locating():
+            first = new_job(
+                config,
+                settings.data,
+                train,
+                settings.machine,
+                rate=0,
+                seed=0,
+                label=label,
+                series=entry.series,
+            )
         jobs += [replace(first, rate=rate, seed=seed) for rate in settings.rates for seed in settings.seeds]
     return jobs
 
@@ -149,6 +157,9 @@ def fitted(config: schema.ModelConfig, data: DataSettings) -> schema.ModelConfig
     Raises:
         ConfigError: the network cannot take them.
     """
+    if config.dims != 2:
+        message = f"networks are trained on images, of 2 dimensions; this one takes {config.dims}"
+        raise ConfigError([Fault(f"{config.path}.dims", message)])
     sizes = {"in_channels": data.channels, "num_classes": data.classes, "image_size": data.size}
     return config.changed(sizes)
 

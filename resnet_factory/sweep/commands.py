@@ -113,7 +113,7 @@ def _located(
 ) -> Iterator[Fault]:
     """Yield faults of what varies with the override, or the line of the space, that says it."""
     for fault in faults:
-        key = fault.path.removeprefix("space.vary.")
+        key = fault.path.removeprefix("space.vary.").removeprefix("model.")
         word = next((word for word in several if word in (f"model.{key}", f"model/{key}")), None)
         yield replace(fault, path="", where=f"command line '{word}=…'") if word else composed.locate(fault)
 
@@ -135,8 +135,10 @@ def _composed_space(composed: Composed, several: Mapping[str, Mapping[str, Any]]
     groups = {
         key.removeprefix(prefix): name for key, name in composed.choices.items() if key.startswith(prefix)
     }
-    with composed.locating():
+    try:
         return read_space(
             composed.choices.get("space", model.name), composed.data.get("space"), sweeps, model.to_dict(),
             model.name, groups, lambda group: choices(f"model/{group}", composed.config_dir),
         )  # fmt: skip
+    except ConfigError as error:
+        raise ConfigError(_located(error.faults, several, composed)) from None

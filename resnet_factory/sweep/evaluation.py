@@ -15,11 +15,11 @@ from resnet_factory.config import schema
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.costing.complexity import cost
 from resnet_factory.errors import ConfigError
-from resnet_factory.layers import along
+from resnet_factory.layers import along, axes_text
 from resnet_factory.planning.planner import plan
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.dimension import Dimension
-from resnet_factory.sweep.model_numbers import may_vary
+from resnet_factory.sweep.model_numbers import image_for, may_vary
 from resnet_factory.sweep.plan_ids import plan_ids
 from resnet_factory.sweep.population import (
     OPTIONAL_COSTS,
@@ -141,7 +141,7 @@ def evaluate_samples(
                 numbers = {d.key: d.shown(samples[d.key][at].item()) for d in space.dimensions}
                 changes = {key: values[i].item() for key, values in population.columns.items()}
                 candidate = Candidate(
-                    plan=f"{name}-{config.image_size}" if sized else name, sample=start + int(at),
+                    plan=f"{name}-{axes_text(config.image_size)}" if sized else name, sample=start + int(at),
                     structure=number, numbers=_compact_json(numbers), changes=_compact_json(changes),
                     params=costs["params"], macs=costs["macs"], activations=costs["activations"],
                     further=_compact_json({metric: costs[metric] for metric in optional}),
@@ -242,7 +242,9 @@ def _population(
             varying[key] = values[members]
     if not varying:
         varying["num_classes"] = np.full(len(members), config.num_classes)
-    image = conditions.image or tuple(along(config.image_size, axis) for axis in range(config.dims))
+    image = tuple(along(config.image_size, axis) for axis in range(config.dims))
+    if conditions.image is not None:
+        image = image_for(conditions.image, config.dims)
     return Population(
         config=config, columns=varying, image=image, batch=conditions.batch, dtype=conditions.dtype
     )

@@ -123,14 +123,15 @@ def zen(network: Network, conditions: Conditions) -> MetricValue:
 
         def add(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             nonlocal spread
-            spread += 0.5 * math.log(float(inputs[0].var(dim=(0, 2, 3), unbiased=False).mean()) + 1e-12)
+            axes = (0, *range(2, inputs[0].dim()))  # all but the channels
+            spread += 0.5 * math.log(float(inputs[0].var(dim=axes, unbiased=False).mean()) + 1e-12)
 
         for part in module.modules():
             if isinstance(part, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
                 nn.init.normal_(part.weight)
                 if part.bias is not None:
                     nn.init.zeros_(part.bias)
-            elif isinstance(part, nn.BatchNorm2d):
+            elif isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
                 nn.init.ones_(part.weight)
                 part.register_forward_pre_hook(add)
         with torch.no_grad():
@@ -138,7 +139,7 @@ def zen(network: Network, conditions: Conditions) -> MetricValue:
             first = module(images)
             total = spread
             moved = module(images + 1e-2 * noise(network, conditions))
-    change = float((first - moved).abs().sum(dim=(1, 2, 3)).mean())
+    change = float((first - moved).abs().sum(dim=tuple(range(1, first.dim()))).mean())
     if not 0 < change < math.inf:
         raise NotApplicable("the features do not change, or overflow")
     return MetricValue(

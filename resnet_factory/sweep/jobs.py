@@ -17,6 +17,7 @@ from resnet_factory.study.training_result import FAILED
 from resnet_factory.sweep.environment import environment
 from resnet_factory.sweep.init_scores import Conditions, MetricValue, NotApplicable
 from resnet_factory.sweep.metrics import measured
+from resnet_factory.sweep.model_numbers import image_for
 from resnet_factory.sweep.objectives import TRAINED
 
 ATTRIBUTES = {"error": "test_error", "loss": "test_loss", "train_error": "train_error"}
@@ -36,7 +37,7 @@ def measure(job: str) -> str:
     if plan.id != data["plan"]:
         raise ValueError(f"the model plans to {plan.id}, not to {data['plan']}: another version made it")
     keys = ("batch", "repeats", "seeds", "threads", "device", "dtype", "channels_last", "seed")
-    image = tuple(data["image"] or plan.image[1:])
+    image = plan.image[1:] if data["image"] is None else image_for(data["image"], plan.dims)
     conditions = Conditions(image=image, **{key: data[key] for key in keys if key in data})
     trained = Trained(data) if set(data["metrics"]) & set(TRAINED) else None
     threads = trained.metric.machine.threads if trained else conditions.threads

@@ -23,6 +23,7 @@ from resnet_factory.study.distributed import num_threads
 from resnet_factory.sweep.init_scores import (
     Conditions,
     MetricValue,
+    NotApplicable,
     gradients,
     naswot,
     noise,
@@ -122,7 +123,11 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _prepared(network: Network, conditions: Conditions) -> tuple[nn.Module, Tensor]:
     """Return a copy in evaluation mode and a batch of noise, as the conditions say."""
     dtype = getattr(torch, conditions.dtype)
-    layout = torch.channels_last if conditions.channels_last else torch.contiguous_format
+    layout = torch.contiguous_format
+    if conditions.channels_last:
+        if network.plan.dims == 1:
+            raise NotApplicable("torch has no layout of sequences with channels last")
+        layout = torch.channels_last if network.plan.dims == 2 else torch.channels_last_3d
     module = copy.deepcopy(network).to(conditions.device, dtype).eval()
     module.to(memory_format=layout)  # type: ignore[call-overload]
     with seeded(conditions.seed):

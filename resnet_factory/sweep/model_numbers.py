@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -11,6 +11,13 @@ from resnet_factory.config.schema import DEFAULTS, PER_STAGE, WHOLE, ModelConfig
 
 STRUCTURAL = ("image_size", "dims")
 """Numbers that a template fixes: they change the size of the data rather than a layer's numbers."""
+
+
+def image_for(image: Sequence[int], dims: int) -> tuple[int, ...]:
+    """Return the sides of an image for a network of `dims` dimensions: one side for all is one there, too."""
+    return (image[0],) * dims if len(set(image)) == 1 else tuple(image)
+
+
 RECIPES = ("stem", "head", "shortcut", "transition")
 
 

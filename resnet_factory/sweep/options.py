@@ -94,6 +94,7 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
     address = options.executor.address
     if address is not None and not re.fullmatch(r"[a-z]+://\S+", address):
         faults.append(Fault("executor.address", f"expected tcp://host:port, found {address!r}"))
+    faults += _trained_faults(options.measure, space)
     measuring, study = options.measuring, options.measuring.study
     if not isinstance(study, list) or not all(isinstance(word, str) for word in study):
         faults.append(Fault("measuring.study", f"expected overrides of a study, found {study!r}"))
@@ -125,6 +126,18 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
 
 def _fields_of(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     return {entry.name: data[entry.name] for entry in fields(cls) if entry.name in data}
+
+
+def _trained_faults(measure: Sequence[str], space: Space) -> Iterable[Fault]:
+    """Yield the fault of metrics of trained networks in a space whose networks take no images."""
+    trained = [metric for metric in measure if metric in TRAINED]
+    varied = next((dimension for dimension in space.dimensions if dimension.key == "dims"), None)
+    dims = {space.base.get("dims", 2)}
+    if varied is not None:
+        dims = set(varied.values if varied.kind == "choice" else (varied.low, varied.high))
+    if trained and (other := sorted(dims - {2})):
+        message = f"{trained[0]!r} trains on images, of 2 dimensions; this space has networks of {other[0]:g}"
+        yield Fault("measure", message)
 
 
 def _device_faults(device: str, threads: int) -> list[Fault]:

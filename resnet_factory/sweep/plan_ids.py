@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from itertools import repeat
 from typing import Any, NamedTuple
 
-from resnet_factory.layers import Layer
+from resnet_factory.layers import Layer, merged
 from resnet_factory.planning.network_plan import Plan, content_hash
 from resnet_factory.planning.nodes import Chain, text_of, words
 from resnet_factory.sweep.vector import Array, Vector
@@ -59,22 +60,41 @@ def plan_ids(plan: Plan, members: Array) -> list[str]:
 
 def _differing_texts(part: Any, members: Array, known: dict[Any, dict[Any, str]]) -> list[str] | None:
     """Return the description of a layer for each member; None if it is the same for all."""
-    given = [getattr(part, entry.name) for entry in fields(part)] if isinstance(part, Layer) else [part]
-    if not any(isinstance(value, Vector) for value in given):
+    names = [entry.name for entry in fields(part)] if isinstance(part, Layer) else []
+    given = [getattr(part, name) for name in names] or [part]
+    vectors = list(_vectors(given))
+    if not vectors:
         return None
     # Layers of one kind with the same plain arguments have the same text wherever they are.
-    plain = tuple(None if isinstance(value, Vector) else value for value in given)
+    plain = tuple(_filled(value, repeat(None)) for value in given)
     texts = known.setdefault((type(part), plain), {})
-    columns = [value.values[members].tolist() for value in given if isinstance(value, Vector)]
+    columns = [vector.values[members].tolist() for vector in vectors]
     found = []
     for numbers in zip(*columns, strict=True):
         text = texts.get(numbers)
         if text is None:
             own = iter(numbers)
-            whole = [next(own) if isinstance(value, Vector) else value for value in given]
-            text = texts[numbers] = words(type(part)(*whole) if isinstance(part, Layer) else whole[0])
+            whole = [_filled(value, own) for value in given]
+            made = type(part)(**dict(zip(names, whole, strict=True))) if names else whole[0]
+            text = texts[numbers] = words(made)
         found.append(text)
     return found
+
+
+def _vectors(values: Iterable[Any]) -> Iterator[Vector]:
+    """Yield the vectors among values, those of single axes included."""
+    for value in values:
+        if isinstance(value, Vector):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _vectors(value)
+
+
+def _filled(value: Any, numbers: Iterator[Any]) -> Any:
+    """Return a value with the next of `numbers` in place of each vector; as a recipe's numbers are merged."""
+    if isinstance(value, tuple) and any(True for _ in _vectors(value)):
+        return merged(tuple(_filled(entry, numbers) for entry in value))
+    return next(numbers) if isinstance(value, Vector) else value
 
 
 def _member_texts(sections: Sequence[PlanSection], member: int) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +25,9 @@ from resnet_factory.config.schema import (
 )
 from resnet_factory.costing.complexity import Cost, cost
 from resnet_factory.costing.peak_memory import most_memory
-from resnet_factory.costing.receptive_field import last_field
+from resnet_factory.costing.receptive_field import larger, last_field
 from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.layers import along
 from resnet_factory.planning.compiled import Scope
 from resnet_factory.planning.evaluation import Broken
 from resnet_factory.planning.network_plan import Block, Plan, Stage
@@ -42,7 +44,7 @@ FEW = 4
 BASIC_COSTS = ("params", "macs", "activations")
 """Costs of every architecture."""
 OPTIONAL_COSTS = ("receptive_field", "inference_memory", "training_memory")
-"""Costs computed on demand: pixels along one axis; bytes, weights included."""
+"""Costs computed on demand: pixels along one axis, the one with most; bytes, weights included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +210,8 @@ def _costs_of_plan(plan: Plan, population: Population, names: Sequence[str]) -> 
     values: dict[str, Any] = dict(zip(BASIC_COSTS, found.total, strict=True))
     for name in names:
         if name == "receptive_field":
-            values[name] = last_field(plan).size
+            field = last_field(plan).size
+            values[name] = reduce(larger, (along(field, axis) for axis in range(plan.dims)))
         else:
             training = name == "training_memory"
             values[name] = most_memory(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnet_factory.config import schema
-from resnet_factory.config.schema import MAX_CHANNELS, PER_STAGE
+from resnet_factory.config.schema import MAX_CHANNELS, MAX_DIMS, PER_STAGE
 from resnet_factory.errors import ConfigError, Fault, found, one_of, unknown
 from resnet_factory.layers import VOCABULARY
 from resnet_factory.sweep import regnet
@@ -177,7 +177,8 @@ def _value_faults(
         return  # reported for the first stage
     values = dimension.values if dimension.kind == "choice" else (dimension.low, dimension.high)
     if head in (*PER_STAGE, *schema.WHOLE) and head != "output_stride":
-        least, most = PER_STAGE.get(head, schema.WHOLE.get(head, (0,))[0]), MAX_CHANNELS
+        least = PER_STAGE.get(head, schema.WHOLE.get(head, (0,))[0])
+        most = MAX_DIMS if head == "dims" else MAX_CHANNELS
         for value in [entry for each in values for entry in (each if isinstance(each, tuple) else (each,))]:
             whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value)
             if not whole or not least <= value <= most:

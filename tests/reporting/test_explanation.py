@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from strategies import images, models
+from strategies import axial_models, images, models
 
 import resnet_factory as rf
 from resnet_factory.cli import main
@@ -20,6 +20,8 @@ from resnet_factory.reporting.explanation.equations import EQUATION
 
 Golden = Callable[[str, str], None]
 MODELS = catalogue()
+SIDES = (64, 224, 192)
+"""Sides of an input for every model; the last ones for fewer dimensions."""
 
 
 def explained(name: str, *overrides: str) -> str:
@@ -88,6 +90,26 @@ def test_every_equation_about_every_shipped_network_holds(name: str) -> None:
     titles = [title for title, _ in explanation.sections]
     for title in ("The stem", "The stages", "The depth", "Parameters and MACs by section", "Receptive field"):
         assert title in titles
+
+
+@pytest.mark.parametrize("dims", [1, 3])
+@pytest.mark.parametrize("name", MODELS.names())
+def test_every_equation_about_sequences_and_volumes_holds(name: str, dims: int) -> None:
+    plan = rf.plan(MODELS.config(name).changed({"dims": dims}))
+    explanation = rf.explain(plan, (plan.in_channels, *SIDES[-dims:]))
+    assert len(equations(str(explanation))) >= 5
+    assert not re.search(r"\b([Ii]mages?|[Pp]ixels?)\b", str(explanation)), "words for images only"
+
+
+@given(axial_models())
+def test_every_equation_about_windows_that_differ_from_axis_to_axis_holds(data: dict[str, Any]) -> None:
+    plan = rf.plan(rf.read(data))
+    try:
+        text = str(rf.explain(plan))
+    except rf.ConfigError:
+        return  # nothing left of a map
+    assert len(equations(text)) >= 3
+    assert not re.search(r"\b(None|nan|inf)\b|\{|  \n|\(\)|\(\d+, ", text), "a tuple as Python writes it"
 
 
 @given(models(), images())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
@@ -11,6 +12,9 @@ from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Node, Parallel, W
 
 JOINTS = frozenset({"shortcut", "gate", "select", "branches"})
 """Kinds of joins."""
+
+NOT_SAID = ("channels", "to", "dims")
+"""Fields of a layer that are no values of its line: the channels are said as ends, `dims` by the config."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class BlockLine:
     values: dict[str, Any] = field(hash=False)
     """The arguments by name, defaults included."""
     defaults: dict[str, Any] = field(hash=False, compare=False, default_factory=dict)
+    kind: str = field(default="", compare=False)
+    """The name of the operation, which differs from the word for maps of other dimensions: `conv1d`."""
 
     @property
     def meets(self) -> bool:
@@ -82,14 +88,13 @@ def block_lines(node: Node, prefix: str = "") -> list[BlockLine]:
 
 class _Lines(Walk[list[BlockLine]]):
     def layer(self, layer: Layer, value: list[BlockLine], name: str) -> list[BlockLine]:
-        word = describe(layer).split(" ", 1)[0]
-        given = [
-            entry for entry in fields(layer) if entry.name not in ("channels", "to", *VOCABULARY[word][1])
-        ]
+        kind = describe(layer).split(" ", 1)[0]
+        word = re.sub(r"^conv\dd$", "conv2d", kind)
+        given = [entry for entry in fields(layer) if entry.name not in (*NOT_SAID, *VOCABULARY[word][1])]
         ends = {"in": layer.channels, "out": layer.out_channels}
         values = ends if hasattr(layer, "to") else {"channels": layer.channels}
         values |= {entry.name: getattr(layer, entry.name) for entry in given}
-        return [*value, BlockLine(name, word, values, {entry.name: entry.default for entry in given})]
+        return [*value, BlockLine(name, word, values, {entry.name: entry.default for entry in given}, kind)]
 
     def entry(
         self, node: Parallel, branch: int, value: list[BlockLine], ends: list[list[BlockLine]], name: str

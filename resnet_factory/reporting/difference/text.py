@@ -11,9 +11,11 @@ from rich.text import Text
 
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.costing.measurement import NOTHING, Tally
+from resnet_factory.layers import axes_text
 from resnet_factory.reporting.columns import bytes_text
 from resnet_factory.reporting.difference.alignment import BlockLine, Edit, altered
 from resnet_factory.reporting.difference.block_changes import ChangedBlocks, spots_text
+from resnet_factory.reporting.wording import axes_number, worded
 
 if TYPE_CHECKING:
     from resnet_factory.reporting.difference import Difference
@@ -22,12 +24,12 @@ SHOWN = 4
 """Largest number of values listed for a number that differs from block to block."""
 STYLES = {"+": "green", "-": "red", "~": "yellow"}
 TITLES = {"params": "parameters", "macs": "MACs"}
-FURTHER: tuple[tuple[str, Callable[[Cost], int], Callable[[int], str]], ...] = (
+FURTHER: tuple[tuple[str, Callable[[Cost], Any], Callable[[Any], str]], ...] = (
     ("weights", lambda cost: cost.memory().weights, bytes_text),
     ("inference, maps", lambda cost: cost.memory().inference, bytes_text),
     ("training, maps and gradients", lambda cost: cost.memory().training, bytes_text),
-    ("receptive field", lambda cost: cost.receptive_field, "{:,}".format),
-    ("stride", lambda cost: cost.stride, "{:,}".format),
+    ("receptive field", lambda cost: cost.receptive_field, axes_number),
+    ("stride", lambda cost: cost.stride, axes_number),
 )
 """Further costs shown if they differ (memory: for one image in float32): title, value, format."""
 
@@ -75,7 +77,9 @@ def _difference_headline(before: Cost, after: Cost) -> Text:
     names = dict.fromkeys(cost.plan.name or "plan" for cost in costs)
     ids = dict.fromkeys(cost.plan.id for cost in costs)
     images = dict.fromkeys("x".join(map(str, cost.image)) for cost in costs)
-    return Text(f"{' -> '.join(names)}  id {' -> '.join(ids)}  image {' -> '.join(images)}", "bold")
+    # Of a network for images and another one, the word that holds for both.
+    word = worded("image", before.plan.dims if before.plan.dims == after.plan.dims else 1)
+    return Text(f"{' -> '.join(names)}  id {' -> '.join(ids)}  {word} {' -> '.join(images)}", "bold")
 
 
 def _config_section(difference: Difference) -> Table:
@@ -143,7 +147,7 @@ def _whole_line(entries: Sequence[BlockLine], *, bare: bool = False) -> str:
 
     if first.word == "shortcut":
         return f"{told('kind')}, from before {told('from before')}"
-    parts = [] if first.meets else [first.word]
+    parts = [] if first.meets else [first.kind]
     if "out" in first.values and not bare:
         parts.append(f"{told('in')} -> {told('out')}")
     elif "channels" in first.values and not bare:
@@ -163,7 +167,7 @@ def _value_run(values: Iterable[Any]) -> str:
 def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else axes_text(value)
 
 
 def _total_changes(before: Cost, after: Cost) -> Table:
@@ -175,7 +179,10 @@ def _total_changes(before: Cost, after: Cost) -> Table:
         table.add_row(f"  {TITLES.get(field, field)}", f"{old:,}", f"{new:,}", *change)
     for title, read, told in FURTHER:
         old, new = read(before), read(after)
-        if old != new:
+        if isinstance(old, tuple) or isinstance(new, tuple):
+            if old != new:
+                table.add_row(f"  {title}", told(old), told(new), "", "")
+        elif old != new:
             signed = f"{'+' if new > old else '-'}{told(abs(new - old))}"
             table.add_row(f"  {title}", told(old), told(new), signed, _relative_change(old, new))
     for title, shapes in (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.costing.measurement import Row
 from resnet_factory.reporting.drawing.canvas import Canvas, text_width
-from resnet_factory.reporting.drawing.labels import shape_label, share_label, short
+from resnet_factory.reporting.drawing.labels import image_label, shape_label, share_label, short
 from resnet_factory.reporting.drawing.section import SectionColumn, columns
 from resnet_factory.reporting.drawing.stage_row import RISE, PaperScale
 
@@ -22,9 +24,14 @@ LEGEND = {
     "projection": "projection: a shortcut with weights",
     "padding": "shortcut without weights, changing the shape",
     "weight": "convolution: kernel, channels, /stride",
-    "front": "output of a block: height × depth its map, thickness its channels (√ scale)",
 }
 """The meaning of lines and colours."""
+SLABS = {
+    1: "output of a block: height its length, thickness its channels (√ scale)",
+    2: "output of a block: height × depth its map, thickness its channels (√ scale)",
+    3: "output of a block: height × depth its map's height and width, thickness its channels (√ scale)",
+}
+"""The meaning of a slab, by the number of a map's axes."""
 
 
 def draw_network(cost: Cost) -> str:
@@ -33,17 +40,18 @@ def draw_network(cost: Cost) -> str:
     scale = _paper_scale(found)
     lines = _broken_into_lines(found, scale)
     title = cost.plan.name or "network"
-    totals = f"{cost.params:,} parameters · {cost.macs:,} MACs · image {shape_label(cost.image)}"
+    totals = f"{cost.params:,} parameters · {cost.macs:,} MACs · {image_label(cost)}"
     if cost.plan.features:
         totals += f" · returns {', '.join(feature.name for feature in cost.plan.features)}"
     longest = max(sum(_column_width(c, scale) + APART for c in line) for line in lines)
-    key = 26 + max(text_width(words, SMALL) for words in LEGEND.values())
+    legend = LEGEND | {"front": SLABS[cost.plan.dims]}
+    key = 26 + max(text_width(words, SMALL) for words in legend.values())
     width = max(longest + 4, text_width(totals, 12.5), text_width(title, 26), key) + 2 * MARGIN
     canvas = Canvas()
     y = HEADER - LEADING
     for line in lines:
         y = _draw_line_of_columns(canvas, line, scale, cost, y + LEADING)
-    height = _draw_legend(canvas, y, width)
+    height = _draw_legend(canvas, legend, y, width)
     front = Canvas()
     front.box(0, 0, width, height, "paper", 12)
     front.text(MARGIN, MARGIN + 6, title, BIG, "ink strong")
@@ -54,7 +62,7 @@ def draw_network(cost: Cost) -> str:
 
 def _paper_scale(found: list[SectionColumn]) -> PaperScale:
     shapes = [slab.shape for column in found for slab in column.slab_row.slabs]
-    sides = [side for shape in shapes for side in shape[1:]]
+    sides = [side for column in found for slab in column.slab_row.slabs for side in slab.sides]
     return PaperScale(max(sides), max(shape[0] for shape in shapes))
 
 
@@ -164,9 +172,9 @@ def _draw_cost_shares(canvas: Canvas, row: Row, cost: Cost, x: float, y: float, 
         y += 25
 
 
-def _draw_legend(canvas: Canvas, y: float, width: float) -> float:
+def _draw_legend(canvas: Canvas, legend: Mapping[str, str], y: float, width: float) -> float:
     """Draw the legend of the lines and colours that occur; return the picture's lower end."""
-    samples = [(look, words) for look, words in LEGEND.items() if look in canvas.looks]
+    samples = [(look, words) for look, words in legend.items() if look in canvas.looks]
     x, y = MARGIN, y + 14
     for look, words in samples:
         room = 26 + text_width(words, SMALL)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from resnet_factory.layers import MAP, Conv, Layer
+from resnet_factory.costing.complexity import Cost
+from resnet_factory.layers import MAP, Axes, Conv, Layer, axes_text, largest
 from resnet_factory.planning.network_plan import Block, Stage
 from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel, Walk, describe, leaves, parallels
+from resnet_factory.reporting.wording import per_axis, worded
 
 ROLES = {
     "bn": "norm",
@@ -23,7 +25,9 @@ ROLES = {
 """A layer's family -> its colour role; convolution and linear layers have `weight`, others `other`."""
 
 WORDS = {
+    "conv1d": "",
     "conv2d": "",
+    "conv3d": "",
     "standardized_conv": "ws",
     "scaled_conv": "scaled ws",
     "channel_conv": "1-d conv",
@@ -50,7 +54,8 @@ def caption(layer: Layer, name: str = "") -> Caption:
     weighs = layer.counted and layer.params() > 0
     role = "weight" if weighs else ROLES.get(layer.family, "other")
     kernel = getattr(layer, "kernel", None)
-    sides = "" if kernel is None else str(kernel) if MAP not in layer.accepts else f"{kernel}×{kernel}"
+    own = 1 if MAP not in layer.accepts else layer.dims
+    sides = "" if kernel is None else "×".join(map(str, per_axis(kernel, own)))
     text = " ".join(filter(None, (WORDS.get(word, word.replace("_", " ")), sides)))
     if hasattr(layer, "to"):
         text += f", {layer.out_channels}"
@@ -60,9 +65,9 @@ def caption(layer: Layer, name: str = "") -> Caption:
 def _layer_details(layer: Layer) -> str:
     details = ""
     if (stride := getattr(layer, "stride", 1)) != 1:
-        details += f", /{stride}"
+        details += f", /{_axes_label(stride)}"
     if (dilation := getattr(layer, "dilation", 1)) != 1:
-        details += f", dil {dilation}"
+        details += f", dil {_axes_label(dilation)}"
     groups = getattr(layer, "groups", 1)
     if layer.counted and groups != 1:
         details += ", depthwise" if groups == layer.channels else f", {groups} groups"
@@ -72,9 +77,18 @@ def _layer_details(layer: Layer) -> str:
     return details
 
 
+def _axes_label(value: Axes) -> str:
+    return axes_text(value).replace("x", "×")
+
+
 def shape_label(shape: tuple[int, ...]) -> str:
     """Return a shape as `64 × 56 × 56`."""
     return " × ".join(map(str, shape))
+
+
+def image_label(cost: Cost) -> str:
+    """Return `image 3 × 224 × 224`; of a sequence or a volume, `input 3 × 5000`."""
+    return worded(f"image {shape_label(cost.image)}", cost.plan.dims)
 
 
 def short(number: int) -> str:
@@ -132,14 +146,14 @@ def _block_differences(first: Block, other: Block) -> list[str]:
     news = []
     dilations = [
         {
-            leaf.layer.dilation
+            _axes_label(leaf.layer.dilation)
             for leaf in leaves(block.node)
-            if isinstance(leaf.layer, Conv) and leaf.layer.kernel > 1
+            if isinstance(leaf.layer, Conv) and largest(leaf.layer.kernel) > 1
         }
         for block in (first, other)
     ]
     if dilations[0] != dilations[1]:
-        news.append(f"dilation {' and '.join(map(str, sorted(dilations[1])))}")
+        news.append(f"dilation {' and '.join(sorted(dilations[1], key=lambda text: (len(text), text)))}")
     cascades = [
         any(branches.cascade > 1 for _, branches in parallels(block.node)) for block in (first, other)
     ]

@@ -10,6 +10,7 @@ from resnet_factory.planning.nodes import CONCAT, SUM, Chain, Parallel, Walk
 from resnet_factory.reporting.drawing.labels import (
     caption,
     first_block,
+    image_label,
     rest,
     shape_label,
     short,
@@ -50,7 +51,7 @@ def flowchart(cost: Cost) -> str:
         chart.lines.append("  end")
         chart.sections.append(f"s{i}")
     name = plan.name or "network"
-    title = f"{name}: {cost.params:,} parameters, {cost.macs:,} MACs, image {shape_label(cost.image)}"
+    title = f"{name}: {cost.params:,} parameters, {cost.macs:,} MACs, {image_label(cost)}"
     return "\n".join(["---", f"title: {_quoted_title(title)}", "---", "flowchart LR", *chart.text()]) + "\n"
 
 

@@ -12,7 +12,7 @@ from resnet_factory.planning.nodes import Chain, Node
 from resnet_factory.planning.paths import main_path
 from resnet_factory.reporting.drawing.block_layout import lay_out
 from resnet_factory.reporting.drawing.geometry import Element
-from resnet_factory.reporting.drawing.labels import first_block, rest, shape_label, shortcut_kind
+from resnet_factory.reporting.drawing.labels import first_block, image_label, rest, shape_label, shortcut_kind
 from resnet_factory.reporting.drawing.stage_row import Slab, SlabRow, slab_row
 
 
@@ -32,7 +32,7 @@ def columns(cost: Cost) -> Iterator[SectionColumn]:
     plan, rows = cost.plan, {row.name: row for row in cost.sections}
     layers = {row.name: row for row in cost.layers}
     blocks = {row.name: row for row in cost.blocks}
-    image = Slab(cost.image, "none", f"image {shape_label(cost.image)}", "image")
+    image = Slab(cost.image, "none", image_label(cost), "image")
     stem = [image, *_slabs_of_layers(plan.stem, layers, cost.image)]
     yield SectionColumn(rows["stem"], _layer_count(plan.stem), slab_row(stem), lay_out(plan.stem, ""))
     for stage in plan.stages:
@@ -66,6 +66,8 @@ def _slabs_of_layers(node: Node, layers: dict[str, Row], before: tuple[int, ...]
     """Yield a slab for each change of shape within a stem or head."""
     for name, _ in main_path(node):
         shape = layers[name].shape
-        if before not in {shape, (*shape, 1, 1)}:  # no slab for flatten
+        if before != shape and (
+            len(shape) > 1 or before != (*shape, *(1,) * (len(before) - 1))
+        ):  # no slab for flatten
             yield Slab(shape, "none", f"{name}: {shape_label(shape)}")
         before = shape

@@ -48,6 +48,12 @@ class Slab:
     title: str
     look: str = ""
 
+    @property
+    def sides(self) -> tuple[int, int]:
+        """The sides drawn as height and depth: the last two of the map, or a sequence's length and 1."""
+        sides = self.shape[1:]
+        return (sides[-2], sides[-1]) if len(sides) > 1 else (sum(sides) or 1, 1)
+
 
 @dataclass(frozen=True)
 class SlabRow:
@@ -63,7 +69,7 @@ class SlabRow:
 
     def height(self, scale: PaperScale) -> float:
         """Return the height of the tallest slab, back included."""
-        return max(scale.height(_map_sides(s)[0]) + scale.depth(_map_sides(s)[1]) / 2 for s in self.slabs)
+        return max(scale.height(s.sides[0]) + scale.depth(s.sides[1]) / 2 for s in self.slabs)
 
     def paint(self, canvas: Canvas, scale: PaperScale, x: float, middle: float) -> list[Point]:
         """Draw the row; return the lower edge of the slab whose block is shown below."""
@@ -81,11 +87,11 @@ class SlabRow:
 
 
 def _slab_room(scale: PaperScale, slab: Slab) -> float:
-    return scale.width(slab.shape[0]) + scale.depth(_map_sides(slab)[1]) + BETWEEN
+    return scale.width(slab.shape[0]) + scale.depth(slab.sides[1]) + BETWEEN
 
 
 def _draw_slab(canvas: Canvas, scale: PaperScale, slab: Slab, x: float, middle: float) -> list[Point]:
-    tall, deep = _map_sides(slab)
+    tall, deep = slab.sides
     width, height, depth = scale.width(slab.shape[0]), scale.height(tall), scale.depth(deep)
     up = depth / 2
     left, end = x + BETWEEN / 2, x + _slab_room(scale, slab)
@@ -105,11 +111,6 @@ def _draw_slab(canvas: Canvas, scale: PaperScale, slab: Slab, x: float, middle: 
     canvas.area(lid, f"{look} lid".strip(), title)
     canvas.box(left, top, width, bottom - top, f"{look} front".strip(), 0, title)
     return [(left, bottom), (right, bottom), (back, bottom - up)]
-
-
-def _map_sides(slab: Slab) -> tuple[int, int]:
-    """Return the height and width of the map; a vector is a 1x1 map."""
-    return (slab.shape[1], slab.shape[2]) if len(slab.shape) > 1 else (1, 1)
 
 
 def slab_row(slabs: list[Slab]) -> SlabRow:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
+from math import prod
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.layers import Conv
+from resnet_factory.layers import Axes, Conv, axes_text, positions
 from resnet_factory.planning.network_plan import Block
 from resnet_factory.reporting.columns import shape_text
 from resnet_factory.reporting.explanation.equations import (
     chain,
     filter_weights,
+    kernel_weights,
     many,
     number,
     product,
+    size_text,
     sum_of,
     weights,
 )
@@ -31,10 +34,19 @@ from resnet_factory.reporting.explanation.layer_table import (
     summed,
 )
 from resnet_factory.reporting.explanation.phrases import SHOWN, noun_of_weights, shares, widths_text
+from resnet_factory.reporting.wording import kernel_noun, kernel_text, per_axis
+
+HALVED = {1: "half", 2: "a quarter", 3: "an eighth"}
+"""The part of a map's positions that is left at half its sides, by its number of axes."""
+BALANCE = {
+    1: "twice as much from stage to stage",
+    2: "the same in every stage",
+    3: "half as much from stage to stage",
+}
 
 
 def filters(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Explain the weights of one filter: of a spatial and of a 1x1 convolution."""
+    """Explain the weights of one filter: of a spatial and of a pointwise convolution."""
     inside = [part for part in parts if part.place.block and part.place.path != GATE]
     convolutions = [part for part in inside if isinstance(part.layer, Conv)]
     over = next((part for part in convolutions if spatial(part)), None)
@@ -47,18 +59,18 @@ def filters(cost: Cost, parts: LayerRecords) -> Iterator[str]:
             deep = conv.channels // conv.groups
             read = f"{number(deep)} of the " if conv.groups > 1 else "all "
             yield (
-                f"{part.name}: a {conv.kernel}x{conv.kernel} filter reads {read}"
+                f"{part.name}: a {kernel_text(conv.kernel, conv.dims)} filter reads {read}"
                 f"{many(conv.channels, 'channel')}: {filter_weights(conv)} weights, {remark}. "
                 f"{many(conv.to, 'filter')} make {many(conv.to, 'channel')}: {weights(conv)} "
                 f"{noun_of_weights(conv)}, "
-                f"kept as {conv.to}x{deep}x{conv.kernel}x{conv.kernel}."
+                f"kept as {size_text((conv.to, deep, *per_axis(conv.kernel, conv.dims)))}."
             )
 
 
 def stages(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Explain the widths along each stage's blocks."""
     rows = {row.name: row for row in cost.sections}
-    dilations: dict[str, set[int]] = {}
+    dilations: dict[str, set[Axes]] = {}
     for part in parts:
         if spatial(part) and isinstance(part.layer, Conv) and part.place.path == MAIN:
             dilations.setdefault(part.place.block, set()).add(part.layer.dilation)
@@ -80,19 +92,23 @@ def stages(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         )
 
 
-def _dilation_text(stage: str, blocks: Sequence[set[int]]) -> str:
+def _dilation_text(stage: str, blocks: Sequence[set[Axes]]) -> str:
     """Return the dilations of a stage's blocks, if any."""
     if all(found == {1} for found in blocks):
         return ""
     said, at = [], 0
     for found, run in groupby(blocks):
         count = len(list(run))
-        numbers = " and ".join(map(str, sorted(found)))
+        numbers = " and ".join(sorted(map(axes_text, found), key=_by_number))
         said.append(
             numbers if count == len(blocks) else f"{numbers} in {_block_range(stage, at, at + count - 1)}"
         )
         at += count
     return f", dilation {', '.join(said)}"
+
+
+def _by_number(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split("x")))
 
 
 def _block_range(stage: str, first: int, last: int) -> str:
@@ -112,19 +128,20 @@ def bottlenecks(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         if spatial(layers[0]) or spatial(layers[-1]):
             continue  # no layer before or after the main one
         own = [part.layer.macs(1) for part in layers]
-        basic = 2 * 9 * out * out
+        sides = per_axis(3, conv.dims)
+        basic = 2 * prod(sides) * out * out
         yield (
             f"{name}, {widths_text(block)}: its convolutions have "
             f"{chain(sum_of(own), number(sum(own)))} weights. "
-            f"The basic block of the same output, two 3x3 convolutions at {number(out)} channels, has "
-            f"{chain(product(2, 3, 3, out, out), number(basic))}: ≈ {basic / sum(own):.1f} times as many, "
-            "and so with the multiply-adds."
+            f"The basic block of the same output, two {kernel_text(3, conv.dims)} convolutions at "
+            f"{number(out)} channels, has {chain(product(2, *sides, out, out), number(basic))}: "
+            f"≈ {basic / sum(own):.1f} times as many, and so with the multiply-adds."
         )
-        kernel = f"{conv.kernel}x{conv.kernel}"
+        kernel = kernel_noun(conv.kernel, conv.dims)
         if width < out:
             yield (
-                f"A bottleneck: the {kernel} works on {number(width)} channels, not {number(out)}; 1x1 "
-                "convolutions lead in and out."
+                f"A bottleneck: the {kernel} works on {number(width)} channels, not {number(out)}; "
+                f"{kernel_text(1, conv.dims)} convolutions lead in and out."
             )
         else:
             yield f"An inverted bottleneck: the {kernel} works on {number(width)}, for {number(out)}."
@@ -135,25 +152,25 @@ def resolution(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Compare the cost of a block from stage to stage."""
     told = []
     for name, _, layers in _last_blocks(cost, parts):
-        areas = {part.leaves[0] * part.leaves[1] for part in layers}
+        areas = {positions(part.leaves) for part in layers}
         if len(areas) == 1:
             told.append((name, areas.pop(), sum(part.layer.macs(1) for part in layers)))
-    quarters = 0
+    dims, alike = cost.plan.dims, 0
     for (before, few, one), (after, fewer, other) in pairwise(told):
         left, right = few * one, fewer * other
         if (few, one) == (fewer, other):
             continue
-        quarters += few == 4 * fewer and 4 * one == other
+        alike += few == 2**dims * fewer and 4 * one == other
         same = "the same" if left == right else f"≈ {right / left:.2f} times as many"
         yield (
             f"{before} to {after}: {number(few)} positions become {number(fewer)}, {number(one)} weights "
             f"{number(other)}. Multiply-adds: {chain(product(few, one), number(left))} and "
             f"{chain(product(fewer, other), number(right))}, {same}."
         )
-    if told and quarters == len(told) - 1 > 0:
+    if told and alike == len(told) - 1 > 0:
         yield (
-            "Half the side is a quarter of the positions, twice the width is four times the weights: "
-            "a block costs the same in every stage."
+            f"Half the side is {HALVED[dims]} of the positions, twice the width is four times the weights: "
+            f"a block costs {BALANCE[dims]}."
         )
 
 
@@ -176,11 +193,10 @@ def groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         conv = part.layer
         each = many(conv.channels // conv.groups, "channel")
         read = chain(f"{number(conv.channels)}/{number(conv.groups)}", each)
-        whole = conv.kernel * conv.kernel * conv.channels
         yield (
             f"{part.name} has {number(conv.groups)} groups: a filter reads {read} with "
             f"{filter_weights(conv)} weights; without groups it would have "
-            f"{chain(product(conv.kernel, conv.kernel, conv.channels), number(whole))}."
+            f"{kernel_weights(conv, conv.channels)}."
         )
     if grouped:
         yield f"In all, {many(len(grouped), 'grouped convolution')}: {shares(summed(grouped), cost)}."

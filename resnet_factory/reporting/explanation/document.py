@@ -17,6 +17,7 @@ from resnet_factory.reporting.explanation import blocks, shortcuts, warnings, wh
 from resnet_factory.reporting.explanation.equations import EQUATION
 from resnet_factory.reporting.explanation.layer_table import LayerRecords, collect_layers
 from resnet_factory.reporting.tables import WIDEST, headline, put
+from resnet_factory.reporting.wording import worded
 
 
 class Section(NamedTuple):
@@ -79,7 +80,7 @@ SECTIONS: tuple[tuple[str, Explain], ...] = (
 
 
 def explain(plan: Source, image: tuple[int, ...] | None = None) -> Explanation:
-    """Explain the arithmetic of a plan for one image of shape (channels, height, width).
+    """Explain the arithmetic of a plan for one image of shape (channels, height, width), a side per axis.
 
     Takes a plan, a config or the name of a model. The default image size is the model's
     `image_size`.
@@ -91,7 +92,7 @@ def explain(plan: Source, image: tuple[int, ...] | None = None) -> Explanation:
     parts = collect_layers(costed)
     sections = []
     for title, explain in SECTIONS:
-        if lines := tuple(explain(costed, parts)):
+        if lines := tuple(worded(line, costed.plan.dims) for line in explain(costed, parts)):
             sections.append(Section(title, lines))
     return Explanation(headline(costed), tuple(sections))
 

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from resnet_factory.layers import BlurPool, Conv, Layer, Linear, Pool, Size
+from math import prod
+
+from resnet_factory.layers import (
+    SAME,
+    AvgPool,
+    BlurPool,
+    Conv,
+    Layer,
+    Linear,
+    Pool,
+    Size,
+    along,
+    positions,
+)
+from resnet_factory.layers import sides as padded_sides
+from resnet_factory.reporting.wording import along_axes, per_axis
 
 _TERM = r"[0-9⌊⌈(](?:[0-9,⌊⌋⌈⌉()·+−/]*[0-9⌋⌉)])?"
 EQUATION = rf"{_TERM}(?: = {_TERM})+"
@@ -25,8 +40,8 @@ def percent(part: int, whole: int) -> str:
 
 
 def size_text(size: Size) -> str:
-    """Return a size as `112x112`."""
-    return f"{size[0]}x{size[1]}"
+    """Return the sides of a map as `112x112`."""
+    return "x".join(map(str, size))
 
 
 def chain(*terms: str) -> str:
@@ -45,43 +60,59 @@ def sum_of(terms: list[int]) -> str:
 
 
 def sides(layer: Layer, size: Size) -> str:
-    """Return the equation of the output size, for one axis or both."""
-    height, width = (_side_equation(layer, side) for side in size)
-    return height if height == width else f"{height} high, {width} wide"
+    """Return the equation of the output size, once or for each axis."""
+    return along_axes([_side_equation(layer, side, axis) for axis, side in enumerate(size)])
 
 
-def _side_equation(layer: Layer, side: int) -> str:
+def _side_equation(layer: Layer, side: int, axis: int) -> str:
+    after = layer.size(side, axis)
+    plain = f"{side} to {after}"
     match layer:
-        case Conv(kernel=kernel, stride=stride, padding=padding, dilation=dilation):
-            reach = f"({dilation}·({kernel}−1)+1)" if dilation > 1 else f"{kernel}"
-            inner = f"{side}−{reach}+2·{padding}"
-            return chain(f"⌊({inner})/{stride}⌋+1" if stride > 1 else f"{inner}+1", f"{layer.size(side)}")
-        case Pool(kernel=kernel, stride=stride, padding=padding, ceil_mode=up):
-            inner = f"{side}−{kernel}+2·{padding}"
-            open_, close = ("⌈", "⌉") if up else ("⌊", "⌋")
-            plain = -(-(side - kernel + 2 * padding) // stride) + 1 if up else layer.size(side)
-            if plain != layer.size(side):
-                return f"{side} to {layer.size(side)}"
-            return chain(f"{open_}({inner})/{stride}{close}+1" if stride > 1 else f"{inner}+1", f"{plain}")
+        case Conv() | Pool() if layer.padding == SAME:
+            stride = along(layer.stride, axis)
+            return chain(f"⌈{side}/{stride}⌉", f"{after}") if stride > 1 else plain
+        case Conv(kernel=kernel, dilation=dilation):
+            each, spread = along(kernel, axis), along(dilation, axis)
+            reach = f"({spread}·({each}−1)+1)" if spread > 1 else f"{each}"
+            up = False
+        case AvgPool(extend=extend) if extend:
+            return plain
+        case Pool(kernel=kernel, ceil_mode=up):
+            reach = f"{along(kernel, axis)}"
         case BlurPool(stride=stride):
             border = (stride + 1) // 2
-            return chain(f"⌊({side}−3+2·{border})/{stride}⌋+1", f"{layer.size(side)}")
+            return chain(f"⌊({side}−3+2·{border})/{stride}⌋+1", f"{after}")
         case _:
-            return f"{side} to {layer.size(side)}"
+            return plain
+    stride = along(layer.stride, axis)
+    before, behind = padded_sides(layer.padding, axis)
+    inner = f"{side}−{reach}+" + (f"2·{before}" if before == behind else f"{before}+{behind}")
+    if up:
+        windows = -(-(side - along(layer.kernel, axis) + before + behind) // stride) + 1
+        if windows != after:  # torch drops a last window that lies in the padding
+            return plain
+    open_, close = ("⌈", "⌉") if up else ("⌊", "⌋")
+    return chain(f"{open_}({inner})/{stride}{close}+1" if stride > 1 else f"{inner}+1", f"{after}")
 
 
 def filter_weights(conv: Conv) -> str:
     """Return the product that gives the weights of one filter."""
-    read = conv.channels // conv.groups
-    return chain(product(conv.kernel, conv.kernel, read), number(conv.kernel * conv.kernel * read))
+    return kernel_weights(conv, conv.channels // conv.groups)
+
+
+def kernel_weights(conv: Conv, channels: int) -> str:
+    """Return the product that gives the weights of a kernel over `channels` channels."""
+    factors = *per_axis(conv.kernel, conv.dims), channels
+    return chain(product(*factors), number(prod(factors)))
 
 
 def weights(layer: Layer) -> str:
     """Return the equation of a layer's number of parameters."""
     match layer:
         case Conv(kernel=kernel, channels=channels, groups=groups, to=to):
+            window = product(*per_axis(kernel, layer.dims))
             read = f"({channels}/{groups})" if groups > 1 else number(channels)
-            factors = f"{kernel}·{kernel}·{read}·{number(to)}"
+            factors = f"{window}·{read}·{number(to)}"
         case Linear(channels=channels, to=to):
             factors = product(channels, to)
         case _:
@@ -92,5 +123,5 @@ def weights(layer: Layer) -> str:
 
 def multiply_adds(layer: Layer, leaves: Size) -> str:
     """Return the equation of a layer's multiply-adds: positions times weights."""
-    area = leaves[0] * leaves[1]
-    return chain(f"{leaves[0]}·{leaves[1]}·{number(layer.macs(1))}", number(layer.macs(area)))
+    factors = "·".join(map(str, leaves))
+    return chain(f"{factors}·{number(layer.macs(1))}", number(layer.macs(positions(leaves))))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.costing.measurement import Tally
-from resnet_factory.layers import Conv, Layer, Size
+from resnet_factory.layers import Conv, Layer, Size, largest
 from resnet_factory.planning import paths
 from resnet_factory.planning.nodes import CONCAT, Chain, Node, Parallel, Walk
 
@@ -69,7 +69,7 @@ class _LayerCollector(Walk[Position]):
 
     def layer(self, layer: Layer, value: Position, name: str) -> Position:
         size, place = value
-        after = layer.size(size[0]), layer.size(size[1])
+        after = layer.output(size)
         self.parts.append(LayerRecord(name, layer, place, size, after, self.tallies[name]))
         return after, place
 
@@ -106,5 +106,5 @@ def has_weights(part: LayerRecord) -> bool:
 
 
 def spatial(part: LayerRecord) -> bool:
-    """Return whether it is a convolution with a kernel larger than 1x1."""
-    return isinstance(part.layer, Conv) and part.layer.kernel > 1
+    """Return whether it is a convolution with a kernel larger than 1, along any axis."""
+    return isinstance(part.layer, Conv) and largest(part.layer.kernel) > 1

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.costing.measurement import Tally
-from resnet_factory.layers import AvgPool, Conv, Layer, MaxPool, Norm, ZeroPad
+from resnet_factory.layers import AvgPool, Conv, Layer, MaxPool, Norm, ZeroPad, axes_text, largest
 from resnet_factory.planning.network_plan import Block
 from resnet_factory.planning.nodes import describe
 from resnet_factory.planning.paths import widths
@@ -20,6 +20,7 @@ from resnet_factory.reporting.explanation.equations import (
 from resnet_factory.reporting.explanation.layer_table import (
     LayerRecord,
 )
+from resnet_factory.reporting.wording import kernel_text, window_text
 
 SHOWN = 6
 """The largest number of blocks of one kind that are listed."""
@@ -29,13 +30,13 @@ def layer_in_words(part: LayerRecord) -> str:
     """Return the name of a layer in prose."""
     match part.layer:
         case Conv(kernel=kernel, stride=stride):
-            strides = f"stride {stride} and " if stride > 1 else ""
+            strides = f"stride {axes_text(stride)} and " if largest(stride) > 1 else ""
             own = f"{weights(part.layer)} {noun_of_weights(part.layer)}"
-            return f"a {kernel}x{kernel} convolution with {strides}{own}"
+            return f"a {kernel_text(kernel, part.layer.dims)} convolution with {strides}{own}"
         case MaxPool(kernel=kernel, stride=stride):
-            return f"the maximum of {kernel}x{kernel}, stride {stride}"
+            return f"the maximum of {window_text(kernel, part.layer.dims)}, stride {axes_text(stride)}"
         case AvgPool(kernel=kernel, stride=stride):
-            return f"the mean of {kernel}x{kernel}, stride {stride}"
+            return f"the mean of {window_text(kernel, part.layer.dims)}, stride {axes_text(stride)}"
         case ZeroPad(channels=channels, to=to):
             added = to - channels
             difference = chain(f"{number(to)}−{number(channels)}", number(added))

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from math import prod
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.layers import BatchNorm, Conv, Norm, Scale, ScaledConv, Size
+from resnet_factory.layers import (
+    SAME,
+    Axes,
+    BatchNorm,
+    Conv,
+    Norm,
+    Scale,
+    ScaledConv,
+    along,
+    axes_text,
+    largest,
+    merged,
+    sides,
+)
+from resnet_factory.layers.axes import same_padding
 from resnet_factory.planning.paths import depth, joins
 from resnet_factory.reporting.explanation.equations import many, number, size_text
 from resnet_factory.reporting.explanation.layer_table import (
@@ -16,6 +31,7 @@ from resnet_factory.reporting.explanation.layer_table import (
     has_weights,
     spatial,
 )
+from resnet_factory.reporting.wording import kernel_noun, kernel_text, per_axis, window_text
 
 SMALL_IMAGE = 64
 """Pixels; networks for images this small (CIFAR, digits) do not downsample in the stem."""
@@ -32,10 +48,12 @@ def warnings(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 
 def small_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
-    """Warn about an ImageNet stem on small images."""
+    """Warn about an ImageNet stem on small images, of two axes as those of CIFAR."""
+    if cost.plan.dims != 2:
+        return
     first = cost.receptive_fields.sections["stem"]
-    if min(cost.image[1:]) <= SMALL_IMAGE and first is not None and first.stride >= 4:
-        left = size_text(_map_size(cost.sections[0].shape))
+    if min(cost.image[1:]) <= SMALL_IMAGE and first is not None and largest(first.stride) >= 4:
+        left = size_text(cost.sections[0].shape[1:])
         normed = any(isinstance(part.layer, Norm) for part in parts if part.place.section == "stem")
         other = "cifar" if normed else "cifar_preact"
         yield (
@@ -46,28 +64,39 @@ def small_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 def one_position(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about feature maps smaller than the kernels applied to them."""
-    if _map_size(cost.last_map) == (1, 1):
-        yield "The last map is 1x1: the stages shrink more than this image allows; no mean is left to take."
+    last = cost.last_map[1:] or (1,) * cost.plan.dims
+    if set(last) == {1}:
+        yield (
+            f"The last map is {window_text(last, len(last))}: the stages shrink more than this image allows; "
+            "no mean is left to take."
+        )
     worst: dict[str, tuple[int, LayerRecord]] = {}
     for part in parts:
         if spatial(part) and isinstance(conv := part.layer, Conv):
-            used = _used_kernel_rows(conv, part.arrives[0]) * _used_kernel_rows(conv, part.arrives[1])
-            idle = conv.kernel * conv.kernel - used
+            used = prod(_used_kernel_rows(conv, side, axis) for axis, side in enumerate(part.arrives))
+            idle = prod(per_axis(conv.kernel, conv.dims)) - used
             if idle > worst.get(part.place.section, (0, part))[0]:
                 worst[part.place.section] = idle, part
     for idle, part in worst.values():
         assert isinstance(part.layer, Conv)
-        kernel = part.layer.kernel
+        kernel, dims = part.layer.kernel, part.layer.dims
         yield (
-            f"{part.name} reads {size_text(part.arrives)}: {idle} of the {kernel * kernel} weights of its "
-            f"{kernel}x{kernel} only ever meet padding; they are paid for and learn nothing."
+            f"{part.name} reads {window_text(part.arrives, dims)}: {idle} of the "
+            f"{prod(per_axis(kernel, dims))} weights of its {kernel_noun(kernel, dims)} "
+            "only ever meet padding; "
+            "they are paid for and learn nothing."
         )
 
 
-def _used_kernel_rows(conv: Conv, side: int) -> int:
+def _used_kernel_rows(conv: Conv, side: int, axis: int) -> int:
     """Return the number of kernel rows that overlap the map at any position, along one axis."""
-    starts = range(-conv.padding, conv.size(side) * conv.stride - conv.padding, conv.stride)
-    return sum(any(0 <= start + row * conv.dilation < side for start in starts) for row in range(conv.kernel))
+    kernel, stride, dilation = (along(value, axis) for value in (conv.kernel, conv.stride, conv.dilation))
+    if conv.padding == SAME:
+        before = same_padding(side, kernel, stride, dilation) // 2
+    else:
+        before, _ = sides(conv.padding, axis)
+    starts = range(-before, conv.size(side, axis) * stride - before, stride)
+    return sum(any(0 <= start + row * dilation < side for start in starts) for row in range(kernel))
 
 
 def plain_and_deep(cost: Cost, parts: LayerRecords) -> Iterator[str]:
@@ -104,16 +133,30 @@ def unnormalised(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 def skipped(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about strides larger than the kernel on the main path."""
-    found: dict[tuple[int, int], list[str]] = {}
+    found: dict[tuple[Axes, Axes, Axes, int], list[str]] = {}
     for part in parts:
-        if part.place.path == MAIN and isinstance(conv := part.layer, Conv) and conv.stride > conv.kernel:
-            found.setdefault((conv.kernel, conv.stride), []).append(part.name)
-    for (kernel, stride), names in found.items():
-        better = "With the stride on the 3x3" if (kernel, stride) == (1, 2) else f"With a stride of {kernel}"
+        if part.place.path == MAIN and isinstance(conv := part.layer, Conv):
+            window = conv.kernel, conv.stride, conv.dilation, conv.dims
+            if any(stride > kernel for kernel, stride in zip(*_axes_of(window)[:2], strict=True)):
+                found.setdefault(window, []).append(part.name)
+    for window, names in found.items():
+        kernel, stride, _, dims = window
+        axes = list(zip(*_axes_of(window), strict=True))
+        read = prod(len({spread * i % step for i in range(width)}) for width, step, spread in axes)
+        least = merged(tuple(min(width, step) for width, step, _ in axes))
+        better = f"With a stride of {axes_text(least)}"
+        if (kernel, stride) == (1, 2):
+            better = f"With the stride on the {kernel_noun(3, dims)}"
         yield (
-            f"A {kernel}x{kernel} convolution that strides by {stride} reads {kernel**2} of {stride**2} "
-            f"positions and drops the rest: {_first_names(names)}. {better} none is dropped."
+            f"A {kernel_text(kernel, dims)} convolution that strides by {axes_text(stride)} reads {read} of "
+            f"{prod(per_axis(stride, dims))} positions and drops the rest: {_first_names(names)}. "
+            f"{better} none is dropped."
         )
+
+
+def _axes_of(window: tuple[Axes, Axes, Axes, int]) -> list[tuple[int, ...]]:
+    """Return kernel, stride and dilation, each per axis."""
+    return [per_axis(value, window[-1]) for value in window[:-1]]
 
 
 def narrow_groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
@@ -147,8 +190,9 @@ def odd_widths(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 def uneven(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about an image size that is not divisible by the total stride."""
-    stride = cost.stride
-    for side in dict.fromkeys(cost.image[1:]):
+    for side, stride in dict.fromkeys(
+        zip(cost.image[1:], per_axis(cost.stride, cost.plan.dims), strict=True)
+    ):
         below = side // stride * stride
         if side - below > 1 and below:  # a multiple plus one leaves no remainder either
             yield (
@@ -160,9 +204,14 @@ def uneven(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 def short_sight(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about a receptive field smaller than the image."""
-    side, size = max(cost.image[1:]), cost.receptive_field
-    if size < side:
-        yield (f"The receptive field of the last map is {size} of {side} pixels: nothing larger fits in it.")
+    image, size = cost.image[1:], cost.receptive_field
+    if isinstance(size, int):
+        image = (max(image),)
+    if any(along(size, axis) < side for axis, side in enumerate(image)):
+        yield (
+            f"The receptive field of the last map is {axes_text(size)} of {size_text(image)} pixels: "
+            "nothing larger fits in it."
+        )
 
 
 def shrinking(cost: Cost, parts: LayerRecords) -> Iterator[str]:
@@ -179,10 +228,6 @@ def shrinking(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 def _first_names(names: list[str]) -> str:
     """Return the first few names as text."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _map_size(shape: tuple[int, ...]) -> Size:
-    return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
 
 
 WARNINGS: tuple[Callable[[Cost, LayerRecords], Iterator[str]], ...] = (

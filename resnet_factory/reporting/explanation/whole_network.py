@@ -6,9 +6,10 @@ Every equation is exact as written; `≈` marks rounded results.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import floordiv
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.layers import Conv, GlobalPool, Linear, Norm
+from resnet_factory.layers import Axes, Conv, GlobalPool, Linear, Norm, along, axes_text, combined, positions
 from resnet_factory.planning.paths import widths
 from resnet_factory.reporting.columns import bytes_text, shape_text
 from resnet_factory.reporting.explanation.equations import (
@@ -31,6 +32,7 @@ from resnet_factory.reporting.explanation.layer_table import (
     spatial,
 )
 from resnet_factory.reporting.explanation.phrases import layer_in_words, noun_of_weights
+from resnet_factory.reporting.wording import along_axes, axes_number, kernel_text, window_text
 
 
 def stem(cost: Cost, parts: LayerRecords) -> Iterator[str]:
@@ -40,8 +42,8 @@ def stem(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         layer, shape = part.layer, f"{part.layer.out_channels}x{size_text(part.leaves)}"
         if isinstance(layer, Conv):
             yield (
-                f"{part.name}: {many(layer.to, 'filter')} of {layer.kernel}x{layer.kernel} over "
-                f"{many(layer.channels, 'channel')}, stride {layer.stride}. "
+                f"{part.name}: {many(layer.to, 'filter')} of {window_text(layer.kernel, layer.dims)} over "
+                f"{many(layer.channels, 'channel')}, stride {axes_text(layer.stride)}. "
                 f"Map: {sides(layer, part.arrives)}, so {shape}. "
                 f"{noun_of_weights(layer).capitalize()}: {weights(layer)}. "
                 f"Multiply-adds: {multiply_adds(layer, part.leaves)}."
@@ -51,7 +53,7 @@ def stem(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     terms = [part.layer.params() for part in here if part.layer.params()]
     if any(isinstance(part.layer, Norm) for part in here) and len(terms) > 1:
         yield f"With its norms the stem has {chain(sum_of(terms), number(sum(terms)))} parameters."
-    before, after = cost.image[1] * cost.image[2], cost.sections[0].positions
+    before, after = positions(cost.image[1:]), cost.sections[0].positions
     if after < before:
         yield (
             f"{size_text(cost.image[1:])} has become {shape_text(cost.sections[0].shape[1:])}: of "
@@ -63,7 +65,7 @@ def head(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Explain the head, from the last map to the output."""
     if cost.plan.features:
         maps = [
-            f"{name}, {many(channels, 'channel')} in steps of {stride}"
+            f"{name}, {many(channels, 'channel')} in steps of {axes_text(stride)}"
             for name, channels, stride in cost.plan.features
         ]
         yield f"A backbone: it returns {many(len(maps), 'map')}. {'; '.join(maps)}."
@@ -71,11 +73,10 @@ def head(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         if part.place.section != "head" or part.place.path != MAIN:
             continue
         if isinstance(part.layer, GlobalPool):
-            positions = part.arrives[0] * part.arrives[1]
             yield (
-                f"{part.name}: each {size_text(part.arrives)} map becomes its mean over "
-                f"{many(positions, 'position')}; {many(part.layer.channels, 'number')} are left, whatever "
-                "the size of the image."
+                f"{part.name}: each {kernel_text(part.arrives, cost.plan.dims)} map becomes its mean over "
+                f"{many(positions(part.arrives), 'position')}; {many(part.layer.channels, 'number')} are "
+                "left, whatever the size of the image."
             )
         elif isinstance(part.layer, (Linear, Conv)):
             yield f"{part.name}: {many(part.layer.out_channels, 'output')}, {weights(part.layer)} parameters."
@@ -154,37 +155,53 @@ def receptive_field(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Compare the receptive field with the image."""
     sections = cost.receptive_fields.sections.items()
     seen = [(name, field) for name, field in sections if name != "head" or cost.plan.head.children]
-    steps = ", ".join(f"{name} {number(field.size)}" for name, field in seen if field is not None)
+    steps = ", ".join(f"{name} {axes_number(field.size)}" for name, field in seen if field is not None)
     yield f"Pixels along one axis that reach a position through the convolutions, by section: {steps}."
     last = next((part for part in reversed(parts) if spatial(part) and part.place.path == MAIN), None)
     after = cost.receptive_fields.layers.get(last.name) if last is not None else None
     if last is not None and after is not None and isinstance(conv := last.layer, Conv):
-        stride = after.stride // conv.stride
-        dilation = f"{conv.dilation}·" if conv.dilation > 1 else ""
-        adds = chain(
-            f"{dilation}({conv.kernel}−1)·{stride}", number(conv.dilation * (conv.kernel - 1) * stride)
-        )
+        stride = combined(floordiv, after.stride, conv.stride)
+        adds = along_axes([_added_reach(conv, stride, axis) for axis in range(conv.dims)])
         yield (
             f"{last.name} alone adds {adds}: a kernel reaches the further the larger the stride before it, "
-            f"here {stride}."
+            f"here {axes_text(stride)}."
         )
-    side, size, field = max(cost.image[1:]), cost.receptive_field, cost.receptive_fields.last
-    places = [field.stride * i for i in range(max(cost.last_map[1:]))]
-    whole = [at for at in places if at - field.before <= 0 and at + field.after >= side - 1]
-    if len(whole) == len(places) and size >= 2 * side - 1:
-        corner = chain(f"2·{number(side)}−1", number(2 * side - 1))
-        yield f"{number(size)} is no less than {corner}: it covers the image even at the last map's corners."
-    elif len(whole) == len(places):
-        yield f"The image has {number(side)}: at every position of the last map the field covers it."
-    elif whole:
-        yield (
-            f"The image has {number(side)}: the field covers it in the middle of the last map, "
-            "but not at the corners."
-        )
-    else:
-        yield f"The image has {number(side)}: at no position of the last map does the field cover it."
+    yield _coverage(cost)
     if any(part.place.path == GATE and part.layer.reach is None for part in parts):
         yield "Gates that pool the whole map are left out; through them every pixel reaches every position."
+
+
+def _added_reach(conv: Conv, stride: Axes, axis: int) -> str:
+    """Return the equation of the pixels that a convolution adds to the receptive field along an axis."""
+    kernel, dilation, step = (along(value, axis) for value in (conv.kernel, conv.dilation, stride))
+    spread = f"{dilation}·" if dilation > 1 else ""
+    return chain(f"{spread}({kernel}−1)·{step}", number(dilation * (kernel - 1) * step))
+
+
+def _coverage(cost: Cost) -> str:
+    """Return at which positions of the last map the receptive field covers the image."""
+    field, image, last = cost.receptive_fields.last, cost.image[1:], cost.last_map[1:]
+    if all(isinstance(value, int) for value in field):
+        image, last = (max(image),), (max(last, default=1),)  # the longest side is covered last
+    covered = []
+    for axis, (side, count) in enumerate(zip(image, last, strict=True)):
+        before, after = along(field.before, axis), along(field.after, axis)
+        places = [along(field.stride, axis) * i for i in range(count)]
+        covered.append([at - before <= 0 and at + after >= side - 1 for at in places])
+    sides = "x".join(map(number, image))
+    everywhere = all(map(all, covered))
+    if everywhere and all(along(field.size, axis) >= 2 * side - 1 for axis, side in enumerate(image)):
+        corner = along_axes([chain(f"2·{number(side)}−1", number(2 * side - 1)) for side in image])
+        size = axes_number(field.size)
+        return f"{size} is no less than {corner}: it covers the image even at the last map's corners."
+    if everywhere:
+        return f"The image has {sides}: at every position of the last map the field covers it."
+    if all(map(any, covered)):
+        return (
+            f"The image has {sides}: the field covers it in the middle of the last map, "
+            "but not at the corners."
+        )
+    return f"The image has {sides}: at no position of the last map does the field cover it."
 
 
 def memory(cost: Cost, parts: LayerRecords) -> Iterator[str]:

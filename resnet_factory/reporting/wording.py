@@ -1,0 +1,62 @@
+"""Words for maps of one, two or three axes: sides, kernels, and what an image and a pixel are called."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from resnet_factory.layers import Axes, Size, along, axes_text
+
+AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+"""The names of a map's axes."""
+DIRECTIONS = {1: ("long",), 2: ("high", "wide"), 3: ("deep", "high", "wide")}
+GENERAL = {"image": "input", "images": "inputs", "pixel": "input position", "pixels": "input positions"}
+"""Words for images -> those that hold for sequences and volumes, too."""
+_IMAGES = re.compile(rf"(?<![\w.])({'|'.join(GENERAL)})(?!\w|\.\w)", re.IGNORECASE)
+
+
+def per_axis(value: Any, dims: int) -> tuple[int, ...]:
+    """Return the number that holds for each axis."""
+    return tuple(along(value, axis) for axis in range(dims))
+
+
+def kernel_text(kernel: Axes | Size, dims: int, sign: str = "x") -> str:
+    """Return a kernel as an adjective: `3x3`, `1x3x3`, or `length-3`."""
+    sides = sign.join(map(str, per_axis(kernel, dims)))
+    return f"length-{sides}" if dims == 1 else sides
+
+
+def kernel_noun(kernel: Axes | Size, dims: int) -> str:
+    """Return a kernel as a noun: `3x3`, or `length-3 kernel`."""
+    return f"{kernel_text(kernel, dims)} kernel" if dims == 1 else kernel_text(kernel, dims)
+
+
+def window_text(kernel: Axes | Size, dims: int) -> str:
+    """Return what a window covers, to follow `of`: `3x3`, or `length 3`."""
+    return kernel_text(kernel, dims).replace("-", " ")
+
+
+def axes_number(value: Axes) -> str:
+    """Return a number as `1,234`; where axes differ, `1x7`."""
+    text = axes_text(value)
+    return text if "x" in text else f"{value:,}"
+
+
+def along_axes(texts: list[str]) -> str:
+    """Return a text per axis as `A high, B wide`, or only one if all are the same."""
+    if len(set(texts)) == 1:
+        return texts[0]
+    return ", ".join(
+        f"{text} {direction}" for text, direction in zip(texts, DIRECTIONS[len(texts)], strict=True)
+    )
+
+
+def worded(text: str, dims: int) -> str:
+    """Return a text about images; in other than 2 dimensions, with words that hold there."""
+    if dims == 2:
+        return text
+    return _IMAGES.sub(lambda match: _like(GENERAL[match[0].lower()], match[0]), text)
+
+
+def _like(word: str, other: str) -> str:
+    return word.capitalize() if other[0].isupper() else word
