@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnet_factory.config.composition import conf_dir, read
+    from resnet_factory.config.own_layers import register_layer
     from resnet_factory.config.schema import ModelConfig
     from resnet_factory.costing.complexity import Cost
     from resnet_factory.errors import ConfigError, Fault
@@ -45,6 +46,7 @@ _HOME = {
     "Plan": "planning.network_plan",
     "plan": "planning.models",
     "read": "config.composition",
+    "register_layer": "config.own_layers",
     "reset_classifier": "network.builder",
     "Report": "network.weights.transfer",
     "save": "network.weights.transfer",
@@ -54,7 +56,8 @@ _HOME = {
 __all__ = [
     "Backbone", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault", "ModelConfig",
     "Network", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model", "diff", "draw",
-    "explain", "export", "list_models", "load", "load_weights", "plan", "read", "reset_classifier", "save",
+    "explain", "export", "list_models", "load", "load_weights", "plan", "read", "register_layer",
+    "reset_classifier", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

@@ -16,6 +16,7 @@ from conftest import ROOT
 from torch import nn
 
 import resnet_factory as rf
+from resnet_factory.layers import Layer
 
 SMALL = ("model.depths=1", "model.widths=8", "model.stem.width=8", "model.image_size=32")
 
@@ -191,6 +192,9 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "load_weights file": lambda wrong: rf.load_weights(small(), wrong),
     "plan": rf.plan,
     "read": rf.read,
+    "register_layer": lambda wrong: rf.register_layer(wrong, Layer, "a:b"),
+    "register_layer class": lambda wrong: rf.register_layer("mine", wrong, "a:b"),
+    "register_layer module": lambda wrong: rf.register_layer("relu", Layer, wrong),
     "reset_classifier": lambda wrong: rf.reset_classifier(wrong, 7),
     "reset_classifier classes": lambda wrong: rf.reset_classifier(small(), wrong),
     "save": lambda wrong: rf.save(wrong, "a.safetensors"),

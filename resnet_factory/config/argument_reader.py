@@ -8,7 +8,9 @@ from typing import Any
 from resnet_factory.config.recipe import Argument, Names, PerAxis, PerStage, Value, arguments_of
 from resnet_factory.config.vocabulary_hints import argument_hint, layer_hint
 from resnet_factory.errors import Fault, found, suggest, unknown
+from resnet_factory.layers import VOCABULARY
 from resnet_factory.layers.expressions import LIMIT, ExpressionError, parse
+from resnet_factory.layers.registry import REGISTRY, LayerError, own_words
 
 
 class ArgumentReader:
@@ -76,6 +78,18 @@ class ArgumentReader:
             hint = layer_hint(word) if what == "layer" else ""
             self.fault(path, hint or unknown(what, word, known))
         return False
+
+    def known_layer(self, word: Any, others: tuple[str, ...], path: str) -> bool:
+        """Return whether a word is a layer, or one of the `others`; record a fault if it is not."""
+        if not isinstance(word, str) or word in others or word in VOCABULARY:
+            return self.known(word, (*others, *VOCABULARY), path, "layer")
+        try:
+            if REGISTRY.find(word) is not None:
+                return True
+        except LayerError as error:
+            self.fault(path, str(error))
+            return False
+        return self.known(word, (*others, *VOCABULARY, *own_words()), path, "layer")
 
     def number(self, value: Any, scope: frozenset[str], path: str, *, staged: bool) -> Value:
         """Read a number or arithmetic; with `staged`, also a list of one per stage."""

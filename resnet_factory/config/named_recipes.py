@@ -7,7 +7,7 @@ from typing import Any
 
 from resnet_factory.config.model_keys import ACTIVATIONS, ROLES, SLOTS
 from resnet_factory.errors import Fault, found, unknown
-from resnet_factory.layers import VOCABULARY
+from resnet_factory.layers.registry import is_layer, own_words
 
 Find = Callable[[str, str], Any]
 """(group, name) -> the plain data of the recipe of that name, or None."""
@@ -30,10 +30,11 @@ def with_recipes(
                 return {} if key == "init" else STAND_IN.get(key, {"layers": []})
             return value
         recipe = find(key, value) if find else None
-        if recipe is None and key in SLOTS and value in VOCABULARY:
+        if recipe is None and key in SLOTS and is_layer(value):
             recipe = {"layer": value}
         if recipe is None:
             known = [*(find(key, "") if find else ()), *(ACTIVATIONS if key == "act" else ())]
+            known += own_words() if key in SLOTS else []
             faults.append(Fault(where, unknown(key, value, known)))
             return {} if key == "init" else STAND_IN.get(key, {"layers": []})
         titles[title] = value

@@ -12,8 +12,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from resnet_factory.layers import SAME, VOCABULARY, Axes, Padding
+from resnet_factory.layers import SAME, Axes, Padding
 from resnet_factory.layers.expressions import Expression, Number
+from resnet_factory.layers.registry import LayerError, class_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Recipe:
             # A name used in its own definition refers to the enclosing scope.
             outside |= reads - (own.keys() - {name})
         object.__setattr__(self, "reads", lists.union(*own.values()))
-        object.__setattr__(self, "used", outside.union(_item_kinds(items for _, items in self.lists)))
+        object.__setattr__(self, "used", outside.union(kinds_in(items for _, items in self.lists)))
 
     def items(self, name: str) -> tuple[Item, ...]:
         """Return the list called `name`."""
@@ -141,7 +142,7 @@ def circles(slots: Mapping[str, Recipe]) -> Iterator[list[str]]:
     """Yield the cycles by which a slot's recipe contains itself, one per slot."""
 
     uses = {
-        name: [kind for kind in _item_kinds(items for _, items in slot.lists) if kind in slots]
+        name: [kind for kind in kinds_in(items for _, items in slot.lists) if kind in slots]
         for name, slot in slots.items()
     }
     for start in slots:
@@ -179,7 +180,7 @@ class Argument:
 @cache
 def arguments_of(kind: str) -> dict[str, Argument]:
     """Return the arguments that a recipe may give to the layer called `kind`, in the class's own order."""
-    layer, fixed = VOCABULARY[kind]
+    layer, fixed = class_of(kind)
     hints = get_type_hints(layer, include_extras=True)
     table = {}
     for entry in fields(layer):
@@ -196,12 +197,12 @@ def arguments_of(kind: str) -> dict[str, Argument]:
     return table
 
 
-def _item_kinds(lists: Iterable[tuple[Item, ...]]) -> Iterator[str]:
+def kinds_in(lists: Iterable[tuple[Item, ...]]) -> Iterator[str]:
     """Yield the kinds of the items of lists, and of the lists inside them."""
     for items in lists:
         for item in items:
             yield item.kind
-            yield from _item_kinds(inner for _, inner in item.lists)
+            yield from kinds_in(inner for _, inner in item.lists)
 
 
 def names_in(part: Any) -> Iterator[frozenset[str]]:
@@ -246,8 +247,11 @@ def _layer_signature(data: Any) -> Signature:
     layer = data.get("layer")
     if layer is None:
         return Signature("", frozenset(key for key in data if key != "layers"))
-    if not isinstance(layer, str) or layer not in VOCABULARY:
+    try:
+        table = arguments_of(layer) if isinstance(layer, str) else None
+    except (KeyError, LayerError):  # reported where the slot is read
+        table = None
+    if table is None:
         return Signature()
-    table = arguments_of(layer)
     needed = (key for key, argument in table.items() if argument.required and key not in data)
     return Signature(layer, frozenset(table), tuple(needed))

@@ -23,8 +23,8 @@ from resnet_factory.config.recipe import (
 )
 from resnet_factory.config.vocabulary_hints import argument_hint, item_hint
 from resnet_factory.errors import Fault, found, one_of, suggest, unknown
-from resnet_factory.layers import VOCABULARY
 from resnet_factory.layers.expressions import ExpressionError, parse
+from resnet_factory.layers.registry import is_layer
 
 
 class Reader(ArgumentReader):
@@ -41,7 +41,8 @@ class Reader(ArgumentReader):
         """Read one recipe; with faults, which go to the list, the result is a placeholder."""
         known = _Data(repr(data), data)
         recipe, faults, unread = _recipe(known, role, path, title, tuple(self.slots.items()), self.root)
-        self.faults.extend(faults)
+        if faults:  # perhaps of a layer that is registered since
+            return self.read_anew(data, role, path, title)
         self.unread.extend(unread)
         return recipe
 
@@ -57,7 +58,9 @@ class Reader(ArgumentReader):
         for key, value in list(plain.items()):
             if not isinstance(key, str) or not key.isidentifier():
                 self.fault(f"{path}.{key}", f"{key!r} is not a name")
-            elif key in {*STRUCTURES, *VOCABULARY, *self.slots} and isinstance(value, (dict, type(None))):
+            elif isinstance(value, (dict, type(None))) and (
+                key in {*STRUCTURES, *self.slots} or is_layer(key)
+            ):
                 self.fault(
                     f"{path}.{key}",
                     f"{key!r} is a layer; it stands in a list, {one_of(map(repr, role.lists))}",
@@ -100,7 +103,7 @@ class Reader(ArgumentReader):
     def _single(
         self, layer: Any, plain: dict[str, Any], data: Mapping[str, Any], role: Role, path: str, title: str
     ) -> Recipe:
-        if not self.known(layer, VOCABULARY, f"{path}.layer", "layer"):
+        if not self.known_layer(layer, (), f"{path}.layer"):
             return Recipe(path=path)
         for key in role.lists:
             if key in data:
@@ -160,7 +163,7 @@ class Reader(ArgumentReader):
         else:
             self.fault(path, item_hint(entry))
             return None
-        if not self.known(kind, (*self.slots, *VOCABULARY, *STRUCTURES), path, "layer"):
+        if not self.known_layer(kind, (*self.slots, *STRUCTURES), path):
             return None
         if not isinstance(arguments, Mapping):
             self.fault(path, f"expected the arguments of {kind!r} as a mapping, found {found(arguments)}")

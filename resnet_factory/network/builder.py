@@ -16,6 +16,7 @@ from resnet_factory.errors import shown
 from resnet_factory.network.capacity import check_capacity
 from resnet_factory.network.initialisation import initialise
 from resnet_factory.network.modules import module
+from resnet_factory.network.own_modules import module_of
 from resnet_factory.planning.models import Source, compose, config_of, plan_of
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Chain, Parallel
@@ -257,7 +258,7 @@ def _named_modules(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]
     steps: list[Step] = []
     for name, child in chain.children:
         if name:
-            children[name] = module(child)
+            children[name] = module_of(child)
             steps.append(name)
         elif isinstance(child, Parallel) and child.join != CONCAT:
             # Constructed from the last to the first, as torchvision and timm do: a shortcut before its body.
@@ -283,5 +284,5 @@ def _make_chain(node: Chain) -> nn.Module:
 @module.register
 def _make_parallel(node: Parallel) -> nn.Module:
     if node.join == CONCAT:
-        return Concat([module(branch) for branch in node.branches], split=node.split, cascade=node.cascade)
+        return Concat([module_of(branch) for branch in node.branches], split=node.split, cascade=node.cascade)
     return Block(*_named_modules(Chain((("", node),))))

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from resnet_factory.config.recipe import Item, Recipe, Value, arguments_of
 from resnet_factory.config.schema import Specification
-from resnet_factory.layers import VOCABULARY, Layer
+from resnet_factory.layers import Layer
+from resnet_factory.layers.registry import class_of
 
 Scope = dict[str, Any]
 """Names and their values; `@` holds their text in the recipes, innermost recipe first."""
@@ -97,7 +98,7 @@ def line_of(item: Item, slot: Recipe | None) -> LayerLine:
     kind = item.kind if slot is None else str(slot.layer)
     written: Written = dict(defined_numbers(slot)) if slot is not None else {}
     written |= {name: (value, f"{item.path}.{name}") for name, value in item.arguments}
-    made, fixed = VOCABULARY[kind]
+    made, fixed = class_of(kind)
     table = arguments_of(kind)
     arguments = ((name, table[name], value, path) for name, (value, path) in written.items())
     return LayerLine(

@@ -108,7 +108,8 @@ class Unroller(Evaluator):
                 where, value = self.trace(*places.get(argument, (0, f"{path}.{argument}")), scope)
                 reader = "" if where.startswith(path) else f"; read by {path}"
                 self.fault(where, f"{message}{reader}", scope, value)
-            assert self.faults, f"{line.kind!r} is not valid and does not say why"
+            if not self.faults:  # a layer of one's own
+                self.fault(path, f"{line.kind!r} refuses its arguments, but does not say why", scope)
             raise Broken
         if layer.out_channels > MAX_CHANNELS:
             self.fault(path, f"{layer.out_channels} channels; the limit is {MAX_CHANNELS}", scope)

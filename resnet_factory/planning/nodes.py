@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Generic, NamedTuple, TypeVar
 
-from resnet_factory.layers import VOCABULARY, Layer, axes_text
+from resnet_factory.layers import Layer, axes_text
+from resnet_factory.layers.registry import word_of
 
 Value = TypeVar("Value")
 Say = Callable[["Layer | int"], str]
@@ -210,7 +211,7 @@ def text_of(node: Node, prefix: str = "", depth: int = 0, say: Say = words) -> I
 
 def describe(layer: Layer) -> str:
     """`conv2d 3 -> 64 kernel=7 stride=2 padding=3`: a layer in one line, defaults left out."""
-    kind, fixed = _KINDS.get((type(layer), getattr(layer, "function", "")), (type(layer).__name__, {}))
+    kind, fixed = word_of(layer)
     if kind == "conv2d":
         kind = f"conv{layer.dims}d"
     channels = str(layer.channels)
@@ -223,6 +224,3 @@ def describe(layer: Layer) -> str:
         and getattr(layer, entry.name) != entry.default
     ]
     return " ".join([kind, channels, *given])
-
-
-_KINDS = {(layer, fixed.get("function", "")): (word, fixed) for word, (layer, fixed) in VOCABULARY.items()}

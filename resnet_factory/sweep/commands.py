@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_factory.config.composition import Composed, choices, compose_all, take_sweeps
+from resnet_factory.config.own_layers import missing_layers
 from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.reporting.tables import console
 from resnet_factory.study.signals import terminated_as_interrupted
@@ -73,6 +74,8 @@ def report(arguments: Sequence[str], config_dir: str | None) -> int:
     if faults := list(report_package_faults()):
         raise ConfigError(faults)
     with SweepStore(Path(folders[0]).expanduser(), write=False) as store:
+        if missing := list(missing_layers(store.run().get("layers", "{}"))):
+            raise ConfigError(Fault("", line, f"command line '{folders[0]}'") for line in missing)
         return _finish(store, options, config_dir, page=True)
 
 

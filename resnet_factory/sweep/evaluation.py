@@ -25,12 +25,12 @@ from resnet_factory.sweep.population import (
     OPTIONAL_COSTS,
     Population,
     PopulationPart,
-    VectorStage,
     parts,
 )
 from resnet_factory.sweep.space import Space, format_limit
 from resnet_factory.sweep.templates import ModelTemplates, override
 from resnet_factory.sweep.vector import Array, Vector
+from resnet_factory.sweep.vector_planner import VectorStage
 
 INVALID = "invalid"
 """The reason of samples that cannot be planned or costed."""

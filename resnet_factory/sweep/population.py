@@ -7,7 +7,7 @@ that each part has one structure of layers, whose numbers are vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, NamedTuple
@@ -15,27 +15,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from resnet_factory.config import pruning
+from resnet_factory.config.own_layers import own_layers
 from resnet_factory.config.schema import (
     MAX_BLOCKS,
     MAX_CHANNELS,
     PER_STAGE,
     WHOLE,
     ModelConfig,
-    Specification,
 )
 from resnet_factory.costing.complexity import Cost, cost
 from resnet_factory.costing.peak_memory import most_memory
 from resnet_factory.costing.receptive_field import larger, last_field
-from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.errors import ConfigError
 from resnet_factory.layers import along
-from resnet_factory.planning.compiled import Scope
-from resnet_factory.planning.evaluation import Broken
-from resnet_factory.planning.network_plan import Block, Plan, Stage
-from resnet_factory.planning.planner import Planner
+from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.planner import plan as plan_one
 from resnet_factory.sweep.model_numbers import place, substitute
-from resnet_factory.sweep.vector import Array, Split, Unfit, Vector
-from resnet_factory.sweep.vector_functions import choose
+from resnet_factory.sweep.vector import Array, Split, Unfit, Vector, values_of
+from resnet_factory.sweep.vector_planner import VectorPlanner
 
 CHUNK = 32_768
 """Members planned at a time: their vectors stay in the processor's cache."""
@@ -151,6 +148,7 @@ def parts(
         yield _invalid(np.flatnonzero(~inside))
     # Members by the answers they have given so far: those that agreed stay together, in full chunks.
     waiting: dict[tuple[bool, ...], list[Array]] = {(): [np.flatnonzero(inside)]}
+    plan_together = _planned_with_own_layers if own_layers(population.config) else _planned_together
     while waiting:
         key = max(waiting, key=lambda key: sum(map(len, waiting[key])))
         pool = np.concatenate(waiting.pop(key))
@@ -160,7 +158,7 @@ def parts(
         try:
             if members.size <= FEW:
                 raise Unfit
-            yield _planned_together(population, members, optional)
+            yield plan_together(population, members, optional)
         except Split as split:
             for answer in (True, False):
                 mask = split.mask if answer else ~split.mask
@@ -200,6 +198,29 @@ def _planned_together(population: Population, members: Array, optional: Sequence
     return PopulationPart(members, valid, plan, costs)
 
 
+def _planned_with_own_layers(
+    population: Population, members: Array, optional: Sequence[str]
+) -> PopulationPart:
+    """Plan together members with registered layers, whose formulas may not hold for columns.
+
+    Raises:
+        Unfit: a formula fails, or gives the first or the last member other costs than alone.
+    """
+    try:
+        part = _planned_together(population, members, optional)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise Unfit("a formula does not hold for columns") from error
+    for at in (0, members.size - 1):
+        alone = _planned_alone(population, members[at], optional)
+        costs = {name: values_of(value) for name, value in part.costs.items()}
+        together = {
+            name: value[at] if isinstance(value, np.ndarray) else value for name, value in costs.items()
+        }
+        if part.valid[at] != alone.valid[0] or (alone.valid[0] and together != dict(alone.costs)):
+            raise Unfit("a formula gives other numbers for columns")
+    return part
+
+
 def _costs_of_plan(plan: Plan, population: Population, names: Sequence[str]) -> dict[str, Any]:
     """Return all costs asked for; none where one is beyond 64 bits.
 
@@ -218,85 +239,3 @@ def _costs_of_plan(plan: Plan, population: Population, names: Sequence[str]) -> 
                 plan, found.image, population.batch, population.dtype, training=training
             )
     return values if all(isinstance(value, Vector) or value < 2**63 for value in values.values()) else {}
-
-
-@dataclass(frozen=True, slots=True)
-class VectorStage(Stage):
-    """A stage whose block `i` is repeated `counts[i]` times."""
-
-    counts: tuple[Any, ...] = ()
-    leaves: Any = 0
-
-    @property
-    def runs(self) -> tuple[tuple[Block, Any], ...]:
-        return tuple(zip(self.blocks, self.counts, strict=True))
-
-    @property
-    def out_channels(self) -> Any:
-        return self.leaves
-
-
-class VectorPlanner(Planner):
-    """The planner over vectors; members that are invalid are noted in `valid` and carried along."""
-
-    def __init__(self, config: Specification, size: int) -> None:
-        super().__init__(config)
-        self.valid = np.ones(size, bool)
-        self.applies: Any = True
-        """Mask of the members that have the block being planned."""
-
-    def repeat(
-        self, stage: Stage, depth: Any, channels: Any, repeats: bool, at: Callable[[int, Any], Block]
-    ) -> Stage:
-        blocks: list[Block] = []
-        counts: list[Any] = []
-        for block in range(int(depth.high) if isinstance(depth, Vector) else depth):
-            if repeats and block > 1 and blocks[-1].in_channels == channels:
-                counts[-1] = depth - (block - 1)
-                if isinstance(counts[-1], Vector) and counts[-1].low < 0:
-                    counts[-1] = counts[-1].functions["max"](counts[-1], 0)
-                break
-            self.applies = depth > block
-            try:
-                blocks.append(at(block, channels))
-            except Broken:
-                if isinstance(self.applies, Vector):
-                    raise Split(self.applies.values) from None
-                raise
-            counts.append(self.applies * 1)
-            channels = choose(self.applies, blocks[-1].out_channels, channels)
-        self.applies = True
-        return VectorStage(stage.name, tuple(blocks), stage.transition, tuple(counts), channels)
-
-    def holds(self, valid: Any) -> bool:
-        if isinstance(valid, Vector):
-            if valid.values.all():
-                return True
-            if isinstance(self.applies, Vector):
-                raise Split(self.applies.values)
-            self.valid &= valid.values
-            valid = self.valid.any()
-        if not valid:
-            self.fault("", "a layer's arguments do not fit together")
-            raise Broken
-        return True
-
-    def fault(self, path: str, message: str, scope: Scope | None = None, value: Any = None) -> None:
-        # Messages are not read: whoever wants one plans a single member.
-        self.faults[Fault(path, "cannot be planned")] = None
-
-    def whole(self, value: Any, path: str, scope: Scope, written: Any = None) -> Any:
-        if not isinstance(value, Vector):
-            return super().whole(value, path, scope, written)
-        try:
-            return value.whole()
-        except ValueError:
-            self.fault(path, "")
-            raise Broken from None
-
-    def cast(self, value: Any, wanted: type, origin: tuple[str, Any], scope: Scope) -> Any:
-        if not isinstance(value, Vector):
-            return super().cast(value, wanted, origin, scope)
-        if wanted is bool:
-            return bool(value)
-        return self.whole(value, origin[0], scope) if wanted is int else value

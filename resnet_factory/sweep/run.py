@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resnet_factory import __version__
+from resnet_factory.config.own_layers import origins
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.evaluation import CostConditions, evaluate_samples
 from resnet_factory.sweep.measuring import advance, measure_missing
@@ -51,8 +53,19 @@ def run_sweep(space: Space, templates: ModelTemplates, options: SweepOptions, st
     )  # fmt: skip
     with progress:
         _cost_samples(space, templates, options, store, progress)
+        if own := _layer_origins(templates):
+            store.note("layers", json.dumps(own, sort_keys=True))
         if options.measure:
             measure_missing(options, store, progress)
+
+
+def _layer_origins(templates: ModelTemplates) -> dict[str, dict[str, str]]:
+    """Return the packages of the registered layers that the networks use."""
+    found: dict[str, dict[str, str]] = {}
+    for number in range(len(templates.known)):
+        with suppress(ConfigError):
+            found |= origins(templates.config(number))
+    return found
 
 
 def refuse_unread_dimensions(space: Space, templates: ModelTemplates, options: SweepOptions) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from resnet_factory.config import schema
 from resnet_factory.config.schema import MAX_CHANNELS, MAX_DIMS, PER_STAGE
 from resnet_factory.errors import ConfigError, Fault, found, one_of, unknown
-from resnet_factory.layers import VOCABULARY
+from resnet_factory.layers.registry import is_layer
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.dimension import DIMENSION_KEYS, Dimension, read_dimension
 from resnet_factory.sweep.population import BASIC_COSTS, OPTIONAL_COSTS
@@ -186,7 +186,7 @@ def _value_faults(
     elif head in (*schema.ROLES, *schema.SLOTS) and not rest:
         known = [*names(head), *(schema.ACTIVATIONS if head == "act" else ())]
         for value in values:
-            if known and isinstance(value, str) and value not in known and value not in VOCABULARY:
+            if known and isinstance(value, str) and value not in known and not is_layer(value):
                 yield Fault(path, unknown(head, value, known))
     elif rest and not {head, f"model/{head}"} & varied and isinstance(base.get(head), Mapping):
         own = {name for name, value in base[head].items() if isinstance(value, (int, float, str))}

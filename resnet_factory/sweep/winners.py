@@ -14,6 +14,7 @@ import yaml
 from resnet_factory.config import pruning
 from resnet_factory.config.composition import compose_all
 from resnet_factory.config.file_access import write_whole
+from resnet_factory.config.own_layers import origins
 from resnet_factory.config.repository import Library, user_dir
 from resnet_factory.config.yaml_source import load
 from resnet_factory.errors import ConfigError
@@ -187,7 +188,8 @@ def model_text(
 
     With it the recipes that it needs and that are not shipped.
     """
-    wanted = pruning.read_pruned(model_of(candidate, structure)).to_dict()
+    config = pruning.read_pruned(model_of(candidate, structure))
+    wanted = config.to_dict()
     found: list[tuple[Start, str]] = []
     for start in starts.of(structure):
         delta = _data_difference(start.model, wanted)
@@ -200,7 +202,10 @@ def model_text(
         nearest = found[0][0].name
         start, text = min(found, key=lambda one: (one[0].name != nearest, one[1].count("\n")))
         needed = start.needed
-    return f"# {why}; {candidate.params:,} parameters, {candidate.macs:,} MACs\n{text}", needed
+    title = f"# {why}; {candidate.params:,} parameters, {candidate.macs:,} MACs\n"
+    for word, place in origins(config).items():
+        title += f"# layer {word!r} from {' '.join(f'{key} {value}' for key, value in place.items())}\n"
+    return title + text, needed
 
 
 def _yaml_text(data: Mapping[str, Any]) -> str:

@@ -2,13 +2,14 @@
 
 A `console` block is commands after `$ ` and what they print; a `yaml` block whose first line names a
 file is that file; a `python` block runs. `pytest --refresh-golden` rewrites the outputs. What has
-seconds or dates in it stands in plain blocks.
+seconds or dates in it stands in plain blocks. `pip install examples/NAME` holds for the commands after it.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -32,7 +33,8 @@ def shell(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     work = tmp_path / "work"
     work.mkdir()
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    return work, {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "110"}
+    packages = f"{ROOT}{os.pathsep}{tmp_path / 'packages'}"
+    return work, {**os.environ, "PATH": path, "PYTHONPATH": packages, "COLUMNS": "110"}
 
 
 @pytest.mark.slow
@@ -55,6 +57,8 @@ def test_commands_print_what_the_page_shows(
             real = ""
             for entry in commands:
                 command = entry.splitlines()[0]
+                if example := re.match(r"pip (?:un)?install (examples/\S+|[\w-]+)$", command):
+                    install(example[1], work, environment)
                 if command.startswith(("scripts/", "pip ", "git ")):
                     real += f"$ {entry}"
                     continue
@@ -65,6 +69,17 @@ def test_commands_print_what_the_page_shows(
     if request.config.getoption("--refresh-golden"):
         page.write_text(shown, encoding="utf-8")
     assert shown == page.read_text(encoding="utf-8")
+
+
+def install(name: str, work: Path, environment: dict[str, str]) -> None:
+    """Install an example of the checkout into the folder of packages, or remove all from there."""
+    packages = work.parent / "packages"
+    if not name.startswith("examples/"):
+        shutil.rmtree(packages)
+        return
+    shutil.copytree(ROOT / name, work / name)  # building leaves files beside the sources
+    options = f"--quiet --no-deps --no-build-isolation --no-index --target {packages}"
+    assert not run(f"{sys.executable} -m pip install {options} {name}", work, environment)
 
 
 def run(command: str, work: Path, environment: dict[str, str]) -> str:

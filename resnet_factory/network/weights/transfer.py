@@ -14,10 +14,11 @@ from torch import Tensor
 
 from resnet_factory.config import pruning, schema
 from resnet_factory.config.file_access import WEIGHTS, output_faults
+from resnet_factory.config.own_layers import changed_layers, missing_layers, origins
 from resnet_factory.errors import ConfigError, Fault, path_of, path_or_name
 from resnet_factory.layers import Conv
 from resnet_factory.network.builder import Network, assemble
-from resnet_factory.network.modules import module
+from resnet_factory.network.own_modules import module_of
 from resnet_factory.network.weights import key_map, reader
 from resnet_factory.network.weights.adaptation import fit
 from resnet_factory.network.weights.download import fetch
@@ -103,6 +104,8 @@ def save(network: Network, *given: Any) -> Path:
         f"{MARK}plan_id": network.plan.id,
         f"{MARK}config": json.dumps(config.to_dict(), sort_keys=True),
     }
+    if own := origins(config):
+        metadata[f"{MARK}layers"] = json.dumps(own, sort_keys=True)
     return write(target, state, metadata)
 
 
@@ -152,6 +155,9 @@ def _config_in(found: Checkpoint) -> tuple[schema.ModelConfig, Plan]:
     text = said["config"]
     if len(text) > LIMITS[0]:
         raise refuse(f"has a config of {len(text)} characters; the limit is {LIMITS[0]}")
+    own = said.get("layers", "{}")
+    if missing := list(missing_layers(own)):
+        raise ConfigError(Fault("weights", f"'{found.file}': {line}") for line in missing)
     try:
         config = pruning.read_pruned(
             json.loads(text), name=re.sub(r"[^\w.+-]", "", said.get("name", ""))[:100]
@@ -163,8 +169,10 @@ def _config_in(found: Checkpoint) -> tuple[schema.ModelConfig, Plan]:
     except (ValueError, RecursionError) as error:
         raise refuse(f"has a faulty config: {error}") from None
     if planned.id != said.get("plan_id"):
+        changed = "".join(f"; {line}" for line in changed_layers(own))
         raise refuse(
-            "was saved from a config that this version reads otherwise; build a network and load_weights"
+            f"was saved from a config that this version reads otherwise{changed}; "
+            "build a network and load_weights"
         )
     return config, planned
 
@@ -256,7 +264,7 @@ def _assign(network: Network, tensors: Mapping[str, Tensor]) -> None:
     for name, layer in network.plan.leaves:
         part = network.get_submodule(name)
         if any(buffer.is_meta for buffer in part.buffers()):
-            for inner, fresh in zip(part.modules(), module(layer).modules(), strict=True):
+            for inner, fresh in zip(part.modules(), module_of(layer).modules(), strict=True):
                 for key, buffer in fresh.named_buffers(recurse=False):
                     if getattr(inner, key).is_meta:
                         setattr(inner, key, buffer.to(device))

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from resnet_factory.layers import VOCABULARY, Layer
+from resnet_factory.layers import Layer
+from resnet_factory.layers.registry import word_of
 from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Node, Parallel, Walk, describe
 
 JOINTS = frozenset({"shortcut", "gate", "select", "branches"})
@@ -89,8 +90,8 @@ def block_lines(node: Node, prefix: str = "") -> list[BlockLine]:
 class _Lines(Walk[list[BlockLine]]):
     def layer(self, layer: Layer, value: list[BlockLine], name: str) -> list[BlockLine]:
         kind = describe(layer).split(" ", 1)[0]
-        word = re.sub(r"^conv\dd$", "conv2d", kind)
-        given = [entry for entry in fields(layer) if entry.name not in (*NOT_SAID, *VOCABULARY[word][1])]
+        word, (_, fixed) = re.sub(r"^conv\dd$", "conv2d", kind), word_of(layer)
+        given = [entry for entry in fields(layer) if entry.name not in (*NOT_SAID, *fixed)]
         ends = {"in": layer.channels, "out": layer.out_channels}
         values = ends if hasattr(layer, "to") else {"channels": layer.channels}
         values |= {entry.name: getattr(layer, entry.name) for entry in given}

@@ -1,0 +1,73 @@
+"""The torch modules of registered layers, made by their own functions and held against their formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from resnet_factory.errors import ConfigError, Fault, shown
+from resnet_factory.layers import Layer
+from resnet_factory.layers.registry import REGISTRY, OwnLayer
+from resnet_factory.network.modules import module
+from resnet_factory.planning.nodes import Node, describe
+
+
+def module_of(node: Node) -> nn.Module:
+    """Return the torch module of a node: that of a registered layer from its maker, any other from `module`.
+
+    An exception of a registered layer's maker is passed on, with a note that names the layer.
+
+    Raises:
+        ConfigError: a registered layer's maker cannot be imported, or its module is not what its class says.
+    """
+    own = REGISTRY.of(type(node)) if isinstance(node, Layer) else None
+    return module(node) if own is None or not isinstance(node, Layer) else _own_module(own, node)
+
+
+def _own_module(own: OwnLayer, layer: Layer) -> nn.Module:
+    maker = _maker(own)
+    try:
+        made = maker(layer)
+    except Exception as error:
+        error.add_note(f"raised where {_named(own)} makes the module of '{describe(layer)}'")
+        raise
+    if not isinstance(made, nn.Module):
+        raise _refusal(own, f"its maker returns {shown(made)}, not a torch.nn.Module")
+    held = sum(parameter.numel() for parameter in made.parameters())
+    if held != layer.params():
+        message = (
+            f"its module has {held:,} parameters, {type(layer).__name__}.params() says {layer.params():,}"
+        )
+        raise _refusal(own, f"{message} for '{describe(layer)}'")
+    return made
+
+
+def _maker(own: OwnLayer) -> Callable[[Layer], Any]:
+    """Return the function that makes the modules of a layer.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    if not isinstance(own.module, str):
+        return own.module
+    place, _, name = own.module.partition(":")
+    try:
+        found: Any = reduce(getattr, name.split("."), import_module(place))
+    except Exception as error:
+        message = f"its maker '{own.module}' cannot be imported: {type(error).__name__}: {error}"
+        raise _refusal(own, message) from error
+    if not callable(found):
+        raise _refusal(own, f"its maker '{own.module}' is {shown(found)}, not a function")
+    return found  # type: ignore[no-any-return]
+
+
+def _refusal(own: OwnLayer, message: str) -> ConfigError:
+    return ConfigError([Fault("", f"{_named(own)}: {message}")])
+
+
+def _named(own: OwnLayer) -> str:
+    return f"layer {own.word!r}" + (f" of package {own.package!r}" if own.package else "")
