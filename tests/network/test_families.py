@@ -14,23 +14,27 @@ from conftest import ROOT
 from references import randomise
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import get_model
 
 import resnet_factory as rf
 from resnet_factory.cli import main
 
 FOLDER = ROOT / "examples" / "families"
-NAMES = sorted(folder.name for folder in FOLDER.iterdir() if folder.is_dir())
+FOLDERS = {file.stem: file.parent.parent for file in sorted(FOLDER.glob("*/model/*.yaml"))}
+"""The network's name -> the folder that has it."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What timm's network of the folder's name does otherwise."""
+    """What differs from timm's network of the same name, in its own order."""
 
+    video: bool = False
+    """Whether it is one of torchvision's video networks."""
     last: tuple[str, ...] = ()
     """Modules and parameters that stand after their siblings with us, in this order."""
     exact: bool = True
     """Whether gradients are summed in timm's order; if not, twelve digits agree in double precision."""
-    image: int = 64
+    image: tuple[int, ...] = (3, 64, 64)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -46,12 +50,16 @@ REFERENCES: dict[str, Reference] = {
     "legacy_xception": Reference(last=("skip", "skipbn")),
     # A map that more than two branches read gets their gradients in another order.
     "mobileone_s0": Reference(last=("conv_scale", "conv_kxk", "identity"), exact=False),
+    "r2plus1d_18": Reference(video=True, image=(3, 4, 32, 32)),
+    "r3d_18": Reference(video=True, image=(3, 4, 32, 32)),
     "repvgg_a0": Reference(last=("conv_1x1", "conv_kxk", "identity"), exact=False),
     "resnet33ts": Reference(last=("shortcut",)),
     "resnet51q": Reference(last=("shortcut",)),
     "resnet61q": Reference(last=("shortcut",)),
+    # timm pads inside the convolution where both sides are equal.
+    "tf_efficientnet_b0": Reference(exact=False),
 }
-"""Every other folder is held to timm's bits, in timm's order."""
+"""All others are held to timm's bits, in timm's order."""
 
 
 def how(name: str) -> Reference:
@@ -81,11 +89,12 @@ def ordered_keys(module: nn.Module, last: tuple[str, ...], prefix: str = "") -> 
             yield prefix + name
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=FOLDERS)
 def pair(request: pytest.FixtureRequest) -> Pair:
     """Build one family and its reference; their state dicts have equal shapes in equal order."""
     name = request.param
-    ours, theirs = rf.create_model(name, config_dir=FOLDER / name), timm.create_model(name, drop_rate=0.0)
+    ours = rf.create_model(name, config_dir=FOLDERS[name])
+    theirs = get_model(name) if how(name).video else timm.create_model(name, drop_rate=0.0)
     randomise(theirs)
     weights = theirs.state_dict()
     keys = dict(zip(ours.state_dict(), ordered_keys(theirs, how(name).last), strict=True))
@@ -103,19 +112,18 @@ def equal(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
 
 def test_counts_are_equal(pair: Pair) -> None:
     """Parameters by torch's tensors, MACs by torch's own counter."""
-    shape = (3, pair.how.image, pair.how.image)
-    cost = rf.cost(pair.ours.plan, image=shape)
+    cost = rf.cost(pair.ours.plan, image=pair.how.image)
     assert cost.params == sum(parameter.numel() for parameter in pair.theirs.parameters())
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        pair.theirs.eval()(torch.zeros(1, *shape, dtype=pair.how.dtype))
+        pair.theirs.eval()(torch.zeros(1, *pair.how.image, dtype=pair.how.dtype))
     assert 2 * cost.macs == counter.get_total_flops()
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_outputs_gradients_and_buffers_are_equal(pair: Pair, training: bool) -> None:
     """One step: outputs, gradients of the image and of every parameter, and running statistics after it."""
-    side, dtype = pair.how.image, pair.how.dtype
-    image = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    dtype, generator = pair.how.dtype, torch.Generator().manual_seed(1)
+    image = torch.randn(2, *pair.how.image, generator=generator, dtype=dtype)
     results = []
     for network in (pair.ours, pair.theirs):
         network.train(training).zero_grad()
@@ -136,19 +144,20 @@ def test_folders_are_usable_as_written(capsys: pytest.CaptureFixture[str]) -> No
     name = "efficientnet_b0"
     assert main.main(["describe", "--config-dir", str(FOLDER / name), f"model={name}"]) == 0
     assert "5,288,548" in capsys.readouterr().out
-    for name in NAMES:
-        for file in (FOLDER / name).rglob("*.yaml"):
-            first, second, *_ = file.read_text().splitlines()
-            assert first.startswith("# ")
-            assert not second.startswith("#")
+    for file in FOLDER.rglob("*.yaml"):
+        first, second, *_ = file.read_text().splitlines()
+        assert first.startswith("# ")
+        assert not second.startswith("#")
 
 
 def test_readme_lists_the_folders() -> None:
     """Run with -s, it prints how many lines of YAML each takes, and how it is held."""
     rows = re.findall(r"^\| `(\w+)` \|", (FOLDER / "README.md").read_text(), re.MULTILINE)
-    assert rows == NAMES
+    assert rows == sorted(FOLDERS)
     print()
-    for name in NAMES:
-        lines = sum(len(file.read_text().splitlines()) for file in (FOLDER / name).rglob("*.yaml"))
+    for name, folder in sorted(FOLDERS.items()):
+        others = {other for other in FOLDERS if other != name}
+        files = [file for file in folder.rglob("*.yaml") if file.stem not in others]
+        lines = sum(len(file.read_text().splitlines()) for file in files)
         gradients = "equal" if how(name).exact else "equal to twelve digits"
         print(f"{name:<24} {lines:>3} lines, outputs equal, gradients {gradients}")
