@@ -26,10 +26,10 @@ FOLDERS = {file.stem: file.parent.parent for file in sorted(FOLDER.glob("*/model
 
 @dataclass(frozen=True)
 class Reference:
-    """What differs from timm's network of the same name, in its own order."""
+    """How a network is compared with timm's of the same name, without dropout."""
 
-    video: bool = False
-    """Whether it is one of torchvision's video networks."""
+    torchvision: bool = False
+    """Whether it is torchvision's network."""
     last: tuple[str, ...] = ()
     """Modules and parameters that stand after their siblings with us, in this order."""
     exact: bool = True
@@ -50,12 +50,13 @@ REFERENCES: dict[str, Reference] = {
     "legacy_xception": Reference(last=("skip", "skipbn")),
     # A map that more than two branches read gets their gradients in another order.
     "mobileone_s0": Reference(last=("conv_scale", "conv_kxk", "identity"), exact=False),
-    "r2plus1d_18": Reference(video=True, image=(3, 4, 32, 32)),
-    "r3d_18": Reference(video=True, image=(3, 4, 32, 32)),
+    "r2plus1d_18": Reference(torchvision=True, image=(3, 4, 32, 32)),
+    "r3d_18": Reference(torchvision=True, image=(3, 4, 32, 32)),
     "repvgg_a0": Reference(last=("conv_1x1", "conv_kxk", "identity"), exact=False),
     "resnet33ts": Reference(last=("shortcut",)),
     "resnet51q": Reference(last=("shortcut",)),
     "resnet61q": Reference(last=("shortcut",)),
+    "squeezenet1_1": Reference(torchvision=True),
     # timm pads inside the convolution where both sides are equal.
     "tf_efficientnet_b0": Reference(exact=False),
 }
@@ -94,7 +95,10 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     """Build one family and its reference; their state dicts have equal shapes in equal order."""
     name = request.param
     ours = rf.create_model(name, config_dir=FOLDERS[name])
-    theirs = get_model(name) if how(name).video else timm.create_model(name, drop_rate=0.0)
+    theirs = get_model(name) if how(name).torchvision else timm.create_model(name, drop_rate=0.0)
+    for module in theirs.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
     randomise(theirs)
     weights = theirs.state_dict()
     keys = dict(zip(ours.state_dict(), ordered_keys(theirs, how(name).last), strict=True))
