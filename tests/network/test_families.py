@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -14,7 +15,7 @@ from conftest import ROOT
 from references import randomise
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models import get_model
+from torchvision import models
 
 import resnet_factory as rf
 from resnet_factory.cli import main
@@ -28,8 +29,8 @@ FOLDERS = {file.stem: file.parent.parent for file in sorted(FOLDER.glob("*/model
 class Reference:
     """How a network is compared with timm's of the same name, without dropout."""
 
-    torchvision: bool = False
-    """Whether it is torchvision's network."""
+    torchvision: ModuleType | None = None
+    """The module of torchvision that has the network; None for timm's."""
     last: tuple[str, ...] = ()
     """Modules and parameters that stand after their siblings with us, in this order."""
     exact: bool = True
@@ -50,13 +51,13 @@ REFERENCES: dict[str, Reference] = {
     "legacy_xception": Reference(last=("skip", "skipbn")),
     # A map that more than two branches read gets their gradients in another order.
     "mobileone_s0": Reference(last=("conv_scale", "conv_kxk", "identity"), exact=False),
-    "r2plus1d_18": Reference(torchvision=True, image=(3, 4, 32, 32)),
-    "r3d_18": Reference(torchvision=True, image=(3, 4, 32, 32)),
+    "r2plus1d_18": Reference(torchvision=models.video, image=(3, 4, 32, 32)),
+    "r3d_18": Reference(torchvision=models.video, image=(3, 4, 32, 32)),
     "repvgg_a0": Reference(last=("conv_1x1", "conv_kxk", "identity"), exact=False),
     "resnet33ts": Reference(last=("shortcut",)),
     "resnet51q": Reference(last=("shortcut",)),
     "resnet61q": Reference(last=("shortcut",)),
-    "squeezenet1_1": Reference(torchvision=True),
+    "squeezenet1_1": Reference(torchvision=models),
     # timm pads inside the convolution where both sides are equal.
     "tf_efficientnet_b0": Reference(exact=False),
 }
@@ -71,6 +72,7 @@ def how(name: str) -> Reference:
 class Pair(NamedTuple):
     """A network built from YAML and its reference, of equal random weights."""
 
+    plan: rf.Plan
     ours: nn.Module
     theirs: nn.Module
     keys: dict[str, str]
@@ -95,7 +97,8 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     """Build one family and its reference; their state dicts have equal shapes in equal order."""
     name = request.param
     ours = rf.create_model(name, config_dir=FOLDERS[name])
-    theirs = get_model(name) if how(name).torchvision else timm.create_model(name, drop_rate=0.0)
+    other = how(name).torchvision
+    theirs = getattr(other, name)() if other else timm.create_model(name, drop_rate=0.0)
     for module in theirs.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -103,11 +106,13 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     weights = theirs.state_dict()
     keys = dict(zip(ours.state_dict(), ordered_keys(theirs, how(name).last), strict=True))
     ours.load_state_dict({key: weights[other] for key, other in keys.items()}, strict=True)
-    return Pair(ours.to(how(name).dtype), theirs.to(how(name).dtype), keys, how(name))
+    return Pair(ours.plan, ours.to(how(name).dtype), theirs.to(how(name).dtype), keys, how(name))
 
 
-def equal(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+def equal(ours: torch.Tensor | None, theirs: torch.Tensor | None) -> bool:
     """Return whether two gradients have the same bits, or in double precision the same twelve digits."""
+    assert ours is not None
+    assert theirs is not None
     if ours.dtype != torch.float64:
         return torch.equal(ours, theirs)
     scale = max(float(theirs.detach().abs().max()), 1e-3)
@@ -116,7 +121,7 @@ def equal(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
 
 def test_counts_are_equal(pair: Pair) -> None:
     """Parameters by torch's tensors, MACs by torch's own counter."""
-    cost = rf.cost(pair.ours.plan, image=pair.how.image)
+    cost = rf.cost(pair.plan, image=pair.how.image)
     assert cost.params == sum(parameter.numel() for parameter in pair.theirs.parameters())
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         pair.theirs.eval()(torch.zeros(1, *pair.how.image, dtype=pair.how.dtype))
