@@ -51,8 +51,6 @@ REFERENCES: dict[str, Reference] = {
     "legacy_xception": Reference(last=("skip", "skipbn")),
     # A map that more than two branches read gets their gradients in another order.
     "mobileone_s0": Reference(last=("conv_scale", "conv_kxk", "identity"), exact=False),
-    "r2plus1d_18": Reference(torchvision=models.video, image=(3, 4, 32, 32)),
-    "r3d_18": Reference(torchvision=models.video, image=(3, 4, 32, 32)),
     "repvgg_a0": Reference(last=("conv_1x1", "conv_kxk", "identity"), exact=False),
     "resnet33ts": Reference(last=("shortcut",)),
     "resnet51q": Reference(last=("shortcut",)),
