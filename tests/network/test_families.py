@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 import timm
@@ -33,31 +33,39 @@ class Reference:
     """The module of torchvision that has the network; None for timm's."""
     last: tuple[str, ...] = ()
     """Modules and parameters that stand after their siblings with us, in this order."""
-    exact: bool = True
-    """Whether gradients are summed in timm's order; if not, twelve digits agree in double precision."""
+    exact: Literal["all", "outputs", "none"] = "all"
+    """What is summed in timm's order; of the rest, twelve digits agree in double precision."""
     image: tuple[int, ...] = (3, 64, 64)
+    counted: bool = True
+    """Whether timm computes what the plan counts, and no more."""
+    overrides: tuple[str, ...] = ()
+    """Changes of our configuration."""
+    options: tuple[tuple[str, Any], ...] = ()
+    """timm's arguments."""
 
     @property
     def dtype(self) -> torch.dtype:
         """Return the precision in which the two networks are compared."""
-        return torch.float32 if self.exact else torch.float64
+        return torch.float32 if self.exact == "all" else torch.float64
 
 
 REFERENCES: dict[str, Reference] = {
     "convnext_atto": Reference(last=("gamma",)),
+    "eca_resnet33ts": Reference(last=("shortcut",)),
     "eca_nfnet_l0": Reference(last=("downsample",)),
     "fasternet_t0": Reference(last=("blocks", "mlp")),
     "gernet_s": Reference(last=("shortcut",)),
     "legacy_xception": Reference(last=("skip", "skipbn")),
     # A map that more than two branches read gets their gradients in another order.
-    "mobileone_s0": Reference(last=("conv_scale", "conv_kxk", "identity"), exact=False),
-    "repvgg_a0": Reference(last=("conv_1x1", "conv_kxk", "identity"), exact=False),
+    "mobileone_s0": Reference(last=("conv_scale", "conv_kxk", "identity"), exact="outputs"),
+    "repvgg_a0": Reference(last=("conv_1x1", "conv_kxk", "identity"), exact="outputs"),
     "resnet33ts": Reference(last=("shortcut",)),
     "resnet51q": Reference(last=("shortcut",)),
     "resnet61q": Reference(last=("shortcut",)),
+    "seresnet33ts": Reference(last=("shortcut",)),
     "squeezenet1_1": Reference(torchvision=models),
     # timm pads inside the convolution where both sides are equal.
-    "tf_efficientnet_b0": Reference(exact=False),
+    "tf_efficientnet_b0": Reference(exact="outputs"),
 }
 """All others are held to timm's bits, in timm's order."""
 
@@ -94,9 +102,11 @@ def ordered_keys(module: nn.Module, last: tuple[str, ...], prefix: str = "") -> 
 def pair(request: pytest.FixtureRequest) -> Pair:
     """Build one family and its reference; their state dicts have equal shapes in equal order."""
     name = request.param
-    ours = rf.create_model(name, config_dir=FOLDERS[name])
+    ours = rf.create_model(name, *how(name).overrides, config_dir=FOLDERS[name])
     other = how(name).torchvision
-    theirs = getattr(other, name)() if other else timm.create_model(name, drop_rate=0.0)
+    theirs = (
+        getattr(other, name)() if other else timm.create_model(name, drop_rate=0.0, **dict(how(name).options))
+    )
     for module in theirs.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -108,12 +118,12 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 
 
 def equal(ours: torch.Tensor | None, theirs: torch.Tensor | None) -> bool:
-    """Return whether two gradients have the same bits, or in double precision the same twelve digits."""
+    """Return whether two tensors have the same bits, or in double precision the same twelve digits."""
     assert ours is not None
     assert theirs is not None
-    if ours.dtype != torch.float64:
+    if not ours.is_floating_point() or ours.dtype != torch.float64:
         return torch.equal(ours, theirs)
-    scale = max(float(theirs.detach().abs().max()), 1e-3)
+    scale = max(float(theirs.detach().abs().max()), 1.0)
     return torch.allclose(ours, theirs, rtol=0, atol=1e-12 * scale)
 
 
@@ -121,6 +131,8 @@ def test_counts_are_equal(pair: Pair) -> None:
     """Parameters by torch's tensors, MACs by torch's own counter."""
     cost = rf.cost(pair.plan, image=pair.how.image)
     assert cost.params == sum(parameter.numel() for parameter in pair.theirs.parameters())
+    if not pair.how.counted:
+        return
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         pair.theirs.eval()(torch.zeros(1, *pair.how.image, dtype=pair.how.dtype))
     assert 2 * cost.macs == counter.get_total_flops()
@@ -138,12 +150,13 @@ def test_outputs_gradients_and_buffers_are_equal(pair: Pair, training: bool) -> 
         y = network(x)
         y.backward(torch.linspace(-1, 1, y.numel(), dtype=dtype).view_as(y))
         gradients = {key: parameter.grad for key, parameter in network.named_parameters()}
-        results.append((y, x.grad, gradients, dict(network.named_buffers())))
+        buffers = {key: value for key, value in network.state_dict().items() if key not in gradients}
+        results.append((y, x.grad, gradients, buffers))
     (y, dx, gradients, buffers), (y_, dx_, gradients_, buffers_) = results
-    assert torch.equal(y, y_)
+    assert torch.equal(y, y_) or (pair.how.exact == "none" and equal(y, y_))
     assert equal(dx, dx_)
     assert not [key for key in gradients if not equal(gradients[key], gradients_[pair.keys[key]])]
-    assert not [key for key in buffers if not torch.equal(buffers[key], buffers_[pair.keys[key]])]
+    assert not [key for key in buffers if not equal(buffers[key], buffers_[pair.keys[key]])]
 
 
 def test_folders_are_usable_as_written(capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,5 +179,9 @@ def test_readme_lists_the_folders() -> None:
         others = {other for other in FOLDERS if other != name}
         files = [file for file in folder.rglob("*.yaml") if file.stem not in others]
         lines = sum(len(file.read_text().splitlines()) for file in files)
-        gradients = "equal" if how(name).exact else "equal to twelve digits"
-        print(f"{name:<24} {lines:>3} lines, outputs equal, gradients {gradients}")
+        held = {
+            "all": "equal",
+            "outputs": "outputs equal, gradients to twelve digits",
+            "none": "to twelve digits",
+        }
+        print(f"{name:<24} {lines:>3} lines  {held[how(name).exact]}")
