@@ -1,206 +1,187 @@
-"""Families that are not in the zoo, each written here in YAML alone, bit-equal to timm's.
-
-An inverted-residual net, a large-kernel depthwise net with LayerNorm and transitions, and a net with a
-stem of four convolutions: what a user would bring.
-"""
+"""Families that are not in the zoo: every folder of examples/families equals timm's network."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
 
 import pytest
 import timm
 import torch
+from conftest import ROOT
 from references import randomise
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import models
 
 import resnet_factory as rf
+from resnet_factory.cli import main
 
-MOBILENET = {
-    "model/stem/one.yaml": """\
-# a strided 3x3 convolution
-width: 16
-layers:
-  - conv: {kernel: 3, to: width, stride: 2}
-  - norm
-  - act
-""",
-    "model/block/inverted.yaml": """\
-# inverted residual: expand, depthwise 3x3, project without activation (Sandler et al. 2018, fig. 4d)
-expand: 6
-mid: in * expand
-out: width
-body:
-  - conv: {to: mid, when: expand > 1}
-  - norm: {when: expand > 1}
-  - act: {when: expand > 1}
-  - conv: {kernel: 3, to: mid, stride: stride, groups: mid}
-  - norm
-  - act
-  - conv: {to: out}
-  - norm
-""",
-    "model/mobilenetv2_050.yaml": """\
-# MobileNetV2 at half width (Sandler et al. 2018, table 2)
-defaults:
-  - resnet18
-  - override stem: one
-  - override block: inverted
-  - override shortcut: identity_only
-  - override head: conv_linear
-  - _self_
-depths: [1, 2, 3, 4, 3, 3, 1]
-widths: [8, 16, 16, 32, 48, 80, 160]
-strides: [1, 2, 2, 2, 1, 2, 1]
-act: relu6
-block: {expand: [1, 6, 6, 6, 6, 6, 6]}
-head: {width: 1280}
-""",
+FOLDER = ROOT / "examples" / "families"
+FOLDERS = {file.stem: file.parent.parent for file in sorted(FOLDER.glob("*/model/*.yaml"))}
+"""The network's name -> the folder that has it."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """How a network is compared with timm's of the same name, without dropout."""
+
+    torchvision: ModuleType | None = None
+    """The module of torchvision that has the network; None for timm's."""
+    last: tuple[str, ...] = ()
+    """Modules and parameters that stand after their siblings with us, in this order."""
+    exact: Literal["all", "outputs", "none"] = "all"
+    """What is summed in timm's order; of the rest, twelve digits agree in double precision."""
+    image: tuple[int, ...] = (3, 64, 64)
+    counted: bool = True
+    """Whether timm computes what the plan counts, and no more."""
+    overrides: tuple[str, ...] = ()
+    """Changes of our configuration."""
+    options: tuple[tuple[str, Any], ...] = ()
+    """timm's arguments."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the precision in which the two networks are compared."""
+        return torch.float32 if self.exact == "all" else torch.float64
+
+
+REFERENCES: dict[str, Reference] = {
+    "convnext_atto": Reference(last=("gamma",)),
+    "eca_resnet33ts": Reference(last=("shortcut",)),
+    "eca_nfnet_l0": Reference(last=("downsample",)),
+    "fasternet_t0": Reference(last=("blocks", "mlp")),
+    "gernet_s": Reference(last=("shortcut",)),
+    "legacy_xception": Reference(last=("skip", "skipbn")),
+    # A map that more than two branches read gets their gradients in another order.
+    "mobileone_s0": Reference(last=("conv_scale", "conv_kxk", "identity"), exact="outputs"),
+    "repvgg_a0": Reference(last=("conv_1x1", "conv_kxk", "identity"), exact="outputs"),
+    "resnet33ts": Reference(last=("shortcut",)),
+    "resnet51q": Reference(last=("shortcut",)),
+    "resnet61q": Reference(last=("shortcut",)),
+    "seresnet33ts": Reference(last=("shortcut",)),
+    "squeezenet1_1": Reference(torchvision=models),
+    # timm pads inside the convolution where both sides are equal.
+    "tf_efficientnet_b0": Reference(exact="outputs"),
 }
-CONVNEXT = {
-    "model/stem/patches.yaml": """\
-# non-overlapping 4x4 patches (Liu et al. 2022, section 2.2)
-width: 40
-layers:
-  - conv: {kernel: 4, to: width, stride: 4, padding: 0}
-  - norm
-""",
-    "model/block/convnext.yaml": """\
-# depthwise 7x7, norm, expand, act, project, LayerScale (Liu et al. 2022, fig. 4)
-out: width
-body:
-  - conv: {kernel: 7, to: out, groups: out}
-  - norm
-  - conv: {to: 4 * out}
-  - act
-  - conv: {to: out}
-  - scale: {init: 1.0e-6}
-""",
-    "model/transition/norm_conv.yaml": """\
-# norm and a strided 2x2 convolution between stages (Liu et al. 2022, section 2.6)
-layers:
-  - norm: {when: stride > 1 or in != width}
-  - conv: {kernel: 2, to: width, stride: stride, padding: 0, when: stride > 1 or in != width}
-""",
-    "model/head/pool_norm.yaml": """\
-# pool, norm, linear
-layers:
-  - global_pool
-  - norm
-  - flatten
-  - linear: {to: num_classes}
-""",
-    "model/convnext_atto.yaml": """\
-# ConvNeXt-Atto (Liu et al. 2022; timm)
-defaults:
-  - resnet18
-  - override stem: patches
-  - override block: convnext
-  - override transition: norm_conv
-  - override head: pool_norm
-  - override norm: layer
-  - _self_
-depths: [2, 2, 6, 2]
-widths: [40, 80, 160, 320]
-act: gelu
-conv: {bias: true}
-""",
-}
-QUAD = {
-    "model/stem/quad.yaml": """\
-# four 3x3 convolutions, the first two bare (timm's "quad2" stem)
-width: 128
-layers:
-  - conv: {kernel: 3, to: width // 8, stride: 2}
-  - conv: {kernel: 3, to: width // 4}
-  - conv: {kernel: 3, to: width // 2}
-  - norm: {name: bn3}
-  - act
-  - conv: {kernel: 3, to: width, stride: 2}
-  - norm: {name: bn4}
-  - act
-""",
-    "model/block/by_ratio.yaml": """\
-# a bottleneck whose inner width is a share of its output, in groups of a given width
-ratio: 0.25
-group_width: 32
-mid: divisible(width * ratio, 8)
-out: width
-body:
-  - conv: {to: mid}
-  - norm
-  - act
-  - conv: {kernel: 3, to: mid, stride: stride, groups: mid // group_width}
-  - norm
-  - act
-  - conv: {to: out}
-  - norm
-post: [act]
-""",
-    "model/resnet51q.yaml": """\
-# ResNet-51-Q (timm): a four-convolution stem, depthwise last stage
-defaults:
-  - resnet18
-  - override stem: quad
-  - override block: by_ratio
-  - override head: conv_linear
-  - _self_
-depths: [2, 4, 6, 4]
-widths: [256, 512, 1536, 1536]
-act: silu
-block:
-  ratio: [0.25, 0.25, 0.25, 1]
-  group_width: [32, 32, 32, 1]
-head: {width: 2048}
-""",
-}
+"""All others are held to timm's bits, in timm's order."""
 
 
-def convnext_key(key: str) -> str:
-    """timm's name of a ConvNeXt tensor -> ours."""
-    for pattern, ours in (
-        (r"^stem\.0", "conv1"), (r"^stem\.1", "bn1"), (r"^head\.norm", "bn2"), (r"^head\.fc", "fc"),
-        (r"gamma$", "scale1.weight"), (r"conv_dw", "conv1"), (r"mlp\.fc1", "conv2"), (r"mlp\.fc2", "conv3"),
-        (r"\.norm\.", ".bn1."), (r"downsample", "transition"), (r"\.blocks\.", "."),
-    ):  # fmt: skip
-        key = re.sub(pattern, ours, key)
-    return re.sub(r"^stages\.(\d)", lambda found: f"layer{int(found[1]) + 1}", key)
+def how(name: str) -> Reference:
+    """Return what a family is held against."""
+    return REFERENCES.get(name, Reference())
 
 
-def quad_key(key: str) -> str:
-    """timm's name of a ResNet-51-Q tensor -> ours."""
-    for pattern, ours in (
-        (r"^stem\.conv([12])\.", r"conv\1."), (r"^stem\.conv(\d)\.(conv|bn)", r"\2\1"),
-        (r"shortcut\.conv", "downsample.0"), (r"shortcut\.bn", "downsample.1"),
-        (r"conv(\d)_\w+\.(conv|bn)", r"\2\1"), (r"final_conv\.(conv|bn)", r"\1_last"), (r"head\.", ""),
-    ):  # fmt: skip
-        key = re.sub(pattern, ours, key)
-    return re.sub(r"^stages\.(\d)", lambda found: f"layer{int(found[1]) + 1}", key)
+class Pair(NamedTuple):
+    """A network built from YAML and its reference, of equal random weights."""
+
+    plan: rf.Plan
+    ours: nn.Module
+    theirs: nn.Module
+    keys: dict[str, str]
+    """Our state-dict keys -> the reference's."""
+    how: Reference
 
 
-@pytest.mark.parametrize(
-    ("name", "files"),
-    [("mobilenetv2_050", MOBILENET), ("convnext_atto", CONVNEXT), ("resnet51q", QUAD)],
-    ids=["mobilenetv2_050", "convnext_atto", "resnet51q"],
-)
-def test_a_family_in_yaml_alone_equals_timms(name: str, files: dict[str, str], tmp_path: Path) -> None:
-    for file, text in files.items():
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_text(text, encoding="utf-8")
-    network = rf.create_model(name, config_dir=tmp_path)
-    other = timm.create_model(name)
-    randomise(other)
-    theirs = other.state_dict()
-    if name == "mobilenetv2_050":  # the same order, so no names are needed
-        renamed = dict(zip(network.state_dict(), theirs.values(), strict=True))
-    else:
-        renamed = {
-            (convnext_key if "next" in name else quad_key)(key): value for key, value in theirs.items()
+def ordered_keys(module: nn.Module, last: tuple[str, ...], prefix: str = "") -> Iterator[str]:
+    """Yield the state-dict keys of a module, with the children called `last` after their siblings."""
+    persistent = module.state_dict()
+    own = [name for name in persistent if "." not in name]
+    children = dict(module.named_children())
+    for name in sorted([*own, *children], key=lambda name: last.index(name) if name in last else -1):
+        if name in children:
+            yield from ordered_keys(children[name], last, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+@pytest.fixture(scope="module", params=FOLDERS)
+def pair(request: pytest.FixtureRequest) -> Pair:
+    """Build one family and its reference; their state dicts have equal shapes in equal order."""
+    name = request.param
+    ours = rf.create_model(name, *how(name).overrides, config_dir=FOLDERS[name])
+    other = how(name).torchvision
+    theirs = (
+        getattr(other, name)() if other else timm.create_model(name, drop_rate=0.0, **dict(how(name).options))
+    )
+    for module in theirs.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    randomise(theirs)
+    weights = theirs.state_dict()
+    keys = dict(zip(ours.state_dict(), ordered_keys(theirs, how(name).last), strict=True))
+    ours.load_state_dict({key: weights[other] for key, other in keys.items()}, strict=True)
+    return Pair(ours.plan, ours.to(how(name).dtype), theirs.to(how(name).dtype), keys, how(name))
+
+
+def equal(ours: torch.Tensor | None, theirs: torch.Tensor | None) -> bool:
+    """Return whether two tensors have the same bits, or in double precision the same twelve digits."""
+    assert ours is not None
+    assert theirs is not None
+    if not ours.is_floating_point() or ours.dtype != torch.float64:
+        return torch.equal(ours, theirs)
+    scale = max(float(theirs.detach().abs().max()), 1.0)
+    return torch.allclose(ours, theirs, rtol=0, atol=1e-12 * scale)
+
+
+def test_counts_are_equal(pair: Pair) -> None:
+    """Parameters by torch's tensors, MACs by torch's own counter."""
+    cost = rf.cost(pair.plan, image=pair.how.image)
+    assert cost.params == sum(parameter.numel() for parameter in pair.theirs.parameters())
+    if not pair.how.counted:
+        return
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        pair.theirs.eval()(torch.zeros(1, *pair.how.image, dtype=pair.how.dtype))
+    assert 2 * cost.macs == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_outputs_gradients_and_buffers_are_equal(pair: Pair, training: bool) -> None:
+    """One step: outputs, gradients of the image and of every parameter, and running statistics after it."""
+    dtype, generator = pair.how.dtype, torch.Generator().manual_seed(1)
+    image = torch.randn(2, *pair.how.image, generator=generator, dtype=dtype)
+    results = []
+    for network in (pair.ours, pair.theirs):
+        network.train(training).zero_grad()
+        x = image.clone().requires_grad_()
+        y = network(x)
+        y.backward(torch.linspace(-1, 1, y.numel(), dtype=dtype).view_as(y))
+        gradients = {key: parameter.grad for key, parameter in network.named_parameters()}
+        buffers = {key: value for key, value in network.state_dict().items() if key not in gradients}
+        results.append((y, x.grad, gradients, buffers))
+    (y, dx, gradients, buffers), (y_, dx_, gradients_, buffers_) = results
+    assert torch.equal(y, y_) or (pair.how.exact == "none" and equal(y, y_))
+    assert equal(dx, dx_)
+    assert not [key for key in gradients if not equal(gradients[key], gradients_[pair.keys[key]])]
+    assert not [key for key in buffers if not equal(buffers[key], buffers_[pair.keys[key]])]
+
+
+def test_folders_are_usable_as_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """From the command line, as README.md says, and nothing in them that the network does not read."""
+    name = "efficientnet_b0"
+    assert main.main(["describe", "--config-dir", str(FOLDER / name), f"model={name}"]) == 0
+    assert "5,288,548" in capsys.readouterr().out
+    for file in FOLDER.rglob("*.yaml"):
+        first, second, *_ = file.read_text().splitlines()
+        assert first.startswith("# ")
+        assert not second.startswith("#")
+
+
+def test_readme_lists_the_folders() -> None:
+    """Run with -s, it prints how many lines of YAML each takes, and how it is held."""
+    rows = re.findall(r"^\| `(\w+)` \|", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    assert rows == sorted(FOLDERS)
+    print()
+    for name, folder in sorted(FOLDERS.items()):
+        others = {other for other in FOLDERS if other != name}
+        files = [file for file in folder.rglob("*.yaml") if file.stem not in others]
+        lines = sum(len(file.read_text().splitlines()) for file in files)
+        held = {
+            "all": "equal",
+            "outputs": "outputs equal, gradients to twelve digits",
+            "none": "to twelve digits",
         }
-    network.load_state_dict(renamed, strict=True)
-    image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        assert torch.equal(network.train()(image), other.train()(image))
-        assert torch.equal(network.eval()(image), other.eval()(image))
-    cost = rf.cost(network.plan)
-    assert cost.params == sum(parameter.numel() for parameter in other.parameters())
+        print(f"{name:<24} {lines:>3} lines  {held[how(name).exact]}")

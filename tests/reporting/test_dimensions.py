@@ -162,7 +162,7 @@ def test_other_dimensions_are_one_key_and_no_edit(dims: int) -> None:
 
 
 def test_layers_are_named_by_their_dimensions() -> None:
-    one = rf.diff(*(rf.compose(name, "model.dims=1") for name in ("resnet18", "resnet50")))
+    one = rf.diff(rf.compose("resnet18", "model.dims=1"), rf.compose("resnet50", "model.dims=1"))
     assert "conv1d 64 -> 256" in str(one)
     assert "conv2d" not in str(one)
 
