@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -184,7 +185,9 @@ def check(before: ModelConfig, after: ModelConfig) -> None:
 
 
 def layers(cost: rf.Cost) -> Counter[tuple[str, str]]:
-    return Counter((leaf.name, describe(leaf.layer).split(" ", 1)[0]) for leaf in leaves(cost.plan.root))
+    """Name and word of each layer; a convolution's is the same over any number of axes."""
+    words = ((leaf.name, describe(leaf.layer).split(" ", 1)[0]) for leaf in leaves(cost.plan.root))
+    return Counter((name, re.sub(r"^conv\dd$", "conv2d", word)) for name, word in words)
 
 
 def by_spot(cost: rf.Cost) -> dict[tuple[str, str], list[tuple[str, str]]]:

@@ -91,11 +91,14 @@ class _Lines(Walk[list[BlockLine]]):
     def layer(self, layer: Layer, value: list[BlockLine], name: str) -> list[BlockLine]:
         kind = describe(layer).split(" ", 1)[0]
         word, (_, fixed) = re.sub(r"^conv\dd$", "conv2d", kind), word_of(layer)
-        given = [entry for entry in fields(layer) if entry.name not in (*NOT_SAID, *fixed)]
+        said = ("dims",) if hasattr(layer, "kernel") else ()  # the weights of a kernel depend on it
+        hidden = {*NOT_SAID, *fixed} - {*said}
+        given = [entry for entry in fields(layer) if entry.name not in hidden]
         ends = {"in": layer.channels, "out": layer.out_channels}
         values = ends if hasattr(layer, "to") else {"channels": layer.channels}
         values |= {entry.name: getattr(layer, entry.name) for entry in given}
-        return [*value, BlockLine(name, word, values, {entry.name: entry.default for entry in given}, kind)]
+        defaults = {entry.name: entry.default for entry in given} | {"dims": layer.dims}
+        return [*value, BlockLine(name, word, values, defaults, kind)]
 
     def entry(
         self, node: Parallel, branch: int, value: list[BlockLine], ends: list[list[BlockLine]], name: str
