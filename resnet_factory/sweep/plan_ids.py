@@ -74,7 +74,11 @@ def _differing_texts(part: Any, members: Array, known: dict[Any, dict[Any, str]]
         text = texts.get(numbers)
         if text is None:
             own = iter(numbers)
-            whole = [_filled(value, own) for value in given]
+            # As the planner merges the numbers of all axes; those of single sides stay apart.
+            whole = [
+                merged(_filled(value, own)) if isinstance(value, tuple) else _filled(value, own)
+                for value in given
+            ]
             made = type(part)(**dict(zip(names, whole, strict=True))) if names else whole[0]
             text = texts[numbers] = words(made)
         found.append(text)
@@ -91,9 +95,9 @@ def _vectors(values: Iterable[Any]) -> Iterator[Vector]:
 
 
 def _filled(value: Any, numbers: Iterator[Any]) -> Any:
-    """Return a value with the next of `numbers` in place of each vector; as a recipe's numbers are merged."""
-    if isinstance(value, tuple) and any(True for _ in _vectors(value)):
-        return merged(tuple(_filled(entry, numbers) for entry in value))
+    """Return a value with the next of `numbers` in place of each vector."""
+    if isinstance(value, tuple):
+        return tuple(_filled(entry, numbers) for entry in value)
     return next(numbers) if isinstance(value, Vector) else value
 
 

@@ -65,8 +65,9 @@ def test_sequences_and_volumes_are_drawn(name: str, dims: int) -> None:
 
 @pytest.mark.slow
 def test_every_model_can_be_drawn_for_sequences_or_volumes() -> None:
-    for i, name in enumerate(catalogue().names()):
-        plan = rf.plan(catalogue().config(name).changed({"dims": 1 + 2 * (i % 2), "image_size": 64}))
+    configs = [config for config in map(catalogue().config, catalogue().names()) if config.dims == 2]
+    for i, config in enumerate(configs):
+        plan = rf.plan(config.changed({"dims": 1 + 2 * (i % 2), "image_size": 64}))
         check(picture(plan))
         rf.draw(plan, format="mermaid")
 

@@ -95,7 +95,10 @@ def test_every_equation_about_every_shipped_network_holds(name: str) -> None:
 @pytest.mark.parametrize("dims", [1, 3])
 @pytest.mark.parametrize("name", MODELS.names())
 def test_every_equation_about_sequences_and_volumes_holds(name: str, dims: int) -> None:
-    plan = rf.plan(MODELS.config(name).changed({"dims": dims}))
+    config = MODELS.config(name)
+    if config.dims != 2:
+        return  # explained as it is above
+    plan = rf.plan(config.changed({"dims": dims}))
     explanation = rf.explain(plan, (plan.in_channels, *SIDES[-dims:]))
     assert len(equations(str(explanation))) >= 5
     assert not re.search(r"\b([Ii]mages?|[Pp]ixels?)\b", str(explanation)), "words for images only"

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 import resnet_factory as rf
 from resnet_factory.config import schema
 from resnet_factory.costing.memory import DTYPES
+from resnet_factory.layers.axes import entries
 from resnet_factory.layers.expressions import ExpressionError, parse
 from resnet_factory.sweep import population as rooms
 from resnet_factory.sweep.model_numbers import may_vary
+from resnet_factory.sweep.plan_ids import plan_ids
 from resnet_factory.sweep.population import OPTIONAL_COSTS, Population, cost_all, parts
 from resnet_factory.sweep.vector import Split, Unfit, Vector
 
@@ -40,6 +42,8 @@ MODELS = {
     "resnest": ("model=resnet50", "model/block=resnest"),
     "selective": ("model=resnet50", "model/block=sk_bottleneck"),
     "pyramid": ("model=resnet20", "model/block=pyramid_basic", "model/shortcut=avg_zero_pad"),
+    "sequence": ("model=resnet18", "model.dims=1"),
+    "volume": ("model=resnet50d", "model.dims=3", "model/attention=se"),
     "output_stride": ("model=resnet50", "+model.output_stride=8"),
 }
 GROWING = {
@@ -114,7 +118,8 @@ def populations(draw: st.DrawFn) -> Population:
             columns[key] = random.choice(choices, size)
     columns = columns or {"widths": random.choice([8, 16], size)}
     side = draw(st.sampled_from([1, 7, 32, 33, 224]))
-    return Population(config=config, columns=columns, image=(side, side + draw(st.integers(0, 3))))
+    sides = (side, side + draw(st.integers(0, 3)), side)
+    return Population(config=config, columns=columns, image=sides[: config.dims])
 
 
 def one_by_one(population: Population, member: int, further: Sequence[str] = ()) -> tuple[int, ...]:
@@ -126,7 +131,7 @@ def one_by_one(population: Population, member: int, further: Sequence[str] = ())
         return (False,) + (0,) * (3 + len(further))
     memory = found.memory(population.batch, population.dtype)
     more = {
-        "receptive_field": found.receptive_field,
+        "receptive_field": max(entries(found.receptive_field)),
         "inference_memory": memory.weights + memory.inference,
         "training_memory": memory.weights + memory.training,
     }
@@ -152,6 +157,25 @@ def test_a_population_needs_what_its_members_need(population: Population, batch:
         columns = (*together[1:4], *together.optional.values())
         found = (bool(together.valid[member]), *(int(column[member]) for column in columns))
         assert found == one_by_one(population, member, OPTIONAL_COSTS), population.data(member)
+
+
+def test_numbers_of_single_axes_vary_too() -> None:
+    """Costs and plan ids of a kernel along one axis, against planning each member."""
+    data = rf.compose("resnet18", "model.widths=[16,32,64,128]").to_dict()
+    conv = {"kernel": [1, "reach"], "stride": [1, 2], "padding": [[0, 0], ["reach // 2", "reach // 3"]]}
+    pool = {"kernel": [1, "reach"], "stride": 2, "padding": "same"}
+    data["stem"] = {"reach": 7, "layers": [{"conv": conv | {"to": 16}}, "norm", "act", {"max_pool": pool}]}
+    columns = {"stem.reach": np.array([1, 3, 5, 7, 9, 9]), "widths.0": np.array([24, 32, 24, 32, 24, 32])}
+    population = Population(config=rf.read(data), columns=columns, image=(64, 64))
+    together = cost_all(population, optional=OPTIONAL_COSTS)
+    for member in range(len(population)):
+        costs = (*together[1:4], *together.optional.values())
+        found = (bool(together.valid[member]), *(int(column[member]) for column in costs))
+        assert found == one_by_one(population, member, OPTIONAL_COSTS)
+    (part,) = parts(population)
+    assert part.plan is not None
+    ids = [rf.plan(population.member(member)).id for member in part.members]
+    assert plan_ids(part.plan, np.arange(len(part.members))) == ids
 
 
 def test_members_are_really_costed_together(monkeypatch: pytest.MonkeyPatch) -> None:
