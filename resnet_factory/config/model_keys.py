@@ -42,7 +42,7 @@ ROLES: dict[str, Role] = {
 }
 SLOT = Role(("layers",), INSIDE | {"out", "change", "channels"}, single=True)
 
-ACTIVATIONS = tuple(word for word, (layer, _) in VOCABULARY.items() if layer is Activation)
+ACTIVATIONS = tuple(word for word, (layer, _) in VOCABULARY.items() if issubclass(layer, Activation))
 """Layers that `act` may name."""
 
 PER_STAGE: dict[str, int] = {

@@ -52,7 +52,7 @@ def shape(channels: int, size: Size, form: str) -> tuple[int, ...]:
 
 
 class SizeMismatch(Exception):  # noqa: N818 - becomes a Fault
-    """Raised when maps to be joined have different sizes."""
+    """Raised when a map is of a size that a layer does not take, or that of another to be joined with it."""
 
     where = ""
     """The block."""
@@ -97,6 +97,8 @@ class Meter(Walk[Measured]):
         size = value[3]
         if layer.elementwise:
             return layer.params(), 0, 0, size
+        if misfit := layer.misfit(size):
+            raise SizeMismatch(f"{describe(layer)!r} {misfit}")
         after = layer.output(size)
         for side in after:
             if side < 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import reduce
 
 from resnet_factory.costing.memory_values import Step, Store, Value
-from resnet_factory.layers import INPUT, NEITHER, OUTPUT, Layer, Size, positions
+from resnet_factory.layers import BOTH, INPUT, NEITHER, OUTPUT, Layer, Size, positions
 from resnet_factory.planning.network_plan import Plan, Stage
 from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Chain, Parallel, Walk, dotted
 
@@ -146,7 +146,9 @@ class MemorySimulation(Walk[Value]):
         if layer.view(self.training):
             value.store.holders += 1
             after = Value(value.store, layer.out_channels, size, learns)
-            self.steps.append(Step(name, (value,), (after,), passes=True))
+            # The gradient of a part of the channels is made anew, as that of all of them.
+            whole = layer.out_channels == value.channels
+            self.steps.append(Step(name, (value,), (after,), passes=whole))
             self.mark(name)
             return after
         after = self.value(layer.out_channels, size, learns)
@@ -154,8 +156,11 @@ class MemorySimulation(Walk[Value]):
         aside = self.make(beside + layer.workspace() * self.itemsize)
         self.mark(name)
         if self.training and learns:
-            needed = {INPUT: (value.store,), OUTPUT: (after.store,), NEITHER: ()}[layer.saves]
-            self.steps.append(Step(name, (value,), (after,), self.keep(*needed, aside), weights))
+            both = value.store, after.store
+            needed = {INPUT: both[:1], OUTPUT: both[1:], BOTH: both, NEITHER: ()}[layer.saves]
+            scratch = layer.scratch_bytes(value.size, self.itemsize) * self.batch
+            saved = self.keep(*needed, aside)
+            self.steps.append(Step(name, (value,), (after,), saved, weights, scratch=scratch))
         self.drop(aside)
         return after
 

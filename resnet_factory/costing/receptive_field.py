@@ -3,7 +3,9 @@
 The receptive field of position i of a map is the pixels from `stride * i - before` to `stride * i + after`
 along an axis. Where paths are joined (body and shortcut, parallel branches) it is the union of theirs.
 This is the recurrence of Araujo et al. 2019 ("Computing Receptive Fields of Convolutional Neural Networks",
-Distill, eq. 2-4), with both ends tracked so that paths of unequal receptive fields can be joined.
+Distill, eq. 2-4), with both ends tracked so that paths of unequal receptive fields can be joined. Where a
+map has been enlarged, the stride is a fraction, positions read unequally far, and the ends are the furthest
+of all positions.
 
 Only paths through convolutions and pools count. Gates that pool the whole map (squeeze-and-excitation) and
 the statistics of norms would let every pixel reach every position, and are left out.
@@ -11,11 +13,11 @@ the statistics of norms would let every pixel reach every position, and are left
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import reduce
-from operator import mul
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from resnet_factory.layers import Axes, Layer, combined
+from resnet_factory.layers import Axes, Layer, combined, times
 from resnet_factory.layers.expressions import FUNCTIONS
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import Parallel, Walk
@@ -93,13 +95,13 @@ def last_field(plan: Plan) -> ReceptiveField:
     last = field or ReceptiveField()
     for stage in plan.stages:
         field = walk.through(stage.transition, field, "")
-        for block, times in stage.runs:
+        for block, count in stage.runs:
             once = walk.through(block.node, field, "")
             if once is None or field is None:
                 field = once
             else:
-                before = combined(_repeated, field.before, once.before, times)
-                after = combined(_repeated, field.after, once.after, times)
+                before = combined(_repeated, field.before, once.before, count)
+                after = combined(_repeated, field.after, once.after, count)
                 field = ReceptiveField(once.stride, before, after)
         last = field or last
     for name, child in plan.head.children:
@@ -128,21 +130,23 @@ class _Fields(Walk[Field]):
 def _field_after_layer(layer: Layer, field: Field) -> Field:
     if field is None or (reach := layer.reach) is None:
         return None
-    before, after = reach
-    stride = field.stride
-    return ReceptiveField(
-        combined(mul, stride, layer.step),
-        combined(_extended, field.before, stride, before),
-        combined(_extended, field.after, stride, after),
+    stride = times(field.stride, layer.step)
+    ends = (
+        combined(_extended, end, field.stride, reached, stride)
+        for end, reached in zip((field.before, field.after), reach, strict=True)
     )
+    return ReceptiveField(stride, *ends)
 
 
 def _field_size(before: int, after: int) -> int:
-    return before + after + 1
+    return (before + after) // 1 + 1
 
 
-def _extended(pixels: int, stride: int, positions: int) -> int:
-    return pixels + stride * positions
+def _extended(pixels: Any, stride: Any, positions: Any, after: Any) -> Any:
+    """Return an end of the field, extended by positions; whole if the stride `after` the layer is."""
+    extended = pixels + stride * positions
+    whole = isinstance(extended, Fraction) and not isinstance(after, Fraction)
+    return extended // 1 if whole else extended
 
 
 def _repeated(before: int, once: int, times: int) -> int:

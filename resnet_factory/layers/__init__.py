@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from resnet_factory.layers.activation import Activation, ActivationName
+from resnet_factory.layers.activation import Activation, ActivationName, LeakyReLU, PReLU
+from resnet_factory.layers.attention import AttentionPool, SelfAttention
 from resnet_factory.layers.axes import (
     SAME,
     Axes,
@@ -25,10 +26,12 @@ from resnet_factory.layers.axes import (
     merged,
     product,
     sides,
+    times,
     uneven,
 )
 from resnet_factory.layers.convolution import ChannelConv, Conv, Linear, ScaledConv, StandardizedConv
 from resnet_factory.layers.layer import (
+    BOTH,
     FLAT,
     INPUT,
     MAP,
@@ -44,16 +47,26 @@ from resnet_factory.layers.normalisation import (
     BatchNorm,
     EvoNorm,
     FilterResponseNorm,
+    GlobalResponseNorm,
     GroupNorm,
     LayerNorm,
     Norm,
 )
 from resnet_factory.layers.pooling import AvgPool, BlurPool, GlobalPool, MaxPool, Pool
+from resnet_factory.layers.rearrangement import (
+    ChannelShuffle,
+    DepthToSpace,
+    Narrow,
+    SpaceToDepth,
+    Upsample,
+)
+from resnet_factory.layers.reduction import Reduce, Softmax
 from resnet_factory.layers.regularisation import DropBlock, Dropout, DropPath
 from resnet_factory.layers.scaling import Multiply, Scale, Shift
 from resnet_factory.layers.shape import Border, Flatten, Identity, ZeroPad
 
 __all__ = [
+    "BOTH",
     "FLAT",
     "INPUT",
     "MAP",
@@ -64,13 +77,16 @@ __all__ = [
     "VOCABULARY",
     "Activation",
     "ActivationName",
+    "AttentionPool",
     "AvgPool",
     "Axes",
     "BatchNorm",
     "BlurPool",
     "Border",
     "ChannelConv",
+    "ChannelShuffle",
     "Conv",
+    "DepthToSpace",
     "DropBlock",
     "DropPath",
     "Dropout",
@@ -79,21 +95,30 @@ __all__ = [
     "FilterResponseNorm",
     "Flatten",
     "GlobalPool",
+    "GlobalResponseNorm",
     "GroupNorm",
     "Identity",
     "Layer",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
     "MaxPool",
     "Multiply",
+    "Narrow",
     "Norm",
+    "PReLU",
     "Padding",
     "Pool",
+    "Reduce",
     "Scale",
     "ScaledConv",
+    "SelfAttention",
     "Shift",
     "Size",
+    "Softmax",
+    "SpaceToDepth",
     "StandardizedConv",
+    "Upsample",
     "ZeroPad",
     "along",
     "axes_text",
@@ -103,6 +128,7 @@ __all__ = [
     "positions",
     "product",
     "sides",
+    "times",
     "uneven",
     "window"
 ]  # fmt: skip
@@ -118,11 +144,21 @@ VOCABULARY: dict[str, tuple[type[Layer], dict[str, Any]]] = {
     "layer_norm": (LayerNorm, {}),
     "evo_norm": (EvoNorm, {}),
     "filter_response_norm": (FilterResponseNorm, {}),
+    "global_response_norm": (GlobalResponseNorm, {}),
     "max_pool": (MaxPool, {}),
     "avg_pool": (AvgPool, {}),
     "blur_pool": (BlurPool, {}),
     "global_pool": (GlobalPool, {}),
+    "reduce": (Reduce, {}),
+    "softmax": (Softmax, {}),
+    "self_attention": (SelfAttention, {}),
+    "attention_pool": (AttentionPool, {}),
     "flatten": (Flatten, {}),
+    "narrow": (Narrow, {}),
+    "channel_shuffle": (ChannelShuffle, {}),
+    "space_to_depth": (SpaceToDepth, {}),
+    "depth_to_space": (DepthToSpace, {}),
+    "upsample": (Upsample, {}),
     "zero_pad": (ZeroPad, {}),
     "border": (Border, {}),
     "scale": (Scale, {}),
@@ -133,5 +169,7 @@ VOCABULARY: dict[str, tuple[type[Layer], dict[str, Any]]] = {
     "stochastic_depth": (DropPath, {}),
     "block_dropout": (DropBlock, {}),
     **{name: (Activation, {"function": name}) for name in ActivationName.__args__},  # type: ignore[attr-defined]
+    "leaky_relu": (LeakyReLU, {"function": "leaky_relu"}),
+    "prelu": (PReLU, {"function": "prelu"}),
 }
 """The word a recipe uses -> the class and the arguments the word itself fixes."""

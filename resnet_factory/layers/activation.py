@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 from resnet_factory.layers.layer import FLAT, INPUT, MAP, OUTPUT, POINT, Layer
 
 ActivationName = Literal[
-    "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "silu", "gelu", "mish", "softplus",
-    "hard_swish", "hard_sigmoid", "sigmoid", "tanh",
-]  # fmt: skip  # fmt: skip
+    "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "silu", "gelu", "gelu_tanh", "mish", "softplus",
+    "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "prelu",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +26,21 @@ class Activation(Layer):
     @property
     def saves(self) -> str:
         return OUTPUT if self.function in ("relu", "sigmoid", "tanh") else INPUT
+
+
+@dataclass(frozen=True, slots=True)
+class LeakyReLU(Activation):
+    """max(x, slope * x), for a slope below 1."""
+
+    slope: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class PReLU(Activation):
+    """Leaky ReLU with a trained slope per channel, or one for the layer (He et al. 2015, "Delving deep")."""
+
+    init: float = 0.25
+    per: Literal["channel", "layer"] = "channel"
+
+    def params(self) -> int:
+        return self.channels if self.per == "channel" else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Annotated, Any
 
 PER_AXIS, PER_SIDE = "per axis", "per side"
@@ -14,12 +15,14 @@ Size = tuple[int, ...]
 """The sides of a map, one per axis."""
 
 SAME: Any = "same"
+NUMBERS = (int, float, Fraction)
+"""Plain numbers, as opposed to those of many architectures at once."""
 
 
 def merged(values: tuple[Any, ...]) -> Any:
     """Return the tuple, or its one value if all its entries are the same plain numbers."""
     first = values[0]
-    if all(type(value) is type(first) for value in values) and isinstance(first, (int, float, tuple)):
+    if all(type(value) is type(first) for value in values) and isinstance(first, (*NUMBERS, tuple)):
         if isinstance(first, tuple) and not all(isinstance(side, int) for value in values for side in value):
             return values
         if all(value == first for value in values) and not isinstance(first, tuple):
@@ -34,6 +37,18 @@ def combined(operate: Callable[..., Any], *values: Any) -> int:
             count = len(value)
             return merged(tuple(operate(*(along(v, axis) for v in values)) for axis in range(count)))  # type: ignore[no-any-return]
     return operate(*values)  # type: ignore[no-any-return]
+
+
+def times(stride: Axes, step: Axes) -> Axes:
+    """Return the product of two strides: a whole number, or a fraction where maps are enlarged."""
+    return combined(_times, stride, step)
+
+
+def _times(one: int, other: int) -> int:
+    result: Any = one * other
+    if isinstance(result, Fraction) and result.denominator == 1:
+        return result.numerator
+    return result  # type: ignore[no-any-return]
 
 
 def along(value: Any, axis: int) -> int:

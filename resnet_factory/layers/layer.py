@@ -16,8 +16,8 @@ MAP, POINT, FLAT = "map", "point", "flat"
 """The forms of data between layers: (C, H, W) maps, (C, 1, 1) points, (C,) vectors; in 2 dimensions."""
 
 
-INPUT, OUTPUT, NEITHER = "input", "output", "neither"
-"""The tensor of a layer that its backward pass needs again."""
+INPUT, OUTPUT, BOTH, NEITHER = "input", "output", "both", "neither"
+"""The tensors of a layer that its backward pass needs again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,6 @@ class Layer:
     numbered: ClassVar[bool] = True
     """Whether the first default name is numbered (conv1) or not (maxpool)."""
     accepts: ClassVar[tuple[str, ...]] = (MAP, POINT)
-    produces: ClassVar[str | None] = None
-    """The form of the output, where it differs from the input's."""
     elementwise: ClassVar[bool] = False
     """Whether it has no MACs and keeps the size of the map (norms, activations)."""
     counted: ClassVar[bool] = False
@@ -54,8 +52,13 @@ class Layer:
         return self.channels
 
     @property
+    def produces(self) -> str | None:
+        """The form of the output, where it differs from the input's."""
+        return None
+
+    @property
     def step(self) -> Axes:
-        """The factor by which the map shrinks: the stride."""
+        """The factor by which the map shrinks: the stride; a `Fraction` below 1 where it grows."""
         return 1
 
     def size(self, side: int, axis: int = 0) -> int:
@@ -65,6 +68,10 @@ class Layer:
     def output(self, size: Size) -> Size:
         """Return the size of the output map for the size of the input map."""
         return tuple(self.size(side, axis) for axis, side in enumerate(size))
+
+    def misfit(self, size: Size) -> str:
+        """Return why a map of this size does not fit, to follow the layer's name; empty if it fits."""
+        return ""
 
     def params(self) -> int:
         """Trainable parameters."""
@@ -80,12 +87,12 @@ class Layer:
 
     @property
     def reach(self) -> tuple[Axes, Axes] | None:
-        """Number of input positions that output i reads before and after position `step * i`; None: all."""
+        """Input positions that outputs read at most before and after position `step * i`; None: all."""
         return 0, 0
 
     @property
     def saves(self) -> str:
-        """The tensor saved for the backward pass: INPUT, OUTPUT or NEITHER (torch's derivatives.yaml)."""
+        """What is saved for the backward pass: INPUT, OUTPUT, BOTH or NEITHER (torch's derivatives.yaml)."""
         return INPUT
 
     def view(self, training: bool) -> bool:
@@ -94,6 +101,10 @@ class Layer:
 
     def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
         """Return the bytes allocated in addition to the output for a map of this size; kept in training."""
+        return 0
+
+    def scratch_bytes(self, size: Size, itemsize: int) -> int:
+        """Return the bytes that the backward pass needs temporarily, besides the gradients it gives."""
         return 0
 
     def workspace(self) -> int:

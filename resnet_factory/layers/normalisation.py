@@ -106,3 +106,31 @@ class FilterResponseNorm(Norm):
 
     def params(self) -> int:
         return (2 + self.act) * self.channels
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalResponseNorm(Layer):
+    """Global response normalisation (Woo et al. 2023, ConvNeXt V2): channels compete by their norms.
+
+    x + weight * x * n + bias, n a channel's Euclidean norm over its positions, divided by the channels' mean;
+    weight and bias start at zero.
+    """
+
+    eps: float = 1e-6
+
+    family: ClassVar[str] = "grn"
+    numbered: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = True
+
+    def params(self) -> int:
+        return 2 * self.channels
+
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
+        # x * n, and in inference the sum that is added to x.
+        return (1 if training else 2) * self.channels * positions(size) * itemsize
+
+    def valid(self) -> bool:
+        return self.eps >= 0
+
+    def faults(self) -> Iterator[Fault]:
+        yield from at_least(self, 0, "eps")

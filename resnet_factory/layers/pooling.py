@@ -193,7 +193,10 @@ class GlobalPool(Layer):
 
     family: ClassVar[str] = "avgpool"
     numbered: ClassVar[bool] = False
-    produces: ClassVar[str | None] = POINT
+
+    @property
+    def produces(self) -> str | None:
+        return POINT
 
     def size(self, side: int, axis: int = 0) -> int:
         return side * 0 + 1

@@ -17,7 +17,10 @@ class Flatten(Layer):
     family: ClassVar[str] = "flatten"
     numbered: ClassVar[bool] = False
     accepts: ClassVar[tuple[str, ...]] = (POINT,)
-    produces: ClassVar[str | None] = FLAT
+
+    @property
+    def produces(self) -> str | None:
+        return FLAT
 
     @property
     def saves(self) -> str:

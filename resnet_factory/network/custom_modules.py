@@ -163,6 +163,24 @@ class FilterResponseNorm(nn.Module):
         return x if self.tau is None else torch.maximum(x, self.tau.reshape(shape).to(x.dtype))
 
 
+class GlobalResponseNorm(nn.Module):
+    """x + weight * x * n + bias, n the norms of channels divided by their mean (Woo et al. 2023, alg. 1)."""
+
+    def __init__(self, channels: int, eps: float, dims: int) -> None:
+        super().__init__()
+        self.eps = eps
+        self.per_channel = (1, -1, *(1,) * dims)
+        self.positions = tuple(range(2, 2 + dims))
+        self.weight = nn.Parameter(torch.zeros(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        norms = x.norm(p=2, dim=self.positions, keepdim=True)
+        scaled = x * (norms / (norms.mean(dim=1, keepdim=True) + self.eps))
+        weight, bias = self.weight.view(self.per_channel), self.bias.view(self.per_channel)
+        return x + torch.addcmul(bias, weight, scaled)
+
+
 class Scale(nn.Module):
     """x * weight: a learnable factor per channel, or a scalar."""
 

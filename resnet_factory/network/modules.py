@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import singledispatch
+from functools import partial, singledispatch
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 
 from resnet_factory import layers
 from resnet_factory.layers import SAME, along, product, sides, uneven
+from resnet_factory.network.attention import AttentionPool, SelfAttention
 from resnet_factory.network.convolutions import (
     Pad,
     Padded,
@@ -31,11 +32,19 @@ from resnet_factory.network.custom_modules import (
     DropPath,
     EvoNorm,
     FilterResponseNorm,
+    GlobalResponseNorm,
     LayerNorm,
     Multiply,
     Scale,
     Shift,
     ZeroPad,
+)
+from resnet_factory.network.rearrangements import (
+    DepthToSpace,
+    Narrow,
+    Reduce,
+    Softmax,
+    SpaceToDepth,
 )
 
 CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -51,12 +60,12 @@ ZERO_PADS: tuple[Callable[..., nn.Module], ...] = (nn.ZeroPad1d, nn.ZeroPad2d, n
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
-    "leaky_relu": nn.LeakyReLU,
     "elu": nn.ELU,
     "selu": nn.SELU,
     "celu": nn.CELU,
     "silu": nn.SiLU,
     "gelu": nn.GELU,
+    "gelu_tanh": partial(nn.GELU, approximate="tanh"),
     "mish": nn.Mish,
     "softplus": nn.Softplus,
     "hard_swish": nn.Hardswish,
@@ -160,8 +169,23 @@ def _make_filter_response_norm(layer: layers.FilterResponseNorm) -> nn.Module:
 
 
 @module.register
+def _make_global_response_norm(layer: layers.GlobalResponseNorm) -> nn.Module:
+    return GlobalResponseNorm(layer.channels, layer.eps, layer.dims)
+
+
+@module.register
 def _make_activation(layer: layers.Activation) -> nn.Module:
     return ACTIVATIONS[layer.function]()
+
+
+@module.register
+def _make_leaky_relu(layer: layers.LeakyReLU) -> nn.Module:
+    return nn.LeakyReLU(layer.slope)
+
+
+@module.register
+def _make_prelu(layer: layers.PReLU) -> nn.Module:
+    return nn.PReLU(layer.params(), layer.init)
 
 
 @module.register
@@ -248,3 +272,24 @@ def _make_drop_path(layer: layers.DropPath) -> nn.Module:
 @module.register
 def _make_drop_block(layer: layers.DropBlock) -> nn.Module:
     return DropBlock(layer.rate, layer.block, layer.gamma)
+
+
+@module.register
+def _make_upsample(layer: layers.Upsample) -> nn.Module:
+    scale = tuple(float(along(layer.scale, axis)) for axis in range(layer.dims))
+    mode = ("linear", "bilinear", "trilinear")[layer.dims - 1] if layer.mode == "linear" else layer.mode
+    return nn.Upsample(scale_factor=scale, mode=mode)
+
+
+@module.register
+def _make_channel_shuffle(layer: layers.ChannelShuffle) -> nn.Module:
+    return nn.ChannelShuffle(layer.groups)
+
+
+module.register(layers.Reduce, Reduce)
+module.register(layers.Softmax, Softmax)
+module.register(layers.Narrow, Narrow)
+module.register(layers.SpaceToDepth, SpaceToDepth)
+module.register(layers.DepthToSpace, DepthToSpace)
+module.register(layers.SelfAttention, SelfAttention)
+module.register(layers.AttentionPool, AttentionPool)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from operator import mul
 
 from resnet_factory.errors import Fault, unknown
-from resnet_factory.layers import MAP, Axes, Layer, combined
+from resnet_factory.layers import MAP, Axes, Layer, times
 from resnet_factory.planning.network_plan import Feature, Plan
 from resnet_factory.planning.nodes import Chain, Parallel, Walk
 from resnet_factory.planning.paths import out_channels
@@ -62,7 +61,7 @@ class _Flow(Walk[tuple[Axes, str]]):
     """The stride with respect to the image, and the form of the data."""
 
     def layer(self, layer: Layer, value: tuple[Axes, str], name: str) -> tuple[Axes, str]:
-        return combined(mul, value[0], layer.step), layer.produces or value[1]
+        return times(value[0], layer.step), layer.produces or value[1]
 
     def join(
         self, node: Parallel, value: tuple[Axes, str], ends: list[tuple[Axes, str]], name: str

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from operator import index, mul
+from operator import index
 from typing import Any, NamedTuple, NoReturn
 
 from resnet_factory.config.recipe import Item
 from resnet_factory.config.schema import MAX_CHANNELS, Specification
 from resnet_factory.errors import one_of
-from resnet_factory.layers import MAP, POINT, Axes, Layer, axes_text, combined
+from resnet_factory.layers import MAP, POINT, Axes, Layer, axes_text, times
 from resnet_factory.planning.compiled import LayerLine, Scope, line_of
 from resnet_factory.planning.evaluation import Broken, Evaluator
 from resnet_factory.planning.naming import Namer
@@ -25,7 +25,7 @@ class Signal(NamedTuple):
 
     channels: int
     step: Axes = 1
-    """The stride with respect to the input of this list."""
+    """The stride with respect to the input of this list; a fraction where the map has grown."""
     form: str = MAP
 
 
@@ -67,7 +67,7 @@ class Unroller(Evaluator):
                 children.append((name, layer))
                 channels, step, form = (
                     layer.out_channels,
-                    combined(mul, step, layer.step),
+                    times(step, layer.step),
                     layer.produces or form,
                 )
             else:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ class Vector:
         return self._compare(np.greater, other, self.low > high, self.high <= low)
 
     def __eq__(self, other: object) -> Any:
-        if not isinstance(other, (Vector, int, float)):
+        if not isinstance(other, (Vector, int, float, Fraction)):
             return NotImplemented
         low, high = bounds_of(other)
         return self._compare(np.equal, other, self is other, self.high < low or self.low > high)
@@ -169,6 +170,8 @@ class Vector:
     __rmul__ = __mul__
 
     def _exact(self, operate: Callable[[Any, Any], Any], other: Any, low: Plain, high: Plain) -> Vector:
+        if isinstance(other, Fraction):
+            raise Unfit("a fraction beside a vector")
         mine, others = _as_number(self.values), other
         if isinstance(other, Vector):
             others = _as_number(other.values)
@@ -253,6 +256,8 @@ def values_of(value: Any) -> Any:
         return value.values
     if isinstance(value, int) and not -EXACT < value < EXACT:
         raise Unfit("too large for arrays")
+    if isinstance(value, Fraction):
+        raise Unfit("a fraction beside a vector")
     return value
 
 

@@ -1,0 +1,209 @@
+"""Attention between the positions of a map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar, Literal
+
+from resnet_factory.layers.axes import Axes, Size, along, axes_text, no_less, product
+from resnet_factory.layers.expressions import FUNCTIONS
+from resnet_factory.layers.layer import FLAT, MAP, NEITHER, Fault, Layer, at_least, positions
+
+larger = FUNCTIONS["max"]
+
+
+@dataclass(frozen=True, slots=True)
+class SelfAttention(Layer):
+    """Multi-head self-attention over the positions of a map, whose channels are queries, keys and values.
+
+    A convolution before it makes these heads * (2 * key + value) channels; heads * value leave. By `order`,
+    the queries of all heads come first (`role`), or the query, key and value of one head (`head`).
+    `position` adds to the logits the product of the query and an embedding of the distance along each axis
+    (`relative`: BoTNet, Srinivas et al. 2021), or a trained number per head and distance (`bias`: CoAtNet,
+    Dai et al. 2021); both are for maps of `sides` positions. Without `sides`, a map may have any size.
+    """
+
+    heads: int
+    key: int
+    position: Literal["none", "relative", "bias"] = "none"
+    sides: Axes = 0
+    order: Literal["role", "head"] = "role"
+
+    family: ClassVar[str] = "attention"
+    numbered: ClassVar[bool] = False
+    accepts: ClassVar[tuple[str, ...]] = (MAP,)
+    counted: ClassVar[bool] = True
+
+    @property
+    def value(self) -> int:
+        """Channels of a head's value."""
+        return self.channels // self.heads - 2 * self.key
+
+    @property
+    def out_channels(self) -> int:
+        return self.heads * self.value
+
+    def distances(self, axis: int) -> int:
+        """Return the number of distances between two positions along an axis."""
+        return 2 * along(self.sides, axis) - 1
+
+    def params(self) -> int:
+        if self.position == "none":
+            return 0
+        distances = [self.distances(axis) for axis in range(self.dims)]
+        if self.position == "relative":
+            return sum(distances) * self.key
+        return prod(distances) * self.heads
+
+    def macs(self, positions: int) -> int:
+        products = positions * (self.key + self.value)
+        if self.position == "relative":
+            products = products + self.key * sum(self.distances(axis) for axis in range(self.dims))
+        return self.heads * positions * products
+
+    @property
+    def reach(self) -> tuple[Axes, Axes] | None:
+        return None
+
+    def misfit(self, size: Size) -> str:
+        return _misfit(self.sides, size)
+
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
+        area = positions(size)
+        logits = self.heads * area * area
+        # Queries, keys and values are copied, each in the layout of its matrix product.
+        copies = self.channels * area
+        if training:
+            return (copies + logits) * itemsize
+        most = larger(2 * logits, logits + self._position_elements(size))
+        return (copies + larger(most - self.out_channels * area, logits)) * itemsize
+
+    def _position_elements(self, size: Size) -> int:
+        """Return the most elements needed at once for the logits of `relative` positions."""
+        if self.position != "relative":
+            return 0
+        rows = self.heads * positions(size)
+        most: int = 0
+        held = 0
+        total = rows
+        for axis, side in enumerate(size):
+            held = held + rows * 2 * side
+            most = larger(most, held + rows * (2 * side - 1))
+            total = total * side
+            if axis:
+                # The sum of the terms so far has a place for each pair of positions along their axes.
+                most = larger(most, held + total)
+                held = total
+        return most
+
+    def scratch_bytes(self, size: Size, itemsize: int) -> int:
+        area = positions(size)
+        return 2 * self.heads * area * area * itemsize
+
+    def valid(self) -> bool:
+        good = (self.heads >= 1) & (self.key >= 1)
+        if not good or self.channels % self.heads != 0:
+            return False
+        return (self.value >= 1) & no_less(self.sides, 0 if self.position == "none" else 1)
+
+    def faults(self) -> Iterator[Fault]:
+        yield from at_least(self, 1, "heads", "key")
+        if self.position != "none" and not no_less(self.sides, 1):
+            yield "sides", f"{self.position!r} positions are for maps of one size; give it, as 'sides: 14'"
+        else:
+            yield from at_least(self, 0, "sides")
+        if self.heads >= 1 and self.channels % self.heads:
+            yield "heads", f"{self.channels} channels are not divisible by {self.heads} heads"
+        elif self.heads >= 1 and self.key >= 1 and self.value < 1:
+            yield (
+                "key",
+                f"{self.channels} channels for {self.heads} heads leave no value beside query and key of "
+                f"{self.key}; the layer before makes heads * (2 * key + value) channels",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionPool(Layer):
+    """Attention of the mean to all positions, then a linear layer (CLIP's ResNets, Radford et al. 2021).
+
+    (C, H, W) -> (to,), for maps of `sides` positions. The mean stands before the positions; to each of these
+    tokens an embedding is added. Only the mean's query is computed, as CLIP does.
+    """
+
+    to: int
+    heads: int
+    sides: Axes
+
+    family: ClassVar[str] = "attnpool"
+    numbered: ClassVar[bool] = False
+    accepts: ClassVar[tuple[str, ...]] = (MAP,)
+    counted: ClassVar[bool] = True
+
+    @property
+    def produces(self) -> str | None:
+        return FLAT
+
+    @property
+    def out_channels(self) -> int:
+        return self.to
+
+    def size(self, side: int, axis: int = 0) -> int:
+        return side * 0 + 1
+
+    @property
+    def tokens(self) -> int:
+        """The number of positions, and one for the mean."""
+        return product(self.sides, self.dims) + 1
+
+    def params(self) -> int:
+        return self.tokens * self.channels + self._weights() + self.biases()
+
+    def biases(self) -> int:
+        return 3 * self.channels + self.to
+
+    def _weights(self) -> int:
+        return self.channels * (3 * self.channels + self.to)
+
+    def macs(self, positions: int) -> int:
+        query_and_output = self.channels * (self.channels + self.to)
+        return query_and_output + 2 * self.tokens * self.channels * (self.channels + 1)
+
+    @property
+    def reach(self) -> tuple[Axes, Axes] | None:
+        return None
+
+    def misfit(self, size: Size) -> str:
+        return _misfit(self.sides, size)
+
+    @property
+    def saves(self) -> str:
+        return NEITHER
+
+    def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
+        # The tokens, and keys and values each in the layout of its matrix product.
+        tokens = self.tokens * self.channels
+        elements = 3 * tokens + 2 * self.channels + self.heads * self.tokens
+        return elements * itemsize
+
+    def valid(self) -> bool:
+        good = (self.to >= 1) & (self.heads >= 1) & no_less(self.sides, 1)
+        return good and self.channels % self.heads == 0
+
+    def faults(self) -> Iterator[Fault]:
+        yield from at_least(self, 1, "to", "heads", "sides")
+        if self.heads >= 1 and self.channels % self.heads:
+            yield "heads", f"{self.channels} channels are not divisible by {self.heads} heads"
+
+
+def _misfit(sides: Axes, size: Size) -> str:
+    """Return why a map is not of the size that a layer is made for; 0 takes any."""
+    if all(along(sides, axis) in (0, side) for axis, side in enumerate(size)):
+        return ""
+    wanted = tuple(along(sides, axis) for axis in range(len(size)))
+    return f"is made for a map of {axes_text(wanted)}, but {axes_text(size)} arrives"
