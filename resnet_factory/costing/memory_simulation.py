@@ -254,7 +254,8 @@ class MemorySimulation(Walk[Value]):
         self.rows = []
         gradients: dict[Value, Store] = {}
         for output in outputs:
-            self.accumulate(gradients, output, self.make(output.store.bytes))
+            size = output.elements * self.batch * self.itemsize
+            self.accumulate(gradients, output, self.make(size))
         self.back(gradients, 0, len(self.steps))
 
     def back(self, gradients: dict[Value, Store], begin: int, end: int) -> None:

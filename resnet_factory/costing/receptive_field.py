@@ -17,7 +17,7 @@ from fractions import Fraction
 from functools import reduce
 from typing import Any, NamedTuple
 
-from resnet_factory.layers import Axes, Layer, combined, times
+from resnet_factory.layers import Axes, Layer, combined, simplest, times
 from resnet_factory.layers.expressions import FUNCTIONS
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import Parallel, Walk
@@ -146,7 +146,7 @@ def _extended(pixels: Any, stride: Any, positions: Any, after: Any) -> Any:
     """Return an end of the field, extended by positions; whole if the stride `after` the layer is."""
     extended = pixels + stride * positions
     whole = isinstance(extended, Fraction) and not isinstance(after, Fraction)
-    return extended // 1 if whole else extended
+    return extended // 1 if whole else simplest(extended)
 
 
 def _repeated(before: int, once: int, times: int) -> int:

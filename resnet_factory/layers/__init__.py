@@ -26,6 +26,7 @@ from resnet_factory.layers.axes import (
     merged,
     product,
     sides,
+    simplest,
     times,
     uneven,
 )
@@ -128,6 +129,7 @@ __all__ = [
     "positions",
     "product",
     "sides",
+    "simplest",
     "times",
     "uneven",
     "window"

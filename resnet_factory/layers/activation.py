@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from resnet_factory.layers.layer import FLAT, INPUT, MAP, OUTPUT, POINT, Layer
+from resnet_factory.layers.axes import Size
+from resnet_factory.layers.layer import FLAT, INPUT, MAP, OUTPUT, POINT, Layer, positions
 
 ActivationName = Literal[
     "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "silu", "gelu", "gelu_tanh", "mish", "softplus",
@@ -41,6 +42,10 @@ class PReLU(Activation):
 
     init: float = 0.25
     per: Literal["channel", "layer"] = "channel"
+
+    def scratch_bytes(self, size: Size, itemsize: int) -> int:
+        # The gradient of the slopes, before it is summed over positions.
+        return self.channels * positions(size) * itemsize
 
     def params(self) -> int:
         return self.channels if self.per == "channel" else 1

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from resnet_factory.layers.axes import Axes, Size, along, axes_text, no_less, product
 from resnet_factory.layers.expressions import FUNCTIONS
-from resnet_factory.layers.layer import FLAT, MAP, NEITHER, Fault, Layer, at_least, positions
+from resnet_factory.layers.layer import FLAT, INPUT, MAP, NEITHER, Fault, Layer, at_least, positions
 
 larger = FUNCTIONS["max"]
 
@@ -72,17 +72,20 @@ class SelfAttention(Layer):
 
     @property
     def saves(self) -> str:
-        return NEITHER
+        return NEITHER if self.order == "role" else INPUT
 
     def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
         area = positions(size)
         logits = self.heads * area * area
-        # Queries, keys and values are copied, each in the layout of its matrix product.
-        copies = self.channels * area
+        queries, values = self.heads * self.key * area, self.out_channels * area
+        # Queries are scaled or copied; keys and values of all heads in a row too, for their matrix product.
+        keys = queries if self.order == "role" else 0
+        copies = values if self.order == "role" else 0
         if training:
-            return (copies + logits) * itemsize
-        most = larger(2 * logits, logits + self._position_elements(size))
-        return (copies + larger(most - self.out_channels * area, logits)) * itemsize
+            return (queries + keys + copies + logits) * itemsize
+        most = larger(larger(2 * logits, logits + keys), logits + self._position_elements(size))
+        extra: int = larger(queries + most - values, logits + copies)
+        return extra * itemsize
 
     def _position_elements(self, size: Size) -> int:
         """Return the most elements needed at once for the logits of `relative` positions."""
@@ -104,7 +107,17 @@ class SelfAttention(Layer):
 
     def scratch_bytes(self, size: Size, itemsize: int) -> int:
         area = positions(size)
-        return 2 * self.heads * area * area * itemsize
+        most = logits = self.heads * area * area
+        if self.position == "relative":
+            # The products of the longest axis and their padded rows; the logits too, for another axis.
+            rows = self.heads * area * (4 * size[0] - 1)
+            for side in size[1:]:
+                rows = larger(rows, self.heads * area * (4 * side - 1))
+            most = rows - logits if self.dims == 1 else larger(logits, rows)
+        # These are gone before the gradients of the input are made, in head order all but the values'.
+        made = self.channels if self.order == "role" else self.channels - self.out_channels
+        scratch: int = larger(logits + most - made * area, 0)
+        return scratch * itemsize
 
     def valid(self) -> bool:
         good = (self.heads >= 1) & (self.key >= 1)
@@ -189,7 +202,7 @@ class AttentionPool(Layer):
         # The tokens, and keys and values each in the layout of its matrix product.
         tokens = self.tokens * self.channels
         elements = 3 * tokens + 2 * self.channels + self.heads * self.tokens
-        return elements * itemsize
+        return (elements if training else elements - self.to) * itemsize
 
     def valid(self) -> bool:
         good = (self.to >= 1) & (self.heads >= 1) & no_less(self.sides, 1)

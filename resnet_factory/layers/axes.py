@@ -45,10 +45,12 @@ def times(stride: Axes, step: Axes) -> Axes:
 
 
 def _times(one: int, other: int) -> int:
-    result: Any = one * other
-    if isinstance(result, Fraction) and result.denominator == 1:
-        return result.numerator
-    return result  # type: ignore[no-any-return]
+    return simplest(one * other)  # type: ignore[no-any-return]
+
+
+def simplest(number: Any) -> Any:
+    """Return a fraction that is a whole number as an int; any other number as it is."""
+    return number.numerator if isinstance(number, Fraction) and number.denominator == 1 else number
 
 
 def along(value: Any, axis: int) -> int:

@@ -126,8 +126,13 @@ class GlobalResponseNorm(Layer):
         return 2 * self.channels
 
     def extra_bytes(self, size: Size, itemsize: int, training: bool) -> int:
-        # x * n, and in inference the sum that is added to x.
-        return (1 if training else 2) * self.channels * positions(size) * itemsize
+        # x * n, in inference also the sum that is added to x; the norms, and in training they divided.
+        area = positions(size)
+        elements = self.channels * (area + 2) + 1 if training else self.channels * (2 * area + 1)
+        return elements * itemsize
+
+    def scratch_bytes(self, size: Size, itemsize: int) -> int:
+        return self.channels * positions(size) * itemsize
 
     def valid(self) -> bool:
         return self.eps >= 0

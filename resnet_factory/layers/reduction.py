@@ -41,11 +41,9 @@ class Reduce(Layer):
         return BOTH if self.how in ("max", "norm") else NEITHER
 
     def scratch_bytes(self, size: Size, itemsize: int) -> int:
-        elements = self.channels * positions(size)
-        if self.how == "max":
-            # The mask of maxima, as bytes and as numbers, and how many there are.
-            return elements * (1 + itemsize)
-        return elements * itemsize * (self.how != "sum")
+        # The mask of maxima, as bytes; the input times a factor.
+        per_element = {"max": 1, "norm": itemsize}.get(self.how, 0)
+        return self.channels * positions(size) * per_element
 
 
 @dataclass(frozen=True, slots=True)

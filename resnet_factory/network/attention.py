@@ -43,19 +43,23 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_size(x, self.sides)
         query, key, value = self.parts(x.flatten(2))
-        if self.position == "relative":
-            query = query.transpose(-1, -2).flatten(0, 1)
-            logits = (query @ key.flatten(0, 1)) * self.scale
-            logits = logits.add_(self.relative(query))
-        else:
-            query = (query * self.scale).transpose(-1, -2).flatten(0, 1)
-            logits = query @ key.flatten(0, 1)
-            if self.position == "bias":
-                logits = torch.unflatten(logits, 0, (-1, self.heads)).add_(self.bias()).flatten(0, 1)
-        weights = logits.softmax(-1)
+        weights = self.weights(query, key)
         output: Tensor = value.flatten(0, 1) @ weights.transpose(-1, -2)
         sides = [x.shape[2 + axis] for axis in range(self.dims)]
         return output.reshape(x.shape[0], self.heads * self.value, *sides)
+
+    def weights(self, query: Tensor, key: Tensor) -> Tensor:
+        """Return the softmax of the logits, (N * heads, positions, positions)."""
+        if self.position == "relative":
+            query = query.transpose(-1, -2).flatten(0, 1).contiguous()
+            logits = (query @ key.flatten(0, 1)) * self.scale
+            pairs = torch.unflatten(torch.unflatten(logits, 2, self.sides), 1, self.sides)
+            return pairs.add_(self.relative(query)).view_as(logits).softmax(-1)
+        query = (query * self.scale).transpose(-1, -2).flatten(0, 1)
+        logits = query @ key.flatten(0, 1)
+        if self.position == "bias":
+            logits = torch.unflatten(logits, 0, (-1, self.heads)).add_(self.bias()).flatten(0, 1)
+        return logits.softmax(-1)
 
     def parts(self, x: Tensor) -> list[Tensor]:
         """Return queries, keys and values, each (N, heads, channels, positions)."""
@@ -67,7 +71,7 @@ class SelfAttention(nn.Module):
         return [torch.unflatten(parts[i], 1, (self.heads, -1)) for i in range(3)]
 
     def relative(self, query: Tensor) -> Tensor:
-        """Return what embeddings of distances add to the logits: (N * heads, positions, key) -> … positions².
+        """Return what embeddings of distances add to the logits: (N * heads, H, W, H, W) in 2 dimensions.
 
         The product with all distances along an axis is made first; a shift by one number per row then picks
         those from each position (Srinivas et al. 2021, reference code; Shaw et al. 2018).
@@ -86,7 +90,7 @@ class SelfAttention(nn.Module):
                     term = term.unsqueeze(1 + self.dims + other)
             total = term if total is None else total + term
         assert total is not None
-        return total.flatten(1, self.dims).flatten(2)
+        return total
 
     def bias(self) -> Tensor:
         """Return the biases of all pairs of positions: (heads, positions, positions)."""
@@ -151,4 +155,5 @@ def check_size(x: Tensor, sides: tuple[int, ...]) -> None:
     for axis, side in enumerate(sides):
         if side:
             wanted = "x".join(map(str, sides))
-            torch._assert(x.shape[2 + axis] == side, f"attention made for maps of {wanted} got another size")
+            message = f"this attention is made for maps of {wanted}; the one that arrived has another size"
+            torch._assert(x.shape[2 + axis] == side, message)  # type: ignore[no-untyped-call]

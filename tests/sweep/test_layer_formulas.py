@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -24,11 +24,24 @@ FORMULAS: dict[str, Callable[[Layer, Any], Any]] = {
     "macs": lambda layer, side: layer.macs(side * side),
     "reach before": lambda layer, side: layer.reach and along(layer.reach[0], 0),
     "reach after": lambda layer, side: layer.reach and along(layer.reach[1], layer.dims - 1),
+    "scratch bytes": lambda layer, side: layer.scratch_bytes((side,) * layer.dims, 4),
+    "misfit": lambda layer, side: bool(layer.misfit((side,) * layer.dims)),
     "extra bytes": lambda layer, side: layer.extra_bytes((side,) * layer.dims, 4, True),
     "workspace": lambda layer, side: layer.workspace(),
     "buffers": lambda layer, side: layer.buffers(4),
     "valid": lambda layer, side: layer.valid(),
 }
+
+
+def variants() -> Iterator[tuple[str, dict[str, str]]]:
+    """Each layer with the first of its words, then with another one for one of its arguments at a time."""
+    for word, (made, fixed) in VOCABULARY.items():
+        hints = get_type_hints(made)
+        words = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+        first = {name: choices[0] for name, choices in words.items() if name not in fixed}
+        yield word, first
+        for name in first:
+            yield from ((word, first | {name: choice}) for choice in words[name][1:])
 
 
 def members(
@@ -88,14 +101,13 @@ def over_columns(
     return result.values.tolist() if isinstance(result, Vector) else [result] * len(rows)
 
 
-@pytest.mark.parametrize("formula", FORMULAS)
 @pytest.mark.parametrize(("dims", "apart"), [(1, False), (2, False), (2, True), (3, False), (3, True)])
-@pytest.mark.parametrize("word", [word for word, (_, fixed) in VOCABULARY.items() if word != "identity"])
-def test_a_formula_holds_for_columns(word: str, dims: int, apart: bool, formula: str) -> None:
+@pytest.mark.parametrize(("word", "words"), [entry for entry in variants() if entry[0] != "identity"])
+def test_formulas_hold_for_columns(word: str, words: dict[str, str], dims: int, apart: bool) -> None:
     made, fixed = VOCABULARY[word]
-    rows = members(made, dict(fixed), len(word), dims, apart)
+    rows = members(made, fixed | words, len(word), dims, apart)
     assert len(rows) > 1
     sides = np.random.default_rng(1).integers(*SIDES, len(rows)).tolist()
-    compute = FORMULAS[formula]
-    alone = [compute(made(**row), side) for row, side in zip(rows, sides, strict=True)]
-    assert over_columns(compute, made, rows, sides) == alone
+    for formula, compute in FORMULAS.items():
+        alone = [compute(made(**row), side) for row, side in zip(rows, sides, strict=True)]
+        assert over_columns(compute, made, rows, sides) == alone, formula
