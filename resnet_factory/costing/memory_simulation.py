@@ -158,7 +158,7 @@ class MemorySimulation(Walk[Value]):
         if self.training and learns:
             both = value.store, after.store
             needed = {INPUT: both[:1], OUTPUT: both[1:], BOTH: both, NEITHER: ()}[layer.saves]
-            scratch = layer.scratch_bytes(value.size, self.itemsize) * self.batch
+            scratch = layer.scratch_bytes(value.size, self.itemsize, self.batch)
             saved = self.keep(*needed, aside)
             self.steps.append(Step(name, (value,), (after,), saved, weights, scratch=scratch))
         self.drop(aside)

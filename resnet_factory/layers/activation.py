@@ -43,9 +43,9 @@ class PReLU(Activation):
     init: float = 0.25
     per: Literal["channel", "layer"] = "channel"
 
-    def scratch_bytes(self, size: Size, itemsize: int) -> int:
+    def scratch_bytes(self, size: Size, itemsize: int, batch: int) -> int:
         # The gradient of the slopes, before it is summed over positions.
-        return self.channels * positions(size) * itemsize
+        return self.channels * positions(size) * itemsize * batch
 
     def params(self) -> int:
         return self.channels if self.per == "channel" else 1

@@ -105,7 +105,7 @@ class SelfAttention(Layer):
                 held = total
         return most
 
-    def scratch_bytes(self, size: Size, itemsize: int) -> int:
+    def scratch_bytes(self, size: Size, itemsize: int, batch: int) -> int:
         area = positions(size)
         most = logits = self.heads * area * area
         if self.position == "relative":
@@ -116,7 +116,8 @@ class SelfAttention(Layer):
             most = rows - logits if self.dims == 1 else larger(logits, rows)
         # These are gone before the gradients of the input are made, in head order all but the values'.
         made = self.channels if self.order == "role" else self.channels - self.out_channels
-        scratch: int = larger(logits + most - made * area, 0)
+        shared = logits if self.position == "bias" else 0  # the gradient of the biases of all pairs
+        scratch: int = larger((logits + most - made * area) * batch + shared, 0)
         return scratch * itemsize
 
     def valid(self) -> bool:
@@ -203,6 +204,11 @@ class AttentionPool(Layer):
         tokens = self.tokens * self.channels
         elements = 3 * tokens + 2 * self.channels + self.heads * self.tokens
         return (elements if training else elements - self.to) * itemsize
+
+    def scratch_bytes(self, size: Size, itemsize: int, batch: int) -> int:
+        # The gradients of the tokens by way of keys and values, before those of all weights are made.
+        scratch: int = larger(self.tokens * self.channels * batch - self.params(), 0)
+        return scratch * itemsize
 
     def valid(self) -> bool:
         good = (self.to >= 1) & (self.heads >= 1) & no_less(self.sides, 1)

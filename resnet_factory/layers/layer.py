@@ -103,8 +103,8 @@ class Layer:
         """Return the bytes allocated in addition to the output for a map of this size; kept in training."""
         return 0
 
-    def scratch_bytes(self, size: Size, itemsize: int) -> int:
-        """Return the bytes that the backward pass needs temporarily, besides the gradients it gives."""
+    def scratch_bytes(self, size: Size, itemsize: int, batch: int) -> int:
+        """Return the bytes that the backward pass of `batch` maps needs, besides the gradients it gives."""
         return 0
 
     def workspace(self) -> int:

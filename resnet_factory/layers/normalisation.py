@@ -131,8 +131,8 @@ class GlobalResponseNorm(Layer):
         elements = self.channels * (area + 2) + 1 if training else self.channels * (2 * area + 1)
         return elements * itemsize
 
-    def scratch_bytes(self, size: Size, itemsize: int) -> int:
-        return self.channels * positions(size) * itemsize
+    def scratch_bytes(self, size: Size, itemsize: int, batch: int) -> int:
+        return self.channels * positions(size) * itemsize * batch
 
     def valid(self) -> bool:
         return self.eps >= 0

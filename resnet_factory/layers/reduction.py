@@ -40,10 +40,10 @@ class Reduce(Layer):
     def saves(self) -> str:
         return BOTH if self.how in ("max", "norm") else NEITHER
 
-    def scratch_bytes(self, size: Size, itemsize: int) -> int:
+    def scratch_bytes(self, size: Size, itemsize: int, batch: int) -> int:
         # The mask of maxima, as bytes; the input times a factor.
         per_element = {"max": 1, "norm": itemsize}.get(self.how, 0)
-        return self.channels * positions(size) * per_element
+        return self.channels * positions(size) * per_element * batch
 
 
 @dataclass(frozen=True, slots=True)

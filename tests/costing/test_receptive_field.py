@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,8 @@ import resnet_factory as rf
 from resnet_factory import layers
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.network.modules import module
+from resnet_factory.planning.network_plan import Plan
+from resnet_factory.planning.nodes import Chain
 from resnet_factory.reporting.explanation.layer_table import GATE, collect_layers
 
 MODELS = catalogue()
@@ -123,6 +127,64 @@ def test_every_layer_reaches_as_far_as_it_says() -> None:
         before, after = layer.reach
         ends = position * layer.step - before, position * layer.step + after
         assert list(reached(image.grad)) == [ends, ends], name
+
+
+def conv(kernel: int, stride: int = 1) -> layers.Layer:
+    """A convolution of one channel of a sequence."""
+    return layers.Conv(1, 1, kernel, stride, (kernel - 1) // 2, dims=1)
+
+
+def upsample(scale: int, mode: Any = "nearest") -> layers.Layer:
+    """An enlarged sequence."""
+    return layers.Upsample(1, scale, mode, dims=1)
+
+
+GROWING: dict[str, tuple[list[layers.Layer], Any]] = {
+    "nearest": ([upsample(2)], "1/2"),
+    "nearest of three": ([upsample(3)], "1/3"),
+    "linear": ([upsample(2, "linear")], "1/2"),
+    "linear of three": ([upsample(3, "linear")], "1/3"),
+    "linear of four": ([upsample(4, "linear")], "1/4"),
+    "after a stride": ([conv(3, 2), upsample(2), conv(3)], 1),
+    "less than the strides": ([conv(3, 2), conv(3, 2), upsample(2, "linear"), conv(3)], 2),
+    "as the strides": ([conv(3, 2), conv(5, 2), upsample(4, "linear"), conv(3)], 1),
+    "in two steps": ([conv(3, 2), conv(3, 2), upsample(2), conv(3), upsample(2), conv(3)], 1),
+    "before a stride": ([upsample(3, "linear"), conv(3, 2)], "2/3"),
+    "beside strides of three": ([conv(3, 3), upsample(2), conv(3)], "3/2"),
+    "and back": ([conv(3, 2), upsample(3, "linear"), conv(5), conv(3, 3)], 2),
+    "depth to space": (
+        [
+            layers.SpaceToDepth(1, 2, dims=1),
+            layers.Conv(2, 2, 3, padding=1, dims=1),
+            layers.DepthToSpace(2, 2, dims=1),
+        ],
+        1,
+    ),
+}
+"""Sequences that grow, and the stride of the last map."""
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_enlarged_maps_reach_as_far_as_the_plan_says(name: str) -> None:
+    """Positions reach unequally far: the ends are those of the furthest, and no position passes them."""
+    made, stride = GROWING[name]
+    chain = Chain(tuple((f"part{i}", layer) for i, layer in enumerate(made)))
+    plan = Plan(1, chain, (), Chain(), dims=1, image_size=144)
+    seen = rf.cost(plan).receptive_fields.last
+    assert seen.stride == Fraction(stride)
+    assert isinstance(seen.stride, int) == (Fraction(stride).denominator == 1)
+    network = positive(rf.build(plan))
+    ends = []
+    middle = rf.cost(plan).shape[1] // 2
+    for position in range(middle, middle + 24):
+        image = torch.rand(1, 1, 144, dtype=torch.double, requires_grad=True)
+        network(image)[:, :, position].sum().backward()
+        assert image.grad is not None
+        found = image.grad[0, 0].nonzero().flatten()
+        first, last = int(found[0]), int(found[-1])
+        ends.append((seen.stride * position - first, last - seen.stride * position))
+        assert last - first + 1 <= seen.size
+    assert (max(before for before, _ in ends), max(after for _, after in ends)) == (seen.before, seen.after)
 
 
 @pytest.mark.parametrize("name", ["seresnet50", "ecaresnet50d", "resnest14d", "skresnet18"])

@@ -24,7 +24,7 @@ FORMULAS: dict[str, Callable[[Layer, Any], Any]] = {
     "macs": lambda layer, side: layer.macs(side * side),
     "reach before": lambda layer, side: layer.reach and along(layer.reach[0], 0),
     "reach after": lambda layer, side: layer.reach and along(layer.reach[1], layer.dims - 1),
-    "scratch bytes": lambda layer, side: layer.scratch_bytes((side,) * layer.dims, 4),
+    "scratch bytes": lambda layer, side: layer.scratch_bytes((side,) * layer.dims, 4, 2),
     "misfit": lambda layer, side: bool(layer.misfit((side,) * layer.dims)),
     "extra bytes": lambda layer, side: layer.extra_bytes((side,) * layer.dims, 4, True),
     "workspace": lambda layer, side: layer.workspace(),
