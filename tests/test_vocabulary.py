@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from conftest import ROOT
@@ -21,21 +21,28 @@ def table() -> str:
     """The table, from the code."""
     rows = [START, "|---|---|---|"]
     for word, (layer, fixed) in VOCABULARY.items():
-        if not fixed:
+        if layer is not Activation:
             assert layer.__doc__ is not None
-            rows.append(f"| `{word}` | {', '.join(arguments(layer))} | {layer.__doc__.splitlines()[0]} |")
+            rows.append(
+                f"| `{word}` | {', '.join(arguments(layer, fixed))} | {layer.__doc__.splitlines()[0]} |"
+            )
     return "\n".join(rows) + "\n"
 
 
-def arguments(layer: type[Layer]) -> list[str]:
-    """Names and defaults; one that follows from the others is told without."""
+def arguments(layer: type[Layer], fixed: dict[str, Any]) -> list[str]:
+    """Names, defaults and other choices; one that follows from the others is told without."""
     follows: dict[str, Any] = {}
     layer.complete(follows)
+    hints = get_type_hints(layer)
     told = []
     for field in fields(layer):
-        if field.name != "channels":
+        if field.name not in ("channels", "dims", *fixed):
             bare = field.default is MISSING or field.name in follows
-            told.append(f"`{field.name}`" if bare else f"`{field.name}` {spelled(field.default)}")
+            parts = [f"`{field.name}`", *([] if bare else [spelled(field.default)])]
+            words = get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else ()
+            if others := [word for word in words if word != field.default]:
+                parts.append(f"({', '.join(others)})")
+            told.append(" ".join(parts))
     return told
 
 

@@ -54,29 +54,39 @@ LAYERS = {
     "dropout2d": "'dropout' drops single numbers; there is none that drops channels",
     "blur": "'blur_pool'",
     "layerscale": "'scale', or the slot 'gain'",
+    "grn": "'global_response_norm'",
+    "mean": "'reduce' with 'how: mean'",
+    "max": "'reduce' with 'how: max'",
+    "globalmaxpool": "'reduce' with 'over: positions, how: max'",
+    "adaptivemaxpool2d": "'reduce' with 'over: positions, how: max'",
+    "interpolate": "'upsample'",
+    "resize": "'upsample'",
+    "pixelshuffle": "'depth_to_space'",
+    "pixelunshuffle": "'space_to_depth'",
+    "shuffle": "'channel_shuffle'",
+    "slice": "'narrow'",
+    "mhsa": "'self_attention', after a convolution to queries, keys and values",
+    "multiheadattention": "'self_attention', after a convolution to queries, keys and values",
     "pad": "'border' pads the map, 'zero_pad' its channels",
     "zeropad2d": "'border'",
 }
 """Layer, folded to lower case without underscores -> its equivalent here."""
 MISSING = (
-    "upsample", "interpolate", "resize", "unpool", "deconv", "convtranspose", "transposedconv",
-    "conv1d", "conv3d", "selfattention", "multiheadattention", "mhsa", "transformer", "channelshuffle",
-    "shuffle", "pixelshuffle", "spacetodepth", "depthtospace", "einsum", "matmul", "softmax",
-    "logsoftmax", "permute", "transpose", "reshape", "view", "embedding", "lstm", "gru", "rnn",
-    "instancenorm", "localresponsenorm", "lrn", "prelu", "glu", "deformconv", "lambda", "mean", "max",
-    "min", 
+    "unpool", "deconv", "convtranspose", "convtranspose2d", "transposedconv", "conv1d", "conv3d",
+    "transformer", "einsum", "matmul", "logsoftmax", "permute", "transpose", "reshape", "view",
+    "embedding", "lstm", "gru", "rnn", "instancenorm", "localresponsenorm", "lrn", "glu", "deformconv",
+    "lambda", "min",
 )  # fmt: skip
 """Layers, folded in the same way, that the vocabulary does not have."""
 ARGUMENTS = {
     "kernelsize": "kernel", "ksize": "kernel", "k": "kernel", "outchannels": "to", "out": "to",
     "filters": "to", "outfeatures": "to", "channels": "to", "strides": "stride", "s": "stride", "pad":
     "padding", "p": "padding", "dilationrate": "dilation", "usebias": "bias", "numgroups": "groups",
+    "negativeslope": "slope", "scalefactor": "scale", "blocksize": "block", "numheads": "heads",
     "dropprob": "rate", "prob": "rate", "epsilon": "eps",
 }  # fmt: skip
 """Argument, folded in the same way -> the argument of a layer here."""
 LACKING = {
-    "slope": "slopes are torch's default, 0.01",
-    "negativeslope": "slopes are torch's default, 0.01",
     "inplace": "activations work out of place",
     "paddingmode": "convolutions pad with zeros",
     "outputpadding": "there are no transposed convolutions",
