@@ -42,8 +42,8 @@ from resnet_factory.layers import Axes
 class Init:
     """The scheme by which initial weights are drawn."""
 
-    conv: Literal["he", "fan_out", "fan_out_per_group", "fan_in"] = "he"
-    linear: Literal["torch", "normal"] = "torch"
+    conv: Literal["he", "fan_out", "fan_out_per_group", "fan_in", "trunc_normal"] = "he"
+    linear: Literal["torch", "normal", "trunc_normal", "zero_bias"] = "torch"
     bias: Literal["torch", "zero"] = "torch"
     """Initialisation of convolution biases."""
     shortcut: Literal["first", "last"] = "last"

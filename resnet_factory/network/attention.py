@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from resnet_factory import layers
 from resnet_factory.layers import along
+from resnet_factory.network.truncated_normal import draw_truncated_normal
 
 AXES = (("length",), ("height", "width"), ("depth", "height", "width"))
 """Names of the axes of maps, which the embeddings of distances carry."""
@@ -38,7 +39,7 @@ class SelfAttention(nn.Module):
     def reset_parameters(self) -> None:
         """Draw embeddings and biases from the normal distributions of timm's modules."""
         for table in self.parameters():
-            nn.init.trunc_normal_(table, std=self.scale if self.position == "relative" else 0.02)
+            draw_truncated_normal(table, self.scale if self.position == "relative" else 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         check_size(x, self.sides)
@@ -128,9 +129,9 @@ class AttentionPool(nn.Module):
         """Draw weights as timm does: with variance 1 / channels."""
         spread = self.pos_embed.shape[1] ** -0.5
         for linear in (self.q, self.k, self.v):
-            nn.init.trunc_normal_(linear.weight, std=spread)
+            draw_truncated_normal(linear.weight, spread)
             nn.init.zeros_(linear.bias)
-        nn.init.trunc_normal_(self.pos_embed, std=spread)
+        draw_truncated_normal(self.pos_embed, spread)
 
     def forward(self, x: Tensor) -> Tensor:
         check_size(x, self.sides)

@@ -9,6 +9,7 @@ from torch import nn
 
 from resnet_factory import layers
 from resnet_factory.config.schema import Init
+from resnet_factory.network.truncated_normal import draw_truncated_normal
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import leaves
 
@@ -24,9 +25,8 @@ def initialise(network: nn.Module, plan: Plan) -> None:
         part = network.get_submodule(name)
         if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d):
             _draw_conv(part, scheme)
-        elif isinstance(part, nn.Linear) and scheme.linear == "normal":
-            nn.init.normal_(part.weight, 0.0, 0.01)
-            nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Linear):
+            _draw_linear(part, scheme)
         if isinstance(layer, layers.Norm) and layer.zero_init:
             weight = part.weight
             assert isinstance(weight, nn.Parameter)
@@ -51,5 +51,19 @@ def _draw_conv(part: nn.Conv1d | nn.Conv2d | nn.Conv3d, scheme: Init) -> None:
             nn.init.normal_(part.weight, 0.0, math.sqrt(2.0 / fan_out))
         case "fan_out_per_group":
             nn.init.normal_(part.weight, 0.0, math.sqrt(2.0 / (fan_out // part.groups)))
+        case "trunc_normal":
+            draw_truncated_normal(part.weight, 0.02)
     if scheme.bias == "zero" and part.bias is not None:
+        nn.init.zeros_(part.bias)
+
+
+def _draw_linear(part: nn.Linear, scheme: Init) -> None:
+    match scheme.linear:
+        case "torch":
+            return
+        case "normal":
+            nn.init.normal_(part.weight, 0.0, 0.01)
+        case "trunc_normal":
+            draw_truncated_normal(part.weight, 0.02)
+    if part.bias is not None:
         nn.init.zeros_(part.bias)
