@@ -176,13 +176,11 @@ class AttentionPool(Layer):
         return product(self.sides, self.dims) + 1
 
     def params(self) -> int:
-        return self.tokens * self.channels + self._weights() + self.biases()
+        matrices = self.channels * (3 * self.channels + self.to)
+        return self.tokens * self.channels + matrices + self.biases()
 
     def biases(self) -> int:
         return 3 * self.channels + self.to
-
-    def _weights(self) -> int:
-        return self.channels * (3 * self.channels + self.to)
 
     def macs(self, positions: int) -> int:
         query_and_output = self.channels * (self.channels + self.to)

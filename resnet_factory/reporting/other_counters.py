@@ -48,12 +48,14 @@ def _torchinfo_count(cost: Cost, placed: Placed) -> Count:
     """Convolutions: parameters times positions, biases included; other modules: `weight` and `bias` once."""
     biases = sum(layer.biases() * area for layer, area in placed)
     norms = sum(2 * layer.channels for layer, _ in placed if isinstance(layer, layers.Norm))
-    scales = sum(layer.params() for layer, _ in placed if isinstance(layer, layers.Scale))
+    once = layers.Scale | layers.PReLU | layers.GlobalResponseNorm
+    scales = sum(layer.params() for layer, _ in placed if isinstance(layer, once))
+    attention = sum(_products(layer, area) for layer, area in placed)
     blurs = sum(layer.macs(area) for layer, area in placed if isinstance(layer, layers.BlurPool))
     channel = sum(
         layer.macs(1) - layer.params() for layer, _ in placed if isinstance(layer, layers.ChannelConv)
     )
-    number = cost.macs + biases + norms + scales - blurs - channel
+    number = cost.macs + biases + norms + scales - blurs - channel - attention
     return Count(
         "torchinfo",
         "mult-adds",
@@ -63,10 +65,21 @@ def _torchinfo_count(cost: Cost, placed: Placed) -> Count:
             (norms, "weights and biases of norms, once each"),
             (biases, "biases, at every position"),
             (scales, "trained factors, once each"),
+            (-attention, "products between positions in attention, which it does not count"),
             (-blurs, "fixed blur filters, which it does not count"),
             (-channel, "convolutions along channels, which it counts once"),
         ),
     )
+
+
+def _products(layer: layers.Layer, area: int) -> int:
+    """Return the multiply-adds of attention beyond one use of each weight matrix."""
+    if isinstance(layer, layers.SelfAttention):
+        return layer.macs(area)
+    if isinstance(layer, layers.AttentionPool):
+        matrices = layer.params() - layer.biases() - layer.tokens * layer.channels
+        return layer.macs(area) - matrices
+    return 0
 
 
 def _pycls_flops(cost: Cost, placed: Placed) -> Count:

@@ -196,7 +196,8 @@ def as_json(cost: Cost, selection: Selection) -> str:
         ),
         "peers": [peer._asdict() for peer in peers(cost)],
     }
-    return json.dumps(data, indent=2, ensure_ascii=False)
+    # The stride of an enlarged map is a fraction.
+    return json.dumps(data, indent=2, ensure_ascii=False, default=float)
 
 
 def headline(cost: Cost) -> str:

@@ -37,9 +37,8 @@ def window_text(kernel: Axes | Size, dims: int) -> str:
 
 
 def axes_number(value: Axes) -> str:
-    """Return a number as `1,234`; where axes differ, `1x7`."""
-    text = axes_text(value)
-    return text if "x" in text else f"{value:,}"
+    """Return a number as `1,234`; where axes differ, `1x7`; a fraction as `1/2`."""
+    return f"{value:,}" if isinstance(value, int) else axes_text(value)
 
 
 def along_axes(texts: list[str]) -> str:

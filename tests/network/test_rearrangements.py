@@ -46,7 +46,7 @@ def test_reductions(sides: tuple[int, ...], over: Any) -> None:
     dims = len(sides)
     x = map_of(8, sides)
     axes = tuple(range(2, 2 + dims)) if over == "positions" else (1,)
-    expected = {
+    expected: dict[Any, Tensor] = {
         "mean": torch.mean(x, axes, keepdim=True),
         "max": torch.amax(x, axes, keepdim=True),
         "sum": torch.sum(x, axes, keepdim=True),

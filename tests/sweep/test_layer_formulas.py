@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
+from fractions import Fraction
+from operator import add, eq, floordiv, mul
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
 
 from resnet_factory.layers import VOCABULARY, Axes, Layer, Padding, along
-from resnet_factory.sweep.vector import Split, Vector
+from resnet_factory.sweep.vector import Split, Unfit, Vector
 
 MEMBERS = 60
 SIDES = (7, 56)
@@ -99,6 +101,16 @@ def over_columns(
                 results[member] = value
         return results
     return result.values.tolist() if isinstance(result, Vector) else [result] * len(rows)
+
+
+def test_fractions_beside_columns_are_left_to_each_architecture() -> None:
+    column = Vector.of(np.array([1, 2, 3]))
+    stride = Fraction(3, 2)
+    for operate in (mul, add, floordiv, eq):
+        for operands in ((column, stride), (stride, column)):
+            with pytest.raises(Unfit):
+                operate(*operands)
+    assert (column == Fraction(1, 2)) is False
 
 
 @pytest.mark.parametrize(("dims", "apart"), [(1, False), (2, False), (2, True), (3, False), (3, True)])

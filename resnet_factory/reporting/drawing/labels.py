@@ -6,14 +6,35 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.layers import MAP, Axes, Conv, Layer, axes_text, largest
+from resnet_factory.layers import (
+    MAP,
+    AttentionPool,
+    Axes,
+    Conv,
+    Layer,
+    Reduce,
+    SelfAttention,
+    Softmax,
+    SpaceToDepth,
+    Upsample,
+    axes_text,
+    largest,
+)
 from resnet_factory.planning.network_plan import Block, Stage
 from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel, Walk, describe, leaves, parallels
 from resnet_factory.reporting.wording import per_axis, worded
 
 ROLES = {
     "bn": "norm",
+    "grn": "norm",
     "act": "act",
+    "softmax": "act",
+    "reduce": "shape",
+    "narrow": "shape",
+    "shuffle": "shape",
+    "space_to_depth": "shape",
+    "depth_to_space": "shape",
+    "upsample": "shape",
     "maxpool": "shape",
     "avgpool": "shape",
     "flatten": "shape",
@@ -64,6 +85,12 @@ def caption(layer: Layer, name: str = "") -> Caption:
 
 def _layer_details(layer: Layer) -> str:
     details = ""
+    if isinstance(layer, Reduce | Softmax):
+        details += f" {layer.how} over {layer.over}" if isinstance(layer, Reduce) else f" over {layer.over}"
+    if isinstance(layer, Upsample | SpaceToDepth):
+        details += f", ×{_axes_label(layer.scale if isinstance(layer, Upsample) else layer.block)}"
+    if isinstance(layer, SelfAttention | AttentionPool):
+        details += f", {layer.heads} heads"
     if (stride := getattr(layer, "stride", 1)) != 1:
         details += f", /{_axes_label(stride)}"
     if (dilation := getattr(layer, "dilation", 1)) != 1:
