@@ -268,9 +268,9 @@ CLASSES: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "no truth": (subclass("def valid(self): return 1"), ValueError, r"valid\(\) is 1; it is True or False"),
     "saves": (
-        subclass("saves = 'both'"),
+        subclass("saves = 'all'"),
         ValueError,
-        "saves is 'both'; it is 'input', 'output' or 'neither'",
+        "saves is 'all'; it is 'input', 'output', 'both' or 'neither'",
     ),
     "reach": (subclass("reach = (1, 1.5)"), ValueError, "reach is .*; it is None, or two ints"),
 }

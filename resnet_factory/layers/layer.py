@@ -92,7 +92,7 @@ class Layer:
 
     @property
     def saves(self) -> str:
-        """What is saved for the backward pass: INPUT, OUTPUT, BOTH or NEITHER (torch's derivatives.yaml)."""
+        """Tensors saved for the backward pass: INPUT, OUTPUT, BOTH or NEITHER (torch's derivatives.yaml)."""
         return INPUT
 
     def view(self, training: bool) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
+from fractions import Fraction
 from functools import partial
 from itertools import product
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from resnet_factory.errors import all_of, one_of, shown
 from resnet_factory.layers.axes import SAME, Axes, Padding, entries
-from resnet_factory.layers.layer import FLAT, INPUT, MAP, NEITHER, OUTPUT, POINT, Layer
+from resnet_factory.layers.layer import BOTH, FLAT, INPUT, MAP, NEITHER, OUTPUT, POINT, Layer
 
-FORMS, SAVED = (MAP, POINT, FLAT), (INPUT, OUTPUT, NEITHER)
+FORMS, SAVED = (MAP, POINT, FLAT), (INPUT, OUTPUT, BOTH, NEITHER)
 CHANNELS, NUMBERS, RATES = (64, 12), (1, 2, 3, 4, 16, 0, -1, 5), (0.5, 1.0, 2.0, 0.0, -1.0)
 """The values that arguments are tried with."""
 PER_AXIS, PER_SIDE = ((1, 2, 3), (4, 4, 2)), (((0, 1), (1, 0), (1, 1)), SAME)
@@ -31,6 +32,7 @@ COUNTS: dict[str, Callable[[Any], Any]] = {
     "biases()": lambda layer: layer.biases(),
     "macs(49)": lambda layer: layer.macs(49),
     "extra_bytes(size, 4, True)": lambda layer: layer.extra_bytes((7,) * layer.dims, 4, True),
+    "scratch_bytes(size, 4, 2)": lambda layer: layer.scratch_bytes((7,) * layer.dims, 4, 2),
     "workspace()": lambda layer: layer.workspace(),
     "buffers(4)": lambda layer: layer.buffers(4),
 }
@@ -106,8 +108,9 @@ def _attribute_faults(layer: type[Layer]) -> Iterator[str]:
         yield f"family is {shown(layer.family)}; it begins the names of layers, as 'act'"
     if not isinstance(layer.accepts, tuple) or not layer.accepts or not set(layer.accepts) <= set(FORMS):
         yield f"accepts is {shown(layer.accepts)}; it is a tuple of {all_of(map(repr, FORMS))}"
-    if layer.produces not in (None, *FORMS):
-        yield f"produces is {shown(layer.produces)}; it is None, {one_of(map(repr, FORMS))}"
+    produces: Any = layer.produces
+    if not isinstance(produces, property) and produces not in (None, *FORMS):
+        yield f"produces is {shown(produces)}; it is None, {one_of(map(repr, FORMS))}"
     for flag in ("numbered", "elementwise", "counted"):
         if not isinstance(getattr(layer, flag), bool):
             yield f"{flag} is {shown(getattr(layer, flag))}; it is True or False"
@@ -155,11 +158,21 @@ def _probe_one(layer: type[Layer], arguments: dict[str, Any], names: tuple[str, 
             kind = "an int" if least is None else f"an int of at least {least}"
             raise ValueError(f"{shown_layer}: {formula} is {shown(value)}; it is {kind}{UNLESS}")
     step = ask("step", lambda: made.step)
-    if not all(type(entry) is int and entry > 0 for entry in entries(step)):
+    if not all(type(entry) in (int, Fraction) and entry > 0 for entry in entries(step)):
         raise ValueError(f"{shown_layer}: step is {shown(step)}; it is an int of at least 1, or one per axis")
     reach = ask("reach", lambda: made.reach)
-    if reach is not None and (len(reach) != 2 or not all(type(side) is int for side in entries(reach))):
+    if reach is not None and (
+        len(reach) != 2 or not all(type(side) in (int, Fraction) for side in entries(reach))
+    ):
         raise ValueError(f"{shown_layer}: reach is {shown(reach)}; it is None, or two ints: before and after")
+    if (produces := ask("produces", lambda: made.produces)) not in (None, *FORMS):
+        raise ValueError(
+            f"{shown_layer}: produces is {shown(produces)}; it is None, {one_of(map(repr, FORMS))}"
+        )
+    if not isinstance(misfit := ask("misfit((7, 7))", lambda: made.misfit((7,) * made.dims)), str):
+        raise ValueError(
+            f"{shown_layer}: misfit((7, 7)) is {shown(misfit)}; it is a text, empty if the map fits"
+        )
     if (saves := ask("saves", lambda: made.saves)) not in SAVED:
         raise ValueError(f"{shown_layer}: saves is {shown(saves)}; it is {one_of(map(repr, SAVED))}")
     if not isinstance(view := ask("view(True)", lambda: made.view(True)), bool):
