@@ -179,7 +179,7 @@ def parallels(draw: st.DrawFn, depth: int, width: int) -> dict[str, Any]:
     written = [bounded(branch((sizes or [width] * count)[i]), i == 0) for i in range(count - each)]
     if join == "product" and draw(st.booleans()):  # a factor for all positions, or for all channels
         last: list[Any] = draw(st.sampled_from([["global_pool"], [{"conv": {"to": 1}}]]))
-        if written and reads == "input" and (width > 1 or not sizes):
+        if len(written) > 1 and reads == "input":
             written[-1] = [*last, "sigmoid"]
     found: dict[str, Any] = {"join": join, "reads": reads}
     if sizes:
