@@ -116,7 +116,9 @@ def structures(draw: st.DrawFn, depth: int, width: int) -> list[Any]:
     inner = lists(depth, width)
     named = {"name": "part"} if draw(st.booleans()) else {}
     back: list[Any] = [{"conv": {"to": width}}]
-    match draw(st.sampled_from(["chain", "residual", "gate", "select", "branches", "shares"])):
+    general = ["parallel"] * 3 + ["repeat", "tap"]
+    halves = ["shares"] if width % 2 == 0 else []
+    match draw(st.sampled_from(["chain", "residual", "gate", "select", "branches", *halves, *general])):
         case "chain":
             return [{"chain": {"layers": draw(inner), **named}}]
         case "residual":
@@ -126,9 +128,9 @@ def structures(draw: st.DrawFn, depth: int, width: int) -> list[Any]:
             after = draw(st.sampled_from([["sigmoid"], ["global_pool", *back, "sigmoid"]]))
             return [{"gate": {"layers": [*draw(inner), *after], **named}}]
         case "select":
-            parts = draw(st.sampled_from([1, 2, 4]))
+            parts = draw(st.sampled_from([parts for parts in (1, 2, 4) if width % parts == 0]))
             expand = ["global_pool", {"conv": {"to": width}}]
-            groups = draw(st.sampled_from([1, 2])) if parts == 2 else 1
+            groups = draw(st.sampled_from([1, 2])) if parts == 2 and width % 4 == 0 else 1
             select = {
                 "parts": parts,
                 "groups": groups,
@@ -139,10 +141,69 @@ def structures(draw: st.DrawFn, depth: int, width: int) -> list[Any]:
             cascade = draw(st.booleans())
             split = {"count": 2, "split": True, "cascade": cascade, "each": draw(lists(depth, width // 2))}
             return [{"branches": split | named}]
+        case "repeat":
+            return [{"repeat": {"count": draw(st.integers(0, 2)), "layers": draw(inner), **named}}]
+        case "tap":
+            return draw(skips(depth, width))
+        case "parallel":
+            return [{"parallel": draw(parallels(depth, width)) | named}, *back]
         case _:
             last = {"last": draw(inner)} if draw(st.booleans()) else {}
             count = draw(st.integers(1, 3))
             return [{"branches": {"count": count, "each": draw(inner), **last, **named}}, *back]
+
+
+@st.composite
+def parallels(draw: st.DrawFn, depth: int, width: int) -> dict[str, Any]:
+    """A `parallel` over a map of `width` channels: every join, way to read, and way to split."""
+    reads = draw(st.sampled_from(["input", "previous", "cascade", "dense"]))
+    join = draw(st.sampled_from(["sum", "product", "concat"]))
+    halves, uneven = [width // 2, width // 2], [width // 4, width - width // 4]
+    sizes = draw(st.sampled_from([None, None, halves, uneven]))
+    if sizes and (join != "concat" or reads == "cascade"):
+        sizes = halves
+    if reads == "previous" or width % 4:
+        sizes = None
+    count = 2 if sizes else draw(st.integers(1, 3))
+    each = draw(st.integers(0, count)) if not sizes else 0
+
+    def branch(size: int) -> list[Any]:
+        if reads == "dense":  # every branch ends in the channels of its part, whatever it reads
+            return [{"conv": {"to": size}}, *draw(lists(depth, size))]
+        return [] if draw(st.integers(0, 3)) == 0 else draw(lists(depth, size))
+
+    def bounded(items: list[Any], first: bool) -> list[Any]:
+        """Factors below one, lest products outgrow what gradients can be compared at."""
+        return items if join != "product" or (first and not items) else [*items, "sigmoid"]
+
+    written = [bounded(branch((sizes or [width] * count)[i]), i == 0) for i in range(count - each)]
+    if join == "product" and draw(st.booleans()):  # a factor for all positions, or for all channels
+        last: list[Any] = draw(st.sampled_from([["global_pool"], [{"conv": {"to": 1}}]]))
+        if len(written) > 1 and reads == "input":
+            written[-1] = [*last, "sigmoid"]
+    found: dict[str, Any] = {"join": join, "reads": reads}
+    if sizes:
+        found["split"] = True if sizes[0] == sizes[1] and draw(st.booleans()) else sizes
+    if written:
+        found["branches"] = written
+    if each:
+        found |= {"count": each, "each": bounded(branch(width), False)}
+    return found
+
+
+@st.composite
+def skips(draw: st.DrawFn, depth: int, width: int) -> list[Any]:
+    """A map that is named, and read again later: in place of what arrives, or beside it."""
+    inner, beside = draw(lists(depth, width)), draw(lists(depth, width))
+    join = draw(st.sampled_from(["sum", "product", "concat"]))
+    factor = ["sigmoid"] if join == "product" else []
+    again = {"parallel": {"join": join, "branches": [[], [{"read": "map"}, *beside, *factor]]}}
+    return [
+        {"tap": "map"},
+        *inner,
+        draw(st.sampled_from([again, {"read": "map"}])),
+        {"conv": {"to": width}},
+    ]
 
 
 @st.composite
@@ -174,6 +235,7 @@ def structured_models(draw: st.DrawFn) -> dict[str, Any]:
             holder = holder[key]
         if keys and holder[keys[-1]] == "part":
             holder[keys[-1]] = f"part_{next(number)}"
+    name_maps(data, number)
     return copy.deepcopy(data)
 
 
@@ -228,6 +290,18 @@ def axial_models(draw: st.DrawFn) -> dict[str, Any]:
         "act": "relu",
         "conv": {"layer": "conv2d"},
     }
+
+
+def name_maps(data: Any, number: Iterator[int], name: str = "") -> None:
+    """Give each map that is tapped a name of its own, which is what the reads after it in its list say."""
+    for part in data.values() if isinstance(data, dict) else data:
+        if isinstance(part, dict) and part.get("tap") == "map":
+            name = f"map_{next(number)}"
+            part["tap"] = name
+        elif isinstance(part, dict) and part.get("read") == "map":
+            part["read"] = name
+        if isinstance(part, (dict, list)):
+            name_maps(part, number, name)
 
 
 def images() -> st.SearchStrategy[tuple[int, int]]:

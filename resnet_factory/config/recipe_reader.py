@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from resnet_factory.config.argument_reader import ArgumentReader
 from resnet_factory.config.recipe import (
+    MARKS,
     RESERVED,
     STRUCTURES,
     Argument,
@@ -21,13 +21,14 @@ from resnet_factory.config.recipe import (
     arguments_of,
     names_in,
 )
+from resnet_factory.config.structure_reader import StructureReader
 from resnet_factory.config.vocabulary_hints import argument_hint, item_hint
 from resnet_factory.errors import Fault, found, one_of, suggest, unknown
 from resnet_factory.layers.expressions import ExpressionError, parse
 from resnet_factory.layers.registry import is_layer
 
 
-class Reader(ArgumentReader):
+class Reader(StructureReader):
     """Reads recipes of one model; collects every fault instead of stopping at the first."""
 
     def __init__(self, slots: Signatures, faults: list[Fault], root: str = "model") -> None:
@@ -165,6 +166,8 @@ class Reader(ArgumentReader):
             return None
         if not self.known_layer(kind, (*self.slots, *STRUCTURES), path):
             return None
+        if kind in MARKS:
+            return self.mark(kind, arguments, scope, path)
         if not isinstance(arguments, Mapping):
             self.fault(path, f"expected the arguments of {kind!r} as a mapping, found {found(arguments)}")
             return None
@@ -180,7 +183,7 @@ class Reader(ArgumentReader):
             name = None
         when = self.number(rest.pop("when", 1), scope, f"{path}.when", staged=False)
         if kind in STRUCTURES:
-            return self._structure(kind, rest, name, when, scope, path)
+            return self.structure(kind, rest, name, when, scope, path)
         if kind in self.slots:
             signature = self.slots[kind]
             allowed = frozenset(rest) if signature.allowed is None else signature.allowed
@@ -207,37 +210,6 @@ class Reader(ArgumentReader):
             )
             return Item(kind, values, name, when, (), path)
         return Item(kind, self.arguments(kind, rest, scope, path), name, when, (), path)
-
-    def _structure(
-        self,
-        kind: str,
-        given: Mapping[str, Any],
-        name: str | None,
-        when: Value,
-        scope: frozenset[str],
-        path: str,
-    ) -> Item:
-        structure = STRUCTURES[kind]
-        known = (*structure.lists, *structure.arguments)
-        for key in given:
-            if key not in known:
-                self.fault(f"{path}.{key}", unknown("key", str(key), known))
-        for key, default in structure.arguments.items():
-            if default is None and key not in given:
-                self.fault(path, f"{kind!r} needs {key!r}{suggest(key, given)}")
-        values = {**structure.arguments, **given}
-        arguments = tuple(
-            (key, self.number(values[key], scope, f"{path}.{key}", staged=False))
-            for key in structure.arguments
-            if values[key] is not None
-        )
-        inner = scope | set(structure.names)
-        lists = tuple(
-            (key, self.items(given[key], inner, f"{path}.{key}")) for key in structure.lists if key in given
-        )
-        if structure.lists[0] not in given and all(key in known for key in given):
-            self.fault(path, f"{kind!r} needs {structure.lists[0]!r}{suggest(structure.lists[0], given)}")
-        return Item(kind, arguments, name, when, lists, path)
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from resnet_factory.costing.measurement import (
+    FormAfter,
     LayerRows,
     Meter,
     Row,
     SizeMismatch,
     Tally,
     TooSmall,
-    form_after,
     shape,
     size_text,
 )
@@ -26,7 +26,7 @@ from resnet_factory.costing.receptive_field import ReceptiveFields, receptive_fi
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import MAP, Axes
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.planning.paths import out_channels
+from resnet_factory.planning.paths import ChannelCount
 
 IMAGE_SHAPES = {
     1: "(channels, length)",
@@ -196,7 +196,8 @@ def _size_works(plan: Plan, side: int) -> bool:
 def _cost(plan: Plan, image: tuple[int, ...]) -> Cost:
     meter = Meter()
     stem, size = meter.measure(plan.stem, image[1:])
-    channels, form = out_channels(plan.stem, plan.in_channels), form_after(plan.stem, MAP)
+    counts, forms = ChannelCount(), FormAfter()
+    channels, form = counts.through(plan.stem, plan.in_channels), forms.through(plan.stem, MAP)
     total, rows = stem, [Row("stem", "", 1, shape(channels, size, form), stem)]
     for stage in plan.stages:
         params, macs, activations, size = meter.node(stage.transition, size)
@@ -214,10 +215,12 @@ def _cost(plan: Plan, image: tuple[int, ...]) -> Cost:
                 params, macs, activations = params + p, macs + m, activations + a
         tally = Tally(params, macs, activations)
         total = total.plus(tally)
-        channels = stage.out_channels
+        channels = counts.through(stage.tap, stage.out_channels)
+        forms.through(stage.tap, form)
+        meter.measure(stage.tap, size)
         kinds = dict.fromkeys(block.kind for block in stage.blocks)
         rows.append(Row(stage.name, "+".join(kinds), len(stage.blocks), shape(channels, size, form), tally))
     head, size = meter.measure(plan.head, size)
-    channels, form = out_channels(plan.head, channels), form_after(plan.head, form)
+    channels, form = counts.through(plan.head, channels), forms.through(plan.head, form)
     rows.append(Row("head", "", 1, shape(channels, size, form), head))
     return Cost(plan, image, total.plus(head), rows[-1].shape, tuple(rows))

@@ -5,8 +5,21 @@ from __future__ import annotations
 from operator import is_
 from typing import NamedTuple
 
-from resnet_factory.layers import FLAT, Layer, Size, positions
-from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel, Walk, describe
+from resnet_factory.layers import FLAT, MAP, Layer, Size, positions
+from resnet_factory.planning.nodes import (
+    DENSE,
+    INPUT,
+    PREVIOUS,
+    PRODUCT,
+    SELECT,
+    Chain,
+    Node,
+    Parallel,
+    Read,
+    Tap,
+    Walk,
+)
+from resnet_factory.planning.plan_text import describe
 
 
 class Tally(NamedTuple):
@@ -41,11 +54,6 @@ class Row(NamedTuple):
         return positions(self.shape[1:]) if len(self.shape) > 1 else 1
 
 
-def form_after(node: Node, form: str) -> str:
-    """Return the form of the output of `node`, a map or a flat vector, for an input of `form`."""
-    return _Form().through(node, form)
-
-
 def shape(channels: int, size: Size, form: str) -> tuple[int, ...]:
     """Return (C,) for a flat vector, (C, H, W) in 2 dimensions for anything else."""
     return (channels,) if form == FLAT else (channels, *size)
@@ -67,10 +75,12 @@ Measured = tuple[int, int, int, Size]
 
 
 class Meter(Walk[Measured]):
-    """Measures nodes; results are cached per node and size."""
+    """Measures nodes; results are cached per node and size, except of nodes that name or read maps."""
 
     def __init__(self) -> None:
         self.seen: dict[Size, dict[int, Measured]] = {}
+        self.marks = 0
+        """The number of taps and reads so far in the module being measured."""
 
     def measure(self, node: Node, size: Size) -> tuple[Tally, Size]:
         """Return the cost of `node` on a map of `size`, and the size of its output."""
@@ -81,10 +91,28 @@ class Meter(Walk[Measured]):
         """Return the result of `measure` as one tuple."""
         seen = self.seen.setdefault(size, {})
         if (known := seen.get(id(node))) is None:
-            value = (0, 0, 0, size)
+            value, marks = (0, 0, 0, size), self.marks
             known = self.layer(node, value, "") if isinstance(node, Layer) else node.walked(self, value, "")
-            seen[id(node)] = known
+            if self.marks == marks:
+                seen[id(node)] = known
         return known
+
+    def tap(self, node: Tap, value: Measured, name: str) -> Measured:
+        """Note the size at a tap."""
+        self.marks += 1
+        return super().tap(node, value, name)
+
+    def read(self, node: Read, value: Measured, name: str) -> Measured:
+        """Return the sums so far, and the size of the map that is read."""
+        self.marks += 1
+        return *value[:3], super().read(node, value, name)[3]
+
+    def owner(self, chain: Chain, value: Measured, name: str) -> Measured:
+        """Return the sums over a module, which depend on nothing that is named outside of it."""
+        marks = self.marks
+        value = super().owner(chain, value, name)
+        self.marks = marks
+        return value
 
     def through(self, node: Node, value: Measured, name: str = "") -> Measured:
         """Return the sums so far plus the cost of `node`."""
@@ -126,27 +154,42 @@ class Meter(Walk[Measured]):
         return params, macs, activations, size
 
     def parallel(self, node: Parallel, value: Measured, name: str) -> Measured:
-        """Sum over branches, each of which reads a map of the size that reaches the node."""
-        return self.join(node, value, [self.node(branch, value[3]) for branch in node.branches], name)
+        """Sum over branches; each reads a map of the size that reaches the node, or one before it gives."""
+        ends: list[Measured] = []
+        for i, branch in enumerate(node.branches):
+            source, size = node.source(i), value[3]
+            if source == PREVIOUS:
+                size = ends[-1][3]
+            elif source != INPUT:
+                for _, _, _, other in ends if source == DENSE else ends[-1:]:
+                    if other != size:
+                        raise SizeMismatch(_size_mismatch_text(node, size, other))
+            ends.append(self.node(branch, size))
+        return self.join(node, value, ends, name)
 
     def join(self, node: Parallel, value: Measured, ends: list[Measured], name: str) -> Measured:
-        """Return the sums over branches, whose outputs must have one size."""
+        """Return the sums over branches, whose outputs must have one size; factors may have one position."""
         params, macs, activations, after = ends[0]
         for p, m, a, other in ends[1:]:
             params, macs, activations = params + p, macs + m, activations + a
-            if not node.gates and other != after:
+            if other is after or other == after:
+                continue
+            if node.join in (PRODUCT, SELECT) and other == (1,) * len(other):
+                continue
+            if node.join != PRODUCT or after != (1,) * len(after):
                 raise SizeMismatch(_size_mismatch_text(node, after, other))
+            after = other
         return params, macs, activations, after
-
-
-def _size_mismatch_text(node: Parallel, size: Size, other: Size) -> str:
-    one, another = ("the body", "the shortcut one") if node.join == SUM else ("one branch", "another one")
-    return f"{one} gives a map of {size_text(size)}, {another} of {size_text(other)}"
 
 
 def size_text(size: Size) -> str:
     """Return the sides of a map as `56x56`."""
     return "x".join(map(str, size))
+
+
+def _size_mismatch_text(node: Parallel, size: Size, other: Size) -> str:
+    one, another = ("the body", "the shortcut one") if node.shortcut else ("one branch", "another one")
+    return f"{one} gives a map of {size_text(size)}, {another} of {size_text(other)}"
 
 
 Flow = tuple[Size, str]
@@ -168,13 +211,17 @@ class LayerRows(Walk[Flow]):
         return size, form
 
     def join(self, node: Parallel, value: Flow, ends: list[Flow], name: str) -> Flow:
-        """Return the output map of the first branch."""
-        return ends[0]
+        """Return the output map: of several sizes, the one that is not a single position."""
+        return next((end for end in ends if end[1] == MAP and end[0] != (1,) * len(end[0])), ends[0])
 
 
-class _Form(Walk[str]):
+class FormAfter(Walk[str]):
+    """The form of the data after each node."""
+
     def layer(self, layer: Layer, value: str, name: str) -> str:
+        """Return the form after a layer."""
         return layer.produces or value
 
     def join(self, node: Parallel, value: str, ends: list[str], name: str) -> str:
-        return ends[0]
+        """Return the form after a join: a map where any branch gives one."""
+        return MAP if MAP in ends else ends[0]

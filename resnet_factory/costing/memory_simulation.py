@@ -1,70 +1,38 @@
-"""Simulate a forward and a backward pass without computing, tracking the bytes alive at each step.
+"""Simulate a forward pass without computing, tracking the bytes alive at each step.
 
-`memory.py` describes the model and names the results; this file implements it.
+`memory.py` describes the model and names the results; `memory_ledger.py` counts, and runs the backward pass.
 """
 
 from __future__ import annotations
 
 from functools import reduce
 
-from resnet_factory.costing.memory_values import Step, Store, Value
-from resnet_factory.layers import BOTH, INPUT, NEITHER, OUTPUT, Layer, Size, positions
+from resnet_factory.costing.memory_ledger import MemoryLedger
+from resnet_factory.costing.memory_values import Step, Value
+from resnet_factory.layers import BOTH, INPUT, NEITHER, OUTPUT, Layer
 from resnet_factory.planning.network_plan import Plan, Stage
-from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Chain, Parallel, Walk, dotted
+from resnet_factory.planning.nodes import (
+    CASCADE,
+    CONCAT,
+    DENSE,
+    PREVIOUS,
+    SELECT,
+    SUM,
+    Chain,
+    Node,
+    Parallel,
+    Read,
+    Tap,
+    Walk,
+    dotted,
+)
 
 
-class MemorySimulation(Walk[Value]):
-    """One pass through a network for a batch of images: `forward`, then, if training, `backward`."""
+class MemorySimulation(MemoryLedger, Walk[Value]):
+    """One pass through a network for a batch of images: `forward`, then, if training, `backward`.
 
-    def __init__(self, batch: int, itemsize: int, *, training: bool) -> None:
-        self.batch, self.itemsize, self.training = batch, itemsize, training
-        self.now = self.peak = 0
-        self.peak_at = ""
-        self.steps: list[Step] = []
-        self.outputs: list[Value] = []
-        self.features: set[str] = set()
-        self.rows: list[tuple[str, str]] = []
-        """The rows of the report that what happens now belongs to."""
-        self.alive: dict[tuple[str, str], int] = {}
-        self.kept: dict[tuple[str, str], int] = {}
-        self.weights: dict[tuple[str, str], int] = {}
-
-    # What happens to memory -----------------------------------------------------------------------
-
-    def make(self, size: int) -> Store:
-        """Allocate a store with one reference."""
-        self.now += size
-        return Store(size, tuple(self.rows))
-
-    def drop(self, store: Store) -> None:
-        """Release a store."""
-        store.holders -= 1
-        if not store.holders:
-            self.now -= store.bytes
-
-    def keep(self, *stores: Store) -> tuple[Store, ...]:
-        """Save stores for the backward pass."""
-        for store in stores:
-            store.holders += 1
-            if not store.kept:
-                store.kept = True
-                for row in store.rows:
-                    self.kept[row] = self.kept.get(row, 0) + store.bytes
-        return stores
-
-    def mark(self, where: str) -> None:
-        """Record the bytes alive at this moment."""
-        for row in self.rows:
-            self.alive[row] = max(self.alive.get(row, 0), self.now)
-        if self.now > self.peak:
-            self.peak, self.peak_at = self.now, where
-
-    def value(self, channels: int, size: Size, learns: bool) -> Value:
-        """Return a new value in a new store."""
-        elements = channels * positions(size)
-        return Value(self.make(elements * self.batch * self.itemsize), channels, size, learns)
-
-    # The forward pass: a method reads a value its caller holds, and returns one its caller must drop ----
+    A method reads a value its caller holds, and returns one its caller must drop.
+    """
 
     def forward(self, plan: Plan, image: tuple[int, ...]) -> list[Value]:
         """Run the network. The image stays alive, and so do the results: an output, or a backbone's maps."""
@@ -78,7 +46,9 @@ class MemorySimulation(Walk[Value]):
             value = self.stage(stage, value)
             self.drop(entry.store)
             self.collect(stage.name, value)
+            value = self.passed(stage.tap, value, "")
         value = self.section(plan.head, value, "head")
+        self.forget()
         if not plan.features:
             return [value]
         self.drop(value.store)
@@ -96,7 +66,11 @@ class MemorySimulation(Walk[Value]):
         """Run one part of a stage; takes ownership of the value."""
         name = dotted(stage.name, part)
         self.enter(stage.name, name)
-        after = self.chain(chain, value, name)
+        return self.passed(chain, value, name)
+
+    def passed(self, node: Node, value: Value, name: str) -> Value:
+        """Run a node; takes ownership of the value."""
+        after = self.through(node, value, name)
         self.drop(value.store)
         return after
 
@@ -108,9 +82,7 @@ class MemorySimulation(Walk[Value]):
         """Run the stem or the head; takes ownership of the value."""
         self.enter(name, name)
         for child, node in chain.children:
-            after = self.through(node, value, child)
-            self.drop(value.store)
-            value = after
+            value = self.passed(node, value, child)
             self.collect(child, value)
         return value
 
@@ -123,11 +95,39 @@ class MemorySimulation(Walk[Value]):
     def chain(self, chain: Chain, value: Value, name: str) -> Value:
         """Run the children in sequence."""
         value.store.holders += 1
+        return self.sequence(chain, value, name)
+
+    def sequence(self, chain: Chain, value: Value, name: str) -> Value:
+        """Run the children in sequence; takes ownership of the value."""
         for inner, child in chain.items(name):
-            after = self.through(child, value, inner)
-            self.drop(value.store)
-            value = after
+            value = self.passed(child, value, inner)
         return value
+
+    def tap(self, node: Tap, value: Value, name: str) -> Value:
+        """Hold the map up to the end of the module."""
+        value.store.holders += 2
+        if node.of in self.taps:
+            self.drop(self.taps[node.of].store)
+        return super().tap(node, value, name)
+
+    def read(self, node: Read, value: Value, name: str) -> Value:
+        """Return the map of a tap."""
+        value = super().read(node, value, name)
+        value.store.holders += 1
+        return value
+
+    def owner(self, chain: Chain, value: Value, name: str) -> Value:
+        """Run a module with taps of its own."""
+        outer, self.taps = self.taps, {}
+        value = self.chain(chain, value, name)
+        self.forget()
+        self.taps = outer
+        return value
+
+    def forget(self) -> None:
+        """Release the tapped maps of a module that returns."""
+        for tapped in self.taps.values():
+            self.drop(tapped.store)
 
     def layer(self, layer: Layer, value: Value, name: str) -> Value:
         """Run a layer; its output is allocated in addition to its input."""
@@ -164,11 +164,6 @@ class MemorySimulation(Walk[Value]):
         self.drop(aside)
         return after
 
-    def weigh(self, weights: int) -> None:
-        """Record a layer's parameters and buffers."""
-        for row in self.rows:
-            self.weights[row] = self.weights.get(row, 0) + weights
-
     def add(self, terms: list[Value], name: str) -> Value:
         """Sum the terms one after another; takes ownership of them."""
         return reduce(lambda one, other: self.add_two(one, other, name), terms)
@@ -182,43 +177,58 @@ class MemorySimulation(Walk[Value]):
         self.drop(other.store)
         return total
 
-    def multiply(self, value: Value, factor: Value, name: str) -> Value:
-        """Multiply by a factor per channel or position; takes ownership of both."""
-        product = self.value(value.channels, value.size, value.learns or factor.learns)
+    def multiply(self, one: Value, other: Value, name: str) -> Value:
+        """Multiply two factors; one may apply to all channels or positions. Takes ownership of both."""
+        channels = other.channels if one.channels == 1 else one.channels
+        size = other.size if one.size == (1,) * len(one.size) else one.size
+        product = self.value(channels, size, one.learns or other.learns)
         self.mark(f"{name} (product)")
         if self.training:
-            # The factor's gradient is allocated for every position before it is reduced.
-            scratch = value.store.bytes if factor.store.bytes != value.store.bytes else 0
-            saved = self.keep(value.store, factor.store)
-            read = (value, factor)
-            self.steps.append(Step(f"{name} (product)", read, (product,), saved, scratch=scratch))
-        self.drop(factor.store)
-        self.drop(value.store)
+            # The gradient of such a factor is allocated for every position before it is reduced.
+            smaller = sum(factor.elements != product.elements for factor in (one, other))
+            saved = self.keep(one.store, other.store)
+            scratch = product.store.bytes * smaller
+            self.steps.append(Step(f"{name} (product)", (one, other), (product,), saved, scratch=scratch))
+        self.drop(other.store)
+        self.drop(one.store)
         return product
 
     def parallel(self, node: Parallel, value: Value, name: str) -> Value:
-        """Run the branches in sequence, then their join."""
-        entries = self.entries(node, value, name)
+        """Run the branches in sequence, and join them: without links and concatenation, one by one."""
+        shares = self.shares(node, value, name)
         ends: list[Value] = []
         for i, (inner, branch) in enumerate(node.items(name)):
-            entry = entries[i]
-            entry.store.holders += 1
-            if 0 < i < node.cascade:
-                ends[-1].store.holders += 1
-                entry = self.add([ends[-1], entry], inner)
-            ends.append(self.chain(branch, entry, inner))
-            self.drop(entry.store)
+            entry = self.input_of(node, i, shares[i], ends, inner)
+            # A module holds its input until it returns; what runs inside of one does not.
+            run = self.passed if node.indexed else self.sequence
+            ends.append(run(branch, entry, inner))
+            if len(ends) == 2 and not node.linked and node.join not in (CONCAT, SELECT):
+                ends = [self.join(node, value, ends, name)]
         joined = self.join(node, value, ends, name)
         if node.join == SELECT:
-            self.drop(entries[1].store)
+            self.drop(shares[1].store)
             joined = self.sum_of_parts(joined, node.parts, f"{name} (sum)")
         return joined
 
-    def entries(self, node: Parallel, value: Value, name: str) -> list[Value]:
-        """Return the input of each branch."""
+    def input_of(self, node: Parallel, branch: int, share: Value, ends: list[Value], name: str) -> Value:
+        """Return what a branch reads, owned by the caller."""
+        source = node.source(branch)
+        if source == DENSE:
+            return self.concatenate([share, *ends], name)
+        entry = ends[-1] if source == PREVIOUS else share
+        entry.store.holders += 1
+        if source == CASCADE:
+            ends[-1].store.holders += 1
+            return self.add([ends[-1], entry], name)
+        return entry
+
+    def shares(self, node: Parallel, value: Value, name: str) -> list[Value]:
+        """Return the part of the input for each branch; held by the caller of the parallel node."""
         if node.split:
-            share = node.entering(value.channels, 0)
-            shares = [Value(value.store, share, value.size, value.learns) for _ in node.branches]
+            shares = [
+                Value(value.store, node.share(value.channels, i), value.size, value.learns)
+                for i in range(len(node.branches))
+            ]
             self.steps.append(Step(name, (value,), tuple(shares)))
             return shares
         if node.join == SELECT:
@@ -231,13 +241,19 @@ class MemorySimulation(Walk[Value]):
         if node.join == SUM:
             return self.add(ends, name)
         if node.join == CONCAT:
-            whole = self.value(node.leaving([end.channels for end in ends]), ends[0].size, ends[0].learns)
-            self.mark(f"{name} (concat)")
-            self.steps.append(Step(f"{name} (concat)", tuple(ends), (whole,), passes=True))
+            joined = self.concatenate(ends, name)
             for end in ends:
                 self.drop(end.store)
-            return whole
+            return joined
         return reduce(lambda product, factor: self.multiply(product, factor, name), ends)
+
+    def concatenate(self, values: list[Value], name: str) -> Value:
+        """Concatenate along the channels."""
+        channels, learns = sum(value.channels for value in values), any(value.learns for value in values)
+        whole = self.value(channels, values[0].size, learns)
+        self.mark(f"{name} (concat)")
+        self.steps.append(Step(f"{name} (concat)", tuple(values), (whole,), passes=True))
+        return whole
 
     def sum_of_parts(self, value: Value, parts: int, name: str) -> Value:
         """Return the sum of equal parts of the channels; takes ownership of the value."""
@@ -246,48 +262,3 @@ class MemorySimulation(Walk[Value]):
         self.steps.append(Step(name, (value,), (total,), passes=True))
         self.drop(value.store)
         return total
-
-    # The backward pass ----------------------------------------------------------------------------
-
-    def backward(self, outputs: list[Value]) -> None:
-        """Run the backward pass from the gradients of the outputs; gradients of weights stay alive."""
-        self.rows = []
-        gradients: dict[Value, Store] = {}
-        for output in outputs:
-            size = output.elements * self.batch * self.itemsize
-            self.accumulate(gradients, output, self.make(size))
-        self.back(gradients, 0, len(self.steps))
-
-    def back(self, gradients: dict[Value, Store], begin: int, end: int) -> None:
-        """Run the steps from `begin` up to `end` backwards."""
-        for step in reversed(self.steps[begin:end]):
-            arrived = [gradients.pop(made) for made in step.makes if made in gradients]
-            if not arrived:
-                continue  # no result depends on it
-            learning = [value for value in step.reads if value.learns]
-            if step.passes:
-                for value in learning:
-                    arrived[0].holders += 1
-                    self.accumulate(gradients, value, arrived[0])
-            else:
-                self.make(step.weights)
-                scratch = self.make(step.scratch)
-                made = [self.make(value.elements * self.batch * self.itemsize) for value in learning]
-                self.mark(f"backward of {step.name}")
-                self.drop(scratch)
-                for value, gradient in zip(learning, made, strict=True):
-                    self.accumulate(gradients, value, gradient)
-            for store in (*arrived, *step.saved):
-                self.drop(store)
-
-    def accumulate(self, gradients: dict[Value, Store], value: Value, more: Store) -> None:
-        """Accumulate the gradient of a value read twice: in place, unless another step holds it too."""
-        held = gradients.get(value)
-        if held is None:
-            gradients[value] = more
-            return
-        if held.holders > 1:
-            gradients[value] = self.make(more.bytes)
-            self.mark("sum of gradients of a map read twice")
-            self.drop(held)
-        self.drop(more)

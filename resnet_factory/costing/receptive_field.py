@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from resnet_factory.layers import Axes, Layer, combined, simplest, times
 from resnet_factory.layers.expressions import FUNCTIONS
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.planning.nodes import Parallel, Walk
+from resnet_factory.planning.nodes import CASCADE, DENSE, Parallel, Walk
 
 larger = FUNCTIONS["max"]
 
@@ -77,6 +77,7 @@ def receptive_fields(plan: Plan) -> ReceptiveFields:
             name = f"{stage.name}.{i}"
             field = blocks[name] = walk.through(block.node, field, name)
         sections[stage.name] = field
+        walk.through(stage.tap, field, "")
         last = field or last
     for name, child in plan.head.children:
         field = walk.through(child, field, name)
@@ -103,6 +104,7 @@ def last_field(plan: Plan) -> ReceptiveField:
                 before = combined(_repeated, field.before, once.before, count)
                 after = combined(_repeated, field.after, once.after, count)
                 field = ReceptiveField(once.stride, before, after)
+        walk.through(stage.tap, field, "")
         last = field or last
     for name, child in plan.head.children:
         field = walk.through(child, field, name)
@@ -121,10 +123,16 @@ class _Fields(Walk[Field]):
         return after
 
     def entry(self, node: Parallel, branch: int, value: Field, ends: list[Field], name: str) -> Field:
-        return value.joined(ends[-1]) if 0 < branch < node.cascade and value is not None else value
+        if (source := node.source(branch)) in (CASCADE, DENSE):
+            return _joined([value, *(ends if source == DENSE else ends[-1:])])
+        return super().entry(node, branch, value, ends, name)
 
     def join(self, node: Parallel, value: Field, ends: list[Field], name: str) -> Field:
-        return reduce(lambda one, other: one.joined(other) if one is not None else other, ends)
+        return _joined(ends)
+
+
+def _joined(fields: list[Field]) -> Field:
+    return reduce(lambda one, other: one.joined(other) if one is not None else other, fields)
 
 
 def _field_after_layer(layer: Layer, field: Field) -> Field:

@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,87 +16,10 @@ from resnet_factory.network.capacity import check_capacity
 from resnet_factory.network.initialisation import initialise
 from resnet_factory.network.modules import module
 from resnet_factory.network.own_modules import module_of
+from resnet_factory.network.steps import Block, JoinStep, ReadStep, Step, TapStep, run
 from resnet_factory.planning.models import Source, compose, config_of, plan_of
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Chain, Parallel
-
-
-class JoinStep(NamedTuple):
-    """Parallel runs over one input and their join: sum, product, or weighted sum of the input's parts."""
-
-    how: str
-    runs: tuple[tuple[Step, ...], ...]
-    """The steps of each branch; none for the input itself."""
-    parts: int = 1
-    groups: int = 1
-
-
-Step = str | JoinStep
-"""One step of a block: the name of a child, or a join of branches."""
-
-
-def run(module: nn.Module, steps: tuple[Step, ...], x: Tensor) -> Tensor:
-    """Return the output of `steps`, whose names are children of `module`, for the input `x`."""
-    for step in steps:
-        if isinstance(step, str):
-            x = getattr(module, step)(x)
-        elif step.how == SELECT:
-            parts = torch.unflatten(x, 1, (step.parts, -1))
-            x = weighted_sum(parts, run(module, step.runs[1], parts.sum(dim=1)), step.groups)
-        else:
-            joined = run(module, step.runs[0], x)
-            for branch in step.runs[1:]:
-                other = run(module, branch, x)
-                joined = joined + other if step.how == SUM else joined * other
-            x = joined
-    return x
-
-
-def weighted_sum(x: Tensor, logits: Tensor, groups: int) -> Tensor:
-    """Return the sum of (N, parts, C, H, W) weighted by `logits`, (N, parts * C, 1, 1): (N, C, H, W)."""
-    batch, parts = x.shape[:2]
-    if parts == 1:
-        weights = torch.sigmoid(logits)
-    else:
-        weights = logits.view(batch, groups, parts, -1).transpose(1, 2).softmax(dim=1)
-    return (x * weights.reshape(batch, parts, -1, *(1,) * (x.ndim - 3))).sum(dim=1)
-
-
-class Block(nn.Module):
-    """A module that runs its children as planned: in sequence, summed, gated or selected.
-
-    Children are registered modules, looked up by name, so a replaced child is used.
-    """
-
-    def __init__(self, children: dict[str, nn.Module], steps: tuple[Step, ...]) -> None:
-        super().__init__()
-        for name, child in children.items():
-            self.add_module(name, child)
-        self.steps = steps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return run(self, self.steps, x)
-
-
-class Concat(nn.Module):
-    """Parallel chains whose outputs are concatenated as channels."""
-
-    def __init__(self, branches: list[nn.Module], *, split: bool, cascade: int) -> None:
-        super().__init__()
-        for i, branch in enumerate(branches):
-            self.add_module(str(i), branch)
-        self.split, self.cascade = split, cascade
-
-    def forward(self, x: Tensor) -> Tensor:
-        branches = list(self.children())
-        shares = x.chunk(len(branches), 1) if self.split else [x] * len(branches)
-        outputs: list[Tensor] = []
-        for i, (branch, share) in enumerate(zip(branches, shares, strict=True)):
-            outputs.append(branch(outputs[-1] + share if 0 < i < self.cascade else share))
-        return torch.cat(outputs, 1)
-
-    def extra_repr(self) -> str:
-        return f"split={self.split}, cascade={self.cascade}"
+from resnet_factory.planning.nodes import Chain, Mark, Parallel, Tap
 
 
 class Network(nn.Sequential):
@@ -114,7 +36,7 @@ class Network(nn.Sequential):
     """The config it was built from; None if it was built from a plan."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return run(self, self.steps or tuple(self._modules), input)
+        return run(self, self.steps or tuple(self._modules), input, {})
 
     def __getitem__(self, index: int | slice) -> nn.Module:
         """Return one child, or an `nn.Sequential` for a slice.
@@ -138,8 +60,9 @@ class Backbone(Network):
     def forward(self, input: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         wanted = [feature.name for feature in self.plan.features]
         maps: dict[str, Tensor] = {}
+        taps: dict[str, Tensor] = {}
         for step in self.steps or tuple(self._modules):
-            input = run(self, (step,), input)
+            input = run(self, (step,), input, taps)
             if step in wanted:
                 maps[str(step)] = input
         return maps
@@ -257,21 +180,23 @@ def _named_modules(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]
     children: dict[str, nn.Module] = {}
     steps: list[Step] = []
     for name, child in chain.children:
-        if name:
+        if isinstance(child, Mark):
+            steps.append(TapStep(child.of) if isinstance(child, Tap) else ReadStep(child.of))
+        elif name:
             children[name] = module_of(child)
             steps.append(name)
-        elif isinstance(child, Parallel) and child.join != CONCAT:
+        elif isinstance(child, Parallel) and not child.indexed:
             # Constructed from the last to the first, as torchvision and timm do: a shortcut before its body.
             inner = [_named_modules(branch) for branch in reversed(child.branches)][::-1]
             for modules, _ in inner:
                 children |= modules
-            steps.append(JoinStep(child.join, tuple(runs for _, runs in inner), child.parts, child.groups))
+            steps.append(_join_step(child, tuple(runs for _, runs in inner)))
         elif isinstance(child, Chain):
             modules, runs = _named_modules(child)
             children |= modules
             steps.extend(runs)
         else:
-            raise AssertionError("planned layers and concatenations always have a name")
+            raise AssertionError("planned layers and numbered branches always have a name")
     return children, tuple(steps)
 
 
@@ -283,6 +208,12 @@ def _make_chain(node: Chain) -> nn.Module:
 
 @module.register
 def _make_parallel(node: Parallel) -> nn.Module:
-    if node.join == CONCAT:
-        return Concat([module_of(branch) for branch in node.branches], split=node.split, cascade=node.cascade)
+    if node.indexed:
+        children = {str(i): module_of(branch) for i, branch in enumerate(node.branches)}
+        return Block(children, (_join_step(node, tuple((name,) for name in children)),))
     return Block(*_named_modules(Chain((("", node),))))
+
+
+def _join_step(node: Parallel, runs: tuple[tuple[Step, ...], ...]) -> JoinStep:
+    sources = tuple(node.source(i) for i in range(len(runs)))
+    return JoinStep(node.join, runs, sources, node.split, node.parts, node.groups)

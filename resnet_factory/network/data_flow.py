@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from resnet_factory.layers import Layer
 from resnet_factory.network.builder import Network
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Parallel, Walk
+from resnet_factory.planning.nodes import CASCADE, CONCAT, DENSE, PREVIOUS, SELECT, SUM, Parallel, Walk
 
 OPERATIONS = {"__add__": "add", "__mul__": "mul"}
 """Names of operators -> names of the functions they call."""
@@ -73,12 +73,17 @@ class _PlannedFlow(Walk[int]):
         return number
 
     def entry(self, node: Parallel, branch: int, value: int, ends: list[int], name: str) -> int:
+        source = node.source(branch)
+        if source == PREVIOUS:
+            return ends[-1]
         if node.split:
-            value = self.number(f"chunk {branch}", value)
+            value = self.number(f"{'chunk' if node.split is True else 'split'} {branch}", value)
         if node.join == SELECT:
             value = self.number("unflatten", value)
             return self.number("sum", value) if branch else value
-        return self.number("add", ends[-1], value) if 0 < branch < node.cascade else value
+        if source == DENSE:
+            return self.number("cat", value, *ends)
+        return self.number("add", ends[-1], value) if source == CASCADE else value
 
     def join(self, node: Parallel, value: int, ends: list[int], name: str) -> int:
         if node.join == CONCAT:

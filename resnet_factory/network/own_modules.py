@@ -13,7 +13,8 @@ from resnet_factory.errors import ConfigError, Fault, shown
 from resnet_factory.layers import Layer
 from resnet_factory.layers.registry import REGISTRY, OwnLayer
 from resnet_factory.network.modules import module
-from resnet_factory.planning.nodes import Node, describe
+from resnet_factory.planning.nodes import Node
+from resnet_factory.planning.plan_text import describe
 
 
 def module_of(node: Node) -> nn.Module:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from resnet_factory.errors import Fault, unknown
 from resnet_factory.layers import MAP, Axes, Layer, times
-from resnet_factory.planning.network_plan import Feature, Plan
-from resnet_factory.planning.nodes import Chain, Parallel, Walk
-from resnet_factory.planning.paths import out_channels
+from resnet_factory.planning.network_plan import Feature, Plan, Stage
+from resnet_factory.planning.nodes import IDENTITY, Chain, Parallel, Tap, Walk, reads
+from resnet_factory.planning.paths import ChannelCount
 
 STAGES = "stages"
 """The value of `features` that selects every stage."""
@@ -19,9 +20,10 @@ def possible_features(plan: Plan) -> tuple[Feature, ...]:
     found: list[Feature] = []
     channels, form = plan.in_channels, MAP
     stride: Axes = 1
+    count, flow = ChannelCount(), _Flow()
     for name, child in plan.root.children:
-        channels = out_channels(child, channels)
-        stride, form = _Flow().through(child, (stride, form))
+        channels = count.through(child, channels)
+        stride, form = flow.through(child, (stride, form))
         if form != MAP:
             break
         if name:
@@ -42,18 +44,39 @@ def cut(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fault]) -> P
             faults.append(Fault(f"{path}.{i}", unknown("feature", name, (*known, STAGES))))
         elif name in names[:i]:
             faults.append(Fault(f"{path}.{i}", f"{name!r} is named twice"))
-    taken = [i for i, (name, _) in enumerate(plan.root.children) if name in names and name in known]
+    # A tap comes before all that read it, so what is kept lacks none.
+    named = (*plan.stem.children, *((stage.name, stage.node) for stage in plan.stages), *plan.head.children)
+    taken = [i for i, (name, _) in enumerate(named) if name in names and name in known]
     if not taken:
         return plan
     last = taken[-1] + 1
     stem, stages = len(plan.stem.children), len(plan.stages)
+    head = Chain(plan.head.children[: max(last - stem - stages, 0)])
     return replace(
         plan,
         stem=Chain(plan.stem.children[:last]),
-        stages=plan.stages[: max(last - stem, 0)],
-        head=Chain(plan.head.children[: max(last - stem - stages, 0)]),
+        stages=with_taps(plan.stages[: max(last - stem, 0)], head),
+        head=head,
         features=tuple(known[name] for name, _ in plan.root.children if name in names and name in known),
         whole=plan,
+    )
+
+
+def stride_of(stage: Stage) -> Axes:
+    """Return the stride of a stage; only its transition and its first block shrink the map."""
+    flow = _Flow()
+    value = flow.through(stage.transition, (1, MAP))
+    for block in stage.blocks[:1]:
+        value = flow.through(block.node, value)
+    return value[0]
+
+
+def with_taps(stages: Iterable[Stage], head: Chain) -> tuple[Stage, ...]:
+    """Return stages whose outputs are tapped where a head reads them."""
+    wanted = set(reads(head))
+    return tuple(
+        replace(stage, tap=Chain((("", Tap(stage.name)),)) if stage.name in wanted else IDENTITY)
+        for stage in stages
     )
 
 
@@ -66,4 +89,4 @@ class _Flow(Walk[tuple[Axes, str]]):
     def join(
         self, node: Parallel, value: tuple[Axes, str], ends: list[tuple[Axes, str]], name: str
     ) -> tuple[Axes, str]:
-        return ends[0]
+        return next((end for end in ends if end[1] == MAP), ends[0])

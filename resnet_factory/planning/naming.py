@@ -1,8 +1,11 @@
-"""Default names of modules, numbered as in torchvision and timm."""
+"""Names within one module: of its children, numbered as in torchvision and timm, and of its tapped maps."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -12,6 +15,33 @@ class Namer:
     indexed: bool = False
     counts: dict[str, int] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    maps: dict[str, Any] = field(default_factory=dict)
+    """The signals of the maps tapped so far that may be read here, by name."""
+    reserved: frozenset[str] = frozenset()
+    """Names that no tap may have."""
+    outside: frozenset[str] = frozenset()
+    """Names of maps tapped around this module, which cannot be read inside of it."""
+    suffix: str = ""
+    """The end of names that are given here."""
+    taps: bool = False
+    """Whether there has been a tap."""
+
+    def inside(self, *, indexed: bool = False) -> Namer:
+        """Return the names of a module among the children of this one."""
+        return Namer(indexed, outside=self.outside | self.maps.keys())
+
+    @contextmanager
+    def passage(self, number: int = 0) -> Iterator[None]:
+        """Forget the taps of the `with` block after it; names given in it end in `number`, unless that is 0.
+
+        Each time that one list is unrolled in a module is a passage.
+        """
+        outer, suffix = self.maps, self.suffix
+        self.maps = dict(outer)
+        if number:
+            self.suffix = f"{suffix}_{number}" if suffix else str(number)
+        yield
+        self.maps, self.suffix = outer, suffix
 
     def name(self, family: str, numbered: bool) -> str:
         """Return the next free name of a family."""

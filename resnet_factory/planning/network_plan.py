@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from resnet_factory.config.schema import Init
 from resnet_factory.layers import Axes, along
-from resnet_factory.planning.nodes import IDENTITY, Chain, Leaf, leaves, text_of
+from resnet_factory.planning.nodes import IDENTITY, Chain, Leaf, leaves
+from resnet_factory.planning.plan_text import text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Stage:
     blocks: tuple[Block, ...]
     transition: Chain = IDENTITY
     """Layers before the first block; most networks have none."""
+    tap: Chain = IDENTITY
+    """The tap of its output, named as the stage is, where the network's head reads it."""
 
     @property
     def runs(self) -> tuple[tuple[Block, int], ...]:
@@ -95,7 +98,9 @@ class Plan:
     @property
     def root(self) -> Chain:
         """The network as one chain."""
-        stages = tuple((stage.name, stage.node) for stage in self.stages)
+        stages = tuple(
+            child for stage in self.stages for child in ((stage.name, stage.node), *stage.tap.children)
+        )
         return Chain(self.stem.children + stages + self.head.children)
 
     @property

@@ -1,8 +1,8 @@
 """Paths from the input of a plan's node to its output: the longest, the shortest, and shortcuts.
 
-A path takes one branch of each sum or concatenation. It bypasses gates, whose layers are on no path.
-Branches of a cascade count as parallel. The length of a path is its number of layers with weights
-(convolution and linear layers).
+A path takes one branch of each join, and goes on from a tap where its map is read. It bypasses gates, whose
+layers are on no path. Branches of a cascade count as parallel. The length of a path is its number of layers
+with weights (convolution and linear layers).
 """
 
 from __future__ import annotations
@@ -11,7 +11,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from resnet_factory.layers import Layer
-from resnet_factory.planning.nodes import CONCAT, SUM, Leaf, Node, Parallel, Walk, parallels
+from resnet_factory.planning.nodes import (
+    CONCAT,
+    DENSE,
+    SUM,
+    Leaf,
+    Node,
+    Parallel,
+    Read,
+    Walk,
+    parallels,
+)
 
 
 class Join(NamedTuple):
@@ -32,12 +42,12 @@ def weighted(layer: Layer) -> bool:
 
 def main_path(node: Node, prefix: str = "") -> tuple[Leaf, ...]:
     """Return the layers of the longest path; on ties the first, with a body before its shortcut."""
-    return _LongestPath().through(node, (), prefix)
+    return _LongestPath().through(node, _Path(), prefix).leaves
 
 
 def depth(node: Node) -> int:
     """Return the number of layers with weights on the longest path (He et al. 2015, table 1)."""
-    return _weighted_length(main_path(node))
+    return _LongestPath().through(node, _Path()).length
 
 
 def shortest(node: Node) -> int:
@@ -57,42 +67,57 @@ def joins(node: Node, prefix: str = "") -> Iterator[Join]:
         yield Join(name, inner.join == SUM, passes)
 
 
-def out_channels(node: Node, channels: int) -> int:
-    """Return the number of output channels of `node` for `channels` input channels."""
-    return _Channels().through(node, channels)
+class _Path(NamedTuple):
+    length: int = 0
+    leaves: tuple[Leaf, ...] = ()
 
 
-class _LongestPath(Walk[tuple[Leaf, ...]]):
-    def layer(self, layer: Layer, value: tuple[Leaf, ...], name: str) -> tuple[Leaf, ...]:
-        return (*value, Leaf(name, layer))
+class _LongestPath(Walk[_Path]):
+    def layer(self, layer: Layer, value: _Path, name: str) -> _Path:
+        return _Path(value.length + weighted(layer), (*value.leaves, Leaf(name, layer)))
 
-    def entry(
-        self, node: Parallel, branch: int, value: tuple[Leaf, ...], ends: list[tuple[Leaf, ...]], name: str
-    ) -> tuple[Leaf, ...]:
-        return ()
+    def entry(self, node: Parallel, branch: int, value: _Path, ends: list[_Path], name: str) -> _Path:
+        if node.source(branch) == DENSE:
+            return max((value, *ends), key=lambda path: path.length)
+        return super().entry(node, branch, value, ends, name)
 
-    def join(
-        self, node: Parallel, value: tuple[Leaf, ...], ends: list[tuple[Leaf, ...]], name: str
-    ) -> tuple[Leaf, ...]:
-        return value if node.gates else (*value, *max(ends, key=_weighted_length))
+    def join(self, node: Parallel, value: _Path, ends: list[_Path], name: str) -> _Path:
+        return value if node.gates else max(ends, key=lambda path: path.length)
+
+    def read(self, node: Read, value: _Path, name: str) -> _Path:
+        # A part of a module may read what was tapped before it.
+        return self.taps.get(node.of, value)
 
 
 class _ShortestPath(Walk[int]):
     def layer(self, layer: Layer, value: int, name: str) -> int:
         return value + weighted(layer)
 
+    def entry(self, node: Parallel, branch: int, value: int, ends: list[int], name: str) -> int:
+        if node.source(branch) == DENSE:
+            return min(value, *ends)
+        return super().entry(node, branch, value, ends, name)
+
     def join(self, node: Parallel, value: int, ends: list[int], name: str) -> int:
         return value if node.gates else min(ends)
 
+    def read(self, node: Read, value: int, name: str) -> int:
+        return self.taps.get(node.of, value)
 
-class _Channels(Walk[int]):
+
+class ChannelCount(Walk[int]):
+    """The number of channels after each node."""
+
     def layer(self, layer: Layer, value: int, name: str) -> int:
+        """Return the number of output channels of a layer."""
         return layer.out_channels
 
     def entry(self, node: Parallel, branch: int, value: int, ends: list[int], name: str) -> int:
-        return node.entering(value, branch)
+        """Return the number of input channels of a branch."""
+        return node.entering(value, branch, ends)
 
     def join(self, node: Parallel, value: int, ends: list[int], name: str) -> int:
+        """Return the number of output channels of a join."""
         return node.leaving(ends)
 
 
@@ -106,15 +131,17 @@ class _Widths(Walk[Widths]):
         return after, [*value[1], after] if weighted(layer) else value[1]
 
     def entry(self, node: Parallel, branch: int, value: Widths, ends: list[Widths], name: str) -> Widths:
-        return node.entering(value[0], branch), []
+        channels = node.entering(value[0], branch, [end for end, _ in ends])
+        if node.source(branch) == DENSE:
+            return channels, max((value[1], *(path for _, path in ends)), key=len)
+        return channels, super().entry(node, branch, value, ends, name)[1]
 
     def join(self, node: Parallel, value: Widths, ends: list[Widths], name: str) -> Widths:
         after = node.leaving([channels for channels, _ in ends])
-        found = [] if node.gates else max((inner for _, inner in ends), key=len)
-        if node.join == CONCAT and found:
-            found = [*found[:-1], after]
-        return after, [*value[1], *found]
+        path = value[1] if node.gates else max((path for _, path in ends), key=len)
+        if node.join == CONCAT and len(path) > len(value[1]):
+            path = [*path[:-1], after]
+        return after, path
 
-
-def _weighted_length(path: tuple[Leaf, ...]) -> int:
-    return sum(weighted(leaf.layer) for leaf in path)
+    def read(self, node: Read, value: Widths, name: str) -> Widths:
+        return self.taps.get(node.of, value)

@@ -9,15 +9,16 @@ from typing import Any
 from resnet_factory.config.recipe import Recipe
 from resnet_factory.config.schema import MAX_CHANNELS, Specification
 from resnet_factory.errors import ConfigError, Fault, one_of
-from resnet_factory.layers import Layer, axes_text, largest
+from resnet_factory.layers import axes_text, largest, times
 from resnet_factory.layers.expressions import parse
 from resnet_factory.planning import backbone
 from resnet_factory.planning.compiled import Scope
 from resnet_factory.planning.evaluation import Broken
-from resnet_factory.planning.expansion import MAX_LAYERS, Children, Signal, Unroller
+from resnet_factory.planning.expansion import MAX_LAYERS, Children, Signal
 from resnet_factory.planning.naming import Namer
 from resnet_factory.planning.network_plan import Block, Plan, Stage
 from resnet_factory.planning.nodes import SUM, Chain, Parallel
+from resnet_factory.planning.structures import StructureUnroller
 
 OUT = parse("out")
 
@@ -36,7 +37,7 @@ def plan(config: Specification) -> Plan:
     return result
 
 
-class Planner(Unroller):
+class Planner(StructureUnroller):
     """Plans stem, stages and head."""
 
     def __init__(self, config: Specification) -> None:
@@ -50,23 +51,26 @@ class Planner(Unroller):
         """Return the whole network; None if a fault ended planning early."""
         config = self.config
         scope = self.prepared.everywhere
-        names = Namer()
+        stages: list[Stage] = []
+        called = [f"layer{stage + 1}" for stage in range(len(config.depths))]
+        names = Namer(reserved=frozenset(called))
         try:
-            stem, signal = self.section(config.stem, config.in_channels, scope, names)
+            stem, signal = self.section(config.stem, Signal(config.in_channels), scope, names)
             self.dilate(largest(signal.step))
-            channels, stages = signal.channels, []
-            for stage, _ in enumerate(config.depths):
-                names.taken.add(f"layer{stage + 1}")
-                planned = self.stage(stage, channels, scope)
+            signal = Signal(signal.channels, signal.step)
+            for stage, name in enumerate(called):
+                names.taken.add(name)
+                planned = self.stage(stage, signal.channels, scope)
                 stages.append(planned)
-                channels = planned.out_channels
-            head, _ = self.section(config.head, channels, scope, names)
+                signal = Signal(planned.out_channels, times(signal.step, backbone.stride_of(planned)))
+                names.maps[name] = signal
+            head, _ = self.section(config.head, signal, scope, names)
         except Broken:
             return None
         whole = Plan(
             config.in_channels,
             Chain(stem),
-            tuple(stages),
+            backbone.with_taps(stages, Chain(head)),
             Chain(head),
             config.name,
             config.image_size,
@@ -103,12 +107,12 @@ class Planner(Unroller):
             raise Broken
         self.strides, self.dilations = tuple(strides), tuple(dilations)
 
-    def section(self, recipe: Recipe, channels: int, scope: Scope, names: Namer) -> tuple[Children, Signal]:
+    def section(self, recipe: Recipe, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
         """Return the stem or the head."""
         self.room = MAX_LAYERS
-        inner = {**scope, "in": channels}
+        inner = {**scope, "in": signal.channels}
         self.define(recipe, inner)
-        return self.expand(recipe.items("layers"), Signal(channels), inner, names)
+        return self.expand(recipe.items("layers"), signal, inner, names)
 
     def stage(self, stage: int, channels: int, outer: Scope) -> Stage:
         """Return one stage, counted from 0; `channels` is its number of input channels."""
@@ -199,8 +203,8 @@ class Planner(Unroller):
         scope["out"] = out
         scope["change"] = int(stride != 1 or arrives != out)
         names = Namer(taken={"downsample"})
-        pre, signal = self.expand(recipe.items("pre"), Signal(arrives), scope, names)
-        body, signal = self.expand(recipe.items("body"), signal, scope, names)
+        pre, between = self.expand(recipe.items("pre"), Signal(arrives), scope, names)
+        body, signal = self.expand(recipe.items("body"), between, scope, names)
         if signal.channels != out:
             self.fault(
                 f"{recipe.path}.body",
@@ -225,26 +229,37 @@ class Planner(Unroller):
         node = pre + body
         if added:
             reads_pre = words.get("reads" if projects else "identity_reads") == "pre"
-            entry = Signal(pre_channels(pre, arrives) if reads_pre else arrives)
-            layers = self.shortcut(shortcut, projects, entry, signal, here)
+            entry = between if reads_pre else Signal(arrives)
+            layers = self.shortcut(shortcut, projects, entry, signal, here, names)
             if reads_pre:
                 node = (*pre, ("", Parallel((Chain(body), layers), SUM)))
             else:
                 node = (("", Parallel((Chain(pre + body), layers), SUM)),)
-        post, signal = self.expand(recipe.items("post"), Signal(out), scope, names)
-        if signal != Signal(out):
+        whole = Signal(out, signal.step)
+        post, signal = self.expand(recipe.items("post"), whole, scope, names)
+        if signal != whole:
             self.fault(f"{recipe.path}.post", "'post' changes the channels or the size of the map", scope)
             raise Broken
         return Block(
-            Chain(node + post), recipe.title or "block", arrives, out, stride, added, added and projects
+            Chain(node + post, names.taps),
+            recipe.title or "block",
+            arrives,
+            out,
+            stride,
+            added,
+            added and projects,
         )
 
-    def shortcut(self, recipe: Recipe, projects: bool, entry: Signal, body: Signal, scope: Scope) -> Chain:
+    def shortcut(
+        self, recipe: Recipe, projects: bool, entry: Signal, body: Signal, scope: Scope, names: Namer
+    ) -> Chain:
         """Return the layers of the shortcut: those of a projection, or none, which must fit the body's."""
         layers: Children = ()
         signal = entry
         if projects:
-            layers, signal = self.expand(recipe.items("layers"), entry, scope, Namer(indexed=True))
+            own = names.inside(indexed=True)
+            layers, signal = self.expand(recipe.items("layers"), entry, scope, own)
+            layers = (("downsample", Chain(layers, own.taps)),) if layers else ()
         if (signal.channels, signal.step) != (body.channels, body.step):
             what = "the shortcut's layers turn" if projects else "an identity shortcut leaves"
             self.fault(
@@ -259,7 +274,7 @@ class Planner(Unroller):
                 f"{body.channels} channels at stride {axes_text(body.step)}; they cannot be added",
             )
             raise Broken
-        return Chain((("downsample", Chain(layers)),) if layers else ())
+        return Chain(layers)
 
 
 def shrinks_by(step: Any, stride: int) -> bool:
@@ -267,9 +282,3 @@ def shrinks_by(step: Any, stride: int) -> bool:
     if not isinstance(step, tuple):
         return bool(step == stride)
     return largest(step) == stride and all(each in (1, stride) for each in step)
-
-
-def pre_channels(pre: Children, arrives: int) -> int:
-    """Return the number of channels after a block's `pre` list."""
-    last = pre[-1][1] if pre else None
-    return last.out_channels if isinstance(last, Layer) else arrives

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from resnet_factory.layers import Activation, BatchNorm, Conv, Layer, Linear, Norm
 from resnet_factory.network.builder import Network, build
 from resnet_factory.planning.network_plan import Block, Stage
-from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel
+from resnet_factory.planning.nodes import IDENTITY, SUM, Chain, Node, Parallel, Tap
 
 RECTIFIERS = ("relu", "relu6", "leaky_relu")
 """Activations that are linear on either side of 0."""
@@ -201,6 +201,16 @@ def _without_shortcuts(stage: Stage) -> Stage:
 def _plain_node(node: Node) -> Node:
     if isinstance(node, Layer):
         return node
-    if isinstance(node, Parallel) and node.join == SUM:
-        return node.branches[0].changed(_plain_node)
+    if isinstance(node, Parallel) and node.join == SUM and not node.split and not _tapped(node.branches):
+        body = next((branch for branch in node.branches if branch.children), IDENTITY)
+        return body.changed(_plain_node)
     return node.changed(_plain_node)
+
+
+def _tapped(branches: Iterable[Node]) -> bool:
+    """Return whether other layers may read a map of these branches."""
+    return any(
+        isinstance(node, Tap)
+        or (not isinstance(node, Layer) and _tapped(child for _, child in node.items("")))
+        for node in branches
+    )

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from resnet_factory.layers import Layer, merged
 from resnet_factory.planning.network_plan import Plan, content_hash
-from resnet_factory.planning.nodes import Chain, text_of, words
+from resnet_factory.planning.nodes import Chain
+from resnet_factory.planning.plan_text import text_of, words
 from resnet_factory.sweep.vector import Array, Vector
 
 INDEX = "\x01"
@@ -54,6 +55,7 @@ def plan_ids(plan: Plan, members: Array) -> list[str]:
         for block, count in runs:
             counts = count.values[members].tolist() if isinstance(count, Vector) else [count] * len(members)
             add(block.node, f"{stage.name}.{INDEX}", counts)
+        add(stage.tap)
     add(plan.head)
     return [content_hash("\n".join(_member_texts(sections, i)), plan) for i in range(len(members))]
 

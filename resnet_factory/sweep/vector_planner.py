@@ -64,7 +64,7 @@ class VectorPlanner(Planner):
             counts.append(self.applies * 1)
             channels = choose(self.applies, blocks[-1].out_channels, channels)
         self.applies = True
-        return VectorStage(stage.name, tuple(blocks), stage.transition, tuple(counts), channels)
+        return VectorStage(stage.name, tuple(blocks), stage.transition, counts=tuple(counts), leaves=channels)
 
     def holds(self, valid: Any) -> bool:
         if isinstance(valid, Vector):

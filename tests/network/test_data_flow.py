@@ -18,7 +18,7 @@ from torch.nn import functional
 import resnet_factory as rf
 from resnet_factory import layers
 from resnet_factory.network.data_flow import verify
-from resnet_factory.planning.nodes import Chain, Node, Parallel
+from resnet_factory.planning.nodes import Chain, Node, Parallel, Read, Tap
 
 
 class Interpreter:
@@ -27,6 +27,8 @@ class Interpreter:
     def __init__(self, state: dict[str, Tensor], *, training: bool) -> None:
         self.state, self.training = state, training
         self.maps: dict[str, Tensor] = {}
+        self.tapped: dict[tuple[str, str], Tensor] = {}
+        """Maps by the module that names them, and their name."""
 
     def run(self, node: Node, x: Tensor, name: str) -> Tensor:
         """What leaves `node`."""
@@ -36,10 +38,11 @@ class Interpreter:
                     below = ".".join(filter(None, (name, key)))
                     x = self.maps[below] = self.run(child, x, below)
                 return x
-            case Parallel(branches=(body, shortcut), join="sum"):
-                return self.run(body, x, name) + self.run(shortcut, x, name)
-            case Parallel(branches=(Chain(()), gate), join="product"):
-                return x * self.run(gate, x, name)
+            case Tap(of=of):
+                self.tapped[name, of] = x
+                return x
+            case Read(of=of):
+                return self.tapped[name, of]
             case Parallel(branches=(Chain(()), gate), join="select", parts=parts, groups=groups):
                 pieces = x.chunk(parts, 1)
                 summed = torch.stack(pieces).sum(0)
@@ -54,15 +57,33 @@ class Interpreter:
                 return torch.stack([piece * share for piece, share in zip(pieces, shares, strict=True)]).sum(
                     0
                 )
-            case Parallel(branches=branches, join="concat", split=split, cascade=cascade):
-                shares_of_x = x.chunk(len(branches), 1) if split else [x] * len(branches)
+            case Parallel(branches=branches, join=join):
                 ends: list[Tensor] = []
-                for i, (branch, share) in enumerate(zip(branches, shares_of_x, strict=True)):
-                    entry = ends[-1] + share if 0 < i < cascade else share
-                    ends.append(self.run(branch, entry, f"{name}.{i}"))
-                return torch.cat(ends, 1)
+                for i, branch in enumerate(branches):
+                    below = f"{name}.{i}" if join == "concat" and not node.inline else name
+                    ends.append(self.run(branch, self.entry(node, i, x, ends), below))
+                if join == "concat":
+                    return torch.cat(ends, 1)
+                return torch.stack(ends).sum(0) if join == "sum" else product(ends)
             case _:
                 return self.layer(node, x, name)
+
+    def entry(self, node: Parallel, branch: int, x: Tensor, ends: list[Tensor]) -> Tensor:
+        """What a branch reads."""
+        if node.split:
+            equal = (x.shape[1] // len(node.branches),) * len(node.branches)
+            sizes = node.split if isinstance(node.split, tuple) else equal
+            before = sum(sizes[:branch])
+            x = x[:, before : before + sizes[branch]]
+        if branch == 0 or branch >= node.linked:
+            return x
+        match node.reads:
+            case "previous":
+                return ends[-1]
+            case "cascade":
+                return x + ends[-1]
+            case _:
+                return torch.cat([x, *ends], 1)
 
     def layer(self, layer: Any, x: Tensor, name: str) -> Tensor:
         """What leaves one layer."""
@@ -91,6 +112,14 @@ class Interpreter:
             case layers.Activation(function=function):
                 return functional.relu(x) if function == "relu" else torch.sigmoid(x)
         raise NotImplementedError(type(layer).__name__)
+
+
+def product(factors: list[Tensor]) -> Tensor:
+    """The factors multiplied from left to right."""
+    result = factors[0]
+    for factor in factors[1:]:
+        result = result * factor
+    return result
 
 
 REPVGG_STEM = [CONV, {"residual": {"body": ["norm"], "shortcut": [{"conv": {"to": WIDTH}}, "norm"]}}]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
 from typing import Any
 
 import pytest
@@ -12,27 +11,50 @@ from strategies import structured_models
 
 import resnet_factory as rf
 from resnet_factory.layers import Conv, Linear
-from resnet_factory.planning.nodes import Chain, Node, Parallel
+from resnet_factory.planning.nodes import Chain, Node, Parallel, Read, Tap
 from resnet_factory.planning.paths import depth, joins, main_path, shortest, widths
 
+Paths = frozenset[tuple[str, ...]]
+"""Ways from the input, as the names of their layers with weights."""
 
-def every_path(node: Node, name: str) -> Iterator[tuple[str, ...]]:
-    """Each way through `node`, as the names of its layers with weights."""
+
+def every_path(node: Node, name: str) -> Paths:
+    """Each way through `node`."""
+    return ways_after(node, name, frozenset({()}), {})
+
+
+def ways_after(node: Node, name: str, ways: Paths, taps: dict[tuple[str, str], Paths]) -> Paths:
+    """Each way to the output of `node`, given those to its input and to the maps with names."""
     match node:
         case Chain(children=children):
-            ways = [list(every_path(child, ".".join(filter(None, (name, key))))) for key, child in children]
-            for way in product(*ways):
-                yield tuple(layer for part in way for layer in part)
-        case Parallel(branches=branches, join="sum"):
-            for branch in branches:
-                yield from every_path(branch, name)
-        case Parallel(branches=branches, join="concat"):
+            for key, child in children:
+                ways = ways_after(child, ".".join(filter(None, (name, key))), ways, taps)
+            return ways
+        case Tap(of=of):
+            taps[name, of] = ways
+            return ways
+        case Read(of=of):
+            return taps.get((name, of), ways)
+        case Parallel(branches=branches, join=join):
+            ends: list[Paths] = []
             for i, branch in enumerate(branches):
-                yield from every_path(branch, f"{name}.{i}")
-        case Parallel(branches=(Chain(()), _), join="product" | "select"):
-            yield ()
+                entry = ways
+                if 0 < i < node.linked and node.reads == "previous":
+                    entry = ends[-1]
+                elif 0 < i < node.linked and node.reads == "dense":
+                    entry = ways.union(*ends)
+                below = f"{name}.{i}" if join == "concat" and not node.inline else name
+                ends.append(ways_after(branch, below, entry, taps))
+            return ways if gate(node) else frozenset().union(*ends)
         case _:
-            yield (name,) if isinstance(node, (Conv, Linear)) else ()
+            weighs = isinstance(node, (Conv, Linear))
+            return frozenset((*way, name) for way in ways) if weighs else ways
+
+
+def gate(node: Parallel) -> bool:
+    """Whether the first factor of a product is its input."""
+    plain = node.branches[0] == Chain() and not node.split and not node.linked
+    return node.join == "select" or (node.join == "product" and plain)
 
 
 def every_join(node: Node) -> Iterator[tuple[bool, bool]]:
@@ -41,7 +63,7 @@ def every_join(node: Node) -> Iterator[tuple[bool, bool]]:
         case Chain(children=children):
             for _, child in children:
                 yield from every_join(child)
-        case Parallel(branches=branches, join="sum" | "concat"):
+        case Parallel(branches=branches) if not gate(node):
             weightless = [not any(every_path(branch, "")) for branch in branches]
             yield node.join == "sum", len(branches) > 1 and any(weightless)
             for branch in branches:

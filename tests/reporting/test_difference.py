@@ -17,7 +17,8 @@ import resnet_factory as rf
 from resnet_factory.cli.main import main
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.config.schema import ModelConfig
-from resnet_factory.planning.nodes import describe, leaves
+from resnet_factory.planning.nodes import leaves
+from resnet_factory.planning.plan_text import describe
 from resnet_factory.reporting.difference import Difference
 from resnet_factory.reporting.difference.alignment import BlockLine, Edit, align
 from resnet_factory.reporting.difference.config_changes import changes

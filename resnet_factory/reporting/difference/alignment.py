@@ -9,10 +9,11 @@ from typing import Any
 
 from resnet_factory.layers import Layer
 from resnet_factory.layers.registry import word_of
-from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Node, Parallel, Walk, describe
+from resnet_factory.planning.nodes import INPUT, SELECT, Mark, Node, Parallel, Read, Tap, Walk, dotted
+from resnet_factory.planning.plan_text import describe
 
-JOINTS = frozenset({"shortcut", "gate", "select", "branches"})
-"""Kinds of joins."""
+JOINTS = frozenset({"shortcut", "gate", "select", "branches", "parallel", "tap", "read"})
+"""Kinds of joins, and of marks."""
 
 NOT_SAID = ("channels", "to", "dims")
 """Fields of a layer that are no values of its line: the channels are said as ends, `dims` by the config."""
@@ -111,19 +112,33 @@ class _Lines(Walk[list[BlockLine]]):
         inner = [line for end in ends for line in end]
         return [*value, *inner, _join_line(node, ends, name)]
 
+    def tap(self, node: Tap, value: list[BlockLine], name: str) -> list[BlockLine]:
+        return [*value, _mark_line(node, name)]
+
+    def read(self, node: Read, value: list[BlockLine], name: str) -> list[BlockLine]:
+        return [*value, _mark_line(node, name)]
+
+
+def _mark_line(node: Mark, name: str) -> BlockLine:
+    return BlockLine(dotted(name, node.of), type(node).__name__.lower(), {})
+
 
 def _join_line(node: Parallel, ends: list[list[BlockLine]], name: str) -> BlockLine:
-    if node.join == SUM:
+    if node.shortcut:
         reads = next((entry.name for entry in ends[0]), "")
         kind = "layers" if node.branches[1].children else "identity"
         return BlockLine(name, "shortcut", {"kind": kind, "from before": reads})
     if node.join == SELECT:
-        values = {"parts": node.parts, "groups": node.groups}
+        values: dict[str, Any] = {"parts": node.parts, "groups": node.groups}
         return BlockLine(name, "select", values, {"parts": MISSING, "groups": 1})
-    if node.join == CONCAT:
-        values = {"count": len(node.branches), "split": node.split, "linked": node.cascade}
-        return BlockLine(name, "branches", values, {"count": MISSING, "split": False, "linked": 0})
-    return BlockLine(name, "gate", {})
+    if node.gates:
+        return BlockLine(name, "gate", {})
+    values = {"count": len(node.branches), "split": node.split, "linked": node.linked}
+    defaults = {"count": MISSING, "split": False, "linked": 0}
+    if node.indexed:
+        return BlockLine(name, "branches", values, defaults)
+    values |= {"join": node.join, "reads": node.reads}
+    return BlockLine(name, "parallel", values, defaults | {"join": MISSING, "reads": INPUT})
 
 
 def align(before: Sequence[BlockLine], after: Sequence[BlockLine]) -> Iterator[Edit]:

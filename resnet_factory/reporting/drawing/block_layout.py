@@ -6,7 +6,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from resnet_factory.layers import Layer
-from resnet_factory.planning.nodes import CONCAT, SELECT, SUM, Node, Parallel, Walk
+from resnet_factory.planning.nodes import (
+    CONCAT,
+    DENSE,
+    PREVIOUS,
+    SELECT,
+    Mark,
+    Node,
+    Parallel,
+    Read,
+    Tap,
+    Walk,
+)
+from resnet_factory.planning.plan_text import said
 from resnet_factory.reporting.drawing.canvas import text_width
 from resnet_factory.reporting.drawing.geometry import (
     Element,
@@ -46,12 +58,18 @@ class _Captions(Walk[Texts]):
         return [*value[0], (value[1], caption(layer))], value[1]
 
     def parallel(self, node: Parallel, value: Texts, name: str) -> Texts:
-        if node.join == CONCAT:
+        if _columns(node):
             return [*value[0], *((value[1], text) for text in _branch_captions(node) if text)], value[1]
         return super().parallel(node, value, name)
 
+    def tap(self, node: Tap, value: Texts, name: str) -> Texts:
+        return [*value[0], (value[1], _mark_caption(node))], value[1]
+
+    def read(self, node: Read, value: Texts, name: str) -> Texts:
+        return [*value[0], (value[1], _mark_caption(node))], value[1]
+
     def entry(self, node: Parallel, branch: int, value: Texts, ends: list[Texts], name: str) -> Texts:
-        return [], value[1] or (node.join == SUM and branch > 0)
+        return [], value[1] or (node.shortcut and branch > 0)
 
     def join(self, node: Parallel, value: Texts, ends: list[Texts], name: str) -> Texts:
         return [*value[0], *(text for end in ends for text in end[0])], value[1]
@@ -73,23 +91,27 @@ class _Layout(Walk[Stacked]):
 
     def parallel(self, node: Parallel, value: Stacked, name: str) -> Stacked:
         elements, widths = value
-        if node.join == CONCAT:
+        if _columns(node):
             before, after = (pill(text, widths.main) for text in _branch_captions(node, name))
             branches = [lay_out(branch, inner) for inner, branch in node.items(name)]
-            return [*elements, before, parallel(branches, node.cascade), after], widths
+            return [*elements, before, parallel(branches, node.linked), after], widths
         return super().parallel(node, value, name)
 
+    def tap(self, node: Tap, value: Stacked, name: str) -> Stacked:
+        return [*value[0], pill(_mark_caption(node), value[1].main)], value[1]
+
+    def read(self, node: Read, value: Stacked, name: str) -> Stacked:
+        return [*value[0], pill(_mark_caption(node), value[1].main)], value[1]
+
     def entry(self, node: Parallel, branch: int, value: Stacked, ends: list[Stacked], name: str) -> Stacked:
-        beside = node.join == SUM and branch > 0
+        beside = node.shortcut and branch > 0
         return [], Widths(value[1].beside, value[1].beside) if beside else value[1]
 
     def join(self, node: Parallel, value: Stacked, ends: list[Stacked], name: str) -> Stacked:
         elements, widths = value
         element, *others = (stack(end) for end, _ in ends)
         for other, branch in zip(others, node.branches[1:], strict=True):
-            element = (
-                residual(element, other, shortcut_look(branch)) if node.join == SUM else gate(other, "×")
-            )
+            element = residual(element, other, shortcut_look(branch)) if node.shortcut else gate(other, "×")
         if node.join == SELECT and node.parts > 1:
             summed = f"sum of {node.parts} parts"
             text = Caption(summed, "shape", f"{name}: {node.parts} parts, weighted and summed")
@@ -101,6 +123,17 @@ def _branch_captions(node: Parallel, prefix: str = "") -> tuple[Caption, Caption
     """Return the captions above and below branches."""
     count = len(node.branches)
     above = f"split in {count}" if node.split else f"{count} copies"
-    return Caption(above, "shape", f"{prefix}: {above}"), Caption(
-        "concat", "shape", f"{prefix}: side by side"
-    )
+    if isinstance(node.split, tuple):
+        above = f"split in {' + '.join(map(str, node.split))}"
+    above += {PREVIOUS: ", in a row", DENSE: ", dense"}.get(node.reads, "")
+    below = "side by side" if node.join == CONCAT else node.join
+    return Caption(above, "shape", f"{prefix}: {above}"), Caption(node.join, "shape", f"{prefix}: {below}")
+
+
+def _columns(node: Parallel) -> bool:
+    """Return whether branches are drawn as columns, neither as a shortcut nor as a gate."""
+    return not (node.shortcut or node.gates)
+
+
+def _mark_caption(node: Mark) -> Caption:
+    return Caption(said(node), "shape", said(node))

@@ -21,7 +21,8 @@ from resnet_factory.layers import (
     largest,
 )
 from resnet_factory.planning.network_plan import Block, Stage
-from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel, Walk, describe, leaves, parallels
+from resnet_factory.planning.nodes import Chain, Node, Parallel, Read, Walk, leaves, parallels
+from resnet_factory.planning.plan_text import describe
 from resnet_factory.reporting.wording import per_axis, worded
 
 ROLES = {
@@ -139,7 +140,7 @@ def shortcut_kind(block: Block) -> str:
     """Return `identity`, `projection` (a shortcut with weights), `padding` (without weights) or `none`."""
     if not block.residual:
         return "none"
-    return shortcut_look(next(_sum_nodes(block.node)).branches[1]) if block.projects else "identity"
+    return shortcut_look(next(_shortcuts(block.node)).branches[1]) if block.projects else "identity"
 
 
 def shortcut_look(shortcut: Chain) -> str:
@@ -181,9 +182,7 @@ def _block_differences(first: Block, other: Block) -> list[str]:
     ]
     if dilations[0] != dilations[1]:
         news.append(f"dilation {' and '.join(sorted(dilations[1], key=lambda text: (len(text), text)))}")
-    cascades = [
-        any(branches.cascade > 1 for _, branches in parallels(block.node)) for block in (first, other)
-    ]
+    cascades = [any(branches.linked > 1 for _, branches in parallels(block.node)) for block in (first, other)]
     if cascades[0] != cascades[1]:
         news.append("branches in a cascade" if cascades[1] else "branches side by side")
     before, after = (
@@ -195,8 +194,8 @@ def _block_differences(first: Block, other: Block) -> list[str]:
     return news
 
 
-def _sum_nodes(node: Node) -> Iterator[Parallel]:
-    return (inner for _, inner in parallels(node) if inner.join == SUM)
+def _shortcuts(node: Node) -> Iterator[Parallel]:
+    return (inner for _, inner in parallels(node) if inner.shortcut)
 
 
 class _Body(Walk[tuple[Layer, ...]]):
@@ -218,4 +217,7 @@ class _Body(Walk[tuple[Layer, ...]]):
     def join(
         self, node: Parallel, value: tuple[Layer, ...], ends: list[tuple[Layer, ...]], name: str
     ) -> tuple[Layer, ...]:
-        return value + sum(ends[:1] if node.join == SUM else ends, ())
+        return value + sum(ends[:1] if node.shortcut else ends, ())
+
+    def read(self, node: Read, value: tuple[Layer, ...], name: str) -> tuple[Layer, ...]:
+        return value

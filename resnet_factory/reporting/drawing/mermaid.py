@@ -6,7 +6,18 @@ from typing import NamedTuple
 
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.layers import Layer
-from resnet_factory.planning.nodes import CONCAT, SUM, Chain, Parallel, Walk
+from resnet_factory.planning.nodes import (
+    CASCADE,
+    CONCAT,
+    DENSE,
+    IDENTITY,
+    INPUT,
+    PREVIOUS,
+    SUM,
+    Chain,
+    Parallel,
+    Walk,
+)
 from resnet_factory.reporting.drawing.labels import (
     caption,
     first_block,
@@ -33,17 +44,18 @@ def flowchart(cost: Cost) -> str:
     chart = _Chart()
     plan = cost.plan
     arrives: tuple[int, ...] = cost.image
-    parts: list[tuple[str, Chain, str]] = [("", plan.stem, "")]
-    parts += [(stage.name, first_block(stage), rest(stage)) for stage in plan.stages]
-    parts += [("", plan.head, "")]
-    for i, (row, (prefix, node, note)) in enumerate(zip(cost.sections, parts, strict=True)):
+    parts: list[tuple[str, Chain, str, Chain]] = [("", plan.stem, "", IDENTITY)]
+    parts += [(stage.name, first_block(stage), rest(stage), stage.tap) for stage in plan.stages]
+    parts += [("", plan.head, "", IDENTITY)]
+    for i, (row, (prefix, node, note, after)) in enumerate(zip(cost.sections, parts, strict=True)):
         if not node.children:
             continue
         heading = f"{row.name}: {row.depth} × {row.kind}" if row.kind else row.name
         chart.lines.append(f'  subgraph s{i}["{heading}"]')
         chart.lines.append("    direction TB")
         start = chart.node(f'(["{shape_label(arrives)}"])')
-        end = chart.through(node, Tip(start), prefix).node
+        tip = chart.through(node, Tip(start), prefix)
+        end = chart.through(after, tip).node
         arrives = row.shape
         end = chart.link(end, chart.node(f'(["{shape_label(arrives)}"])'))
         said = [*note.split(", "), f"{short(row.tally.params)} params", f"{short(row.tally.macs)} MACs"]
@@ -102,7 +114,7 @@ class _Chart(Walk[Tip]):
         return Tip(self.link(value.node, box, value.look), value.look)
 
     def parallel(self, node: Parallel, value: Tip, name: str) -> Tip:
-        """Add the branches from one node to the node of their join; the first `cascade` form a cascade."""
+        """Add the branches from one node to the node of their join, with links between them."""
         start = value.node
         if node.gates:
             sign = f"× and sum of {node.parts} parts" if node.parts > 1 else "×"
@@ -117,11 +129,17 @@ class _Chart(Walk[Tip]):
         concat = self.node('[/"concat"/]:::shape') if node.join == CONCAT else ""
         for i, (inner, branch) in enumerate(node.items(name)):
             tip = Tip(start, value.look if node.join != CONCAT else "flow")
-            if 0 < i < node.cascade:
-                added = self.link(start, self.node('(("+"))'))
-                self.link(ends[-1].node, added)
+            source = node.source(i)
+            if source == PREVIOUS:
+                tip = Tip(ends[-1].node)
+            elif source != INPUT:
+                added = self.link(
+                    start, self.node('(("+"))' if source == CASCADE else '[/"concat"/]:::shape')
+                )
+                for end in ends if source == DENSE else ends[-1:]:
+                    self.link(end.node, added)
                 tip = Tip(added)
-            if i and node.join == SUM:
+            elif i and node.join == SUM:
                 tip = Tip(start, "projection" if shortcut_look(branch) == "projection" else "identity")
             ends.append(self.through(branch, tip, inner))
             if concat:

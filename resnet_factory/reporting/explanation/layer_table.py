@@ -9,7 +9,7 @@ from resnet_factory.costing.complexity import Cost
 from resnet_factory.costing.measurement import Tally
 from resnet_factory.layers import Conv, Layer, Size, largest
 from resnet_factory.planning import paths
-from resnet_factory.planning.nodes import CONCAT, Chain, Node, Parallel, Walk
+from resnet_factory.planning.nodes import CONCAT, PREVIOUS, Chain, Node, Parallel, Read, Walk
 
 MAIN, SHORTCUT, GATE = "main", "shortcut", "gate"
 """The path that a layer is on: the main path, the block's shortcut, or a gate."""
@@ -50,6 +50,7 @@ def collect_layers(cost: Cost) -> LayerRecords:
         for i, block in enumerate(stage.blocks):
             name = f"{stage.name}.{i}"
             size = collector.walk(block.node, size, name, Place(stage.name, name))
+        collector.walk(stage.tap, size, "", Place(stage.name))
     collector.walk(plan.head, size, "", Place("head"))
     return tuple(collector.parts)
 
@@ -84,12 +85,17 @@ class _LayerCollector(Walk[Position]):
         self, node: Parallel, branch: int, value: Position, ends: list[Position], name: str
     ) -> Position:
         size, place = value
+        if node.source(branch) == PREVIOUS:
+            size = ends[-1][0]
         if node.gates:
             return size, place._replace(path=GATE)
         return size, place._replace(lane=branch) if branch or node.join == CONCAT else place
 
     def join(self, node: Parallel, value: Position, ends: list[Position], name: str) -> Position:
-        return ends[0][0], value[1]
+        return next((size for size, _ in ends if size != (1,) * len(size)), ends[0][0]), value[1]
+
+    def read(self, node: Read, value: Position, name: str) -> Position:
+        return super().read(node, value, name)[0], value[1]
 
 
 def summed(parts: Iterable[LayerRecord]) -> Tally:

@@ -8,8 +8,8 @@ from resnet_factory.costing.complexity import Cost
 from resnet_factory.costing.measurement import Tally
 from resnet_factory.layers import AvgPool, Conv, Layer, MaxPool, Norm, ZeroPad, axes_text, largest
 from resnet_factory.planning.network_plan import Block
-from resnet_factory.planning.nodes import describe
 from resnet_factory.planning.paths import widths
+from resnet_factory.planning.plan_text import describe
 from resnet_factory.reporting.explanation.equations import (
     chain,
     many,

@@ -1,0 +1,104 @@
+"""The bytes alive at each step of a pass, and the backward pass over the steps of a forward pass."""
+
+from __future__ import annotations
+
+from resnet_factory.costing.memory_values import Step, Store, Value
+from resnet_factory.layers import Size, positions
+
+
+class MemoryLedger:
+    """Counts what steps allocate, save and release; a subclass runs the forward pass."""
+
+    def __init__(self, batch: int, itemsize: int, *, training: bool) -> None:
+        self.batch, self.itemsize, self.training = batch, itemsize, training
+        self.now = self.peak = 0
+        self.peak_at = ""
+        self.steps: list[Step] = []
+        self.outputs: list[Value] = []
+        self.features: set[str] = set()
+        self.rows: list[tuple[str, str]] = []
+        """The rows of the report that what happens now belongs to."""
+        self.alive: dict[tuple[str, str], int] = {}
+        self.kept: dict[tuple[str, str], int] = {}
+        self.weights: dict[tuple[str, str], int] = {}
+
+    def make(self, size: int) -> Store:
+        """Allocate a store with one reference."""
+        self.now += size
+        return Store(size, tuple(self.rows))
+
+    def drop(self, store: Store) -> None:
+        """Release a store."""
+        store.holders -= 1
+        if not store.holders:
+            self.now -= store.bytes
+
+    def keep(self, *stores: Store) -> tuple[Store, ...]:
+        """Save stores for the backward pass."""
+        for store in stores:
+            store.holders += 1
+            if not store.kept:
+                store.kept = True
+                for row in store.rows:
+                    self.kept[row] = self.kept.get(row, 0) + store.bytes
+        return stores
+
+    def mark(self, where: str) -> None:
+        """Record the bytes alive at this moment."""
+        for row in self.rows:
+            self.alive[row] = max(self.alive.get(row, 0), self.now)
+        if self.now > self.peak:
+            self.peak, self.peak_at = self.now, where
+
+    def value(self, channels: int, size: Size, learns: bool) -> Value:
+        """Return a new value in a new store."""
+        elements = channels * positions(size)
+        return Value(self.make(elements * self.batch * self.itemsize), channels, size, learns)
+
+    def weigh(self, weights: int) -> None:
+        """Record a layer's parameters and buffers."""
+        for row in self.rows:
+            self.weights[row] = self.weights.get(row, 0) + weights
+
+    def backward(self, outputs: list[Value]) -> None:
+        """Run the backward pass from the gradients of the outputs; gradients of weights stay alive."""
+        self.rows = []
+        gradients: dict[Value, Store] = {}
+        for output in outputs:
+            size = output.elements * self.batch * self.itemsize  # the output may be a view of a larger map
+            self.accumulate(gradients, output, self.make(size))
+        self.back(gradients, 0, len(self.steps))
+
+    def back(self, gradients: dict[Value, Store], begin: int, end: int) -> None:
+        """Run the steps from `begin` up to `end` backwards."""
+        for step in reversed(self.steps[begin:end]):
+            arrived = [gradients.pop(made) for made in step.makes if made in gradients]
+            if not arrived:
+                continue  # no result depends on it
+            learning = [value for value in step.reads if value.learns]
+            if step.passes:
+                for value in learning:
+                    arrived[0].holders += 1
+                    self.accumulate(gradients, value, arrived[0])
+            else:
+                self.make(step.weights)
+                scratch = self.make(step.scratch)
+                made = [self.make(value.elements * self.batch * self.itemsize) for value in learning]
+                self.mark(f"backward of {step.name}")
+                self.drop(scratch)
+                for value, gradient in zip(learning, made, strict=True):
+                    self.accumulate(gradients, value, gradient)
+            for store in (*arrived, *step.saved):
+                self.drop(store)
+
+    def accumulate(self, gradients: dict[Value, Store], value: Value, more: Store) -> None:
+        """Accumulate the gradient of a value read twice: in place, unless another step holds it too."""
+        held = gradients.get(value)
+        if held is None:
+            gradients[value] = more
+            return
+        if held.holders > 1:
+            gradients[value] = self.make(more.bytes)
+            self.mark("sum of gradients of a map read twice")
+            self.drop(held)
+        self.drop(more)

@@ -1,0 +1,123 @@
+"""The forward pass of a module as steps: its children by name, joins of branches, and maps read by name."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from resnet_factory.planning.nodes import (
+    CASCADE,
+    CONCAT,
+    DENSE,
+    INPUT,
+    PREVIOUS,
+    PRODUCT,
+    SELECT,
+    SUM,
+)
+
+
+class JoinStep(NamedTuple):
+    """Branches run over one input, and their join; see `Parallel`."""
+
+    how: str
+    runs: tuple[tuple[Step, ...], ...]
+    """The steps of each branch; none for what it reads itself."""
+    sources: tuple[str, ...]
+    """The input of each branch, as `Parallel.source` names it."""
+    split: bool | tuple[int, ...] = False
+    parts: int = 1
+    groups: int = 1
+
+
+class TapStep(NamedTuple):
+    """A name for the map at this place."""
+
+    of: str
+
+
+class ReadStep(NamedTuple):
+    """The map of a tap in place of the one that arrives."""
+
+    of: str
+
+
+Step = str | JoinStep | TapStep | ReadStep
+"""One step of a module: the name of a child, a join of branches, a tap or a read."""
+ARITHMETIC: dict[str, Callable[[Tensor, Tensor], Tensor]] = {SUM: operator.add, PRODUCT: operator.mul}
+
+
+def run(module: nn.Module, steps: tuple[Step, ...], x: Tensor, taps: dict[str, Tensor]) -> Tensor:
+    """Return the output of `steps`, whose names are children of `module`, for the input `x`.
+
+    `taps` holds the maps named so far in this forward pass of the module.
+    """
+    for step in steps:
+        if isinstance(step, str):
+            x = getattr(module, step)(x)
+        elif isinstance(step, TapStep):
+            taps[step.of] = x
+        elif isinstance(step, ReadStep):
+            x = taps[step.of]
+        elif step.how == SELECT:
+            parts = torch.unflatten(x, 1, (step.parts, -1))
+            x = weighted_sum(parts, run(module, step.runs[1], parts.sum(dim=1), taps), step.groups)
+        else:
+            x = joined(module, step, x, taps)
+    return x
+
+
+def joined(module: nn.Module, step: JoinStep, x: Tensor, taps: dict[str, Tensor]) -> Tensor:
+    """Return the join of branches; sums and products are formed as branches end, unless others read them."""
+    count = len(step.runs)
+    if isinstance(step.split, tuple):
+        shares = torch.split(x, list(step.split), 1)
+    else:
+        shares = x.chunk(count, 1) if step.split else (x,) * count
+    ends: list[Tensor] = []
+    linked = any(source != INPUT for source in step.sources)
+    for i in range(count):
+        ends.append(run(module, step.runs[i], _entry(step.sources[i], shares[i], ends), taps))
+        if len(ends) == 2 and not linked and step.how != CONCAT:
+            ends = [ARITHMETIC[step.how](*ends)]
+    return torch.cat(ends, 1) if step.how == CONCAT else reduce(ARITHMETIC[step.how], ends)
+
+
+def _entry(source: str, share: Tensor, ends: list[Tensor]) -> Tensor:
+    """Return what a branch reads, after branches that gave `ends`."""
+    if source == PREVIOUS:
+        return ends[-1]
+    if source == CASCADE:
+        return ends[-1] + share
+    return torch.cat([share, *ends], 1) if source == DENSE else share
+
+
+def weighted_sum(x: Tensor, logits: Tensor, groups: int) -> Tensor:
+    """Return the sum of (N, parts, C, H, W) weighted by `logits`, (N, parts * C, 1, 1): (N, C, H, W)."""
+    batch, parts = x.shape[:2]
+    if parts == 1:
+        weights = torch.sigmoid(logits)
+    else:
+        weights = logits.view(batch, groups, parts, -1).transpose(1, 2).softmax(dim=1)
+    return (x * weights.reshape(batch, parts, -1, *(1,) * (x.ndim - 3))).sum(dim=1)
+
+
+class Block(nn.Module):
+    """A module that runs its children as planned: in sequence, or side by side and joined.
+
+    Children are registered modules, looked up by name, so a replaced child is used.
+    """
+
+    def __init__(self, children: dict[str, nn.Module], steps: tuple[Step, ...]) -> None:
+        super().__init__()
+        for name, child in children.items():
+            self.add_module(name, child)
+        self.steps = steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return run(self, self.steps, x, {})

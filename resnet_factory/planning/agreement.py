@@ -1,0 +1,60 @@
+"""Agreement of the outputs of branches that are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from resnet_factory.layers import MAP, POINT, axes_text
+from resnet_factory.planning.expansion import FORMS, Signal
+from resnet_factory.planning.nodes import CONCAT, SUM, Parallel
+
+
+def agreeing(signal: Signal) -> tuple[Any, ...]:
+    """Return what must be equal where signals are added; the stride of a 1x1 map or a vector says nothing."""
+    return signal.channels, signal.form, signal.step if signal.form == MAP else None
+
+
+def joint(how: Parallel, ends: Sequence[Signal]) -> Signal:
+    """Return the join of the outputs of branches."""
+    whole = next((end for end in ends if end.form == MAP), ends[0])
+    return whole._replace(channels=how.leaving([end.channels for end in ends]))
+
+
+def misfit(kind: str, how: Parallel, ends: Sequence[Signal]) -> str | None:
+    """Return the message where branches of an item called `kind` cannot be joined; None if they can."""
+    whole = joint(how, ends)
+    for i, end in enumerate(ends):
+        if how.join == CONCAT:
+            fits = agreeing(end)[1:] == agreeing(ends[0])[1:]
+        elif how.join == SUM:
+            fits = agreeing(end) == agreeing(ends[0])
+        else:
+            point = end.form == POINT != whole.form
+            fits = end.channels in (whole.channels, 1) and (point or agreeing(end)[1:] == agreeing(whole)[1:])
+        if not fits:
+            return _message(kind, how, ends, i)
+    return None
+
+
+def _message(kind: str, how: Parallel, ends: Sequence[Signal], wrong: int) -> str:
+    if how.join == CONCAT:
+        return "the branches end at different strides; they cannot stand side by side"
+    one, other = ends[0], ends[wrong]
+    if kind == "gate":
+        if other.channels != one.channels:
+            return (
+                f"a gate multiplies what arrives: {one.channels} channels, "
+                f"but its layers end in {other.channels}"
+            )
+        return f"a gate multiplies what arrives, but its layers shrink the map by {axes_text(other.step)}"
+    ways = ("the body", "the shortcut") if kind == "residual" else ("branch 0", f"branch {wrong}")
+    done = "added" if how.join == SUM else "multiplied"
+    if one[:2] == other[:2]:
+        gives = f"{ways[0]} gives {FORMS[one.form]}, {ways[1]} {FORMS[other.form]}"
+    else:
+        gives = (
+            f"{ways[0]} gives {one.channels} channels at stride {axes_text(one.step)}, "
+            f"{ways[1]} {other.channels} at stride {axes_text(other.step)}"
+        )
+    return f"{gives}; they cannot be {done}"
