@@ -62,7 +62,7 @@ def test_a_residual_around_a_smaller_map() -> None:
     plan = rf.plan(rf.read(model(hourglass)))
     assert outputs(plan).shape[1:] == rf.cost(plan).shape == (8, 8, 8)
     data = model({"residual": {"body": [down, {"upsample": {"scale": 4}}], "shortcut": []}})
-    with pytest.raises(rf.ConfigError, match="stride 1/2, the shortcut 8 at stride 1"):
+    with pytest.raises(rf.ConfigError, match="stride 2, the shortcut 8 at stride 4"):
         rf.plan(rf.read(data))
 
 
