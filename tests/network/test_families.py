@@ -51,10 +51,13 @@ class Reference:
 
 REFERENCES: dict[str, Reference] = {
     "convnext_atto": Reference(last=("gamma",)),
+    "dla34": Reference(last=("project", "tree2", "root"), exact="outputs"),
+    "dpn68": Reference(last=("c1x1_w_s1", "c1x1_w_s2")),
     "eca_resnet33ts": Reference(last=("shortcut",)),
     "eca_nfnet_l0": Reference(last=("downsample",)),
     "fasternet_t0": Reference(last=("blocks", "mlp")),
     "gernet_s": Reference(last=("shortcut",)),
+    "inception_resnet_v2": Reference(image=(3, 112, 112)),
     "legacy_xception": Reference(last=("skip", "skipbn")),
     # A map that more than two branches read gets their gradients in another order.
     "mobileone_s0": Reference(last=("conv_scale", "conv_kxk", "identity"), exact="outputs"),
