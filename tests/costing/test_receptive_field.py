@@ -61,9 +61,10 @@ def positive(network: nn.Module) -> nn.Module:
 
 
 def reached(gradient: torch.Tensor) -> Iterator[tuple[int, int]]:
-    """First and last row, then first and last column, with a gradient."""
-    for axis in (3, 2):
-        found = gradient.abs().amax(dim=(0, 1, axis)).nonzero().flatten()
+    """First and last position with a gradient, axis by axis: rows, then columns of an image."""
+    for axis in range(2, gradient.ndim):
+        others = [other for other in range(gradient.ndim) if other != axis]
+        found = gradient.abs().amax(dim=others).nonzero().flatten()
         yield int(found[0]), int(found[-1])
 
 
@@ -106,7 +107,7 @@ def shipped_layers() -> dict[str, layers.Layer]:
         for _, layer in rf.plan(MODELS.config(name)).leaves:
             if layers.MAP not in layer.accepts or isinstance(layer, layers.Norm) or layer.reach is None:
                 continue  # norms see the whole map through its statistics
-            key = f"{type(layer).__name__} {layer.reach} {layer.step}"
+            key = f"{type(layer).__name__} {layer.dims} {layer.reach} {layer.step}"
             if key not in found or layer.channels < found[key].channels:
                 found[key] = layer
     return found
@@ -117,16 +118,20 @@ def test_every_layer_reaches_as_far_as_it_says() -> None:
     found = shipped_layers()
     assert len(found) > 20
     for name, layer in found.items():
-        image = torch.rand(1, layer.channels, 31, 31, dtype=torch.double, requires_grad=True)
+        size = (31,) * layer.dims
+        image = torch.rand(1, layer.channels, *size, dtype=torch.double, requires_grad=True)
         output = averaging(nn.Sequential(module(layer)))(image + 1)
-        assert tuple(output.shape[1:]) == (layer.out_channels, layer.size(31), layer.size(31)), name
-        position = 10 // layer.step
-        output[:, :, position, position].sum().backward()
+        assert tuple(output.shape[1:]) == (layer.out_channels, *layer.output(size)), name
+        steps = [layers.along(layer.step, axis) for axis in range(layer.dims)]
+        positions = [10 // step for step in steps]
+        output[(slice(None), slice(None), *positions)].sum().backward()
         assert image.grad is not None
         assert layer.reach is not None
-        before, after = layer.reach
-        ends = position * layer.step - before, position * layer.step + after
-        assert list(reached(image.grad)) == [ends, ends], name
+        ends = [
+            (at * step - layers.along(layer.reach[0], axis), at * step + layers.along(layer.reach[1], axis))
+            for axis, (at, step) in enumerate(zip(positions, steps, strict=True))
+        ]
+        assert list(reached(image.grad)) == ends, name
 
 
 def conv(kernel: int, stride: int = 1) -> layers.Layer:

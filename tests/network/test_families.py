@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
@@ -13,6 +13,7 @@ import timm
 import torch
 from conftest import ROOT
 from references import randomise
+from timm.layers.config import set_fused_attn
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
@@ -32,7 +33,7 @@ class Reference:
     torchvision: ModuleType | None = None
     """The module of torchvision that has the network; None for timm's."""
     last: tuple[str, ...] = ()
-    """Modules and parameters that stand after their siblings with us, in this order."""
+    """Modules and parameters that with us stand last among their siblings, in this order; or `CLASS.NAME`."""
     exact: Literal["all", "outputs", "none"] = "all"
     """What is summed in timm's order; of the rest, twelve digits agree in double precision."""
     image: tuple[int, ...] = (3, 64, 64)
@@ -49,8 +50,18 @@ class Reference:
         return torch.float32 if self.exact == "all" else torch.float64
 
 
+SMALL = Reference(
+    last=("shortcut", "TransformerBlock2d.norm2", "TransformerBlock2d.mlp"),
+    exact="none",
+    overrides=("model.image_size=64",),
+    options=(("img_size", 64),),
+)
+"""For attention at positions, whose number the network knows: smaller images."""
 REFERENCES: dict[str, Reference] = {
+    "botnet26t_256": SMALL,
+    "coatnet_nano_rw_224": SMALL,
     "convnext_atto": Reference(last=("gamma",)),
+    "convnextv2_atto": Reference(options=(("conv_mlp", True),)),
     "dla34": Reference(last=("project", "tree2", "root"), exact="outputs"),
     "dpn68": Reference(last=("c1x1_w_s1", "c1x1_w_s2")),
     "eca_resnet33ts": Reference(last=("shortcut",)),
@@ -63,10 +74,14 @@ REFERENCES: dict[str, Reference] = {
     "mobileone_s0": Reference(last=("conv_scale", "conv_kxk", "identity"), exact="outputs"),
     "repvgg_a0": Reference(last=("conv_1x1", "conv_kxk", "identity"), exact="outputs"),
     "resnet33ts": Reference(last=("shortcut",)),
+    # timm's queries are those of all positions, of which only the mean's is read.
+    "resnet50_clip": replace(SMALL, counted=False),
     "resnet51q": Reference(last=("shortcut",)),
     "resnet61q": Reference(last=("shortcut",)),
     "seresnet33ts": Reference(last=("shortcut",)),
+    "shufflenet_v2_x1_0": Reference(torchvision=models),
     "squeezenet1_1": Reference(torchvision=models),
+    "tresnet_m": Reference(last=("downsample",)),
     # timm pads inside the convolution where both sides are equal.
     "tf_efficientnet_b0": Reference(exact="outputs"),
 }
@@ -94,7 +109,9 @@ def ordered_keys(module: nn.Module, last: tuple[str, ...], prefix: str = "") -> 
     persistent = module.state_dict()
     own = [name for name in persistent if "." not in name]
     children = dict(module.named_children())
-    for name in sorted([*own, *children], key=lambda name: last.index(name) if name in last else -1):
+    kind = f"{type(module).__name__}."
+    place = {name: i for i, entry in enumerate(last) for name in (entry, entry.removeprefix(kind))}
+    for name in sorted([*own, *children], key=lambda name: place.get(name, -1)):
         if name in children:
             yield from ordered_keys(children[name], last, f"{prefix}{name}.")
         else:
@@ -106,6 +123,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     """Build one family and its reference; their state dicts have equal shapes in equal order."""
     name = request.param
     ours = rf.create_model(name, *how(name).overrides, config_dir=FOLDERS[name])
+    set_fused_attn(False)  # torch counts no MACs of its fused attention
     other = how(name).torchvision
     theirs = (
         getattr(other, name)() if other else timm.create_model(name, drop_rate=0.0, **dict(how(name).options))
