@@ -45,7 +45,7 @@ def with_recipes(
         resolved["init"] = named("init", resolved["init"], f"{path}.init", "init")
     for key in (*ROLES, *SLOTS):
         value = resolved.get(key)
-        if key == "block" and isinstance(value, list):
+        if (key == "block" or key in SLOTS) and isinstance(value, list):
             resolved[key] = [
                 named(key, entry, f"{path}.{key}.{i}", f"{key}.{i}") for i, entry in enumerate(value)
             ]

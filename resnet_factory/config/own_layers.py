@@ -39,7 +39,7 @@ def register_layer(word: str, layer: type[Layer], module: registry.Maker) -> Non
 
 def own_layers(config: Specification) -> list[str]:
     """Return the words of the registered layers that a config uses."""
-    slots = config.slots.values()
+    slots = [recipe for recipes in config.slot_recipes.values() for recipe in recipes]
     recipes = (config.stem, *config.blocks, config.shortcut, config.transition, config.head, *slots)
     kinds = {kind for recipe in recipes for kind in kinds_in(items for _, items in recipe.lists)}
     kinds |= {slot.layer for slot in slots if slot.layer is not None}

@@ -158,12 +158,14 @@ class Role:
     """Whether a number may be a list with one entry per stage."""
 
 
-def circles(slots: Mapping[str, Recipe]) -> Iterator[list[str]]:
+def circles(slots: Mapping[str, tuple[Recipe, ...]]) -> Iterator[list[str]]:
     """Yield the cycles by which a slot's recipe contains itself, one per slot."""
 
     uses = {
-        name: [kind for kind in kinds_in(items for _, items in slot.lists) if kind in slots]
-        for name, slot in slots.items()
+        name: [
+            kind for slot in recipes for kind in kinds_in(items for _, items in slot.lists) if kind in slots
+        ]
+        for name, recipes in slots.items()
     }
     for start in slots:
         ways = [[start]]
@@ -258,7 +260,19 @@ Signatures = tuple[tuple[str, Signature], ...]
 
 def signatures(slots: Mapping[str, Any]) -> Signatures:
     """Return the signature of each slot, from the plain data of the slots."""
-    return tuple((name, _layer_signature(data)) for name, data in slots.items())
+    return tuple((name, _slot_signature(data)) for name, data in slots.items())
+
+
+def _slot_signature(data: Any) -> Signature:
+    """Return the signature of a slot; of one per stage, what all of them allow and any of them needs."""
+    if not isinstance(data, list):
+        return _layer_signature(data)
+    each = [_layer_signature(entry) for entry in data]
+    layers = {signature.layer for signature in each}
+    allowed = [signature.allowed for signature in each if signature.allowed is not None]
+    needed = dict.fromkeys(name for signature in each for name in signature.needed)
+    common = frozenset.intersection(*allowed) if allowed else None
+    return Signature(layers.pop() if len(layers) == 1 else "", common, tuple(needed))
 
 
 def _layer_signature(data: Any) -> Signature:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from resnet_factory.config.model_fields import (
     count_stages,
@@ -33,57 +33,9 @@ from resnet_factory.config.model_keys import (
 from resnet_factory.config.named_recipes import STAND_IN, Find, with_recipes
 from resnet_factory.config.recipe import Recipe, circles, signatures
 from resnet_factory.config.recipe_reader import Reader
+from resnet_factory.config.specification import Init, Specification
 from resnet_factory.config.unread_fields import read_names, unread_fields
 from resnet_factory.errors import ConfigError, Fault, all_of, found, unknown
-from resnet_factory.layers import Axes
-
-
-@dataclass(frozen=True, slots=True)
-class Init:
-    """The scheme by which initial weights are drawn."""
-
-    conv: Literal["he", "fan_out", "fan_out_per_group", "fan_in", "trunc_normal"] = "he"
-    linear: Literal["torch", "normal", "trunc_normal", "zero_bias"] = "torch"
-    bias: Literal["torch", "zero"] = "torch"
-    """Initialisation of convolution biases."""
-    shortcut: Literal["first", "last"] = "last"
-    """Whether a block's shortcut is initialised before its body or after it."""
-
-
-@dataclass(frozen=True)
-class Specification:
-    """A model's YAML, typed: the numbers per stage and the recipes."""
-
-    name: str = field(compare=False)
-    in_channels: int
-    num_classes: int
-    image_size: Axes
-    """The sides of the images the network is meant for."""
-    dims: int
-    """The number of axes of an image: 1 for sequences, 3 for volumes."""
-    zero_init_residual: bool
-    output_stride: int | None
-    """Maximum stride of the network; further strides become dilation."""
-    first_dilation: str
-    """Whether a stage's first block has the dilation of the `previous` stage or the `new` one."""
-    init: Init
-    depths: tuple[int, ...]
-    widths: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilations: tuple[int, ...]
-    groups: tuple[int, ...]
-    base_width: tuple[int, ...]
-    stem: Recipe = field(repr=False)
-    blocks: tuple[Recipe, ...] = field(repr=False)
-    """One per stage."""
-    shortcut: Recipe = field(repr=False)
-    transition: Recipe = field(repr=False)
-    head: Recipe = field(repr=False)
-    slots: Mapping[str, Recipe] = field(repr=False)
-    features: tuple[str, ...] | None = None
-    """The feature maps a backbone returns; None for a whole network."""
-    path: str = field(default="model", compare=False, repr=False)
-    """Key of the model in the whole configuration, used to locate faults."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +72,8 @@ class ModelConfig(Specification):
         once = ("stem", "shortcut", "transition", "head")
         recipes = dict(self.slots) | {key: getattr(self, key) for key in once}
         titles = {key: recipe.title for key, recipe in recipes.items()}
-        titles |= {f"block.{i}": block.title for i, block in enumerate(self.blocks)}
+        lists = {"block": self.blocks, **self.stage_slots}
+        titles |= {f"{key}.{i}": recipe.title for key, of in lists.items() for i, recipe in enumerate(of)}
         titles["block"] = self.blocks[0].title
         return read_config(self.to_dict() | dict(fields), name=self.name, titles=titles)
 
@@ -220,7 +173,7 @@ def examine(
     init = Init(**scheme) if len(faults) == before else Init()
     block = resolved.get("block", STAND_IN["block"])
     lists = {key: resolved.get(key, DEFAULTS.get(key, 1)) for key in PER_STAGE} | {"block": block}
-    lists |= generated
+    lists |= generated | {key: resolved[key] for key in SLOTS if isinstance(resolved.get(key), list)}
     stages = count_stages(lists, path, faults)
     per_stage = {
         key: read_per_stage(
@@ -237,14 +190,27 @@ def examine(
         message = f"{sum(per_stage['depths'])} blocks in all; the limit is {MAX_BLOCKS}"
         faults.append(Fault(f"{path}.depths", message))
 
-    slots = {key: resolved.get(key, {"layers": []}) for key in SLOTS}
+    empty: dict[str, Any] = {"layers": []}
+    slots = {key: empty if resolved.get(key, []) == [] else resolved[key] for key in SLOTS}
     reader = Reader(signatures(slots), faults, path)
-    slot_recipes = {
-        key: reader.recipe(value, SLOT, f"{path}.{key}", titles.get(key, "")) for key, value in slots.items()
+    stage_slots = {
+        key: tuple(
+            reader.recipe(entry, SLOT, f"{path}.{key}.{i}", titles.get(f"{key}.{i}", ""))
+            for i, entry in enumerate(value)
+        )
+        for key, value in slots.items()
+        if isinstance(value, list)
     }
+    slot_recipes = {
+        key: stage_slots[key][0]
+        if key in stage_slots
+        else reader.recipe(value, SLOT, f"{path}.{key}", titles.get(key, ""))
+        for key, value in slots.items()
+    }
+    variants = {key: stage_slots.get(key, (recipe,)) for key, recipe in slot_recipes.items()}
     faults.extend(
         Fault(f"{path}.{circle[0]}", f"a recipe that contains itself: {' -> '.join(circle)}")
-        for circle in circles(slot_recipes)
+        for circle in circles(variants)
     )
     recipes = {
         key: reader.recipe(resolved.get(key, {}), ROLES[key], f"{path}.{key}", titles.get(key, ""))
@@ -259,13 +225,13 @@ def examine(
         if isinstance(block, list)
         else (reader.recipe(block, ROLES["block"], f"{path}.block", titles.get("block", "block")),) * stages
     )
-    used = (recipes.values(), blocks, slot_recipes) if not faults else ((), (), {})
+    used = (recipes.values(), blocks, variants) if not faults else ((), (), {})
     names = read_names((*used[0], *used[1]), used[2])
     if not faults and "width" in names and "widths" not in resolved.keys() | generated.keys():
         faults.append(Fault(f"{path}.widths", "missing; a model has to say it"))
     if faults:
         return Examination(None, tuple(faults), tuple(reader.unread))
-    unread = (*reader.unread, *unread_fields(resolved, names, slot_recipes, path))
+    unread = (*reader.unread, *unread_fields(resolved, names, path))
     config = ModelConfig(
         text=json.dumps(resolved, sort_keys=True, separators=(",", ":")),
         name=name,
@@ -277,6 +243,7 @@ def examine(
         path=path,
         blocks=blocks,
         slots=slot_recipes,
+        stage_slots=stage_slots,
         in_channels=whole["in_channels"],
         num_classes=whole["num_classes"],
         image_size=image_size,

@@ -56,9 +56,7 @@ def _equals_but_defaults(value: Any, known: Any) -> bool:
     return bool(value == known)
 
 
-def unread_fields(
-    data: Mapping[str, Any], names: frozenset[str], slots: Mapping[str, Recipe], path: str
-) -> Iterator[Fault]:
+def unread_fields(data: Mapping[str, Any], names: frozenset[str], path: str) -> Iterator[Fault]:
     """Yield a fault for each field that no recipe of the network reads."""
     for key, read_as in READ_AS.items():
         if key in data and not names.intersection(read_as) and not _is_neutral(key, data[key]):
@@ -71,12 +69,12 @@ def unread_fields(
             yield Fault(f"{path}.{key}", message)
 
 
-def read_names(recipes: Iterable[Recipe], slots: Mapping[str, Recipe]) -> frozenset[str]:
+def read_names(recipes: Iterable[Recipe], slots: Mapping[str, tuple[Recipe, ...]]) -> frozenset[str]:
     """Return the names of numbers and slots that recipes use, directly or in the slots they call."""
     names: set[str] = set()
     waiting = list(recipes)
     while waiting:
         used = waiting.pop().used
-        waiting += [slots[name] for name in used & slots.keys() - names]
+        waiting += [recipe for name in used & slots.keys() - names for recipe in slots[name]]
         names |= used
     return frozenset(names)

@@ -62,7 +62,7 @@ def prepare(model: Specification) -> Prepared:
         "never": 0,
         **{name: int(not slot.empty) for name, slot in model.slots.items()},
     }
-    slots = tuple(model.slots.values())
+    slots = tuple(recipe for recipes in model.slot_recipes.values() for recipe in recipes)
     recipes = (model.stem, *model.blocks, model.shortcut, model.transition, model.head, *slots)
     alike = not positional([model.shortcut, *slots])
     kinds = {id(block): block for block in model.blocks}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from resnet_factory.config.recipe import STRUCTURES, Item
+from resnet_factory.config.recipe import STRUCTURES, Item, Recipe
 from resnet_factory.config.schema import MAX_CHANNELS, Specification
 from resnet_factory.errors import one_of
 from resnet_factory.layers import MAP, POINT, Axes, Layer, times
@@ -39,8 +40,10 @@ class Unroller(Evaluator):
         self.room = MAX_LAYERS
         self.layers: dict[tuple[Any, ...], Layer] = {}
         """Layers by class, channels and arguments: equal ones are one object, which is costed once."""
-        self.lines: dict[str, LayerLine] = {}
-        """Items that are layers, by path."""
+        self.lines: dict[str | tuple[str, str], LayerLine] = {}
+        """Items that are layers, by path; those that a slot fills, by the paths of both."""
+        self.slots: Mapping[str, Recipe] = config.slots
+        """The recipes of the slots in the part that is unrolled now."""
 
     def expand(
         self, items: tuple[Item, ...], signal: Signal, scope: Scope, names: Namer
@@ -55,13 +58,14 @@ class Unroller(Evaluator):
         for item in items:
             scope["channels"] = channels
             structure = item.kind in STRUCTURES
-            slot = None if structure else self.config.slots.get(item.kind)
+            slot = None if structure else self.slots.get(item.kind)
             if slot is not None and slot.empty:
                 continue
             if item.when != 1 and not self.value(item.when, scope, f"{item.path}.when"):
                 continue
             if not structure and (slot is None or slot.layer is not None):
-                line = self.lines.get(item.path) or self.lines.setdefault(item.path, line_of(item, slot))
+                place = item.path if slot is None else (item.path, slot.path)
+                line = self.lines.get(place) or self.lines.setdefault(place, line_of(item, slot))
                 layer = self.layer(line, form, scope, item.path)
                 if item.name is None:
                     name = names.name(layer.family, layer.numbered)
@@ -81,7 +85,7 @@ class Unroller(Evaluator):
 
     def slot(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
         """Return the layers of a slot that is a list of layers."""
-        slot, inner = self.config.slots[item.kind], dict(scope)
+        slot, inner = self.slots[item.kind], dict(scope)
         given = {name: (value, f"{item.path}.{name}") for name, value in item.arguments}
         own = {name: self.value(value, scope, path) for name, (value, path) in given.items()}
         written = self.prepared.written[slot.path]

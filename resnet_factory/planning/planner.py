@@ -128,6 +128,10 @@ class Planner(StructureUnroller):
             "stage": stage + 1,
             "blocks": sum(config.depths),
         }
+        if config.stage_slots:  # the stem has those of the first stage, the head those of the last
+            own = {name: recipes[stage] for name, recipes in config.stage_slots.items()}
+            self.slots = {**config.slots, **own}
+            scope |= {name: int(not recipe.empty) for name, recipe in own.items()}
         stride = self.strides[stage]
         transition, signal = self.transition(stage, Signal(channels), scope)
         step = largest(signal.step)

@@ -59,6 +59,8 @@ def _with_number(recipe: Recipe, keys: list[str], number: Any) -> Recipe:
 def may_vary(config: ModelConfig, key: str) -> bool:
     """Return whether the number at a dotted key below the model may differ within one population."""
     head, *rest = key.split(".")
+    if head in config.stage_slots:
+        return False
     if head in WHOLE and head not in STRUCTURAL:
         return not rest
     if head in PER_STAGE:

@@ -86,7 +86,7 @@ def unread_faults(templates: ModelTemplates) -> Iterator[Fault]:
         with suppress(ConfigError):
             config = templates.config(number)
             recipes = (*config.blocks, config.stem, config.shortcut, config.transition, config.head)
-            names |= read_names(recipes, config.slots)
+            names |= read_names(recipes, config.slot_recipes)
     keys = [dimension.key.removeprefix("model/") for dimension in templates.space.dimensions]
     for key in dict.fromkeys(key.split(".")[0] for key in keys):
         if names and key in READ_AS and not names.intersection(READ_AS[key]):
@@ -98,7 +98,7 @@ def unread_faults(templates: ModelTemplates) -> Iterator[Fault]:
 def with_stages(model: Mapping[str, Any], stages: int) -> Mapping[str, Any]:
     """Return a model's plain data with another number of stages; the last stage's values are repeated."""
     data = {key: value for key, value in model.items() if key != "generator"}
-    for key in (*PER_STAGE, "block"):
+    for key in (*PER_STAGE, "block", *SLOTS):
         if isinstance(value := data.get(key), list):
             data[key] = [value[min(i, len(value) - 1)] for i in range(stages)]
     return data | {"depths": [1] * stages, "widths": [8] * stages, "groups": [1] * stages}

@@ -11,7 +11,7 @@ from typing import Any
 from resnet_factory.config.recipe import Recipe
 from resnet_factory.config.schema import PER_STAGE, ModelConfig
 
-NOT_SAID = {"text", "name", "path", "locate"}
+NOT_SAID = {"text", "name", "path", "locate", "stage_slots"}
 """Fields of a config that do not define the architecture."""
 
 
@@ -38,8 +38,9 @@ def changes(before: ModelConfig, after: ModelConfig) -> tuple[Change, ...]:
             continue
         pair = getattr(before, entry.name), getattr(after, entry.name)
         if entry.name == "slots":
-            for key in dict.fromkeys((*pair[0], *pair[1])):
-                found += _recipe_changes(key, (pair[0].get(key),), (pair[1].get(key),), data)
+            old, new = before.slot_recipes, after.slot_recipes
+            for key in dict.fromkeys((*old, *new)):
+                found += _recipe_changes(key, old.get(key, (None,)), new.get(key, (None,)), data)
         elif entry.name == "blocks":
             found += _recipe_changes("block", *pair, data)
         elif any(isinstance(value, Recipe) for value in pair):
