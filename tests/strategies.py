@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 
+from conftest import ROOT
 from hypothesis import strategies as st
 
 import resnet_factory as rf
 from resnet_factory.config.composition import choices
 from resnet_factory.config.schema import ACTIVATIONS
 
+SIDES = re.compile(r"(kernel|stride): \[")
+"""A number per axis: such a recipe is for maps of three axes."""
+
+
+def flat_recipes(group: str) -> list[str]:
+    """The shipped recipes of a group that work on maps of two axes."""
+    folder = ROOT / "conf" / "model" / group
+    names = choices(f"model/{group}")
+    return [name for name in names if not SIDES.search((folder / f"{name}.yaml").read_text())]
+
+
 GROUPED = {"group", "group_width", "evo"}
 """Norms of a fixed number of groups; written out below with numbers that divide any channels drawn."""
 NORMS: list[Any] = [
-    *sorted(set(choices("model/norm")) - GROUPED),
+    *sorted(set(flat_recipes("norm")) - GROUPED),
     {"layer": "group_norm", "groups": 2},
     {"layer": "group_norm", "groups": "channels"},
     {"layer": "evo_norm", "groups": 1},
@@ -59,8 +72,8 @@ def models(draw: st.DrawFn) -> dict[str, Any]:
     def per_stage(values: st.SearchStrategy[Any]) -> Any:
         return draw(values | st.lists(values, min_size=stages, max_size=stages))
 
-    blocks = choices("model/block")
-    shortcut = draw(st.sampled_from(choices("model/shortcut")))
+    blocks = flat_recipes("block")
+    shortcut = draw(st.sampled_from(flat_recipes("shortcut")))
     if "zero_pad" in shortcut:  # zeros are added only, never taken away
         block = draw(st.sampled_from(blocks))
         widths = sorted(draw(st.lists(st.sampled_from([64, 80, 96]), min_size=stages, max_size=stages)))
@@ -87,7 +100,7 @@ def models(draw: st.DrawFn) -> dict[str, Any]:
             "shortcut": shortcut,
             "norm": draw(st.sampled_from(norms)),
             "act": draw(st.sampled_from(ACTIVATIONS)),
-            **{group: draw(st.sampled_from(choices(f"model/{group}"))) for group in ONE_EACH},
+            **{group: draw(st.sampled_from(flat_recipes(group))) for group in ONE_EACH},
         }
     )
 

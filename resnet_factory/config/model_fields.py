@@ -135,9 +135,10 @@ def count_stages(lists: Mapping[str, Any], path: str, faults: list[Fault]) -> in
     stages = max(votes, key=lambda length: (votes[length], length != lengths.get("depths")), default=1)
     for key, length in lengths.items():
         if length != stages and not empty:
-            others = [other for other, entries in lengths.items() if entries == stages]
+            others = [other for other, count in lengths.items() if count == stages]
             has = "has" if len(others) == 1 else "have"
-            message = f"{length} entries, but {all_of(others)} {has} {stages}"
+            entries = "1 entry" if length == 1 else f"{length} entries"
+            message = f"{entries}, but {all_of(others)} {has} {stages}"
             message += "; give one value, or one for each stage"
             faults.append(Fault(f"{path}.{key}", message))
     return stages

@@ -88,8 +88,10 @@ def test_every_equation_about_every_shipped_network_holds(name: str) -> None:
     explanation = rf.explain(plan)
     assert len(equations(str(explanation))) >= 5
     titles = [title for title, _ in explanation.sections]
-    for title in ("The stem", "The stages", "The depth", "Parameters and MACs by section", "Receptive field"):
-        assert title in titles
+    expected = ["The stages", "The depth", "Parameters and MACs by section", "Receptive field"]
+    if plan.stem.children:
+        expected.append("The stem")
+    assert set(expected) <= set(titles)
 
 
 @pytest.mark.parametrize("dims", [1, 3])
