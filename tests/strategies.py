@@ -20,10 +20,11 @@ SIDES = re.compile(r"(kernel|stride): \[")
 
 
 def flat_recipes(group: str) -> list[str]:
-    """The shipped recipes of a group that work on maps of two axes."""
+    """The shipped recipes of a group that work on maps of two axes; a stem must give more than one channel."""
     folder = ROOT / "conf" / "model" / group
     names = choices(f"model/{group}")
-    return [name for name in names if not SIDES.search((folder / f"{name}.yaml").read_text())]
+    flat = [name for name in names if not SIDES.search((folder / f"{name}.yaml").read_text())]
+    return [name for name in flat if (group, name) != ("stem", "none")]
 
 
 GROUPED = {"group", "group_width", "evo"}

@@ -51,7 +51,7 @@ def test_models_are_listed() -> None:
 def test_models_of_ones_own_are_listed(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_text("# mine\ndefaults: [resnet18, _self_]\n")
-    assert rf.list_models("m*", config_dir=tmp_path) == ["mine"]
+    assert rf.list_models("mi*", config_dir=tmp_path) == ["mine"]
 
 
 def test_what_everybody_changes_has_keywords() -> None:

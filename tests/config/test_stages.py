@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from strategies import flat_recipes
 
 import resnet_factory as rf
 from resnet_factory.cli.main import main
-from resnet_factory.config.composition import choices
 
-BLOCKS = [name for name in choices("model/block") if "pyramid" not in name]
+BLOCKS = [name for name in flat_recipes("block") if "pyramid" not in name]
 
 
 def write(folder: Path, name: str, text: str) -> None:
