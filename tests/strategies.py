@@ -20,7 +20,7 @@ SIDES = re.compile(r"(kernel|stride): \[")
 
 
 def flat_recipes(group: str) -> list[str]:
-    """The shipped recipes of a group that work on maps of two axes; a stem must give more than one channel."""
+    """The shipped recipes of a group that work on images; a stem must give more than one channel."""
     folder = ROOT / "conf" / "model" / group
     names = choices(f"model/{group}")
     flat = [name for name in names if not SIDES.search((folder / f"{name}.yaml").read_text())]
