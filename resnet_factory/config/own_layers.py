@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resnet_factory.config.model_keys import KEYS, SLOTS
-from resnet_factory.config.recipe import STRUCTURES, kinds_in
+from resnet_factory.config.recipe import kinds_in
 from resnet_factory.config.schema import Specification
+from resnet_factory.config.structures import STRUCTURES
 from resnet_factory.layers import VOCABULARY, Layer, registry
 
 TAKEN = frozenset({*KEYS, *STRUCTURES, "layer", "layers", "name", "when"})

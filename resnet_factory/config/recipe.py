@@ -18,47 +18,6 @@ from resnet_factory.layers.registry import LayerError, class_of
 
 
 @dataclass(frozen=True, slots=True)
-class Structure:
-    """An item with nested lists: their keys, and its arguments with their defaults (None: required)."""
-
-    lists: tuple[str, ...] = ()
-    """The first is required, unless its branches may be written out instead."""
-    arguments: Mapping[str, Number | str | None] = field(default_factory=dict)
-    names: tuple[str, ...] = ()
-    """Additional names that its lists may use."""
-    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The arguments that are words, with those allowed."""
-    written: str = ""
-    """The key of a list of lists."""
-    shares: str = ""
-    """The argument that may be a list of numbers; of a list, each is an argument `KEY.INDEX`."""
-
-
-STRUCTURES: dict[str, Structure] = {
-    "chain": Structure(("layers",)),  # layers in sequence
-    "residual": Structure(("body", "shortcut")),  # body(x) + shortcut(x)
-    "gate": Structure(("layers",)),  # x * layers(x)
-    "select": Structure(("layers",), {"parts": None, "groups": 1}),  # parts of x, weighted and summed
-    "branches": Structure(  # `count` times `each` and once `last`, in parallel
-        ("each", "last"), {"count": None, "split": 0, "cascade": 0}, ("branch",)
-    ),
-    "parallel": Structure(  # `branches`, then `count` times `each`, all over one map
-        ("each",),
-        {"join": None, "reads": "input", "count": 0, "split": 0},
-        ("branch",),
-        {"join": ("sum", "product", "concat"), "reads": ("input", "previous", "cascade", "dense")},
-        written="branches",
-        shares="split",
-    ),
-    "repeat": Structure(("layers",), {"count": None}, ("iteration",)),  # `count` times in sequence
-    "tap": Structure(),  # names the map at this place
-    "read": Structure(),  # gives a named map in place of the one that arrives
-}
-MARKS = {"tap": "name", "read": "of"}
-"""Structures without lists, and the key of the name of their map."""
-
-
-@dataclass(frozen=True, slots=True)
 class PerStage:
     """One value per stage, or one list per stage with one value per block."""
 

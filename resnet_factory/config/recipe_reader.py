@@ -8,9 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from resnet_factory.config.recipe import (
-    MARKS,
     RESERVED,
-    STRUCTURES,
     Argument,
     Item,
     Names,
@@ -22,6 +20,7 @@ from resnet_factory.config.recipe import (
     names_in,
 )
 from resnet_factory.config.structure_reader import StructureReader
+from resnet_factory.config.structures import MARKS, STRUCTURES
 from resnet_factory.config.vocabulary_hints import argument_hint, item_hint
 from resnet_factory.errors import Fault, found, one_of, suggest, unknown
 from resnet_factory.layers.expressions import ExpressionError, parse

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resnet_factory.config.argument_reader import ArgumentReader
-from resnet_factory.config.recipe import MARKS, STRUCTURES, Item, Structure, Value
+from resnet_factory.config.recipe import Item, Value
+from resnet_factory.config.structures import MARKS, STRUCTURES, Structure
 from resnet_factory.errors import found, suggest, unknown
 
 Named = tuple[str, Value]

@@ -79,7 +79,10 @@ class Evaluator:
         try:
             return value.value(scope)
         except KeyError as missing:
-            self.fault(path, f"{missing} has no value here: it is known inside blocks only")
+            known = "it follows from 'out', and is known in lists; write 'stride > 1 or in != out'"
+            if missing.args != ("change",) or "stage" not in scope:
+                known = "it is known inside blocks only"
+            self.fault(path, f"{missing} has no value here: {known}")
         except ExpressionError as error:
             self.fault(path, str(error), scope, value)
         raise Broken

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from resnet_factory.config.recipe import STRUCTURES, Item, Recipe
+from resnet_factory.config.recipe import Item, Recipe
 from resnet_factory.config.schema import MAX_CHANNELS, Specification
+from resnet_factory.config.structures import STRUCTURES
 from resnet_factory.errors import one_of
 from resnet_factory.layers import MAP, POINT, Axes, Layer, times
 from resnet_factory.planning.compiled import LayerLine, Scope, line_of

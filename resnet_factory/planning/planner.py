@@ -169,7 +169,9 @@ class Planner(StructureUnroller):
         if not items:
             return (), signal
         here = {"in": signal.channels, "stride": self.strides[stage]}
-        return self.expand(items, signal, {**scope, **self.position(stage, 0), **here}, Namer(indexed=True))
+        inner = {**scope, **self.position(stage, 0), **here}
+        self.define(self.config.transition, inner)
+        return self.expand(items, signal, inner, Namer(indexed=True))
 
     def position(self, stage: int, block: int) -> Scope:
         """Return the names in scope that depend on the position of a block in its stage."""
