@@ -82,8 +82,6 @@ REFERENCES: dict[str, Reference] = {
     "shufflenet_v2_x1_0": Reference(torchvision=models),
     "squeezenet1_1": Reference(torchvision=models),
     "tresnet_m": Reference(last=("downsample",)),
-    # timm pads inside the convolution where both sides are equal.
-    "tf_efficientnet_b0": Reference(exact="outputs"),
 }
 """All others are held to timm's bits, in timm's order."""
 
