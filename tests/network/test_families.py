@@ -59,6 +59,7 @@ SMALL = Reference(
 """For attention at positions, whose number the network knows: smaller images."""
 REFERENCES: dict[str, Reference] = {
     "botnet26t_256": SMALL,
+    "coatnet_0_rw_224": SMALL,
     "coatnet_nano_rw_224": SMALL,
     "convnext_atto": Reference(last=("gamma",)),
     "convnextv2_atto": Reference(options=(("conv_mlp", True),)),
