@@ -191,7 +191,7 @@ def parallels(draw: st.DrawFn, depth: int, width: int) -> dict[str, Any]:
         return items if join != "product" or (first and not items) else [*items, "sigmoid"]
 
     written = [bounded(branch((sizes or [width] * count)[i]), i == 0) for i in range(count - each)]
-    if join == "product" and draw(st.booleans()):  # a factor for all positions, or for all channels
+    if join != "concat" and draw(st.booleans()):  # a term or a factor for all positions, or for all channels
         last: list[Any] = draw(st.sampled_from([["global_pool"], [{"conv": {"to": 1}}]]))
         if len(written) > 1 and reads == "input":
             written[-1] = [*last, "sigmoid"]

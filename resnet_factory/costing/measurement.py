@@ -5,13 +5,14 @@ from __future__ import annotations
 from operator import is_
 from typing import NamedTuple
 
-from resnet_factory.layers import FLAT, MAP, Layer, Size, positions
+from resnet_factory.layers import FLAT, MAP, POINT, Layer, Size, positions
 from resnet_factory.planning.nodes import (
     DENSE,
     INPUT,
     PREVIOUS,
     PRODUCT,
     SELECT,
+    SUM,
     Chain,
     Node,
     Parallel,
@@ -168,18 +169,24 @@ class Meter(Walk[Measured]):
         return self.join(node, value, ends, name)
 
     def join(self, node: Parallel, value: Measured, ends: list[Measured], name: str) -> Measured:
-        """Return the sums over branches, whose outputs must have one size; factors may have one position."""
+        """Return the sums over branches, of one size; a term or a factor may be a single position."""
         params, macs, activations, after = ends[0]
-        for p, m, a, other in ends[1:]:
+        for i, (p, m, a, other) in enumerate(ends[1:], 1):
             params, macs, activations = params + p, macs + m, activations + a
             if other is after or other == after:
                 continue
-            if node.join in (PRODUCT, SELECT) and other == (1,) * len(other):
+            if other == (1,) * len(other) and self.spreads(node, i):
                 continue
-            if node.join != PRODUCT or after != (1,) * len(after):
+            if after != (1,) * len(after) or not all(self.spreads(node, j) for j in range(i)):
                 raise SizeMismatch(_size_mismatch_text(node, after, other))
             after = other
         return params, macs, activations, after
+
+    def spreads(self, node: Parallel, branch: int) -> bool:
+        """Return whether a single position of a branch applies to all; of a sum, only what is one by plan."""
+        if node.join != SUM:
+            return node.join in (PRODUCT, SELECT)
+        return _Forms().through(node.branches[branch], MAP) == POINT
 
 
 def size_text(size: Size) -> str:
@@ -225,3 +232,11 @@ class FormAfter(Walk[str]):
     def join(self, node: Parallel, value: str, ends: list[str], name: str) -> str:
         """Return the form after a join: a map where any branch gives one."""
         return MAP if MAP in ends else ends[0]
+
+
+class _Forms(FormAfter):
+    """The form after each node of a branch, which may read maps of any form tapped before it."""
+
+    def read(self, node: Read, value: str, name: str) -> str:
+        """Return the form at the tap; a single position where it is not known."""
+        return self.taps.get(node.of, POINT)

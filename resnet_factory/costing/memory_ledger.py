@@ -78,8 +78,7 @@ class MemoryLedger:
             learning = [value for value in step.reads if value.learns]
             if step.passes:
                 for value in learning:
-                    arrived[0].holders += 1
-                    self.accumulate(gradients, value, arrived[0])
+                    self.accumulate(gradients, value, self.passed_on(step, value, arrived[0]))
             else:
                 self.make(step.weights)
                 scratch = self.make(step.scratch)
@@ -90,6 +89,15 @@ class MemoryLedger:
                     self.accumulate(gradients, value, gradient)
             for store in (*arrived, *step.saved):
                 self.drop(store)
+
+    def passed_on(self, step: Step, value: Value, arrived: Store) -> Store:
+        """Return the gradient of what a step reads: that of its result, or a sum over it."""
+        if any(value is other for other in step.spread):
+            gradient = self.make(value.elements * self.batch * self.itemsize)
+            self.mark(f"backward of {step.name}")
+            return gradient
+        arrived.holders += 1
+        return arrived
 
     def accumulate(self, gradients: dict[Value, Store], value: Value, more: Store) -> None:
         """Accumulate the gradient of a value read twice: in place, unless another step holds it too."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import reduce
 
 from resnet_factory.costing.memory_ledger import MemoryLedger
-from resnet_factory.costing.memory_values import Step, Value
+from resnet_factory.costing.memory_values import Step, Value, spread, whole
 from resnet_factory.layers import BOTH, INPUT, NEITHER, OUTPUT, Layer
 from resnet_factory.planning.network_plan import Plan, Stage
 from resnet_factory.planning.nodes import (
@@ -169,25 +169,24 @@ class MemorySimulation(MemoryLedger, Walk[Value]):
         return reduce(lambda one, other: self.add_two(one, other, name), terms)
 
     def add_two(self, one: Value, other: Value, name: str) -> Value:
-        """Sum two terms; takes ownership of them."""
-        total = self.value(one.channels, one.size, one.learns or other.learns)
+        """Sum two terms; one may apply to all channels or positions. Takes ownership of both."""
+        total = self.value(*whole(one, other), one.learns or other.learns)
         self.mark(f"{name} (sum)")
-        self.steps.append(Step(f"{name} (sum)", (one, other), (total,), passes=True))
+        self.steps.append(
+            Step(f"{name} (sum)", (one, other), (total,), passes=True, spread=spread(total, one, other))
+        )
         self.drop(one.store)
         self.drop(other.store)
         return total
 
     def multiply(self, one: Value, other: Value, name: str) -> Value:
         """Multiply two factors; one may apply to all channels or positions. Takes ownership of both."""
-        channels = other.channels if one.channels == 1 else one.channels
-        size = other.size if one.size == (1,) * len(one.size) else one.size
-        product = self.value(channels, size, one.learns or other.learns)
+        product = self.value(*whole(one, other), one.learns or other.learns)
         self.mark(f"{name} (product)")
         if self.training:
             # The gradient of such a factor is allocated for every position before it is reduced.
-            smaller = sum(factor.elements != product.elements for factor in (one, other))
+            scratch = product.store.bytes * len(spread(product, one, other))
             saved = self.keep(one.store, other.store)
-            scratch = product.store.bytes * smaller
             self.steps.append(Step(f"{name} (product)", (one, other), (product,), saved, scratch=scratch))
         self.drop(other.store)
         self.drop(one.store)

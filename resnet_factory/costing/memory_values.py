@@ -35,6 +35,17 @@ class Value:
         return self.channels * positions(self.size)
 
 
+def whole(one: Value, other: Value) -> tuple[int, Size]:
+    """Return channels and size of a sum or product, one of whose operands may apply to all of them."""
+    channels = other.channels if one.channels == 1 else one.channels
+    return channels, other.size if one.size == (1,) * len(one.size) else one.size
+
+
+def spread(joined: Value, *operands: Value) -> tuple[Value, ...]:
+    """Return the operands of a sum or product that apply to all of its channels or positions."""
+    return tuple(operand for operand in operands if operand.elements != joined.elements)
+
+
 class Step(NamedTuple):
     """One step of the forward pass, recorded for the backward pass."""
 
@@ -48,3 +59,5 @@ class Step(NamedTuple):
     """Whether its input gets the gradient of its output unchanged (sums and views)."""
     scratch: int = 0
     """Bytes that its backward pass needs temporarily."""
+    spread: tuple[Value, ...] = ()
+    """What it reads and applies to all channels or positions: its gradient is summed over them."""

@@ -88,6 +88,18 @@ def same_padding(side: int, kernel: int, stride: int, dilation: int) -> int:
     return max((-(-side // stride) - 1) * stride + dilation * (kernel - 1) + 1 - side, 0)
 
 
+def fixed_padding(padding: Any, kernel: Any, stride: Any, dilation: Any, dims: int) -> Any:
+    """Return `same` as numbers where it is equal on both sides of any map; other padding as it is."""
+    if padding != SAME:
+        return padding
+    whole = [
+        (along(stride, axis) == 1, along(dilation, axis) * (along(kernel, axis) - 1)) for axis in range(dims)
+    ]
+    if all(fixed and total % 2 == 0 for fixed, total in whole):
+        return merged(tuple(total // 2 for _, total in whole))
+    return padding
+
+
 def no_less(value: Any, least: int) -> bool:
     """Return whether every entry is at least `least`."""
     if not isinstance(value, tuple):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from resnet_factory import layers
-from resnet_factory.layers import SAME, along, product, sides, uneven
+from resnet_factory.layers import SAME, along, fixed_padding, product, sides, uneven
 from resnet_factory.network.attention import AttentionPool, SelfAttention
 from resnet_factory.network.convolutions import (
     Pad,
@@ -87,16 +87,21 @@ def _convolution(kinds: Sequence[Callable[..., Any]], layer: layers.Conv) -> Any
         layer.to,
         layer.kernel,
         stride=layer.stride,
-        padding=0 if uneven(layer.padding) else layer.padding,
+        padding=0 if uneven(padding := _padding(layer)) else padding,
         dilation=layer.dilation,
         groups=layer.groups,
         bias=layer.bias,
     )
 
 
+def _padding(layer: layers.Conv) -> Any:
+    """Return a convolution's padding; numbers where those of `same` are the same for any map."""
+    return fixed_padding(layer.padding, layer.kernel, layer.stride, layer.dilation, layer.dims)
+
+
 @module.register
 def _make_conv(layer: layers.Conv) -> nn.Module:
-    made: nn.Module = _convolution(PADDED if uneven(layer.padding) else CONVOLUTIONS, layer)
+    made: nn.Module = _convolution(PADDED if uneven(_padding(layer)) else CONVOLUTIONS, layer)
     if isinstance(made, Padded):
         made.pads = _pads(layer.padding, layer.dims)
     return made
@@ -121,7 +126,7 @@ def _make_scaled_conv(layer: layers.ScaledConv) -> nn.Module:
 def _standardized(layer: layers.Conv, eps: float, scale: float | None) -> nn.Module:
     made: Standardized = _convolution(STANDARDIZED, layer)
     made.eps, made.scale = eps, scale
-    if uneven(layer.padding):
+    if uneven(_padding(layer)):
         made.uneven, made.pads = True, _pads(layer.padding, layer.dims)
     if scale is not None:
         made.gain = nn.Parameter(torch.ones(layer.to, 1, *(1,) * layer.dims))

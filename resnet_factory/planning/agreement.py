@@ -22,12 +22,15 @@ def joint(how: Parallel, ends: Sequence[Signal]) -> Signal:
 
 
 def misfit(kind: str, how: Parallel, ends: Sequence[Signal]) -> str | None:
-    """Return the message where branches of an item called `kind` cannot be joined; None if they can."""
+    """Return the message where branches of an item called `kind` cannot be joined; None if they can.
+
+    A term or a factor may have one channel or one position; the two of a residual are of one shape.
+    """
     whole = joint(how, ends)
     for i, end in enumerate(ends):
         if how.join == CONCAT:
             fits = agreeing(end)[1:] == agreeing(ends[0])[1:]
-        elif how.join == SUM:
+        elif kind == "residual":
             fits = agreeing(end) == agreeing(ends[0])
         else:
             point = end.form == POINT != whole.form

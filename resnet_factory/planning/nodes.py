@@ -56,7 +56,7 @@ class Parallel:
 
     - sum: branches[0](x) + branches[1](x) + …; a residual is the sum of a body and a shortcut.
     - product: branches[0](x) * branches[1](x) * …; a gate is the product of an empty chain and
-      the gate's layers. A factor of one channel, or of one position, applies to all.
+      the gate's layers. A term or a factor of one channel, or of one position, applies to all.
     - concat: the outputs concatenated as channels.
     - select: sum_i w_i * x_i over `parts` equal parts of x's channels; branches[1] computes the logits of the
       weights from the sum of the parts, and branches[0] is empty. The weights are a softmax over the parts,
@@ -152,7 +152,7 @@ class Parallel:
         """Return the number of output channels when the branches have `ends`."""
         if self.join == SELECT:
             return ends[1] // self.parts
-        if self.join == PRODUCT:
+        if self.join in (SUM, PRODUCT):
             return next((channels for channels in ends if channels != 1), 1)
         return sum(ends) if self.join == CONCAT else ends[0]
 

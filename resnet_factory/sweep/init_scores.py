@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_factory.layers import Activation, BatchNorm, Conv, Layer, Linear, Norm
+from resnet_factory.costing.measurement import FormAfter
+from resnet_factory.layers import MAP, Activation, BatchNorm, Conv, Layer, Linear, Norm
 from resnet_factory.network.builder import Network, build
 from resnet_factory.planning.network_plan import Block, Stage
 from resnet_factory.planning.nodes import IDENTITY, SUM, Chain, Node, Parallel, Tap
@@ -203,6 +204,8 @@ def _plain_node(node: Node) -> Node:
         return node
     if isinstance(node, Parallel) and node.join == SUM and not node.split and not _tapped(node.branches):
         body = next((branch for branch in node.branches if branch.children), IDENTITY)
+        if FormAfter().through(body, MAP) != MAP:
+            return node.changed(_plain_node)  # a term for all positions, not a map
         return body.changed(_plain_node)
     return node.changed(_plain_node)
 

@@ -64,7 +64,7 @@ class Interpreter:
                     ends.append(self.run(branch, self.entry(node, i, x, ends), below))
                 if join == "concat":
                     return torch.cat(ends, 1)
-                return torch.stack(ends).sum(0) if join == "sum" else product(ends)
+                return sum(ends, torch.zeros(())) if join == "sum" else product(ends)
             case _:
                 return self.layer(node, x, name)
 

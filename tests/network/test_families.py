@@ -59,6 +59,7 @@ SMALL = Reference(
 """For attention at positions, whose number the network knows: smaller images."""
 REFERENCES: dict[str, Reference] = {
     "botnet26t_256": SMALL,
+    "coatnet_0_rw_224": SMALL,
     "coatnet_nano_rw_224": SMALL,
     "convnext_atto": Reference(last=("gamma",)),
     "convnextv2_atto": Reference(options=(("conv_mlp", True),)),
@@ -82,8 +83,6 @@ REFERENCES: dict[str, Reference] = {
     "shufflenet_v2_x1_0": Reference(torchvision=models),
     "squeezenet1_1": Reference(torchvision=models),
     "tresnet_m": Reference(last=("downsample",)),
-    # timm pads inside the convolution where both sides are equal.
-    "tf_efficientnet_b0": Reference(exact="outputs"),
 }
 """All others are held to timm's bits, in timm's order."""
 

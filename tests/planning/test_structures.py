@@ -87,6 +87,8 @@ FLOWS = {
     "branches: [[conv: {kernel: 5, to: 4}], []]}]",
     "product": "[parallel: {join: product, branches: [[conv: {kernel: 3, to: 16}], [conv: {to: 1}], "
     "[global_pool, conv: {to: 16}]]}]",
+    "context": "[parallel: {join: sum, branches: [[global_pool, conv: {to: 16}], "
+    "[conv: {kernel: 3, to: 16}], [conv: {to: 1}]]}]",
     "rounds": "[repeat: {count: 3, layers: [conv: {kernel: 3, to: 16, dilation: iteration + 1}]}]",
     "aggregation": "[tap: x, conv: {kernel: 3, to: 16}, tap: one, conv: {kernel: 3, to: 16}, "
     "parallel: {join: concat, branches: [[], [read: one], [read: x]]}, conv: {to: 16}]",
@@ -188,7 +190,8 @@ SWEPT = (
     "parallel: {join: concat, reads: dense, branches: [[]], count: ways, each: [conv: {to: growth}]}, "
     "conv: {to: width}, parallel: {join: concat, split: [width // 4, width - width // 4], "
     "branches: [[], [conv: {to: mid}]]}, conv: {to: width}, "
-    "parallel: {join: product, branches: [[], [read: x, conv: {to: width}], [global_pool, conv: {to: 1}]]}]"
+    "parallel: {join: product, branches: [[], [read: x, conv: {to: width}], [global_pool, conv: {to: 1}]]}, "
+    "parallel: {join: sum, branches: [[], [global_pool, conv: {to: width}], [conv: {to: 1}]]}]"
 )
 
 
