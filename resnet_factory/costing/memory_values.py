@@ -60,4 +60,4 @@ class Step(NamedTuple):
     scratch: int = 0
     """Bytes that its backward pass needs temporarily."""
     spread: tuple[Value, ...] = ()
-    """What it reads and applies to all channels or positions: its gradient is summed over them."""
+    """Values applied to all channels or positions, over which their gradient is summed."""
