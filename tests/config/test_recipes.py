@@ -127,6 +127,37 @@ post: [act]
     assert inner == [8, 8, 8, 16, 24, 24]
 
 
+def test_a_transition_has_numbers_of_its_own(tmp_path: Path) -> None:
+    """One per stage, or arithmetic over what arrives; the block after it does not see them."""
+    write(
+        tmp_path,
+        "model/transition/own.yaml",
+        """\
+# a 1x1 convolution before each stage
+extra: [0, 2, 4]
+wide: in + extra
+layers:
+  - conv: {to: wide, when: stage > 1}
+""",
+    )
+    plan = rf.plan(rf.compose("resnet20", "model/transition=own", config_dir=tmp_path))
+    arrive = [stage.blocks[0].in_channels for stage in plan.stages]
+    assert arrive == [16, 18, 36]
+
+
+def test_change_is_not_known_before_out(tmp_path: Path) -> None:
+    """The message says what to write instead; lists and slots may read it."""
+    numbers = "# kernel by change\nout: width\nsize: 3 if {}\n"
+    recipe = numbers + "body:\n  - conv: {{kernel: size, to: out, stride: stride}}\n"
+    write(tmp_path, "model/block/early.yaml", recipe.format("change else 1"))
+    with pytest.raises(rf.ConfigError, match=r"follows from 'out'.*'stride > 1 or in != out'"):
+        rf.plan(rf.compose("resnet20", "model/block=early", config_dir=tmp_path))
+    write(tmp_path, "model/block/late.yaml", recipe.format("stride > 1 or in != out else 1"))
+    plan = rf.plan(rf.compose("resnet20", "model/block=late", config_dir=tmp_path))
+    kernels = [dict(plan.leaves)[f"layer2.{block}.conv1"].kernel for block in range(3)]
+    assert kernels == [3, 1, 1]
+
+
 def test_nested_structures(tmp_path: Path) -> None:
     """Residuals, gates and chains may stand inside one another."""
     write(
