@@ -105,12 +105,9 @@ def slot_table() -> Iterator[Row]:
         callers = []
         for group, names in groups.items():
             every = [name for kind, name in shipped if kind == group]
-            rest = [name for name in every if name not in names]
-            few = len(names) <= 6
             listed = ", ".join(f"`{name}`" for name in names)
-            callers.append(
-                f"{group} {listed}" if few else f"{len(every) - len(rest)} of {len(every)} {group}s"
-            )
+            counted = f"{len(names)} of {len(every)} {group}s"
+            callers.append(f"{group} {listed}" if len(names) <= 6 else counted)
         recipes = ", ".join(f"`{name}`" for kind, name in shipped if kind == slot) or "the activations"
         told = ", ".join(f"`{argument}`" for argument in sorted(given))
         yield f"`{slot}`", meaning, recipes, "; ".join(callers), told
