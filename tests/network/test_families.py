@@ -1,4 +1,4 @@
-"""Families that are not in the zoo: every folder of examples/families equals timm's network."""
+"""Every folder of examples/families equals timm's network, and so do shipped ones with names of their own."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ from resnet_factory.cli import main
 FOLDER = ROOT / "examples" / "families"
 FOLDERS = {file.stem: file.parent.parent for file in sorted(FOLDER.glob("*/model/*.yaml"))}
 """The network's name -> the folder that has it."""
+CLIP = [f"resnet{size}_clip" for size in ("50", "101", "50x4", "50x16", "50x64")]
+TIERED = [f"{kind}resnet33ts" for kind in ("", "se", "eca_")]
+TIERED += [f"{kind}resnext26ts" for kind in ("", "se", "eca_")]
+TIERED += [f"{name}_gap" for name in CLIP]
+TIERED += ["resnet32ts", "resnet51q", "resnet61q", "resnet50_mlp"]
+CONTEXT = ["gcresnet33ts", "gcresnext26ts", "gcresnet50t", "gcresnext50ts"]
+LEGACY = [f"legacy_seresnet{depth}" for depth in (18, 34, 50, 101, 152)]
+LEGACY += [f"legacy_seresnext{depth}_32x4d" for depth in (26, 50, 101)]
+ZOO = [*TIERED, *CONTEXT, *LEGACY, *CLIP]
+"""Shipped networks that are held here."""
+RUN = [name for name in ZOO if not re.search("101|152|x[0-9]+_clip|gc.*50", name)]
+"""Those that are run; the others are deeper or wider ones of the same recipes."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class Reference:
     image: tuple[int, ...] = (3, 64, 64)
     counted: bool = True
     """Whether timm computes what the plan counts, and no more."""
+    summed_by: str = ""
+    """Layers that weigh a sum over positions, which timm makes, and torch counts, as a matrix product."""
     overrides: tuple[str, ...] = ()
     """Changes of our configuration."""
     options: tuple[tuple[str, Any], ...] = ()
@@ -65,7 +79,6 @@ REFERENCES: dict[str, Reference] = {
     "convnextv2_atto": Reference(options=(("conv_mlp", True),)),
     "dla34": Reference(last=("project", "tree2", "root"), exact="outputs"),
     "dpn68": Reference(last=("c1x1_w_s1", "c1x1_w_s2")),
-    "eca_resnet33ts": Reference(last=("shortcut",)),
     "eca_nfnet_l0": Reference(last=("downsample",)),
     "fasternet_t0": Reference(last=("blocks", "mlp")),
     "gernet_s": Reference(last=("shortcut",)),
@@ -74,15 +87,13 @@ REFERENCES: dict[str, Reference] = {
     # A map that more than two branches read gets their gradients in another order.
     "mobileone_s0": Reference(last=("conv_scale", "conv_kxk", "identity"), exact="outputs"),
     "repvgg_a0": Reference(last=("conv_1x1", "conv_kxk", "identity"), exact="outputs"),
-    "resnet33ts": Reference(last=("shortcut",)),
-    # timm's queries are those of all positions, of which only the mean's is read.
-    "resnet50_clip": replace(SMALL, counted=False),
-    "resnet51q": Reference(last=("shortcut",)),
-    "resnet61q": Reference(last=("shortcut",)),
-    "seresnet33ts": Reference(last=("shortcut",)),
     "shufflenet_v2_x1_0": Reference(torchvision=models),
     "squeezenet1_1": Reference(torchvision=models),
     "tresnet_m": Reference(last=("downsample",)),
+    **dict.fromkeys(TIERED, Reference(last=("shortcut",))),
+    **dict.fromkeys(CONTEXT, Reference(last=("shortcut",), exact="none", summed_by="conv_attn")),
+    # timm's queries are those of all positions, of which only the mean's is read.
+    **dict.fromkeys(CLIP, replace(SMALL, counted=False)),
 }
 """All others are held to timm's bits, in timm's order."""
 
@@ -117,11 +128,11 @@ def ordered_keys(module: nn.Module, last: tuple[str, ...], prefix: str = "") -> 
             yield prefix + name
 
 
-@pytest.fixture(scope="module", params=FOLDERS)
+@pytest.fixture(scope="module", params=[*FOLDERS, *RUN])
 def pair(request: pytest.FixtureRequest) -> Pair:
     """Build one family and its reference; their state dicts have equal shapes in equal order."""
     name = request.param
-    ours = rf.create_model(name, *how(name).overrides, config_dir=FOLDERS[name])
+    ours = rf.create_model(name, *how(name).overrides, config_dir=FOLDERS.get(name))
     set_fused_attn(False)  # torch counts no MACs of its fused attention
     other = how(name).torchvision
     theirs = (
@@ -155,7 +166,20 @@ def test_counts_are_equal(pair: Pair) -> None:
         return
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         pair.theirs.eval()(torch.zeros(1, *pair.how.image, dtype=pair.how.dtype))
-    assert 2 * cost.macs == counter.get_total_flops()
+    by_product = sum(
+        row.tally.macs for row in cost.layers if pair.how.summed_by and row.name.endswith(pair.how.summed_by)
+    )
+    assert 2 * (cost.macs + by_product) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_shipped_networks_have_timms_tensors(name: str) -> None:
+    """The same shapes in the same order."""
+    with torch.device("meta"):
+        ours, theirs = rf.create_model(name), timm.create_model(name)
+    weights = theirs.state_dict()
+    shapes = [weights[key].shape for key in ordered_keys(theirs, how(name).last)]
+    assert shapes == [tensor.shape for tensor in ours.state_dict().values()]
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
