@@ -47,7 +47,8 @@ def test_module_is_the_plan(name: str) -> None:
 
     owners = [key.rpartition(".")[0] for key in network.state_dict()]
     planned = [leaf.name for leaf in leaves(plan.root)]
-    assert set(owners) <= set(planned)
+    # A layer may be a module of several, as attention_pool is.
+    assert all(owner in planned or owner.rpartition(".")[0] in planned for owner in owners)
     assert len(set(planned)) == len(planned)
     for rows in (cost.sections, cost.blocks, cost.layers):
         assert sum(row.tally.params for row in rows) == cost.params
