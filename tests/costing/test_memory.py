@@ -23,6 +23,7 @@ from resnet_factory.config.model_index import catalogue
 
 MODELS = catalogue()
 SAMPLE = [
+    "gcresnext26ts",
     "resnet18", "resnet50d", "plain20", "preact_resnet50", "seresnet50", "ecaresnet50d", "resnetblur18",
     "resnetaa50", "resnext50_32x4d", "res2net50_26w_4s", "resnest14d", "skresnet18", "resnetv2_50x1_bit",
     "regnetz_005", "wrn16_8", "fixup_resnet20", "skipinit_resnet50", "nf_resnet26", "resnetrs50",
