@@ -15,16 +15,18 @@ import resnet_factory as rf
 from resnet_factory.config.composition import choices
 from resnet_factory.config.schema import ACTIVATIONS
 
+ONE_USE = {("stem", "none"), ("head", "attention")}
+"""A stem that leaves one channel, and a head for one size of image."""
 SIDES = re.compile(r"(kernel|stride): \[")
 """A number per axis: such a recipe is for maps of three axes."""
 
 
 def flat_recipes(group: str) -> list[str]:
-    """The shipped recipes of a group that work on images; a stem must give more than one channel."""
+    """The shipped recipes of a group that work on images of any size."""
     folder = ROOT / "conf" / "model" / group
     names = choices(f"model/{group}")
     flat = [name for name in names if not SIDES.search((folder / f"{name}.yaml").read_text())]
-    return [name for name in flat if (group, name) != ("stem", "none")]
+    return [name for name in flat if (group, name) not in ONE_USE]
 
 
 GROUPED = {"group", "group_width", "evo"}

@@ -16,6 +16,7 @@ from strategies import axial_models, images, models
 import resnet_factory as rf
 from resnet_factory.cli import main
 from resnet_factory.config.model_index import catalogue
+from resnet_factory.layers.attention import AttentionPool
 from resnet_factory.reporting.explanation.equations import EQUATION
 
 Golden = Callable[[str, str], None]
@@ -101,7 +102,8 @@ def test_every_equation_about_sequences_and_volumes_holds(name: str, dims: int) 
     if config.dims != 2:
         return  # explained as it is above
     plan = rf.plan(config.changed({"dims": dims}))
-    explanation = rf.explain(plan, (plan.in_channels, *SIDES[-dims:]))
+    fixed = any(isinstance(layer, AttentionPool) for _, layer in plan.leaves)  # to the size of its map
+    explanation = rf.explain(plan, plan.image if fixed else (plan.in_channels, *SIDES[-dims:]))
     assert len(equations(str(explanation))) >= 5
     assert not re.search(r"\b([Ii]mages?|[Pp]ixels?)\b", str(explanation)), "words for images only"
 
