@@ -105,8 +105,9 @@ def shipped_layers() -> dict[str, layers.Layer]:
     found: dict[str, layers.Layer] = {}
     for name in MODELS.names():
         for _, layer in rf.plan(MODELS.config(name)).leaves:
-            if layers.MAP not in layer.accepts or isinstance(layer, layers.Norm) or layer.reach is None:
-                continue  # norms see the whole map through its statistics
+            whole = isinstance(layer, layers.Norm | layers.Softmax)  # through the statistics of the map
+            if layers.MAP not in layer.accepts or whole or layer.reach is None:
+                continue
             key = f"{type(layer).__name__} {layer.dims} {layer.reach} {layer.step}"
             if key not in found or layer.channels < found[key].channels:
                 found[key] = layer
