@@ -15,8 +15,14 @@ import resnet_factory as rf
 from resnet_factory.config.composition import choices
 from resnet_factory.config.schema import ACTIVATIONS
 
-ONE_USE = {("stem", "none"), ("head", "attention")}
-"""A stem that leaves one channel, and a head for one size of image."""
+ONE_USE = {
+    ("stem", "none"),
+    ("stem", "quad"),
+    ("stem", "quad_bare"),
+    ("head", "attention"),
+    ("block", "ratio_two_convs"),
+}
+"""Stems of one channel or of many, a head for one size of image, a block for four stages."""
 SIDES = re.compile(r"(kernel|stride): \[")
 """A number per axis: such a recipe is for maps of three axes."""
 
