@@ -215,9 +215,11 @@ def _cost(plan: Plan, image: tuple[int, ...]) -> Cost:
                 params, macs, activations = params + p, macs + m, activations + a
         tally = Tally(params, macs, activations)
         total = total.plus(tally)
-        channels = counts.through(stage.tap, stage.out_channels)
-        forms.through(stage.tap, form)
-        meter.measure(stage.tap, size)
+        channels = stage.out_channels
+        if stage.tap.children:
+            counts.through(stage.tap, channels)
+            forms.through(stage.tap, form)
+            meter.measure(stage.tap, size)
         kinds = dict.fromkeys(block.kind for block in stage.blocks)
         rows.append(Row(stage.name, "+".join(kinds), len(stage.blocks), shape(channels, size, form), tally))
     head, size = meter.measure(plan.head, size)

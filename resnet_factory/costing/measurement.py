@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import is_
 from typing import NamedTuple
 
 from resnet_factory.layers import FLAT, MAP, POINT, Layer, Size, positions
@@ -129,12 +128,10 @@ class Meter(Walk[Measured]):
         if misfit := layer.misfit(size):
             raise SizeMismatch(f"{describe(layer)!r} {misfit}")
         after = layer.output(size)
-        for side in after:
-            if side < 1:
-                raise TooSmall(f"nothing is left of a {size_text(size)} map after {describe(layer)!r}")
-        # Identity, not equality: sizes may be arrays of many architectures.
-        if all(map(is_, after, size)):
-            after = size
+        if after is not size:
+            for side in after:
+                if side < 1:
+                    raise TooSmall(f"nothing is left of a {size_text(size)} map after {describe(layer)!r}")
         if not layer.counted:
             return layer.params(), 0, 0, after
         area = positions(after)

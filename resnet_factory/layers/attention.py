@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, Literal
 
-from resnet_factory.layers.axes import Axes, Size, along, axes_text, no_less, product
+from resnet_factory.layers.axes import Axes, Size, along, axes_text, no_less, per_axis, product
 from resnet_factory.layers.expressions import FUNCTIONS
 from resnet_factory.layers.layer import FLAT, INPUT, MAP, NEITHER, Fault, Layer, at_least, positions
 
@@ -220,7 +220,7 @@ class AttentionPool(Layer):
 
 def _misfit(sides: Axes, size: Size) -> str:
     """Return why a map is not of the size that a layer is made for; 0 takes any."""
-    if all(along(sides, axis) in (0, side) for axis, side in enumerate(size)):
+    wanted = per_axis(sides, len(size))
+    if all(own in (0, side) for own, side in zip(wanted, size, strict=True)):
         return ""
-    wanted = tuple(along(sides, axis) for axis in range(len(size)))
     return f"is made for a map of {axes_text(wanted)}, but {axes_text(size)} arrives"

@@ -32,15 +32,16 @@ def merged(values: tuple[Any, ...]) -> Any:
 
 def combined(operate: Callable[..., Any], *values: Any) -> int:
     """Return `operate` of the values; axis by axis where one of them differs between axes."""
-    for value in values:
-        if isinstance(value, tuple):
-            count = len(value)
-            return merged(tuple(operate(*(along(v, axis) for v in values)) for axis in range(count)))  # type: ignore[no-any-return]
-    return operate(*values)  # type: ignore[no-any-return]
+    if tuple not in map(type, values):
+        return operate(*values)  # type: ignore[no-any-return]
+    count = next(len(value) for value in values if isinstance(value, tuple))
+    return merged(tuple(operate(*(along(v, axis) for v in values)) for axis in range(count)))  # type: ignore[no-any-return]
 
 
 def times(stride: Axes, step: Axes) -> Axes:
     """Return the product of two strides: a whole number, or a fraction where maps are enlarged."""
+    if type(step) is int and step == 1:  # most layers keep the size of the map
+        return stride
     return combined(_times, stride, step)
 
 
@@ -50,7 +51,7 @@ def _times(one: int, other: int) -> int:
 
 def simplest(number: Any) -> Any:
     """Return a fraction that is a whole number as an int; any other number as it is."""
-    return number.numerator if isinstance(number, Fraction) and number.denominator == 1 else number
+    return number.numerator if type(number) is Fraction and number.denominator == 1 else number
 
 
 def along(value: Any, axis: int) -> int:
@@ -61,10 +62,17 @@ def along(value: Any, axis: int) -> int:
 
 def product(value: Any, dims: int) -> int:
     """Return the product over all axes, as the weights of a kernel."""
-    result = along(value, 0)
-    for axis in range(1, dims):
-        result = result * along(value, axis)
-    return result
+    if isinstance(value, int):
+        return int(value**dims)
+    first, *rest = per_axis(value, dims)
+    for factor in rest:
+        first = first * factor
+    return first
+
+
+def per_axis(value: Any, dims: int) -> tuple[int, ...]:
+    """Return one number per axis."""
+    return value if isinstance(value, tuple) else (value,) * dims
 
 
 def sides(padding: Any, axis: int) -> tuple[int, int]:

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import is_
 from typing import Any, ClassVar
 
-from resnet_factory.layers.axes import SAME, Axes, Padding, along, combined, merged, no_less, product, sides
+from resnet_factory.layers.axes import (
+    SAME,
+    Axes,
+    Padding,
+    Size,
+    along,
+    combined,
+    merged,
+    no_less,
+    product,
+    sides,
+)
 from resnet_factory.layers.layer import FLAT, POINT, Fault, Layer, at_least, window
 
 
@@ -49,9 +61,19 @@ class Conv(Layer):
         stride = along(self.stride, axis)
         if self.padding == SAME:
             return -(-side // stride)
-        return window(
-            side, along(self.kernel, axis), stride, sum(sides(self.padding, axis)), along(self.dilation, axis)
-        )
+        before, after = sides(self.padding, axis)
+        return window(side, along(self.kernel, axis), stride, before + after, along(self.dilation, axis))
+
+    def output(self, size: Size) -> Size:
+        kernel, stride, padding, dilation = self.kernel, self.stride, self.padding, self.dilation
+        if not (
+            type(kernel) is type(stride) is type(padding) is type(dilation) is int
+            and all(map(is_, size, size[1:]))
+        ):
+            return super(Conv, self).output(size)
+        # Equal along all axes, as most are: computed once.
+        side = window(size[0], kernel, stride, 2 * padding, dilation)
+        return size if side is size[0] else (side,) * len(size)
 
     @property
     def reach(self) -> tuple[Axes, Axes] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any, ClassVar
 
 from resnet_factory.layers.axes import Axes, Size, entries
@@ -66,8 +67,10 @@ class Layer:
         return side
 
     def output(self, size: Size) -> Size:
-        """Return the size of the output map for the size of the input map."""
-        return tuple(self.size(side, axis) for axis, side in enumerate(size))
+        """Return the size of the output map for the size of the input map: the same object if it is kept."""
+        # Identity, not equality: sizes may be arrays of many architectures.
+        after = tuple([self.size(side, axis) for axis, side in enumerate(size)])
+        return size if all(map(is_, after, size)) else after
 
     def misfit(self, size: Size) -> str:
         """Return why a map of this size does not fit, to follow the layer's name; empty if it fits."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resnet_factory import layers
-from resnet_factory.layers import along
+from resnet_factory.layers import per_axis
 from resnet_factory.network.truncated_normal import draw_truncated_normal
 
 AXES = (("length",), ("height", "width"), ("depth", "height", "width"))
@@ -26,7 +26,7 @@ class SelfAttention(nn.Module):
         self.heads, self.key, self.value = layer.heads, layer.key, layer.value
         self.order, self.position, self.dims = layer.order, layer.position, layer.dims
         self.scale = layer.key**-0.5
-        self.sides = tuple(along(layer.sides, axis) for axis in range(layer.dims))
+        self.sides = per_axis(layer.sides, layer.dims)
         distances = [layer.distances(axis) for axis in range(layer.dims)]
         if self.position == "relative":
             for name, count in zip(AXES[layer.dims - 1], distances, strict=True):
@@ -117,7 +117,7 @@ class AttentionPool(nn.Module):
         super().__init__()
         channels = layer.channels
         self.heads, self.scale = layer.heads, (channels // layer.heads) ** -0.5
-        self.sides = tuple(along(layer.sides, axis) for axis in range(layer.dims))
+        self.sides = per_axis(layer.sides, layer.dims)
         self.pos_embed = nn.Parameter(torch.empty(layer.tokens, channels))
         self.q = nn.Linear(channels, channels)
         self.k = nn.Linear(channels, channels)

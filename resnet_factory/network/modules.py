@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from resnet_factory import layers
-from resnet_factory.layers import SAME, along, fixed_padding, product, sides, uneven
+from resnet_factory.layers import SAME, fixed_padding, per_axis, product, sides, uneven
 from resnet_factory.network.attention import AttentionPool, SelfAttention
 from resnet_factory.network.convolutions import (
     Pad,
@@ -235,7 +235,7 @@ def _make_flatten(layer: layers.Flatten) -> nn.Module:
 def _make_zero_pad(layer: layers.ZeroPad) -> nn.Module:
     added = layer.to - layer.channels
     before = added // 2 if layer.where == "center" else 0
-    strides = tuple(along(layer.stride, axis) for axis in range(layer.dims))
+    strides = per_axis(layer.stride, layer.dims)
     return ZeroPad(before, added - before, strides)
 
 
@@ -281,7 +281,7 @@ def _make_drop_block(layer: layers.DropBlock) -> nn.Module:
 
 @module.register
 def _make_upsample(layer: layers.Upsample) -> nn.Module:
-    scale = tuple(float(along(layer.scale, axis)) for axis in range(layer.dims))
+    scale = tuple(map(float, per_axis(layer.scale, layer.dims)))
     mode = ("linear", "bilinear", "trilinear")[layer.dims - 1] if layer.mode == "linear" else layer.mode
     return nn.Upsample(scale_factor=scale, mode=mode)
 

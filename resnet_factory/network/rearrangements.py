@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_factory import layers
-from resnet_factory.layers import along
+from resnet_factory.layers import per_axis
 
 
 class Reduce(nn.Module):
@@ -66,7 +66,7 @@ class SpaceToDepth(nn.Module):
 
     def __init__(self, layer: layers.SpaceToDepth) -> None:
         super().__init__()
-        self.block = tuple(along(layer.block, axis) for axis in range(layer.dims))
+        self.block = per_axis(layer.block, layer.dims)
         self.order = layer.order
 
     def forward(self, x: Tensor) -> Tensor:

@@ -64,18 +64,20 @@ def cut(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fault]) -> P
 
 def stride_of(stage: Stage) -> Axes:
     """Return the stride of a stage; only its transition and its first block shrink the map."""
-    flow = _Flow()
-    value = flow.through(stage.transition, (1, MAP))
+    step: Axes = 1
+    if stage.transition.children:
+        step, _ = _Flow().through(stage.transition, (1, MAP))
     for block in stage.blocks[:1]:
-        value = flow.through(block.node, value)
-    return value[0]
+        step = times(step, block.step)
+    return step
 
 
 def with_taps(stages: Iterable[Stage], head: Chain) -> tuple[Stage, ...]:
     """Return stages whose outputs are tapped where a head reads them."""
     wanted = set(reads(head))
+    taps = {name: Chain((("", Tap(name)),)) for name in wanted}
     return tuple(
-        replace(stage, tap=Chain((("", Tap(stage.name)),)) if stage.name in wanted else IDENTITY)
+        stage if stage.tap == (tap := taps.get(stage.name, IDENTITY)) else replace(stage, tap=tap)
         for stage in stages
     )
 

@@ -70,12 +70,12 @@ class Evaluator:
 
     def value(self, value: Value, scope: Scope, path: str) -> Any:
         """Return the number that a value evaluates to in `scope`."""
+        if not isinstance(value, (Expression, PerStage, PerAxis)):
+            return value
         if isinstance(value, PerStage):
-            value = self.per_stage(value, scope, path)
+            return self.value(self.per_stage(value, scope, path), scope, path)
         if isinstance(value, PerAxis):
             return self.per_axis(value, scope, path)
-        if not isinstance(value, Expression):
-            return value
         try:
             return value.value(scope)
         except KeyError as missing:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from resnet_factory.config.schema import Init
-from resnet_factory.layers import Axes, along
+from resnet_factory.layers import Axes, per_axis
 from resnet_factory.planning.nodes import IDENTITY, Chain, Leaf, leaves
 from resnet_factory.planning.plan_text import text_of
 
@@ -26,6 +26,8 @@ class Block:
     """Whether the block has a shortcut (blocks of plain networks have none)."""
     projects: bool
     """Whether that shortcut has layers of its own."""
+    step: Axes = field(default=1, compare=False)
+    """The stride of its output with respect to its input: `stride`, or 1 along an axis that it spares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Plan:
     @property
     def image(self) -> tuple[int, ...]:
         """The shape of the images the network is meant for, (channels, height, width) in 2 dimensions."""
-        return (self.in_channels, *(along(self.image_size, axis) for axis in range(self.dims)))
+        return (self.in_channels, *per_axis(self.image_size, self.dims))
 
     @property
     def root(self) -> Chain:

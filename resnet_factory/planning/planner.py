@@ -254,6 +254,7 @@ class Planner(StructureUnroller):
             stride,
             added,
             added and projects,
+            whole.step,
         )
 
     def shortcut(

@@ -10,8 +10,8 @@ from resnet_factory.costing.measurement import Row
 from resnet_factory.costing.memory import Use, memory_faults
 from resnet_factory.costing.receptive_field import Field, ReceptiveField
 from resnet_factory.errors import ConfigError, Fault, unknown
-from resnet_factory.layers import Axes
-from resnet_factory.reporting.wording import AXES, axes_number, per_axis
+from resnet_factory.layers import Axes, per_axis
+from resnet_factory.reporting.wording import AXES, axes_number
 
 DEPTHS = ("network", "stage", "block", "layer")
 

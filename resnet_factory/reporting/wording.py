@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from resnet_factory.layers import Axes, Size, along, axes_text
+from resnet_factory.layers import Axes, Size, axes_text, per_axis
 
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 """The names of a map's axes."""
@@ -13,11 +12,6 @@ DIRECTIONS = {1: ("long",), 2: ("high", "wide"), 3: ("deep", "high", "wide")}
 GENERAL = {"image": "input", "images": "inputs", "pixel": "input position", "pixels": "input positions"}
 """Words for images -> those that hold for sequences and volumes, too."""
 _IMAGES = re.compile(rf"(?<![\w.])({'|'.join(GENERAL)})(?!\w|\.\w)", re.IGNORECASE)
-
-
-def per_axis(value: Any, dims: int) -> tuple[int, ...]:
-    """Return the number that holds for each axis."""
-    return tuple(along(value, axis) for axis in range(dims))
 
 
 def kernel_text(kernel: Axes | Size, dims: int, sign: str = "x") -> str:

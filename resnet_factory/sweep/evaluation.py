@@ -15,7 +15,7 @@ from resnet_factory.config import schema
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.costing.complexity import cost
 from resnet_factory.errors import ConfigError
-from resnet_factory.layers import along, axes_text
+from resnet_factory.layers import axes_text, per_axis
 from resnet_factory.planning.planner import plan
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.dimension import Dimension
@@ -242,7 +242,7 @@ def _population(
             varying[key] = values[members]
     if not varying:
         varying["num_classes"] = np.full(len(members), config.num_classes)
-    image = tuple(along(config.image_size, axis) for axis in range(config.dims))
+    image = per_axis(config.image_size, config.dims)
     if conditions.image is not None:
         image = image_for(conditions.image, config.dims)
     return Population(

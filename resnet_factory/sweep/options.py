@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from resnet_factory.config.composition import Composed, image_size
 from resnet_factory.errors import ConfigError, Fault, install_hint, unknown
-from resnet_factory.layers import along
+from resnet_factory.layers import per_axis
 from resnet_factory.study.settings import above, minimum
 from resnet_factory.study.settings_reader import fill
 from resnet_factory.sweep.error_file import read_error_file
@@ -118,7 +118,7 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
     if faults:
         raise ConfigError(map(composed.locate, faults))
     size = image_size(data)
-    own = tuple(along(composed.model.image_size, axis) for axis in range(composed.model.dims))
+    own = per_axis(composed.model.image_size, composed.model.dims)
     measuring = replace(measuring, study=study)
     image = None if size == own else size
     return replace(options, samples=samples, measuring=measuring, image=image)

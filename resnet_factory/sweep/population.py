@@ -27,7 +27,7 @@ from resnet_factory.costing.complexity import Cost, cost
 from resnet_factory.costing.peak_memory import most_memory
 from resnet_factory.costing.receptive_field import larger, last_field
 from resnet_factory.errors import ConfigError
-from resnet_factory.layers import along
+from resnet_factory.layers import per_axis
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.planner import plan as plan_one
 from resnet_factory.sweep.model_numbers import place, substitute
@@ -232,7 +232,7 @@ def _costs_of_plan(plan: Plan, population: Population, names: Sequence[str]) -> 
     for name in names:
         if name == "receptive_field":
             field = last_field(plan).size
-            values[name] = reduce(larger, (along(field, axis) for axis in range(plan.dims)))
+            values[name] = reduce(larger, per_axis(field, plan.dims))
         else:
             training = name == "training_memory"
             values[name] = most_memory(

@@ -113,7 +113,7 @@ def test_whatever_composes_is_a_value(name: str, overrides: list[str]) -> None:
     try:
         hold(fitted(config, data))
     except rf.ConfigError as error:
-        assert any(word in str(error) for word in ("num_classes", "channels", "dims"))  # noqa: PT017
+        assert any(word in str(error) for word in ("num_classes", "channels", "dims", "image_size"))  # noqa: PT017
 
 
 @pytest.mark.parametrize(

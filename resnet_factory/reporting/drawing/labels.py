@@ -19,11 +19,12 @@ from resnet_factory.layers import (
     Upsample,
     axes_text,
     largest,
+    per_axis,
 )
 from resnet_factory.planning.network_plan import Block, Stage
 from resnet_factory.planning.nodes import Chain, Node, Parallel, Read, Walk, leaves, parallels
 from resnet_factory.planning.plan_text import describe
-from resnet_factory.reporting.wording import per_axis, worded
+from resnet_factory.reporting.wording import worded
 
 ROLES = {
     "bn": "norm",

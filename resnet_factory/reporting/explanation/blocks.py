@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 from math import prod
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.layers import Axes, Conv, axes_text, positions
+from resnet_factory.layers import Axes, Conv, axes_text, per_axis, positions
 from resnet_factory.planning.network_plan import Block
 from resnet_factory.reporting.columns import shape_text
 from resnet_factory.reporting.explanation.equations import (
@@ -34,7 +34,7 @@ from resnet_factory.reporting.explanation.layer_table import (
     summed,
 )
 from resnet_factory.reporting.explanation.phrases import SHOWN, noun_of_weights, shares, widths_text
-from resnet_factory.reporting.wording import kernel_noun, kernel_text, per_axis
+from resnet_factory.reporting.wording import kernel_noun, kernel_text
 
 HALVED = {1: "half", 2: "a quarter", 3: "an eighth"}
 """The part of a map's positions that is left at half its sides, by its number of axes."""

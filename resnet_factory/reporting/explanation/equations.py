@@ -14,10 +14,11 @@ from resnet_factory.layers import (
     Pool,
     Size,
     along,
+    per_axis,
     positions,
 )
 from resnet_factory.layers import sides as padded_sides
-from resnet_factory.reporting.wording import along_axes, per_axis
+from resnet_factory.reporting.wording import along_axes
 
 _TERM = r"[0-9⌊⌈(](?:[0-9,⌊⌋⌈⌉()·+−/]*[0-9⌋⌉)])?"
 EQUATION = rf"{_TERM}(?: = {_TERM})+"

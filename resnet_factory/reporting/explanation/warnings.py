@@ -19,6 +19,7 @@ from resnet_factory.layers import (
     axes_text,
     largest,
     merged,
+    per_axis,
     sides,
 )
 from resnet_factory.layers.axes import same_padding
@@ -31,7 +32,7 @@ from resnet_factory.reporting.explanation.layer_table import (
     has_weights,
     spatial,
 )
-from resnet_factory.reporting.wording import kernel_noun, kernel_text, per_axis, window_text
+from resnet_factory.reporting.wording import kernel_noun, kernel_text, window_text
 
 SMALL_IMAGE = 64
 """Pixels; networks for images this small (CIFAR, digits) do not downsample in the stem."""
