@@ -31,17 +31,20 @@ class Namer:
         return Namer(indexed, outside=self.outside | self.maps.keys())
 
     @contextmanager
-    def passage(self, number: int = 0) -> Iterator[None]:
-        """Forget the taps of the `with` block after it; names given in it end in `number`, unless that is 0.
-
-        Each time that one list is unrolled in a module is a passage.
-        """
-        outer, suffix = self.maps, self.suffix
+    def passage(self) -> Iterator[None]:
+        """Forget the taps of the `with` block after it."""
+        outer = self.maps
         self.maps = dict(outer)
-        if number:
-            self.suffix = f"{suffix}_{number}" if suffix else str(number)
         yield
-        self.maps, self.suffix = outer, suffix
+        self.maps = outer
+
+    @contextmanager
+    def round(self, number: int) -> Iterator[None]:
+        """End the names that are given in the `with` block in `number`."""
+        suffix = self.suffix
+        self.suffix = f"{suffix}_{number}" if suffix else str(number)
+        yield
+        self.suffix = suffix
 
     def name(self, family: str, numbered: bool) -> str:
         """Return the next free name of a family."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -91,8 +91,6 @@ class StructureUnroller(Unroller):
         assert item.name is not None
         if item.name in names.reserved:
             self.fail(item.path, f"{item.name!r} is the output of a stage; choose another name")
-        if item.name in names.maps:
-            self.fail(item.path, f"a map is tapped as {item.name!r} already; choose another name")
         names.maps[item.name] = signal
         names.taps = True
         return (("", Tap(item.name)),), signal
@@ -116,7 +114,7 @@ class StructureUnroller(Unroller):
         """Return a list unrolled `count` times in a row."""
         children: list[tuple[str, Node]] = []
         for i in range(count if items else 0):
-            with names.passage(i + 1):
+            with names.round(i + 1):
                 more, signal = self.expand(items, signal, {**scope, "iteration": i}, names)
             children.extend(more)
         return tuple(children), signal
@@ -201,7 +199,10 @@ class StructureUnroller(Unroller):
             share = signal._replace(channels=how.share(signal.channels, i))
             entry = self.entry(item, how, i, share, ends)
             inner = names.inside(indexed=True) if how.indexed else names
-            with inner.passage(i - own + 1) if own is not None and i >= own else nullcontext():
+            with ExitStack() as stack:
+                if own is not None and i >= own:
+                    stack.enter_context(inner.round(i - own + 1))
+                    stack.enter_context(inner.passage())
                 children, end = self.expand(items, entry, {**scope, "branch": i}, inner)
             branches.append(Chain(children, how.indexed and inner.taps))
             ends.append(end)

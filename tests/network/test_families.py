@@ -82,6 +82,7 @@ REFERENCES: dict[str, Reference] = {
     "eca_nfnet_l0": Reference(last=("downsample",)),
     "fasternet_t0": Reference(last=("blocks", "mlp")),
     "gernet_s": Reference(last=("shortcut",)),
+    "hrnet_w18": Reference(exact="outputs"),
     "inception_resnet_v2": Reference(image=(3, 112, 112)),
     "legacy_xception": Reference(last=("skip", "skipbn")),
     # A map that more than two branches read gets their gradients in another order.

@@ -92,6 +92,10 @@ FLOWS = {
     "rounds": "[repeat: {count: 3, layers: [conv: {kernel: 3, to: 16, dilation: iteration + 1}]}]",
     "aggregation": "[tap: x, conv: {kernel: 3, to: 16}, tap: one, conv: {kernel: 3, to: 16}, "
     "parallel: {join: concat, branches: [[], [read: one], [read: x]]}, conv: {to: 16}]",
+    "two maps handed on": "[tap: a, conv: {kernel: 3, to: 8}, tap: b, repeat: {count: 3, layers: ["
+    "parallel: {join: sum, branches: [[read: a], [read: b, conv: {to: 16}]]}, tap: next, "
+    "parallel: {join: sum, branches: [[read: b], [read: a, conv: {kernel: 3, to: 8}]]}, tap: b, "
+    "read: next, tap: a]}]",
 }  # fmt: skip
 
 
@@ -162,6 +166,18 @@ def test_maps_of_one_name_in_modules_inside_each_other() -> None:
     inner = block.inner.get_submodule("0")
     y = block.conv1(x)
     torch.testing.assert_close(block(x), inner(y) + y + x)
+
+
+def test_the_last_tap_of_a_name_is_read() -> None:
+    planned = plan(
+        "[tap: x, repeat: {count: 2, layers: [conv: {to: 16}, "
+        "parallel: {join: sum, branches: [[], [read: x]]}, tap: x]}, parallel: {join: sum, branches: [[], [read: x]]}]"
+    )
+    network: Any = rf.build(planned).eval()
+    verify(network, (3, 8, 8))
+    block, x = network.layer1[0], torch.randn(1, 16, 8, 8)
+    y = block.conv1(x) + x
+    torch.testing.assert_close(block(x), 2 * (block.conv2(y) + y))
 
 
 UNET = (
