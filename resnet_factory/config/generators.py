@@ -1,4 +1,4 @@
-"""Per-stage fields from a few numbers: RegNet's linear widths, and the CIFAR networks' nominal depth."""
+"""Per-stage fields from a few numbers: RegNet's widths, CIFAR networks' nominal depth, compound scaling."""
 
 from __future__ import annotations
 
@@ -118,5 +118,40 @@ class Cifar:
         return {"depths": [(self.depth - self.outside) // (3 * self.convolutions)] * 3}
 
 
-GENERATORS: dict[str, type[RegNet] | type[Cifar]] = {"regnet": RegNet, "cifar": Cifar}
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """Depths and widths of a base network, multiplied (Tan & Le 2019, section 3.3; timm's rounding).
+
+    Depths are rounded up, widths to a multiple of `divisor` that is at least nine tenths of the product.
+    """
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    depth: float = 1.0
+    width: float = 1.0
+    divisor: int = 8
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield the faults: the name of an argument and a message."""
+        for name, factor in (("depth", self.depth), ("width", self.width)):
+            if factor <= 0:
+                yield name, f"{factor} is not more than 0"
+        if self.divisor < 1:
+            yield "divisor", f"{self.divisor} is less than 1"
+        if len(self.depths) != len(self.widths):
+            yield "depths", f"{len(self.depths)} stages, but 'widths' has {len(self.widths)}"
+
+    def stages(self) -> Stages:
+        """Return depths and widths."""
+        return {
+            "depths": [math.ceil(depth * self.depth) for depth in self.depths],
+            "widths": [divisible(width * self.width, self.divisor) for width in self.widths],
+        }
+
+
+GENERATORS: dict[str, type[RegNet] | type[Cifar] | type[Scaled]] = {
+    "regnet": RegNet,
+    "cifar": Cifar,
+    "scaled": Scaled,
+}
 """The name in a model file -> the generator."""

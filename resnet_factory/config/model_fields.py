@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from resnet_factory.config.generators import GENERATORS
 from resnet_factory.config.model_keys import MAX_CHANNELS, MAX_DIMS
@@ -55,8 +55,9 @@ def read_arguments(made: Any, given: Any, path: str, faults: list[Fault]) -> dic
             faults.append(Fault(f"{path}.{key}", unknown("key", str(key), table)))
             continue
         wanted = table[key][0]
-        words = get_args(wanted)
-        if words:
+        if get_origin(wanted) is tuple:
+            read_list(value, f"{path}.{key}", faults)
+        elif words := get_args(wanted):
             if value not in words:
                 faults.append(Fault(f"{path}.{key}", unknown("choice", value, words)))
         elif isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else int):
@@ -69,7 +70,16 @@ def read_arguments(made: Any, given: Any, path: str, faults: list[Fault]) -> dic
         for key, (_, needed) in table.items()
         if needed and key not in given
     )
-    return dict(given)
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+
+
+def read_list(value: Any, path: str, faults: list[Fault]) -> None:
+    """Check a list of whole numbers, one per stage."""
+    if not isinstance(value, list) or not value:
+        faults.append(Fault(path, f"expected a list, one whole number per stage, found {found(value)}"))
+        return
+    for i, entry in enumerate(value):
+        read_whole(entry, 1, f"{path}.{i}", faults)
 
 
 @cache

@@ -134,6 +134,10 @@ def examine(
     generated = read_generated(resolved, path, faults)
     needed = [key for key in ("depths", *ROLES) if key != "transition"]
     if resolved.get("generator") is not None:
+        # `depths: null` leaves to the generator what the defaults give.
+        resolved = {
+            key: value for key, value in resolved.items() if key not in PER_STAGE or value is not None
+        }
         needed = [key for key in needed if key not in PER_STAGE]
     missing = [key for key in needed if key not in resolved and key not in generated]
     if len(missing) == 1:

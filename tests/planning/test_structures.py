@@ -171,7 +171,8 @@ def test_maps_of_one_name_in_modules_inside_each_other() -> None:
 def test_the_last_tap_of_a_name_is_read() -> None:
     planned = plan(
         "[tap: x, repeat: {count: 2, layers: [conv: {to: 16}, "
-        "parallel: {join: sum, branches: [[], [read: x]]}, tap: x]}, parallel: {join: sum, branches: [[], [read: x]]}]"
+        "parallel: {join: sum, branches: [[], [read: x]]}, tap: x]}, "
+        "parallel: {join: sum, branches: [[], [read: x]]}]"
     )
     network: Any = rf.build(planned).eval()
     verify(network, (3, 8, 8))
