@@ -20,6 +20,13 @@ def read_generated(data: Mapping[str, Any], path: str, faults: list[Fault]) -> d
     if data.get("generator") is None:
         return {}
     spec, path = data["generator"], f"{path}.generator"
+    if isinstance(spec, Mapping) and len(spec) > 1 and (own := [key for key in spec if key in GENERATORS]):
+        faults.extend(
+            Fault(f"{path}.{key}", f"stands beside {own[0]!r}; its argument is '{own[0]}.{key}'")
+            for key in spec
+            if key != own[0]
+        )
+        return {}
     if not isinstance(spec, Mapping) or len(spec) != 1:
         faults.append(Fault(path, f"expected one generator, as 'cifar: {{depth: 20}}', found {found(spec)}"))
         return {}

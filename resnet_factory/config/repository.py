@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_factory.config.config_file import BLOCK, ConfigFile, config_file
-from resnet_factory.config.defaults_list import DefaultsError, DefaultsList, MissingFileError
+from resnet_factory.config.defaults_list import DefaultsError, DefaultsList, MissingFileError, Part
 from resnet_factory.config.file_checks import inspect
 from resnet_factory.config.override_grammar import Override, command_line
 from resnet_factory.config.yaml_source import display_path, load, position
@@ -119,8 +119,26 @@ class Library:
             for key in reversed(part.package.split(".") if part.package else []):
                 content = {key: content}
             data = merged(data, content)
+        if faults := list(self._replaced_choices(choices, parts)):
+            raise ConfigError(faults)
         known = {key: str(name) for key, name in listed.known.items() if name is not None}
         return Base(data, tuple((part.package, part.file) for part in parts), known)
+
+    def _replaced_choices(self, choices: Sequence[Override], parts: Sequence[Part]) -> Iterator[Fault]:
+        """Yield a fault for each chosen recipe that a key of a user's file replaces as a whole."""
+        for choice in choices:
+            group = choice.element.lstrip("+~")
+            if choice.element.startswith("~") or "@" in group or group in ("model", "model/block"):
+                continue
+            chosen = [i for i, part in enumerate(parts) if part.file.name.rpartition("/")[0] == group]
+            for part in parts[chosen[-1] + 1 :] if chosen else ():
+                *above, key = group.split("/")
+                value = part.file.data.get(key) if part.package.split(".") == above else None
+                if value is not None and not isinstance(value, Mapping):
+                    keys = group.replace("/", ".")
+                    place = position(part.file.path, [key])
+                    message = f"{place} sets {key!r} after it; write '{keys}={choice.value}' to replace that"
+                    yield Fault(keys, message, command_line(choice))
 
     def config(self, name: str) -> ConfigFile | None:
         """Return the file called `name`, such as `model/resnet18`, after checking it; None if there is none.

@@ -24,8 +24,9 @@ from resnet_factory.costing.measurement import (
 from resnet_factory.costing.memory import Memory, memory
 from resnet_factory.costing.receptive_field import ReceptiveFields, receptive_fields
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.layers import MAP, Axes
+from resnet_factory.layers import MAP, Axes, Size
 from resnet_factory.planning.network_plan import Plan
+from resnet_factory.planning.nodes import Node
 from resnet_factory.planning.paths import ChannelCount
 
 IMAGE_SHAPES = {
@@ -170,7 +171,7 @@ def cost(plan: Plan, image: tuple[int, ...] | None = None) -> Cost:
 
 def _size_fault(plan: Plan, image: tuple[int, ...], error: SizeMismatch) -> Fault:
     """Return the fault of an image size, with the nearest sizes that work, if any."""
-    where = f"{error.where}: " if error.where else ""
+    where = f"{error.where}: " if "." in error.where else ""
     size, side = size_text(image[1:]), min(image[1:])
     above = next((s for s in range(side + 1, side + SEARCHED) if _size_works(plan, s)), None)
     below = next((s for s in range(side - 1, max(side - SEARCHED, 0), -1) if _size_works(plan, s)), None)
@@ -182,7 +183,7 @@ def _size_fault(plan: Plan, image: tuple[int, ...], error: SizeMismatch) -> Faul
         works = "work" if len(near) > 1 else "works"
         return Fault("input.size", f"{size} does not fit: {where}{error}; {' and '.join(near)} {works}")
     message = f"{where}{error}, and so at any other size; kernels, strides and paddings must agree"
-    return Fault("model.block", message)
+    return Fault(f"model.{'block' if '.' in error.where else error.where}", message)
 
 
 def _size_works(plan: Plan, side: int) -> bool:
@@ -193,14 +194,23 @@ def _size_works(plan: Plan, side: int) -> bool:
     return True
 
 
+def _measured(meter: Meter, node: Node, size: Size, where: str) -> tuple[Tally, Size]:
+    """Return the cost of a section and the size of its output; an error says the section."""
+    try:
+        return meter.measure(node, size)
+    except SizeMismatch as error:
+        error.where = where
+        raise
+
+
 def _cost(plan: Plan, image: tuple[int, ...]) -> Cost:
     meter = Meter()
-    stem, size = meter.measure(plan.stem, image[1:])
+    stem, size = _measured(meter, plan.stem, image[1:], "stem")
     counts, forms = ChannelCount(), FormAfter()
     channels, form = counts.through(plan.stem, plan.in_channels), forms.through(plan.stem, MAP)
     total, rows = stem, [Row("stem", "", 1, shape(channels, size, form), stem)]
     for stage in plan.stages:
-        params, macs, activations, size = meter.node(stage.transition, size)
+        (params, macs, activations), size = _measured(meter, stage.transition, size, "transition")
         for block, count in stage.runs:
             try:
                 p, m, a, after = meter.node(block.node, size)
@@ -222,7 +232,7 @@ def _cost(plan: Plan, image: tuple[int, ...]) -> Cost:
             meter.measure(stage.tap, size)
         kinds = dict.fromkeys(block.kind for block in stage.blocks)
         rows.append(Row(stage.name, "+".join(kinds), len(stage.blocks), shape(channels, size, form), tally))
-    head, size = meter.measure(plan.head, size)
+    head, size = _measured(meter, plan.head, size, "head")
     channels, form = counts.through(plan.head, channels), forms.through(plan.head, form)
     rows.append(Row("head", "", 1, shape(channels, size, form), head))
     return Cost(plan, image, total.plus(head), rows[-1].shape, tuple(rows))

@@ -31,7 +31,7 @@ class Activation(Layer):
 
 @dataclass(frozen=True, slots=True)
 class LeakyReLU(Activation):
-    """max(x, slope * x), for a slope below 1."""
+    """x where it is above 0, else slope * x."""
 
     slope: float = 0.01
 

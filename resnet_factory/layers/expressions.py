@@ -123,7 +123,9 @@ class Expression:
         except ZeroDivisionError:
             raise ExpressionError(f"{self.text!r} divides by zero") from None
         except (OverflowError, ValueError, TypeError) as error:
-            raise ExpressionError(f"{self.text!r} has no value: {error}") from None
+            # Python's "math domain error" is that of a root or logarithm.
+            reason = str(error).replace("math domain error", "no root or logarithm of such a number")
+            raise ExpressionError(f"{self.text!r} has no value: {reason}") from None
         if isinstance(result, tuple):  # one number per axis
             return result
         if not -LIMIT < result < LIMIT:

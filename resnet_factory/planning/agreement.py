@@ -42,7 +42,13 @@ def misfit(kind: str, how: Parallel, ends: Sequence[Signal]) -> str | None:
 
 def _message(kind: str, how: Parallel, ends: Sequence[Signal], wrong: int) -> str:
     if how.join == CONCAT:
-        return "the branches end at different strides; they cannot stand side by side"
+        one, other = ends[0], ends[wrong]
+        if one.form != other.form:
+            gives = f"branch 0 ends in {FORMS[one.form]}, branch {wrong} in {FORMS[other.form]}"
+        else:
+            steps = axes_text(one.step), axes_text(other.step)
+            gives = f"branch 0 ends at stride {steps[0]}, branch {wrong} at stride {steps[1]}"
+        return f"{gives}; they cannot be concatenated"
     one, other = ends[0], ends[wrong]
     if kind == "gate":
         if other.channels != one.channels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -60,6 +61,7 @@ def compose(
     said = [*changes, *overrides]
     for word in said:
         _check_text(word, "an override is a text, as 'model.act=silu'")
+    _refuse_inputs(said)
     folder = None if config_dir is None else path_of(config_dir, "config_dir")
     given: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
     if features is not None:
@@ -78,6 +80,18 @@ def compose(
         return compose_all("config", words, folder, verify=planner.plan).model
     except ConfigError as error:
         raise ConfigError(_at_argument(fault, arguments) for fault in error.faults) from None
+
+
+def _refuse_inputs(overrides: Iterable[str]) -> None:
+    """Refuse overrides of `input`, which belongs to commands; a config has the model alone."""
+    message = "a config holds the model alone; change 'model.image_size', or give an image to rf.cost"
+    faults = [
+        Fault("input", message, f"command line '{word}'")
+        for word in overrides
+        if re.match(r"[+~]*input\b", word)
+    ]
+    if faults:
+        raise ConfigError(faults)
 
 
 def _override_text(value: Any) -> str:

@@ -53,13 +53,12 @@ class Planner(StructureUnroller):
         scope = self.prepared.everywhere
         stages: list[Stage] = []
         called = [f"layer{stage + 1}" for stage in range(len(config.depths))]
-        names = Namer(reserved=frozenset(called))
+        names = Namer(taken=set(called), reserved=frozenset(called))
         try:
             stem, signal = self.section(config.stem, Signal(config.in_channels), scope, names)
             self.dilate(largest(signal.step))
             signal = Signal(signal.channels, signal.step)
             for stage, name in enumerate(called):
-                names.taken.add(name)
                 planned = self.stage(stage, signal.channels, scope)
                 stages.append(planned)
                 signal = Signal(planned.out_channels, times(signal.step, backbone.stride_of(planned)))

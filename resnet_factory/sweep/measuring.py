@@ -140,7 +140,7 @@ def advance(progress: Progress, task: Any, done: int) -> None:
 def model_of(candidate: Candidate, template: ModelTemplate) -> dict[str, Any]:
     """Return the model of an architecture as plain data."""
     model: dict[str, Any] = json.loads(json.dumps(template.model))
-    depths = model["depths"]
+    depths = model.get("depths")  # a generator may say them
     for key, number in json.loads(candidate.changes).items():
         place(model, key, number, len(depths) if isinstance(depths, list) else template.stages)
     return model

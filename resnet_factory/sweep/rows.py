@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from resnet_factory.config.model_fields import read_generated
 from resnet_factory.config.schema import PER_STAGE
 from resnet_factory.sweep.measuring import model_of
 from resnet_factory.sweep.objectives import BYTE_METRICS, INTEGER_METRICS, MIB
@@ -122,6 +123,8 @@ def _nested(model: Mapping[str, Any], key: str) -> Any:
 
 
 def _depths_and_widths(model: Mapping[str, Any]) -> tuple[list[int], list[int]]:
-    stages = max((len(model[k]) for k in ("depths", "widths") if isinstance(model[k], list)), default=1)
-    depths, widths = (m if isinstance(m := model[k], list) else [m] * stages for k in ("depths", "widths"))
+    fields: dict[str, Any] = {"widths": 1, **model, **read_generated(model, "model", [])}
+    given = [fields[key] for key in ("depths", "widths")]
+    stages = max((len(value) for value in given if isinstance(value, list)), default=1)
+    depths, widths = (value if isinstance(value, list) else [value] * stages for value in given)
     return depths, widths

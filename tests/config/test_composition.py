@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +41,27 @@ def hydra() -> Iterator[None]:
 def by_hydra(command: str, words: list[str]) -> Any:
     """The configuration as Hydra's compose API gives it."""
     return OmegaConf.to_container(compose(command, words), resolve=True)
+
+
+def test_a_choice_that_a_file_replaces_is_refused(tmp_path: Path) -> None:
+    """A key of the file stands after its defaults list: the choice would have no effect."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "own.yaml").write_text(
+        "defaults: [resnet18, _self_]\nnorm: layer\n", encoding="utf-8"
+    )
+    with pytest.raises(rf.ConfigError) as error:
+        rf.compose("own", "model/norm=group", config_dir=tmp_path)
+    (fault,) = error.value.faults
+    assert fault.where == "command line 'model/norm=group'"
+    assert "own.yaml:2:1 sets 'norm' after it; write 'model.norm=group' to replace that" in fault.message
+    assert rf.compose("own", "model.norm=group", config_dir=tmp_path).slots["norm"].title == "group"
+
+
+def test_a_config_has_no_input() -> None:
+    with pytest.raises(
+        rf.ConfigError, match=r"input: a config holds the model alone; change 'model.image_size'"
+    ):
+        rf.compose("resnet18", "model.dims=1", "input.size=5000")
 
 
 @pytest.mark.slow

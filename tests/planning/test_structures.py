@@ -252,6 +252,34 @@ def test_populations_cost_and_name_what_their_members_do() -> None:
     assert ids
 
 
+def test_layers_of_stem_and_head_have_names_of_their_own() -> None:
+    """What stands beside the stages is not called like them, by default or by name."""
+    assert faults("[norm]", stem="[norm: {name: layer1}]") == [
+        "model.stem.layers.1.norm.name: the name 'layer1' is already taken here"
+    ]
+    assert faults("[norm]", head="[norm: {name: layer1}]") == [
+        "model.head.layers.0.norm.name: the name 'layer1' is already taken here"
+    ]
+
+
+SHRINKING = "[parallel: {join: sum, branches: [[], [conv: {kernel: 3, to: channels, padding: 0}]]}]"
+
+
+@pytest.mark.parametrize("section", ["stem", "head", "block"])
+def test_sizes_that_disagree_are_said_of_their_section(section: str) -> None:
+    lists = {"stem": "[]", "head": "[]", "block": f"[{CONV}]"} | {section: SHRINKING}
+    with pytest.raises(rf.ConfigError) as error:
+        rf.cost(plan(lists["block"], stem=lists["stem"], head=lists["head"]), (3, 9, 9))
+    assert error.value.faults[0].path == f"model.{section}"
+
+
+def test_a_depth_through_tapped_stages_is_that_of_the_longest_path() -> None:
+    planned = plan(f"[{CONV}, {CONV}]", head=UNET, depths=[1, 2])
+    layers = 1 + 2 * 3 + 2 + 1  # stem, blocks, the head's convolutions, linear
+    said = " ".join(str(rf.explain(planned, (3, 8, 8))).split())
+    assert f"The longest path from the input to the output has {layers} layers with weights." in said
+
+
 CASES = [
     case.splitlines()
     for case in (Path(__file__).parent / "structure_faults.txt").read_text(encoding="utf-8").split("\n\n")

@@ -370,3 +370,34 @@ def test_counts_are_whole_and_wide_axes_logarithmic(home: Path, swept: Callable[
     results.metrics["params"][1] = 1001
     results.metrics["macs"][1] = 4.999e6
     assert figures.picked_on_front(results, *SMALL, 8) == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("generator", "varied", "depths"),
+    [
+        ("{cifar: {depth: 20}}", "model.generator.cifar.depth=20,32", {"3-3-3", "5-5-5"}),
+        (
+            "{scaled: {depths: [1, 2], widths: [16, 32]}}",
+            "model.generator.scaled.depth=1.0,1.5",
+            {"1-2", "2-3"},
+        ),
+        ("{scaled: {depths: [1, 2], widths: [16, 32]}}", "model.act=relu,silu", {"1-2"}),
+    ],
+)
+def test_depths_of_a_generator(home: Path, generator: str, varied: str, depths: set[str]) -> None:
+    (home / "model").mkdir()
+    lines = ["defaults: [resnet20, _self_]", "depths: null", f"generator: {generator}"]
+    if "scaled" in generator:
+        lines += ["widths: null", "strides: [1, 2]"]
+    (home / "model" / "own.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    words = ["model=own", varied, "report=false", "out=runs", "samples=40", "--config-dir", "."]
+    assert main.main(["sweep", *words]) == 0
+    key, _, values = varied.partition("=")
+    key, _, values = varied.partition("=")
+    rows = list(csv.DictReader((home / "runs" / "archs.csv").read_text(encoding="utf-8").splitlines()))
+    assert {row["plan"] for row in rows} == {
+        rf.plan(rf.compose("own", f"{key}={value}", config_dir=home)).id for value in values.split(",")
+    }
+    for file in (home / "runs" / "winners" / "model").glob("*.yaml"):
+        made = rf.compose(file.stem, config_dir=home / "runs" / "winners")
+        assert "-".join(map(str, made.depths)) in depths

@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 from math import prod
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.layers import Axes, Conv, axes_text, per_axis, positions
+from resnet_factory.layers import Axes, Conv, GlobalPool, axes_text, per_axis, positions
 from resnet_factory.planning.network_plan import Block
 from resnet_factory.reporting.columns import shape_text
 from resnet_factory.reporting.explanation.equations import (
@@ -210,7 +210,9 @@ def gates(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     if not counted:
         return
     said = ", ".join(f"{part.name} {weights(part.layer)}" for part in counted)
-    of = "the mean of each" if any(part.layer.reach is None for part in first) else "them"
+    pools = [part.layer for part in first if part.layer.reach is None]
+    means = [pool for pool in pools if isinstance(pool, GlobalPool) or getattr(pool, "how", "") == "mean"]
+    of = ("the mean of each" if means == pools else "one number for each") if pools else "them"
     yield f"A gate weighs channels by what it makes of {of}: {said} parameters."
     blocks = len({part.place.block for part in within})
     yield f"In all, the gates of {many(blocks, 'block')}: {shares(summed(within), cost)}."
