@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,10 +16,20 @@ from resnet_factory.network.capacity import check_capacity
 from resnet_factory.network.initialisation import initialise
 from resnet_factory.network.modules import module
 from resnet_factory.network.own_modules import module_of
-from resnet_factory.network.steps import Block, JoinStep, ReadStep, Step, TapStep, run
+from resnet_factory.network.steps import (
+    Block,
+    Branches,
+    Composite,
+    Gate,
+    JoinStep,
+    ReadStep,
+    Step,
+    TapStep,
+    run,
+)
 from resnet_factory.planning.models import Source, compose, config_of, plan_of
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.planning.nodes import Chain, Mark, Parallel, Tap
+from resnet_factory.planning.nodes import SELECT, Chain, Mark, Node, Parallel, Tap, leaves
 
 
 class Network(nn.Sequential):
@@ -70,7 +80,7 @@ class Backbone(Network):
 
 def assemble(plan: Plan) -> Network:
     """Return a plan's modules with torch's default initialisation; on the meta device without data."""
-    children, steps = _named_modules(plan.root)
+    children, steps = _named_modules(plan.root, {stage.name for stage in plan.stages})
     network = (Backbone if plan.features else Network)(OrderedDict(children))
     network.plan = plan
     if steps != tuple(children):
@@ -175,15 +185,21 @@ def reset_classifier(network: Network, num_classes: int) -> Network:
     return network
 
 
-def _named_modules(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]]:
-    """Return a chain's modules by name in state-dict order, and the steps that run them."""
+def _named_modules(
+    chain: Chain, stages: Collection[str] = ()
+) -> tuple[dict[str, nn.Module], tuple[Step, ...]]:
+    """Return a chain's modules by name in state-dict order, and the steps that run them.
+
+    `stages` are the names of those children that are stages, whose children are blocks.
+    """
     children: dict[str, nn.Module] = {}
     steps: list[Step] = []
     for name, child in chain.children:
         if isinstance(child, Mark):
             steps.append(TapStep(child.of) if isinstance(child, Tap) else ReadStep(child.of))
         elif name:
-            children[name] = module_of(child)
+            made = _stage(child) if name in stages and isinstance(child, Chain) else module_of(child)
+            children[name] = made
             steps.append(name)
         elif isinstance(child, Parallel) and not child.indexed:
             # Constructed from the last to the first, as torchvision and timm do: a shortcut before its body.
@@ -200,20 +216,42 @@ def _named_modules(chain: Chain) -> tuple[dict[str, nn.Module], tuple[Step, ...]
     return children, tuple(steps)
 
 
+def _stage(stage: Chain) -> nn.Module:
+    """Return the module of a stage: its blocks in sequence, after its transition if it has one."""
+    children = {
+        name: Block(*_named_modules(child))
+        if name.isdecimal() and isinstance(child, Chain)
+        else module_of(child)
+        for name, child in stage.children
+    }
+    return nn.Sequential(OrderedDict(children))
+
+
 @module.register
 def _make_chain(node: Chain) -> nn.Module:
     children, steps = _named_modules(node)
-    return nn.Sequential(OrderedDict(children)) if steps == tuple(children) else Block(children, steps)
+    if steps == tuple(children):
+        return nn.Sequential(OrderedDict(children))
+    return _composite(node.children)(children, steps)
 
 
 @module.register
 def _make_parallel(node: Parallel) -> nn.Module:
     if node.indexed:
         children = {str(i): module_of(branch) for i, branch in enumerate(node.branches)}
-        return Block(children, (_join_step(node, tuple((name,) for name in children)),))
-    return Block(*_named_modules(Chain((("", node),))))
+        return Branches(children, (_join_step(node, tuple((name,) for name in children)),))
+    return _composite((("", node),))(*_named_modules(Chain((("", node),))))
+
+
+def _composite(children: Iterable[tuple[str, Node]]) -> type[Composite]:
+    """Return the class of the module of some nodes that are not all in sequence: by their first join."""
+    joins = (child for name, child in children if not name and isinstance(child, Parallel))
+    first = next(joins, None)
+    return Gate if first is not None and first.gates else Branches
 
 
 def _join_step(node: Parallel, runs: tuple[tuple[Step, ...], ...]) -> JoinStep:
     sources = tuple(node.source(i) for i in range(len(runs)))
-    return JoinStep(node.join, runs, sources, node.split, node.parts, node.groups)
+    # Only a selection counts axes, and it always has layers, those of its logits.
+    dims = next(leaves(node)).layer.dims if node.join == SELECT else 2
+    return JoinStep(node.join, runs, sources, node.split, node.parts, node.groups, dims)
