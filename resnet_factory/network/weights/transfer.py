@@ -17,7 +17,8 @@ from resnet_factory.config.file_access import WEIGHTS, output_faults
 from resnet_factory.config.own_layers import changed_layers, missing_layers, origins
 from resnet_factory.errors import ConfigError, Fault, path_of, path_or_name
 from resnet_factory.layers import Conv
-from resnet_factory.network.builder import Network, assemble
+from resnet_factory.network.builder import assemble
+from resnet_factory.network.network import Network
 from resnet_factory.network.own_modules import module_of
 from resnet_factory.network.weights import key_map, reader
 from resnet_factory.network.weights.adaptation import fit
@@ -83,7 +84,7 @@ def save(network: Network, *given: Any) -> Path:
     with torch.device("meta"):
         rebuilt = assemble(planned).state_dict()
     what = f"what {config.name or 'the config'!r} plans"
-    if network.plan != planned:
+    if planned not in (network.plan, _with_classes(network, config.num_classes)):
         raise ConfigError([Fault("save", f"the network is not {what}")])
     odd = [
         name for name in {**rebuilt, **state} if _tensor_shape(rebuilt, name) != _tensor_shape(state, name)
@@ -101,12 +102,19 @@ def save(network: Network, *given: Any) -> Path:
         "format": "pt",
         f"{MARK}version": FORMAT,
         f"{MARK}name": config.name,
-        f"{MARK}plan_id": network.plan.id,
+        f"{MARK}plan_id": planned.id,
         f"{MARK}config": json.dumps(config.to_dict(), sort_keys=True),
     }
     if own := origins(config):
         metadata[f"{MARK}layers"] = json.dumps(own, sort_keys=True)
     return write(target, state, metadata)
+
+
+def _with_classes(network: Network, num_classes: int) -> Plan | None:
+    """Return the plan of a network with other classes, whose classifier may have been replaced by hand."""
+    if network.config is None or network.config.num_classes == num_classes:
+        return None
+    return plan(network.config.changed({"num_classes": num_classes}))
 
 
 def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
