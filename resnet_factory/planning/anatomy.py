@@ -146,15 +146,19 @@ def _any_of(names: Sequence[str]) -> str:
     return rf"^(?:{'|'.join(map(re.escape, names))})\." if names else ""
 
 
-def pretrained_cfg(plan: Plan) -> dict[str, Any]:
-    """Return image settings and names of layers, with the keys of timm's `pretrained_cfg`.
+def normalisation(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of the images for a network: those of timm's of the same name.
 
-    Mean and standard deviation are those of timm's weights for the network of that name, ImageNet's for
-    others, and 0.5 for images that do not have 3 channels.
+    For other names they are ImageNet's, and 0.5 for images that do not have 3 channels.
     """
-    mean, std = next(numbers for pattern, numbers in NORMALISATIONS if fnmatch(plan.name, pattern))
-    if plan.in_channels != 3:
-        mean, std = ((0.5,) * plan.in_channels,) * 2  # type: ignore[assignment]
+    if channels != 3:
+        return (0.5,) * channels, (0.5,) * channels
+    return next(numbers for pattern, numbers in NORMALISATIONS if fnmatch(name, pattern))
+
+
+def pretrained_cfg(plan: Plan) -> dict[str, Any]:
+    """Return image settings and names of layers, with the keys of timm's `pretrained_cfg`."""
+    mean, std = normalisation(plan.name, plan.in_channels)
     known = classifier(plan)
     convolutions = (name for name, layer in plan.leaves if isinstance(layer, Conv))
     return {
