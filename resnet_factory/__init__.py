@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from resnet_factory.network.builder import build, create_model
     from resnet_factory.network.classifier import reset_classifier
     from resnet_factory.network.network import Backbone, Network
+    from resnet_factory.network.weights.hub_folder import push_to_hub
     from resnet_factory.network.weights.transfer import Report, export, load, load_weights, save
     from resnet_factory.planning.models import compose, list_models, plan
     from resnet_factory.planning.network_plan import Plan
@@ -47,6 +48,7 @@ _HOME = {
     "Network": "network.network",
     "Plan": "planning.network_plan",
     "plan": "planning.models",
+    "push_to_hub": "network.weights.hub_folder",
     "read": "config.composition",
     "register_layer": "config.own_layers",
     "reset_classifier": "network.classifier",
@@ -58,8 +60,8 @@ _HOME = {
 __all__ = [
     "Backbone", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault", "ModelConfig",
     "Network", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model", "diff", "draw",
-    "explain", "export", "list_models", "load", "load_weights", "plan", "read", "register_layer",
-    "reset_classifier", "save",
+    "explain", "export", "list_models", "load", "load_weights", "plan", "push_to_hub", "read",
+    "register_layer", "reset_classifier", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
