@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from resnet_factory.network.builder import build, create_model
     from resnet_factory.network.classifier import reset_classifier
     from resnet_factory.network.network import Backbone, Network
+    from resnet_factory.network.steps import Block
     from resnet_factory.network.weights.hub_folder import push_to_hub
     from resnet_factory.network.weights.transfer import Report, export, load, load_weights, save
     from resnet_factory.planning.models import compose, list_models, plan
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Backbone": "network.network",
+    "Block": "network.steps",
     "build": "network.builder",
     "compose": "planning.models",
     "conf_dir": "config.composition",
@@ -58,10 +60,10 @@ _HOME = {
 """Public name -> the file it lives in, imported when the name is first used."""
 
 __all__ = [
-    "Backbone", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault", "ModelConfig",
-    "Network", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model", "diff", "draw",
-    "explain", "export", "list_models", "load", "load_weights", "plan", "push_to_hub", "read",
-    "register_layer", "reset_classifier", "save",
+    "Backbone", "Block", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault",
+    "ModelConfig", "Network", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model",
+    "diff", "draw", "explain", "export", "list_models", "load", "load_weights", "plan", "push_to_hub",
+    "read", "register_layer", "reset_classifier", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
