@@ -13,8 +13,10 @@ from torch import fx, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import resnet_factory as rf
+from resnet_factory import layers
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.network.builder import assemble
+from resnet_factory.network.modules import module
 from resnet_factory.planning.plan_text import text_of
 
 FAMILIES = {file.stem: file.parent.parent for file in (ROOT / "examples" / "families").glob("*/model/*.yaml")}
@@ -23,6 +25,7 @@ RUN = [
     "mobilenetv3_small_100", "starnet_s1", "poolformer_s12", "hgnetv2_b0", "fasternet_t0", "hara_resnet10",
     "tresnet_m", "nf_ecaresnet26", "ecg_resnet34", "gcresnet33ts", "resnest14d", "botnet26t_256", "dla34",
     "res2net50_14w_8s", "resnest50d_1s4x24d", "resnetv2_50d_evos", "resnetv2_50d_frn", "resnet50_clip",
+    "hrnet_w18",
 ]  # fmt: skip
 """Networks that are run: together they have every class of module and every kind of join."""
 SMALL = {"botnet26t_256": "model.image_size=64", "resnet50_clip": "model.image_size=64"}
@@ -57,12 +60,17 @@ def test_every_network_is_traced() -> None:
         except Exception as error:
             error.add_note(name)
             raise
-        classes |= {type(part).__name__ for part in network.modules()}
+        classes |= own_classes(network)
     run: set[str] = set()
     for name in RUN:
         with torch.device("meta"):
-            run |= {type(part).__name__ for part in assemble(planned(name)).modules()}
-    assert classes == run
+            run |= own_classes(assemble(planned(name)))
+    assert classes == run, "a network of RUN has each class"
+
+
+def own_classes(network: nn.Module) -> set[str]:
+    """Return the names of our classes in a network."""
+    return {type(part).__name__ for part in network.modules() if type(part).__module__.startswith("resnet_f")}
 
 
 def planned(name: str) -> rf.Plan:
@@ -80,6 +88,24 @@ def test_a_traced_network_is_the_network(name: str) -> None:
     with torch.no_grad():
         assert torch.equal(traced(image), network(image))
     assert dict(traced.named_parameters()).keys() == dict(network.named_parameters()).keys()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Narrow(8, 2, 3),
+        layers.DepthToSpace(8, 2, "position"),
+        layers.SpaceToDepth(8, 2, "position"),
+        layers.Reduce(8, "channels", "norm"),
+        layers.Softmax(8, "positions"),
+        layers.ScaledConv(8, to=4, kernel=3, padding="same", stride=2),  # type: ignore[arg-type]
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_layers_that_no_shipped_network_has(layer: layers.Layer) -> None:
+    part = module(layer)
+    image = torch.randn(2, 8, 6, 6)
+    assert torch.equal(fx.symbolic_trace(part)(image), part(image))
 
 
 def test_padding_of_same_follows_the_image() -> None:
