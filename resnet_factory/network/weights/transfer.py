@@ -87,7 +87,7 @@ def save(network: Network, *given: Any) -> Path:
     with torch.device("meta"):
         rebuilt = assemble(planned).state_dict()
     what = f"what {config.name or 'the config'!r} plans"
-    if planned not in (network.plan, _with_classes(network, config.num_classes)):
+    if network.plan != planned and _with_classes(network, config.num_classes) != planned:
         raise ConfigError([Fault("save", f"the network is not {what}")])
     odd = [
         name for name in {**rebuilt, **state} if _tensor_shape(rebuilt, name) != _tensor_shape(state, name)
