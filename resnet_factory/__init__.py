@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from resnet_factory.config.schema import ModelConfig
     from resnet_factory.costing.complexity import Cost
     from resnet_factory.errors import ConfigError, Fault
-    from resnet_factory.network.builder import Backbone, Network, build, create_model, reset_classifier
+    from resnet_factory.network.builder import build, create_model
+    from resnet_factory.network.classifier import reset_classifier
+    from resnet_factory.network.network import Backbone, Network
+    from resnet_factory.network.steps import Block
+    from resnet_factory.network.weights.hub_folder import push_to_hub
     from resnet_factory.network.weights.transfer import Report, export, load, load_weights, save
     from resnet_factory.planning.models import compose, list_models, plan
     from resnet_factory.planning.network_plan import Plan
@@ -22,7 +26,8 @@ if TYPE_CHECKING:
     from resnet_factory.reporting.explanation.document import Explanation, explain
 
 _HOME = {
-    "Backbone": "network.builder",
+    "Backbone": "network.network",
+    "Block": "network.steps",
     "build": "network.builder",
     "compose": "planning.models",
     "conf_dir": "config.composition",
@@ -42,22 +47,23 @@ _HOME = {
     "load": "network.weights.transfer",
     "load_weights": "network.weights.transfer",
     "ModelConfig": "config.schema",
-    "Network": "network.builder",
+    "Network": "network.network",
     "Plan": "planning.network_plan",
     "plan": "planning.models",
+    "push_to_hub": "network.weights.hub_folder",
     "read": "config.composition",
     "register_layer": "config.own_layers",
-    "reset_classifier": "network.builder",
+    "reset_classifier": "network.classifier",
     "Report": "network.weights.transfer",
     "save": "network.weights.transfer",
 }
 """Public name -> the file it lives in, imported when the name is first used."""
 
 __all__ = [
-    "Backbone", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault", "ModelConfig",
-    "Network", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model", "diff", "draw",
-    "explain", "export", "list_models", "load", "load_weights", "plan", "read", "register_layer",
-    "reset_classifier", "save",
+    "Backbone", "Block", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault",
+    "ModelConfig", "Network", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model",
+    "diff", "draw", "explain", "export", "list_models", "load", "load_weights", "plan", "push_to_hub",
+    "read", "register_layer", "reset_classifier", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

@@ -161,6 +161,7 @@ WRONG: list[Any] = [
 ]  # fmt: skip
 CALLS: dict[str, Callable[[Any], Any]] = {
     "build": rf.build,
+    "build outputs": lambda wrong: rf.build("resnet18", device="meta", outputs=wrong),
     "build device": lambda wrong: rf.build("resnet18", device=wrong),
     "compose": rf.compose,
     "compose override": lambda wrong: rf.compose("resnet18", wrong),
@@ -191,6 +192,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "load_weights": lambda wrong: rf.load_weights(wrong, "a.safetensors"),
     "load_weights file": lambda wrong: rf.load_weights(small(), wrong),
     "plan": rf.plan,
+    "push_to_hub": lambda wrong: rf.push_to_hub(wrong, "owner/name"),
+    "push_to_hub name": lambda wrong: rf.push_to_hub(small(), wrong),
     "read": rf.read,
     "register_layer": lambda wrong: rf.register_layer(wrong, Layer, "a:b"),
     "register_layer class": lambda wrong: rf.register_layer("mine", wrong, "a:b"),

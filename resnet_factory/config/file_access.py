@@ -96,11 +96,34 @@ def input_faults(file: str | Path, key: str) -> list[Fault]:
     return []
 
 
+INDEX = ".index.json"
+"""Ending of a file that lists the files of a checkpoint in several parts."""
+FOLDER_FILES = (
+    "model.safetensors",
+    f"model.safetensors{INDEX}",
+    "pytorch_model.bin",
+    f"pytorch_model.bin{INDEX}",
+)
+"""Names of the weights in a folder in Hugging Face's layout, in order of preference."""
+
+
+def weights_in(path: Path) -> Path:
+    """Return the file of weights in a folder; the path itself if it is none, or has none."""
+    if not path.is_dir():
+        return path
+    return next((path / name for name in FOLDER_FILES if (path / name).is_file()), path)
+
+
 def weights_faults(file: str | Path, key: str) -> list[Fault]:
     """Return the faults of reading weights from `file`, the value of `key`, including its kind."""
-    if (faults := input_faults(file, key)) or _is_address(file):
+    if _is_address(file):
+        return []
+    path = weights_in(Path(file).expanduser()) if str(file) else file
+    if faults := input_faults(path, key):
         return faults
-    path = Path(file).expanduser()
+    path = Path(path)
+    if path.name.endswith(INDEX):
+        return []
     try:
         with path.open("rb") as stream:
             head = stream.read(HEAD)

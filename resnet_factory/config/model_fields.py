@@ -136,7 +136,9 @@ def read_features(value: Any, path: str, faults: list[Fault]) -> tuple[str, ...]
         value = [value]
     if value is None or (isinstance(value, list) and value and all(isinstance(v, str) for v in value)):
         return None if value is None else tuple(value)
-    faults.append(Fault(path, f"expected names of maps, as [layer3, layer4] or stages, found {found(value)}"))
+    faults.append(
+        Fault(path, f"expected names of maps, as [layer3, layer4], stages or strides, found {found(value)}")
+    )
     return None
 
 

@@ -33,18 +33,21 @@ class PerAxis:
 
 RESERVED = frozenset({
     "T_destination", "add_module", "append", "apply", "bfloat16", "buffers", "call_super_init",
-    "children", "compile", "config", "cpu", "cuda", "double", "dump_patches", "eval", "extend",
-    "extra_repr", "float", "forward", "get_buffer", "get_extra_state", "get_parameter", "get_submodule",
-    "half", "insert", "ipu", "load_state_dict", "modules", "mtia", "named_buffers", "named_children",
-    "named_modules", "named_parameters", "parameters", "plan", "pop", "register_backward_hook",
-    "register_buffer", "register_forward_hook", "register_forward_pre_hook",
-    "register_full_backward_hook", "register_full_backward_pre_hook",
+    "children", "compile", "config", "cpu", "cuda", "default_cfg", "double", "dump_patches", "eval",
+    "extend", "extra_repr", "feature_info", "float", "forward", "forward_features", "forward_head",
+    "get_buffer", "get_classifier", "get_extra_state", "get_parameter", "get_submodule",
+    "grad_checkpointing", "group_matcher", "half", "head_hidden_size", "insert", "ipu",
+    "load_state_dict", "modules", "mtia", "named_buffers", "named_children", "named_modules",
+    "named_parameters", "num_classes", "num_features", "out_channels", "outputs", "parameters", "plan",
+    "pop", "pretrained_cfg", "register_backward_hook", "register_buffer", "register_forward_hook",
+    "register_forward_pre_hook", "register_full_backward_hook", "register_full_backward_pre_hook",
     "register_load_state_dict_post_hook", "register_load_state_dict_pre_hook", "register_module",
     "register_parameter", "register_state_dict_post_hook", "register_state_dict_pre_hook",
-    "requires_grad_", "set_extra_state", "set_submodule", "share_memory", "state_dict", "steps", "to",
-    "to_empty", "train", "training", "type", "xpu", "zero_grad",
+    "requires_grad_", "reset_classifier", "set_extra_state", "set_grad_checkpointing", "set_submodule",
+    "share_memory", "state_dict", "steps", "to", "to_empty", "train", "training", "type", "xpu",
+    "zero_grad",
 })  # fmt: skip
-"""Attributes of torch modules, which layers must not be called; a test compares them with torch's."""
+"""Attributes of torch modules and of our networks, which layers must not be called; a test compares them."""
 
 Value = Number | str | Expression | PerStage | PerAxis
 Names = tuple[tuple[str, Value], ...]

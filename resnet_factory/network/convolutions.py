@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from resnet_factory.layers.axes import along, same_padding
@@ -30,6 +30,19 @@ def pads_of_same(size: tuple[int, ...], kernel: object, stride: object, dilation
     return tuple(pads)
 
 
+@fx.wrap
+def pad(
+    x: Tensor, pads: Pads | None, kernel: object, stride: object, dilation: object, value: float
+) -> Tensor:
+    """Return a map padded by a constant: by given numbers, or where they are None by those of `same`.
+
+    One call in a graph of torch.fx, whose numbers follow the size of the map when the graph runs.
+    """
+    if pads is None:
+        pads = pads_of_same(tuple(x.shape[2:]), kernel, stride, dilation)
+    return functional.pad(x, torch_padding(pads), value=value)
+
+
 class Pad(nn.Module):
     """Pads a map by a constant, given numbers or those of `same`, before it is pooled."""
 
@@ -38,10 +51,7 @@ class Pad(nn.Module):
         self.pads, self.kernel, self.stride, self.dims, self.value = pads, kernel, stride, dims, value
 
     def forward(self, x: Tensor) -> Tensor:
-        pads = self.pads
-        if pads is None:
-            pads = pads_of_same(tuple(x.shape[2:]), self.kernel, self.stride, 1)
-        return functional.pad(x, torch_padding(pads), value=self.value)
+        return pad(x, self.pads, self.kernel, self.stride, 1, self.value)
 
     def extra_repr(self) -> str:
         return "same" if self.pads is None else str(self.pads)
@@ -59,10 +69,7 @@ class Padded(nn.modules.conv._ConvNd):
         """Return the map with its padding, where torch's convolution cannot add it."""
         if not self.uneven:
             return x
-        pads = self.pads
-        if pads is None:
-            pads = pads_of_same(tuple(x.shape[2:]), self.kernel_size, self.stride, self.dilation)
-        return functional.pad(x, torch_padding(pads))
+        return pad(x, self.pads, self.kernel_size, self.stride, self.dilation, 0.0)
 
     def forward(self, input: Tensor) -> Tensor:
         x = self.padded(input)

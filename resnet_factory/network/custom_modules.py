@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from resnet_factory.network.convolutions import CONVOLVE
@@ -27,6 +27,17 @@ class ZeroPad(nn.Module):
         return f"before={self.before}, after={self.after}, stride={self.stride}"
 
 
+@fx.wrap
+def drop_path(x: Tensor, rate: float, rows: bool, rescale: bool) -> Tensor:
+    """Return `x` with the share `rate` of its samples zero, or all of it with that probability."""
+    keep = 1.0 - rate
+    shape = (x.shape[0] if rows else 1,) + (1,) * (x.ndim - 1)
+    mask = x.new_empty(shape).bernoulli_(keep)
+    if rescale and keep > 0.0:
+        mask.div_(keep)
+    return x * mask
+
+
 class DropPath(nn.Module):
     """Drops a branch while training, per sample or for the whole batch (Huang et al. 2016)."""
 
@@ -37,15 +48,26 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0.0:
             return x
-        keep = 1.0 - self.rate
-        shape = (x.shape[0] if self.rows else 1,) + (1,) * (x.ndim - 1)
-        mask = x.new_empty(shape).bernoulli_(keep)
-        if self.rescale and keep > 0.0:
-            mask.div_(keep)
-        return x * mask
+        return drop_path(x, self.rate, self.rows, self.rescale)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.4g}, mode={'row' if self.rows else 'batch'}, rescale={self.rescale}"
+
+
+@fx.wrap
+def drop_block(x: Tensor, rate: float, block: int, gamma: float) -> Tensor:
+    """Return `x` without regions of `block` positions per axis, the rest scaled up."""
+    size = x.shape[2:]
+    blocks = [min(block, side) for side in size]
+    seeds = gamma * rate * math.prod(size) / math.prod(blocks)
+    seeds /= math.prod(side - block + 1 for side, block in zip(size, blocks, strict=True))
+    dropped = x.new_empty((x.shape[0], 1, *size)).bernoulli_(seeds)
+    pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(size) - 1]
+    dropped = pool(dropped, blocks, 1, [block // 2 for block in blocks])
+    inside: tuple[slice, ...] = tuple(slice((block + 1) % 2, None) for block in (1, 1, *blocks))
+    kept = 1.0 - dropped[inside]
+    scale = kept.numel() / kept.to(torch.float32).sum().add(1e-7)
+    return x * (kept * scale.to(x.dtype))
 
 
 class DropBlock(nn.Module):
@@ -58,17 +80,7 @@ class DropBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0.0:
             return x
-        size = x.shape[2:]
-        blocks = [min(self.block, side) for side in size]
-        seeds = self.gamma * self.rate * math.prod(size) / math.prod(blocks)
-        seeds /= math.prod(side - block + 1 for side, block in zip(size, blocks, strict=True))
-        dropped = x.new_empty((x.shape[0], 1, *size)).bernoulli_(seeds)
-        pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(size) - 1]
-        dropped = pool(dropped, blocks, 1, [block // 2 for block in blocks])
-        inside: tuple[slice, ...] = tuple(slice((block + 1) % 2, None) for block in (1, 1, *blocks))
-        kept = 1.0 - dropped[inside]
-        scale = kept.numel() / kept.to(torch.float32).sum().add(1e-7)
-        return x * (kept * scale.to(x.dtype))
+        return drop_block(x, self.rate, self.block, self.gamma)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.4g}, block={self.block}, gamma={self.gamma}"
@@ -181,6 +193,12 @@ class GlobalResponseNorm(nn.Module):
         return x + torch.addcmul(bias, weight, scaled)
 
 
+@fx.wrap
+def channelwise(weight: Tensor, x: Tensor) -> Tensor:
+    """Return numbers per channel, (C,) or (1,), shaped to apply to `x`, (N, C, …)."""
+    return weight.view(1, -1, *(1,) * (x.ndim - 2))
+
+
 class Scale(nn.Module):
     """x * weight: a learnable factor per channel, or a scalar."""
 
@@ -189,14 +207,14 @@ class Scale(nn.Module):
         self.weight = nn.Parameter(torch.full((channels or 1,), init))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.weight.view(1, -1, *(1,) * (x.ndim - 2))
+        return x * channelwise(self.weight, x)
 
 
 class Shift(Scale):
     """x + weight: a learnable offset per channel, or a scalar."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.weight.view(1, -1, *(1,) * (x.ndim - 2))
+        return x + channelwise(self.weight, x)
 
 
 class Multiply(nn.Module):

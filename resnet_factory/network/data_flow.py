@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from resnet_factory.layers import Layer
-from resnet_factory.network.builder import Network
+from resnet_factory.network.network import Network
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import CASCADE, CONCAT, DENSE, PREVIOUS, SELECT, SUM, Parallel, Walk
 
@@ -177,6 +177,7 @@ def _recorded_numbers(network: Network, image: tuple[int, ...], numbering: Numbe
             module.training = True
         for handle in handles:
             handle.remove()
-    last = list(output.values())[-1] if isinstance(output, dict) else output
+    maps = list(output.values()) if isinstance(output, dict) else output
+    last = maps if isinstance(maps, Tensor) else maps[-1]
     recorder.outputs[""] = recorder.numbers[id(last)]
     return recorder.outputs

@@ -33,6 +33,8 @@ class JoinStep(NamedTuple):
     split: bool | tuple[int, ...] = False
     parts: int = 1
     groups: int = 1
+    dims: int = 2
+    """The number of axes of a map, for a selection of parts."""
 
 
 class TapStep(NamedTuple):
@@ -66,7 +68,7 @@ def run(module: nn.Module, steps: tuple[Step, ...], x: Tensor, taps: dict[str, T
             x = taps[step.of]
         elif step.how == SELECT:
             parts = torch.unflatten(x, 1, (step.parts, -1))
-            x = weighted_sum(parts, run(module, step.runs[1], parts.sum(dim=1), taps), step.groups)
+            x = weighted_sum(parts, run(module, step.runs[1], parts.sum(dim=1), taps), step)
         else:
             x = joined(module, step, x, taps)
     return x
@@ -97,17 +99,18 @@ def _entry(source: str, share: Tensor, ends: list[Tensor]) -> Tensor:
     return torch.cat([share, *ends], 1) if source == DENSE else share
 
 
-def weighted_sum(x: Tensor, logits: Tensor, groups: int) -> Tensor:
+def weighted_sum(x: Tensor, logits: Tensor, step: JoinStep) -> Tensor:
     """Return the sum of (N, parts, C, H, W) weighted by `logits`, (N, parts * C, 1, 1): (N, C, H, W)."""
-    batch, parts = x.shape[:2]
-    if parts == 1:
+    # Numbers of parts and axes come from the step, not from the tensor: torch.fx traces without shapes.
+    batch = x.shape[0]
+    if step.parts == 1:
         weights = torch.sigmoid(logits)
     else:
-        weights = logits.view(batch, groups, parts, -1).transpose(1, 2).softmax(dim=1)
-    return (x * weights.reshape(batch, parts, -1, *(1,) * (x.ndim - 3))).sum(dim=1)
+        weights = logits.view(batch, step.groups, step.parts, -1).transpose(1, 2).softmax(dim=1)
+    return (x * weights.reshape(batch, step.parts, -1, *(1,) * step.dims)).sum(dim=1)
 
 
-class Block(nn.Module):
+class Composite(nn.Module):
     """A module that runs its children as planned: in sequence, or side by side and joined.
 
     Children are registered modules, looked up by name, so a replaced child is used.
@@ -121,3 +124,15 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return run(self, self.steps, x, {})
+
+
+class Block(Composite):
+    """A block of a stage, and nothing else: the class for policies that wrap or checkpoint by class."""
+
+
+class Gate(Composite):
+    """A map times factors computed from it, or a weighted sum of its parts: channel or spatial attention."""
+
+
+class Branches(Composite):
+    """Any other join of branches that is a module of its own, as of Inception or Res2Net."""

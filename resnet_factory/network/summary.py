@@ -6,8 +6,9 @@ import torch
 import torchinfo
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.network.builder import Network, build
+from resnet_factory.network.builder import build
 from resnet_factory.network.data_flow import verify
+from resnet_factory.network.network import Network
 
 
 def built(cost: Cost) -> Network:

@@ -11,8 +11,8 @@ from resnet_factory.planning.network_plan import Feature, Plan, Stage
 from resnet_factory.planning.nodes import IDENTITY, Chain, Parallel, Tap, Walk, reads
 from resnet_factory.planning.paths import ChannelCount
 
-STAGES = "stages"
-"""The value of `features` that selects every stage."""
+STAGES, STRIDES = "stages", "strides"
+"""Values of `features` that select every stage, or the last map of stem and stages of each stride above 1."""
 
 
 def possible_features(plan: Plan) -> tuple[Feature, ...]:
@@ -31,17 +31,32 @@ def possible_features(plan: Plan) -> tuple[Feature, ...]:
     return tuple(found)
 
 
+def stem_and_stages(plan: Plan) -> tuple[Feature, ...]:
+    """Return the maps of all stages, after the stem's last map of each stride that the first stage lacks."""
+    names = [stage.name for stage in plan.stages]
+    maps = possible_features(plan)
+    stages = tuple(feature for feature in maps if feature.name in names)
+    stem = {name for name, _ in plan.stem.children}
+    first = stages[0].stride if stages else 1
+    before = {map_.stride: map_ for map_ in maps if map_.name in stem and map_.stride not in (1, first)}
+    return (*before.values(), *stages)
+
+
 def cut(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fault]) -> Plan:
     """Return the plan of the backbone that returns the maps called `names`, in the network's order.
 
     Unknown names go to `faults`. State-dict keys keep the names they have in the whole network.
     """
+    possible = possible_features(plan)
     if names == (STAGES,):
         names = tuple(stage.name for stage in plan.stages)
-    known = {feature.name: feature for feature in possible_features(plan)}
+    elif names == (STRIDES,):
+        names = tuple({stride: name for name, _, stride in stem_and_stages(plan) if stride != 1}.values())
+        names = names or (plan.stages[-1].name,)
+    known = {feature.name: feature for feature in possible}
     for i, name in enumerate(names):
         if name not in known:
-            faults.append(Fault(f"{path}.{i}", unknown("feature", name, (*known, STAGES))))
+            faults.append(Fault(f"{path}.{i}", unknown("feature", name, (*known, STAGES, STRIDES))))
         elif name in names[:i]:
             faults.append(Fault(f"{path}.{i}", f"{name!r} is named twice"))
     # A tap comes before all that read it, so what is kept lacks none.

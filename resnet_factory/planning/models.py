@@ -47,7 +47,8 @@ def compose(
     """Return the config of the model called `name`, changed by overrides in Hydra's grammar.
 
     Overrides are given one by one, as `compose("resnet50", "model.act=silu")`, or as a list. `num_classes`,
-    `in_channels` and `features` (names of maps, or `"stages"`) set the model's fields of these names.
+    `in_channels` and `features` (names of maps, `"stages"` or `"strides"`) set the model's fields of the
+    same name.
     `config_dir` is a folder of your own YAML, laid out like the shipped `conf/`.
 
     Raises:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resnet_factory.layers import Conv, Linear, Norm
-from resnet_factory.network.builder import Network, build
+from resnet_factory.network.builder import build
+from resnet_factory.network.network import Network
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.paths import main_path
 from resnet_factory.study.training_result import LayerProbe

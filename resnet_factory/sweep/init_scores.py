@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from resnet_factory.costing.measurement import FormAfter
 from resnet_factory.layers import MAP, Activation, BatchNorm, Conv, Layer, Linear, Norm
-from resnet_factory.network.builder import Network, build
+from resnet_factory.network.builder import build
+from resnet_factory.network.network import Network
 from resnet_factory.planning.network_plan import Block, Stage
 from resnet_factory.planning.nodes import IDENTITY, SUM, Chain, Node, Parallel, Tap
 

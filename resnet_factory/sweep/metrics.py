@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from resnet_factory.network.builder import Network, build
+from resnet_factory.network.builder import build
+from resnet_factory.network.network import Network
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.study.distributed import num_threads
 from resnet_factory.sweep.init_scores import (

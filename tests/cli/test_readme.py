@@ -19,6 +19,7 @@ import pytest
 from conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES.remove(ROOT / "docs" / "ecosystem.md")  # run by test_ecosystem, in one process
 BLOCK = re.compile(r"^```(console|yaml|python)\n(.*?)^```$", re.M | re.S)
 
 

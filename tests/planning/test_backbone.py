@@ -165,7 +165,10 @@ def test_only_the_rest_of_the_network_may_be_left_out(tmp_path: Path) -> None:
         ),
         (["layer1", "avgpool"], r"model\.features\.1: unknown feature 'avgpool'"),
         (["layer1", "layer1"], r"model\.features\.1: 'layer1' is named twice"),
-        ([], r"model\.features: expected names of maps, as \[layer3, layer4\] or stages, found \[\]"),
+        (
+            [],
+            r"model\.features: expected names of maps, as \[layer3, layer4\], stages or strides, found \[\]",
+        ),
         ("stage", r"unknown feature 'stage'; .*did you mean 'stages'"),
     ],
 )

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import Conv
-from resnet_factory.network.builder import Network, assemble
+from resnet_factory.network.builder import assemble
+from resnet_factory.network.network import Network
 from resnet_factory.network.weights import key_matching
 from resnet_factory.network.weights.key_matching import COUNTER, SHOWN, Reading, module_of
 from resnet_factory.network.weights.reader import Checkpoint

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.layers import Activation, Conv, Dropout, Flatten, Identity, Linear
+from resnet_factory.layers import Linear
 from resnet_factory.network.weights import key_map
 from resnet_factory.network.weights.key_map import OURS
+from resnet_factory.planning import anatomy
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.planning.nodes import leaves
 
 COUNTER = ".num_batches_tracked"
 """A batch norm's counter: torch before 0.4.1 had none, and it is not used with a fixed momentum."""
@@ -52,16 +52,9 @@ class Reading:
 
 
 def classifier(plan: Plan) -> str:
-    """Return the name of a network's last convolution or linear layer, if only reshaping layers follow.
-
-    For a network without a classifier (`num_classes: 0`) it is the default name of one.
-    """
-    for name, layer in reversed(list(leaves(plan.head))):
-        if isinstance(layer, Conv | Linear):
-            return name
-        if not isinstance(layer, Flatten | Identity | Dropout | Activation):
-            break
-    return Linear.family
+    """Return the name of a network's classifier; the default name of one for a network without any."""
+    known = anatomy.classifier(plan)
+    return known.name if known and known.name == known.layer else Linear.family
 
 
 def module_of(name: str) -> str:

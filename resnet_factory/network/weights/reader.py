@@ -188,7 +188,7 @@ def _named_tensors(
         if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_nested:
             faults.append(Fault("weights", f"'{path}': {key!r} is not a dense tensor"))
             continue
-        name = _bare_key(key)
+        name = bare_key(key)
         changed += name != key
         if name in tensors:
             faults.append(Fault("weights", f"'{path}': {name!r} is there twice, once as {key!r}"))
@@ -202,7 +202,8 @@ def _named_tensors(
     return Checkpoint(path, tensors, metadata, tuple(done))
 
 
-def _bare_key(key: str) -> str:
+def bare_key(key: str) -> str:
+    """Return the name of a tensor without the prefixes of wrappers."""
     parts = [part for part in key.split(".") if part not in SHELLS]
     while len(parts) > 1 and parts[0] == "module":
         del parts[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,19 +18,19 @@ from resnet_factory.config.file_access import WEIGHTS, output_faults
 from resnet_factory.config.own_layers import changed_layers, missing_layers, origins
 from resnet_factory.errors import ConfigError, Fault, path_of, path_or_name
 from resnet_factory.layers import Conv
-from resnet_factory.network.builder import Network, assemble
+from resnet_factory.network.builder import assemble
+from resnet_factory.network.network import Network
 from resnet_factory.network.own_modules import module_of
-from resnet_factory.network.weights import key_map, reader
+from resnet_factory.network.weights import hub_folder, key_map, shards
 from resnet_factory.network.weights.adaptation import fit
 from resnet_factory.network.weights.download import fetch
 from resnet_factory.network.weights.key_map import OURS
 from resnet_factory.network.weights.reader import Checkpoint
+from resnet_factory.network.weights.shards import MARK
 from resnet_factory.network.weights.writer import ALIGNMENT, write
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.planner import plan
 
-MARK = "resnet_factory."
-"""The prefix of our keys in a safetensors file's metadata."""
 FORMAT = "1"
 """Version of the metadata written with the tensors."""
 SHOWN = 5
@@ -61,9 +62,11 @@ def save(network: Network, file: str | Path, /) -> Path: ...
 @overload
 def save(network: Network, config: schema.ModelConfig, file: str | Path, /) -> Path: ...
 def save(network: Network, *given: Any) -> Path:
-    """Write weights and config to a safetensors file atomically: `save(network, file)`.
+    """Write weights and config to a safetensors file atomically: `save(network, file)`; return its path.
 
     The config is the network's own; for a network built from a plan, pass it: `save(network, config, file)`.
+    In place of a file, a folder that exists or ends in `/` gets the layout of Hugging Face's hub:
+    model.safetensors, config.json and, unless it has one, a model card, README.md.
 
     Raises:
         ConfigError: the network differs from its config, so that `load` could not rebuild it, or the file
@@ -77,13 +80,14 @@ def save(network: Network, *given: Any) -> Path:
             "the network was built from a plan alone; give the plan's config: save(network, config, file)"
         )
     target = path_of(file, "save()")
-    if faults := output_faults(target, "save", WEIGHTS):
+    folder = target.expanduser() if _is_folder(target, str(file)) else None
+    if faults := hub_folder.folder_faults(folder) if folder else output_faults(target, "save", WEIGHTS):
         raise ConfigError(faults)
     planned, state = plan(config), network.state_dict()
     with torch.device("meta"):
         rebuilt = assemble(planned).state_dict()
     what = f"what {config.name or 'the config'!r} plans"
-    if network.plan != planned:
+    if network.plan != planned and _with_classes(network, config.num_classes) != planned:
         raise ConfigError([Fault("save", f"the network is not {what}")])
     odd = [
         name for name in {**rebuilt, **state} if _tensor_shape(rebuilt, name) != _tensor_shape(state, name)
@@ -101,25 +105,43 @@ def save(network: Network, *given: Any) -> Path:
         "format": "pt",
         f"{MARK}version": FORMAT,
         f"{MARK}name": config.name,
-        f"{MARK}plan_id": network.plan.id,
+        f"{MARK}plan_id": planned.id,
         f"{MARK}config": json.dumps(config.to_dict(), sort_keys=True),
     }
     if own := origins(config):
         metadata[f"{MARK}layers"] = json.dumps(own, sort_keys=True)
-    return write(target, state, metadata)
+    if folder is None:
+        return write(target, state, metadata)
+    hub_folder.make(folder)
+    write(folder / hub_folder.WEIGHTS, state, metadata)
+    ours = {key.removeprefix(MARK): text for key, text in metadata.items() if key.startswith(MARK)}
+    hub_folder.write_beside(folder, network, planned, config, ours)
+    return folder
+
+
+def _is_folder(target: Path, text: str) -> bool:
+    return target.expanduser().is_dir() or text.endswith(("/", os.sep))
+
+
+def _with_classes(network: Network, num_classes: int) -> Plan | None:
+    """Return the plan of a network with other classes, whose classifier may have been replaced by hand."""
+    if network.config is None or network.config.num_classes == num_classes:
+        return None
+    return plan(network.config.changed({"num_classes": num_classes}))
 
 
 def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
     """Load the network saved in `file` from that file alone: config and weights, bit for bit.
 
-    `file` is a path, a URL or a hub name. The network is assembled on the meta device, and its tensors are
+    `file` is a path, a URL or a hub name; of a folder, its model.safetensors, or the files its index lists,
+    are read. The network is assembled on the meta device, and its tensors are
     memory-mapped: do not change the file while the network is in use. No code in the file is run. Like a
     built network, it is in training mode.
 
     Raises:
         ConfigError: the file is damaged, holds no config, or one that this version reads otherwise.
     """
-    found = reader.read_checkpoint(fetch(path_or_name(file, "load()")), device=device)
+    found = shards.read_checkpoint(fetch(path_or_name(file, "load()")), device=device)
     config, planned = _config_in(found)
     with torch.device("meta"):
         network = assemble(planned)
@@ -137,7 +159,7 @@ def config_in(file: str | Path) -> schema.ModelConfig | None:
     Raises:
         ConfigError: the file cannot be read, or holds a config that this version reads otherwise.
     """
-    found = reader.read_checkpoint(fetch(path_or_name(file, "config_in()")))
+    found = shards.read_checkpoint(fetch(path_or_name(file, "config_in()")))
     return _config_in(found)[0] if f"{MARK}config" in found.metadata else None
 
 
@@ -191,7 +213,7 @@ def load_weights(
         TypeError: the network is wrapped.
     """
     _refuse_wrapped(network)
-    found = reader.read_checkpoint(fetch(path_or_name(file, "load_weights()")), entry=entry)
+    found = shards.read_checkpoint(fetch(path_or_name(file, "load_weights()")), entry=entry)
     fitted = fit(network, found, keys)
     if any(tensor.is_meta for tensor in network.state_dict().values()):
         if fitted.left:

@@ -1,0 +1,182 @@
+"""The parts of a network that other libraries ask for: classifier, features, groups of layers, images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from typing import Any, NamedTuple
+
+from resnet_factory.layers import (
+    Activation,
+    AttentionPool,
+    Axes,
+    Conv,
+    Dropout,
+    Flatten,
+    Identity,
+    Layer,
+    Linear,
+    SelfAttention,
+)
+from resnet_factory.layers.axes import entries
+from resnet_factory.planning.backbone import possible_features, stem_and_stages
+from resnet_factory.planning.network_plan import Feature, Plan
+from resnet_factory.planning.nodes import Chain, leaves
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+NORMALISATIONS = (("*_clip*", CLIP), ("resnetv2_*", HALF), ("test_resnet", HALF), ("*", IMAGENET))
+"""Means and standard deviations of the images on which timm trained networks of these names."""
+WHOLE_IMAGE = 64
+"""Sides of images up to which they are used whole; larger ones are cropped after they were resized."""
+
+
+class Classifier(NamedTuple):
+    """The layer whose outputs are the classes."""
+
+    name: str
+    """The dotted name of its module, a convolution or linear layer."""
+    layer: str
+    """The name of its layer in the plan; another one if the layer is a module of several."""
+    in_channels: int
+    classes: int
+
+
+def classifier(plan: Plan) -> Classifier | None:
+    """Return a network's last convolution or linear layer, if only reshaping layers follow; else None."""
+    for name, layer in reversed(list(leaves(plan.head))):
+        if isinstance(layer, Conv | Linear):
+            return Classifier(name, name, layer.channels, layer.to)
+        if isinstance(layer, AttentionPool):
+            return Classifier(f"{name}.proj", name, layer.channels, layer.to)
+        if not isinstance(layer, Flatten | Identity | Dropout | Activation):
+            break
+    return None
+
+
+def last_map(plan: Plan, known: Classifier | None) -> Feature | None:
+    """Return the last feature map before the pool and the classifier, at the network's top level."""
+    found = None
+    for feature in possible_features(plan):
+        if known and known.name.partition(".")[0] == feature.name:
+            break
+        found = feature
+    return found
+
+
+class FeatureInfo(list[dict[str, Any]]):
+    """The feature maps of a network: `num_chs`, `reduction` and `module` of each, as in timm's models.
+
+    `channels()`, `reduction()` and `module_name()` list one of them, as timm's class of this name does.
+    """
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        super().__init__(
+            {"num_chs": channels, "reduction": _reduction(stride), "module": name, "index": i}
+            for i, (name, channels, stride) in enumerate(features)
+        )
+
+    @property
+    def out_indices(self) -> tuple[int, ...]:
+        """The places of all maps."""
+        return tuple(range(len(self)))
+
+    def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:
+        """Return an entry of the map at a place, or a list of those at several; of all if `idx` is None."""
+        if isinstance(idx, int):
+            return self[idx][key]
+        return [self[i][key] for i in (self.out_indices if idx is None else idx)]
+
+    def channels(self, idx: int | Sequence[int] | None = None) -> Any:
+        """Return numbers of channels."""
+        return self.get("num_chs", idx)
+
+    def reduction(self, idx: int | Sequence[int] | None = None) -> Any:
+        """Return strides with respect to the image."""
+        return self.get("reduction", idx)
+
+    def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
+        """Return names of modules."""
+        return self.get("module", idx)
+
+
+def _reduction(stride: Axes) -> Any:
+    """Return a stride as one number: the largest of those along the axes."""
+    return max(entries(stride))
+
+
+def feature_info(plan: Plan) -> FeatureInfo:
+    """Return a backbone's maps; for a whole network its stages', and the stem's of smaller strides."""
+    if plan.features:
+        return FeatureInfo(plan.features)
+    return FeatureInfo(stem_and_stages(plan))
+
+
+def group_matcher(plan: Plan, *, coarse: bool = False) -> dict[str, Any]:
+    """Return patterns of parameter names by group, in order, as timm's models do: stem, then each stage.
+
+    A stage is one group if `coarse`, else one per block. Layers between stages and classifier are of the
+    last group before them; what matches nothing, the classifier, is a group after all others.
+    """
+    groups: dict[str, Any] = {}
+    if stem := _any_of(_top_names(plan.stem)):
+        groups["stem"] = stem
+    for stage in plan.stages:
+        name = re.escape(stage.name)
+        # A transition is of the first block's group.
+        groups[stage.name] = (
+            rf"^{name}\." if coarse else [(rf"^{name}\.(\d+)\.", None), (rf"^{name}\.", (0,))]
+        )
+    known = classifier(plan)
+    last = known.name.partition(".")[0] if known else ""
+    if (head := _any_of([name for name in _top_names(plan.head) if name != last])) and plan.stages:
+        groups["head"] = [(head, (99999,))]  # timm's MATCH_PREV_GROUP
+    return groups
+
+
+def _top_names(part: Chain) -> list[str]:
+    """Return the names of a part's modules at the network's top level, also of those inside of joins."""
+    return list(dict.fromkeys(name.partition(".")[0] for name, _ in leaves(part)))
+
+
+def _any_of(names: Sequence[str]) -> str:
+    """Return the pattern of parameters of some top-level modules; empty for none."""
+    return rf"^(?:{'|'.join(map(re.escape, names))})\." if names else ""
+
+
+def normalisation(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of the images for a network: those of timm's of the same name.
+
+    For other names they are ImageNet's, and 0.5 for images that do not have 3 channels.
+    """
+    if channels != 3:
+        return (0.5,) * channels, (0.5,) * channels
+    return next(numbers for pattern, numbers in NORMALISATIONS if fnmatch(name, pattern))
+
+
+def pretrained_cfg(plan: Plan) -> dict[str, Any]:
+    """Return image settings and names of layers, with the keys of timm's `pretrained_cfg`."""
+    mean, std = normalisation(plan.name, plan.in_channels)
+    known = classifier(plan)
+    convolutions = (name for name, layer in plan.leaves if isinstance(layer, Conv))
+    return {
+        "architecture": plan.name,
+        "input_size": plan.image,
+        "fixed_input_size": any(_is_sized(layer) for _, layer in plan.leaves),
+        "interpolation": "bicubic",
+        "crop_pct": 1.0 if max(plan.image[1:]) <= WHOLE_IMAGE else 0.875,
+        "crop_mode": "center",
+        "mean": mean,
+        "std": std,
+        "num_classes": known.classes if known and not plan.features else 0,
+        "pool_size": None,
+        "first_conv": next(convolutions, None),
+        "classifier": known.name if known and not plan.features else None,
+    }
+
+
+def _is_sized(layer: Layer) -> bool:
+    """Return whether a layer is made for maps of one size."""
+    return isinstance(layer, SelfAttention | AttentionPool) and any(entries(layer.sides))
