@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from resnet_factory.costing.complexity import Cost
     from resnet_factory.errors import ConfigError, Fault
     from resnet_factory.network.builder import Backbone, Network, build, create_model, reset_classifier
+    from resnet_factory.network.folding import fold
     from resnet_factory.network.weights.transfer import Report, export, load, load_weights, save
     from resnet_factory.planning.models import compose, list_models, plan
     from resnet_factory.planning.network_plan import Plan
@@ -38,6 +39,7 @@ _HOME = {
     "explain": "reporting.explanation.document",
     "Explanation": "reporting.explanation.document",
     "Fault": "errors",
+    "fold": "network.folding",
     "list_models": "planning.models",
     "load": "network.weights.transfer",
     "load_weights": "network.weights.transfer",
@@ -56,7 +58,7 @@ _HOME = {
 __all__ = [
     "Backbone", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault", "ModelConfig",
     "Network", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model", "diff", "draw",
-    "explain", "export", "list_models", "load", "load_weights", "plan", "read", "register_layer",
+    "explain", "export", "fold", "list_models", "load", "load_weights", "plan", "read", "register_layer",
     "reset_classifier", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
