@@ -74,9 +74,9 @@ VERBS = {
         check="cli.commands:explain_faults",
     ),
     "export": Verb(
-        "cli.commands:export",
-        "write weights with the names of timm, torchvision or pycls",
-        check="cli.commands:export_faults",
+        "cli.exporting:export",
+        "write a network for ONNX, OpenVINO or torch, or weights with other libraries' names",
+        check="cli.exporting:export_faults",
         writes="file",
     ),
     "study": Verb(

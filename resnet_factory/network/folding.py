@@ -51,8 +51,8 @@ def fold(network: Network, *, in_place: bool = True) -> Network:
     `planning.folding.folded` says what is folded. The copy is in evaluation mode, with the statistics of
     batch normalisation in its weights: do not train it. Activations and sums reuse the memory of maps that
     nothing else reads, so what a forward hook keeps of a convolution is changed by the activation after it,
-    unless `in_place` is false. The network itself stays as it is. Weights are computed in double precision and rounded once; the outputs
-    of a float64 network agree to 1e-10 of their largest.
+    unless `in_place` is false. The network itself stays as it is. Weights are computed in double precision
+    and rounded once; the outputs of a float64 network agree to 1e-10 of their largest.
 
     Raises:
         ConfigError: a module that would be folded is not the one that was planned.
