@@ -79,6 +79,12 @@ VERBS = {
         check="cli.exporting:export_faults",
         writes="file",
     ),
+    "benchmark": Verb(
+        "cli.benchmarking:benchmark",
+        "time networks in several runtimes: benchmark model=A,B runtime=eager,onnxruntime batch=1,8",
+        composes=False,
+        sweeps=True,
+    ),
     "study": Verb(
         "study.command:study",
         "train and compare several networks, such as plain and residual ones",

@@ -17,7 +17,7 @@ from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import axes_text
 from resnet_factory.network.builder import Network
 from resnet_factory.network.folding import fold
-from resnet_factory.network.runtimes.formats import FORMATS, Run, parts, size_of
+from resnet_factory.network.runtimes.formats import FORMATS, Format, Run, parts, size_of
 from resnet_factory.network.runtimes.packages import package_faults
 from resnet_factory.network.runtimes.program import Program, as_tuple, trace
 
@@ -98,8 +98,7 @@ def export_program(
     try:
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             made = Path(folder) / target.name
-            _written(form.write, program, made, to)
-            difference = compare(reference, form.read(made, None), program)
+            difference = _tried(form, program, made, reference)
             if not difference <= tolerance:
                 raise ConfigError([Fault("tolerance", _refusal(form.title, difference, tolerance))])
             size = size_of(made)
@@ -134,16 +133,18 @@ def _evaluated(network: Network) -> Network:
     return copy.deepcopy(network).eval()
 
 
-def _written(write: object, program: Program, file: Path, to: str) -> None:
-    """Write a program, with what an exporter raises as a fault."""
-    assert callable(write)
+def _tried(form: Format, program: Program, file: Path, network: Network) -> float:
+    """Write a program and compare it with the network; what an exporter or a runtime raises is a fault."""
+    doing = "cannot express this network"
     try:
-        write(program, file)
+        form.write(program, file)
+        doing = "cannot run what it wrote"
+        return compare(network, form.read(file, None), program)
     except (ConfigError, OSError):
         raise
     except Exception as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError([Fault("to", f"{to} cannot express this network: {first}")]) from error
+        last = next(iter(str(error).strip().splitlines()[::-1]), type(error).__name__)
+        raise ConfigError([Fault("to", f"{form.title} {doing}: {last}; nothing was written")]) from error
 
 
 def compare(network: Network, run: Run, program: Program) -> float:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.errors import ConfigError, Fault, unknown
 
 PACKAGES: dict[str, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -25,6 +26,19 @@ def package_faults(runtime: str, key: str) -> list[Fault]:
         return []
     message = f"{runtime!r} needs {', '.join(missing)}, not installed here"
     return [Fault(key, f"{message}: pip install 'resnet-factory[{EXTRA}]'")]
+
+
+def device_faults(device: str, key: str) -> list[Fault]:
+    """Return the fault of a device, the value of `key`, that torch does not find here."""
+    if device == "cpu":
+        return []
+    import torch
+
+    if re.fullmatch(r"cuda(:\d+)?", device) is None:
+        return [Fault(key, unknown("device", device, ("cpu", "cuda")))]
+    if int(device.partition(":")[2] or 0) < torch.cuda.device_count():
+        return []
+    return [Fault(key, f"torch finds no {device!r} on this machine; device=cpu")]
 
 
 def package(name: str) -> Any:
