@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resnet_factory.errors import ConfigError, Fault
     from resnet_factory.network.builder import build, create_model
     from resnet_factory.network.classifier import reset_classifier
+    from resnet_factory.network.folding import fold
     from resnet_factory.network.network import Backbone, Network
     from resnet_factory.network.steps import Block
     from resnet_factory.network.weights.hub_folder import push_to_hub
@@ -43,6 +44,7 @@ _HOME = {
     "explain": "reporting.explanation.document",
     "Explanation": "reporting.explanation.document",
     "Fault": "errors",
+    "fold": "network.folding",
     "list_models": "planning.models",
     "load": "network.weights.transfer",
     "load_weights": "network.weights.transfer",
@@ -62,7 +64,7 @@ _HOME = {
 __all__ = [
     "Backbone", "Block", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault",
     "ModelConfig", "Network", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model",
-    "diff", "draw", "explain", "export", "list_models", "load", "load_weights", "plan", "push_to_hub",
+    "diff", "draw", "explain", "export", "fold", "list_models", "load", "load_weights", "plan", "push_to_hub",
     "read", "register_layer", "reset_classifier", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"

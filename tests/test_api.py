@@ -186,6 +186,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "export": lambda wrong: rf.export(wrong, "a.safetensors", to="timm"),
     "export file": lambda wrong: rf.export(small(), wrong, to="timm"),
     "export to": lambda wrong: rf.export(small(), "a.safetensors", to=wrong),
+    "fold": rf.fold,
     "list_models": rf.list_models,
     "list_models config_dir": lambda wrong: rf.list_models(config_dir=wrong),
     "load": rf.load,

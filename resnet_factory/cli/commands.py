@@ -24,7 +24,7 @@ from resnet_factory.reporting.explanation import document
 
 def describe(composed: Composed) -> int:
     """Print the cost of the network, at the chosen depth and in the chosen format."""
-    _check_model(composed, describe_faults)
+    check_model(composed, describe_faults)
     selection = _report_selection(composed.data).checked()
     tables.print_cost(cost_of(composed), tables.console(), selection, composed.data["format"])
     return 0
@@ -48,7 +48,7 @@ def _report_selection(data: Mapping[str, Any]) -> Selection:
 
 def explain(composed: Composed) -> int:
     """Print the network's arithmetic and warnings."""
-    _check_model(composed, explain_faults)
+    check_model(composed, explain_faults)
     costed = cost_of(composed)
     told = document.explain(costed.plan, costed.image)
     document.print_explanation(told, tables.console(), composed.data["format"])
@@ -67,11 +67,11 @@ def _format_faults(data: Mapping[str, Any], formats: Sequence[str]) -> list[Faul
 
 def build(composed: Composed) -> int:
     """Build the network, check it against its plan and print the tables; optionally load and save weights."""
-    _check_model(composed, build_faults)
+    check_model(composed, build_faults)
     options = composed.data
     composed = _with_the_files_model(composed)
     costed = cost_of(composed)
-    with _one_fault_per_file(composed):
+    with one_fault_per_file(composed):
         check_capacity(costed.plan)
     from resnet_factory.network.summary import built, layer_table
 
@@ -80,7 +80,7 @@ def build(composed: Composed) -> int:
     if options["weights"] is not None:
         from resnet_factory.network.weights.transfer import load_weights
 
-        with _one_fault_per_file(composed):
+        with one_fault_per_file(composed):
             loaded = load_weights(network, options["weights"], keys=options["keys"])
     out = tables.console()
     tables.print_cost(costed, out)
@@ -103,7 +103,7 @@ def _with_the_files_model(composed: Composed) -> Composed:
         return composed
     from resnet_factory.network.weights.transfer import config_in
 
-    with _one_fault_per_file(composed):
+    with one_fault_per_file(composed):
         config = config_in(weights)
     if config is None:
         return composed
@@ -114,18 +114,18 @@ def _with_the_files_model(composed: Composed) -> Composed:
 def build_faults(data: Mapping[str, Any]) -> list[Fault]:
     """Return the faults of the keys of `build`."""
     texts = dict.fromkeys(("weights", "keys", "save"), str | None)
-    if faults := _type_faults(data, {"layers": bool, **texts}):
+    if faults := type_faults(data, {"layers": bool, **texts}):
         return faults
     weights, keys, save = data["weights"], data["keys"], data["save"]
     if weights is None and keys is not None:
         faults.append(Fault("keys", "it tells how to read a file with weights; give weights=… as well"))
-    faults += _weights_faults(weights, keys)
+    faults += weights_and_keys_faults(weights, keys)
     if save is not None:
         faults += output_faults(save, "save", WEIGHTS, [] if weights is None else [weights])
     return faults
 
 
-def _weights_faults(weights: str | None, keys: str | None) -> list[Fault]:
+def weights_and_keys_faults(weights: str | None, keys: str | None) -> list[Fault]:
     """Return the faults of the files of weights and of their key map."""
     faults = [] if weights is None else weights_faults(weights, "weights") + hub_faults(weights, "weights")
     if keys is not None and keys != key_map.OURS:
@@ -134,39 +134,6 @@ def _weights_faults(weights: str | None, keys: str | None) -> list[Fault]:
         except ConfigError as error:
             faults += error.faults
     return faults
-
-
-def export(composed: Composed) -> int:
-    """Write the weights to a file with another library's names."""
-    _check_model(composed, export_faults)
-    options = composed.data
-    from resnet_factory.network.weights import transfer
-
-    with _one_fault_per_file(composed):
-        if composed.given & {"model", "experiment"}:
-            from resnet_factory.network.builder import build as build_network
-
-            network = build_network(plan(composed.model))
-            loaded = transfer.load_weights(network, options["weights"])
-            tables.console().print(f"loaded: {loaded}", markup=False)
-        else:
-            network = transfer.load(options["weights"])
-        done = transfer.export(network, options["file"], to=options["to"], keys=options["keys"])
-    tables.console().print(f"exported: {done}", markup=False)
-    return 0
-
-
-def export_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of the keys of `export`."""
-    if faults := _type_faults(data, dict.fromkeys(("to", "keys", "weights", "file"), str | None)):
-        return faults
-    missing = [key for key in ("weights", "file") if data[key] is None]
-    if data["to"] is None and data["keys"] is None:
-        missing.append("to")
-    if missing:
-        return [Fault(key, f"is missing; export needs {key}=…", "command line 'export'") for key in missing]
-    faults = _weights_faults(data["weights"], data["keys"])
-    return faults + output_faults(data["file"], "file", WEIGHTS, [data["weights"]])
 
 
 def list_models(patterns: Sequence[str], config_dir: str | None) -> int:
@@ -188,13 +155,13 @@ def list_models(patterns: Sequence[str], config_dir: str | None) -> int:
     return 0
 
 
-def _check_model(composed: Composed, find: Callable[[Mapping[str, Any]], list[Fault]]) -> None:
+def check_model(composed: Composed, find: Callable[[Mapping[str, Any]], list[Fault]]) -> None:
     """Refuse invalid keys, also in configurations composed by Hydra's runner, which are not checked yet."""
     if faults := find(composed.data):
         raise ConfigError(map(composed.locate, faults))
 
 
-def _type_faults(data: Mapping[str, Any], types: Mapping[str, Any]) -> list[Fault]:
+def type_faults(data: Mapping[str, Any], types: Mapping[str, Any]) -> list[Fault]:
     """Return the faults of keys of the wrong type."""
     return [
         Fault(key, f"expected {'true or false' if wanted is bool else 'a file name'}, found {data[key]!r}")
@@ -204,7 +171,7 @@ def _type_faults(data: Mapping[str, Any], types: Mapping[str, Any]) -> list[Faul
 
 
 @contextmanager
-def _one_fault_per_file(composed: Composed) -> Iterator[None]:
+def one_fault_per_file(composed: Composed) -> Iterator[None]:
     """Locate the faults of a file where it was named; once, if there are many."""
     try:
         yield

@@ -74,10 +74,16 @@ VERBS = {
         check="cli.commands:explain_faults",
     ),
     "export": Verb(
-        "cli.commands:export",
-        "write weights with the names of timm, torchvision or pycls",
-        check="cli.commands:export_faults",
+        "cli.exporting:export",
+        "write a network for ONNX, OpenVINO or torch, or weights with other libraries' names",
+        check="cli.exporting:export_faults",
         writes="file",
+    ),
+    "benchmark": Verb(
+        "cli.benchmarking:benchmark",
+        "time networks in several runtimes: benchmark model=A,B runtime=eager,onnxruntime batch=1,8",
+        composes=False,
+        sweeps=True,
     ),
     "study": Verb(
         "study.command:study",

@@ -15,7 +15,7 @@ from resnet_factory.config.model_fields import dims_hint
 from resnet_factory.config.overrides import apply, read_overrides
 from resnet_factory.config.provenance import Origin, paths
 from resnet_factory.config.repository import Library, conf_dir, user_dir
-from resnet_factory.config.sweep_overrides import sweeps
+from resnet_factory.config.sweep_overrides import jobs, sweeps
 from resnet_factory.errors import ConfigError, Fault, found, unknown
 
 Check = Callable[[Mapping[str, Any]], list[Fault]]
@@ -86,6 +86,15 @@ def compose_all(
     """
     composed = compose_in(Library.of(user_dir(config_dir)), config, overrides, check=check, verify=verify)
     return replace(composed, overrides=tuple(overrides), config_dir=config_dir)
+
+
+def take_jobs(words: Sequence[str], config_dir: str | Path | None = None) -> list[list[str]]:
+    """Return the overrides of each combination of values, in the order of Hydra's multirun.
+
+    Raises:
+        ConfigError: an override cannot be read.
+    """
+    return jobs(words, Library.of(user_dir(config_dir)))
 
 
 def take_sweeps(

@@ -71,6 +71,12 @@ MERMAID = Kind(
     (".mmd", ".mermaid"),
     lambda head: head.lstrip().startswith((b"flowchart", b"graph", b"---", b"%%")),
 )
+ONNX = Kind("ONNX models", (".onnx",), lambda head: head[:1] == b"\x08")
+OPENVINO = Kind("OpenVINO models", (".xml",), lambda head: head.lstrip().startswith(b"<?xml"))
+TORCH_PROGRAM = Kind("torch programs", (".pt2",), lambda head: head[:4] == b"PK\x03\x04")
+AOTI = Kind("AOTInductor packages", (".pt2",), lambda head: head[:4] == b"PK\x03\x04")
+CSV = Kind("tables", (".csv",), lambda head: b"," in head.partition(b"\n")[0])
+JSON = Kind("JSON", (".json",), lambda head: head.lstrip().startswith(b"{"))
 
 
 def input_faults(file: str | Path, key: str) -> list[Fault]:

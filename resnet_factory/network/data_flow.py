@@ -21,7 +21,7 @@ from resnet_factory.network.network import Network
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import CASCADE, CONCAT, DENSE, PREVIOUS, SELECT, SUM, Parallel, Walk
 
-OPERATIONS = {"__add__": "add", "__mul__": "mul"}
+OPERATIONS = {"__add__": "add", "add_": "add", "__mul__": "mul"}
 """Names of operators -> names of the functions they call."""
 SYMMETRIC = ("add", "mul")
 

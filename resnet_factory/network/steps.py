@@ -8,6 +8,7 @@ from functools import reduce
 from typing import NamedTuple
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from resnet_factory.planning.nodes import (
@@ -51,7 +52,21 @@ class ReadStep(NamedTuple):
 
 Step = str | JoinStep | TapStep | ReadStep
 """One step of a module: the name of a child, a join of branches, a tap or a read."""
-ARITHMETIC: dict[str, Callable[[Tensor, Tensor], Tensor]] = {SUM: operator.add, PRODUCT: operator.mul}
+SUM_IN_PLACE = "sum in place"
+"""A sum in the memory of its first term, which nothing else reads; of networks for inference."""
+ARITHMETIC: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    SUM: operator.add,
+    PRODUCT: operator.mul,
+    SUM_IN_PLACE: lambda one, other: add_into(one, other),  # noqa: PLW0108  # torch.fx replaces the global
+}
+
+
+def add_into(one: Tensor, other: Tensor) -> Tensor:
+    """Return one + other, in the memory of `one` if their shapes and types agree; torch.fx keeps it whole."""
+    return one.add_(other) if one.shape == other.shape and one.dtype == other.dtype else one + other
+
+
+torch.fx.wrap("add_into")
 
 
 def run(module: nn.Module, steps: tuple[Step, ...], x: Tensor, taps: dict[str, Tensor]) -> Tensor:

@@ -645,3 +645,32 @@ def test_mistakes_exit_with_2(
     assert message in caught.err
     assert "Traceback" not in caught.err
     assert not caught.out
+
+
+@pytest.mark.parametrize("name", ["resnet18", "regnety_002", "resnetv2_18"])
+def test_timm_reads_a_folder(name: str, tmp_path: Path) -> None:
+    """timm builds the network from the folder alone, with our weights, classes and input channels."""
+    ours = rf.create_model(name, num_classes=7, in_channels=3).eval()
+    done = rf.export(ours, tmp_path / "model.safetensors", to="timm")
+    assert any("config.json" in line for line in done.done)
+    theirs: Any = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(ours(x), theirs(x))
+    assert theirs.pretrained_cfg["input_size"] == (3, 224, 224)
+    assert theirs.num_classes == theirs.pretrained_cfg["num_classes"] == 7
+    first = theirs.get_submodule(theirs.pretrained_cfg["first_conv"])
+    assert isinstance(first, torch.nn.Conv2d)
+    assert theirs.get_submodule(theirs.pretrained_cfg["classifier"]) is theirs.get_classifier()
+
+
+def test_no_config_for_what_timm_does_not_have(tmp_path: Path) -> None:
+    changed = rf.create_model("resnet18", "model.act=silu")
+    done = rf.export(changed, tmp_path / "model.safetensors", to="timm")
+    assert "no config.json: the network is not the model that timm calls 'resnet18'" in done.done
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+    rf.export(rf.create_model("resnet18"), tmp_path / "other.safetensors", to="timm")
+    assert not (tmp_path / "config.json").exists()
+    (tmp_path / "config.json").write_text("mine")
+    with pytest.raises(rf.ConfigError, match="is there already and holds no JSON"):
+        rf.export(rf.create_model("resnet18"), tmp_path / "model.safetensors", to="timm")

@@ -21,12 +21,13 @@ from resnet_factory.layers import Conv
 from resnet_factory.network.builder import assemble
 from resnet_factory.network.network import Network
 from resnet_factory.network.own_modules import module_of
-from resnet_factory.network.weights import hub_folder, key_map, shards
+from resnet_factory.network.weights import hub_folder, key_map, shards, timm_folder
 from resnet_factory.network.weights.adaptation import fit
 from resnet_factory.network.weights.download import fetch
 from resnet_factory.network.weights.key_map import OURS
 from resnet_factory.network.weights.reader import Checkpoint
 from resnet_factory.network.weights.shards import MARK
+from resnet_factory.network.weights.timm_folder import write_config
 from resnet_factory.network.weights.writer import ALIGNMENT, write
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.planner import plan
@@ -231,14 +232,15 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
     """Write the weights with another library's names: safetensors, or torch's format for `.pth` and `.pt`.
 
     `to` is the library (`timm`, `torchvision`, `pycls`), whose key map is chosen by the network's stem and
-    modules; `keys` is the key map itself.
+    modules; `keys` is the key map itself. Beside weights for timm in a file that timm looks for, such as
+    `model.safetensors`, a config.json is written: `timm.create_model("local-dir:FOLDER", pretrained=True)`.
 
     Raises:
         ConfigError: no key map fits the network, or several do.
     """
     _refuse_wrapped(network)
     written = path_of(file, "export()")
-    if faults := output_faults(written, "file", WEIGHTS):
+    if faults := output_faults(written, "file", WEIGHTS) + timm_folder.config_faults(written):
         raise ConfigError(faults)
     for name in (to, keys):
         if name is not None and not isinstance(name, str):
@@ -260,6 +262,8 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
         tensors[theirs] = tensors[theirs].flip(1)
         done.append(f"input channels of {theirs!r} turned from RGB to BGR")
     target = write(written, tensors, {"format": "pt"})
+    if entry.library == "timm" and (line := write_config(target, network.plan, network.config, names)):
+        done.append(line)
     return Report(target, len(tensors), keys=entry.name, done=tuple(done))
 
 

@@ -1,0 +1,249 @@
+"""Fold a network for inference: the weights of a folded plan, computed in double precision."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from resnet_factory.errors import ConfigError, Fault, shown
+from resnet_factory.layers import (
+    BatchNorm,
+    Conv,
+    EvoNorm,
+    Layer,
+    Linear,
+    ScaledConv,
+    Shift,
+    StandardizedConv,
+    along,
+)
+from resnet_factory.layers import Multiply as MultiplyLayer
+from resnet_factory.network.builder import assemble
+from resnet_factory.network.inplace import compute_in_place
+from resnet_factory.network.network import Network
+from resnet_factory.network.own_modules import module_of
+from resnet_factory.planning.folding import Folded, Origin, Sum, folded
+from resnet_factory.planning.kernels import tap_places, unit
+
+
+class Matrix(NamedTuple):
+    """A linear map of a feature map: a convolution's weight and bias, in double precision."""
+
+    weight: Tensor
+    """(to, channels / groups, *kernel); a linear layer's has no kernel."""
+    bias: Tensor
+    """(to,)"""
+
+
+class Factors(NamedTuple):
+    """A factor and an offset per channel, in double precision; both (channels,)."""
+
+    factor: Tensor
+    offset: Tensor
+
+
+def fold(network: Network, *, in_place: bool = True) -> Network:
+    """Return a copy of a network for inference, with a folded plan: fewer layers, the same function.
+
+    `planning.folding.folded` says what is folded. The copy is in evaluation mode, with the statistics of
+    batch normalisation in its weights: do not train it. Activations and sums reuse the memory of maps that
+    nothing else reads, so what a forward hook keeps of a convolution is changed by the activation after it,
+    unless `in_place` is false. The network itself stays as it is. Weights are computed in double precision
+    and rounded once; the outputs of a float64 network agree to 1e-10 of their largest.
+
+    Raises:
+        ConfigError: a module that would be folded is not the one that was planned.
+        TypeError: it is not a network built by this package.
+    """
+    if not isinstance(network, Network):
+        raise TypeError(f"fold() takes a network as build or create_model gives it, found {shown(network)}")
+    done = folded(network.plan)
+    layers = dict(network.plan.leaves)
+    _check_modules(network, layers, done)
+    with torch.device("meta"):
+        result = assemble(done.plan)
+    memo: dict[int, object] = {}
+    for name, layer in done.plan.leaves:
+        origin = done.origins.get(name)
+        if origin is None:
+            part = copy.deepcopy(network.get_submodule(name), memo)
+        else:
+            assert isinstance(layer, Conv | Linear)
+            part = _filled(result.get_submodule(name), _Evaluation(network, layers).matrix(origin, layer))
+        result.set_submodule(name, part)
+    if in_place:
+        compute_in_place(result)
+    return result.eval()
+
+
+def _check_modules(network: Network, layers: Mapping[str, Layer], done: Folded) -> None:
+    """Refuse modules that compute something else than the layers that are folded."""
+    faults = []
+    planned_modules: dict[Layer, nn.Module] = {}
+    with torch.device("meta"):
+        for name in dict.fromkeys(name for origin in done.origins.values() for name in _names(origin)):
+            found, layer = network.get_submodule(name), layers[name]
+            planned = planned_modules.get(layer) or planned_modules.setdefault(layer, module_of(layer))
+            batch_norm = isinstance(found, nn.SyncBatchNorm) and isinstance(layer, BatchNorm)
+            if batch_norm or type(found).forward is type(planned).forward:
+                if not isinstance(layer, BatchNorm) or getattr(found, "running_var", None) is not None:
+                    continue
+                said = "keeps no running statistics"
+            else:
+                said = f"is a {type(found).__name__}, planned was {type(planned).__name__}"
+            faults.append(Fault(name, f"{said}, which cannot be folded; fold first, then replace modules"))
+    if faults:
+        raise ConfigError(faults)
+
+
+def _names(origin: Origin) -> list[str]:
+    names: list[str] = []
+    for part in origin:
+        names += [part] if isinstance(part, str) else [name for term in part.terms for name in _names(term)]
+    return names
+
+
+def _filled(module: nn.Module, matrix: Matrix) -> nn.Module:
+    """Return a module with its weights; one without a bias lost nothing but zeros."""
+    state = {"weight": matrix.weight, "bias": matrix.bias}
+    module.load_state_dict({key: state[key] for key in module.state_dict()}, assign=True)
+    return module
+
+
+class _Evaluation:
+    """Computes the linear maps of origins from a network's modules."""
+
+    def __init__(self, network: Network, layers: Mapping[str, Layer]) -> None:
+        self.network, self.layers = network, layers
+
+    def matrix(self, origin: Origin, layer: Conv | Linear) -> Matrix:
+        """Return the weight and bias of a folded layer, in the dtype and on the device of the network's."""
+        found = self.through(origin)
+        assert isinstance(found, Matrix)
+        matrices = (name for name in _names(origin) if isinstance(self.layers[name], Conv | Linear))
+        dtype = _tensors(self.network.get_submodule(next(matrices)))["weight"].dtype
+        return Matrix(*(nn.Parameter(tensor.to(dtype).contiguous()) for tensor in found))
+
+    def through(self, origin: Origin) -> Matrix | Factors | None:
+        """Return the linear map of layers in a row; None for the map itself."""
+        value: Matrix | Factors | None = None
+        for part in origin:
+            if isinstance(part, Sum):
+                value = self.after(value, self.summed(part), part.layer)
+                continue
+            layer, module = self.layers[part], self.network.get_submodule(part)
+            if isinstance(layer, Conv | Linear):
+                value = self.after(value, matrix_of(layer, module), layer)
+            else:
+                factors = factors_of(layer, module)
+                value = _scaled(value, factors)
+        return value
+
+    def after(self, before: Matrix | Factors | None, matrix: Matrix, layer: Conv | Linear) -> Matrix:
+        """Return a convolution after a factor and an offset per channel of its input."""
+        if before is None:
+            return matrix
+        assert isinstance(before, Factors)
+        groups = layer.groups if isinstance(layer, Conv) else 1
+        weight, ones = matrix.weight, (1,) * (matrix.weight.ndim - 2)
+
+        def spread(values: Tensor) -> Tensor:
+            # Each output channel reads the channels of its own group.
+            return values.view(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1).flatten(0, 1)
+
+        offset = (weight.flatten(2).sum(2) if ones else weight) * spread(before.offset)
+        scaled = weight * spread(before.factor).view(*weight.shape[:2], *ones)
+        return Matrix(scaled, matrix.bias + offset.sum(1))
+
+    def summed(self, part: Sum) -> Matrix:
+        """Return the convolution that branches beside each other are."""
+        conv = part.layer
+        found = [(self.through(term), self.reach(term, conv)) for term in part.terms]
+        like = next(value.weight for value, _ in found if isinstance(value, Matrix))
+        kernel = [along(conv.kernel, axis) for axis in range(conv.dims)]
+        weight = like.new_zeros(conv.to, conv.channels // conv.groups, *kernel)
+        bias = like.new_zeros(conv.to)
+        for value, small in found:
+            matrix = value if isinstance(value, Matrix) else _diagonal(value, conv, like)
+            places = tap_places(small, conv)
+            assert places is not None
+            at = torch.meshgrid(*(torch.tensor(place) for place in places), indexing="ij")
+            every: Any = (slice(None), slice(None), *at)
+            weight[every] += matrix.weight
+            bias += matrix.bias
+        return Matrix(weight, bias)
+
+    def reach(self, term: Origin, conv: Conv) -> Conv:
+        """Return the convolution of one branch; a 1x1 one for branches without."""
+        for part in term:
+            if isinstance(part, Sum):
+                return part.layer
+            layer = self.layers[part]
+            if isinstance(layer, Conv):
+                return layer
+        return unit(conv)
+
+
+def _scaled(value: Matrix | Factors | None, factors: Factors) -> Matrix | Factors:
+    """Return a linear map followed by a factor and an offset per channel."""
+    if value is None:
+        return factors
+    first, bias = value[0], value[1] * factors.factor + factors.offset
+    factor = factors.factor.view(-1, *(1,) * (first.ndim - 1))
+    return Matrix(first * factor, bias) if isinstance(value, Matrix) else Factors(first * factor, bias)
+
+
+def _diagonal(factors: Factors | None, conv: Conv, like: Tensor) -> Matrix:
+    """Return factors, or the map itself, as the weight of a 1x1 convolution in groups."""
+    each = conv.channels // conv.groups
+    channel = torch.arange(conv.channels, device=like.device)
+    weight = like.new_zeros(conv.channels, each)
+    weight[channel, channel % each] = 1.0 if factors is None else factors.factor
+    bias = like.new_zeros(conv.channels) if factors is None else factors.offset
+    return Matrix(weight.view(conv.channels, each, *(1,) * conv.dims), bias)
+
+
+def matrix_of(layer: Conv | Linear, module: nn.Module) -> Matrix:
+    """Return the weight and bias of a convolution or linear layer, its weight standardised where planned.
+
+    Source: Qiao et al. 2019 (equation 5); with a gain, Brock et al. 2021 (section 4.3).
+    """
+    held = {name: tensor.detach().double() for name, tensor in _tensors(module).items()}
+    weight = held["weight"]
+    if isinstance(layer, StandardizedConv | ScaledConv):
+        filters = weight.flatten(1)
+        spread = filters.var(1, unbiased=False, keepdim=True)
+        filters = (filters - filters.mean(1, keepdim=True)) / (spread + layer.eps).sqrt()
+        if isinstance(layer, ScaledConv):
+            filters = filters * held["gain"].flatten(1) * layer.gamma * filters.shape[1] ** -0.5
+        weight = filters.view_as(weight)
+    return Matrix(weight, held.get("bias", weight.new_zeros(layer.to)))
+
+
+def factors_of(layer: Layer, module: nn.Module) -> Factors:
+    """Return the factor and the offset per channel of a norm in inference, or of a factor or shift."""
+    held = {name: tensor.detach().double() for name, tensor in _tensors(module).items()}
+    ones = torch.ones(layer.channels, dtype=torch.float64, device=_device(module))
+    if isinstance(layer, MultiplyLayer):
+        return Factors(ones * layer.by, ones * 0.0)
+    weight = held.get("weight", ones) * ones
+    if isinstance(layer, BatchNorm):
+        factor = weight / (held["running_var"] + layer.eps).sqrt()
+        return Factors(factor, held.get("bias", ones * 0.0) - held["running_mean"] * factor)
+    if isinstance(layer, EvoNorm):
+        return Factors(weight, held["bias"])
+    return Factors(ones, weight) if isinstance(layer, Shift) else Factors(weight, ones * 0.0)
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's tensors as its forward pass reads them, pruned or parametrised ones too."""
+    names = ("weight", "bias", "gain", "running_mean", "running_var")
+    return {name: value for name in names if isinstance(value := getattr(module, name, None), Tensor)}
+
+
+def _device(module: nn.Module) -> torch.device | None:
+    return next((tensor.device for tensor in _tensors(module).values()), None)

@@ -1,0 +1,136 @@
+"""Latencies of several functions in one run: warm, in interleaved rounds, so that all meet one machine."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import re
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+Run = Callable[[], object]
+SHORTEST = 0.02
+"""Seconds that one measurement takes at least; quicker functions are called several times in it."""
+WARM = 2
+"""Calls before the first measurement."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds per call in each round."""
+
+    rounds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The median of the rounds."""
+        return statistics.median(self.rounds)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles, relative to the median."""
+        if len(self.rounds) < 3:
+            return (max(self.rounds) - min(self.rounds)) / 2 / self.median
+        low, _, high = statistics.quantiles(self.rounds, n=4)
+        return (high - low) / 2 / self.median
+
+
+def interleaved(runs: Sequence[Run], rounds: int, device: str = "cpu") -> list[Latency]:
+    """Time each function once per round, in turn, after warming all of them up."""
+    calls = [_calls(run, device) for run in runs]
+    seconds: list[list[float]] = [[] for _ in runs]
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for run, count, found in zip(runs, calls, seconds, strict=True):
+                found.append(_seconds(run, count, device))
+    finally:
+        if enabled:
+            gc.enable()
+    return [Latency(tuple(found)) for found in seconds]
+
+
+def _calls(run: Run, device: str) -> int:
+    """Return how often a function is called in one measurement, after warming it up."""
+    for _ in range(WARM):
+        run()
+    return max(1, round(SHORTEST / max(_seconds(run, 1, device), 1e-9)))
+
+
+def _seconds(run: Run, count: int, device: str) -> float:
+    start = now(device)
+    for _ in range(count):
+        run()
+    return (now(device) - start) / count
+
+
+def now(device: str) -> float:
+    """Return the time in seconds at which the device has done all that it was given."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def peak_memory(run: Run, device: str) -> int | None:
+    """Return the most bytes that a call needs beyond what there was before it; None where that is not known.
+
+    On a GPU, those of torch's allocator; on a CPU, those of the process in memory, which Linux tells.
+    """
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back, or the call would be served with it
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
+        before = _resident("VmRSS")
+        run()
+        return max(_resident("VmHWM") - before, 0)
+    return None
+
+
+def _resident(what: str) -> int:
+    found = re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    if found is None:
+        raise OSError(f"no {what}")
+    return int(found[1]) * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine reaches at most, measured."""
+
+    macs: float
+    """Multiply-adds per second of a large matrix product."""
+    bytes: float
+    """Bytes per second, read and written, of a copy that no cache holds."""
+
+
+SIDE, SIDE_ON_CPU, SIDE_EMULATED = 8192, 1024, 384
+"""Sides of the matrices whose product is timed; on CPUs, bfloat16 may be emulated, and slow."""
+COPIED = 2**28
+"""Bytes of the copied tensor."""
+
+
+def limits(dtype: torch.dtype, device: str, rounds: int = 5) -> Limits:
+    """Measure the rate of matrix products in `dtype`, and the memory bandwidth; the best of the rounds."""
+    side = SIDE_ON_CPU if dtype == torch.float32 else SIDE_EMULATED
+    if device.startswith("cuda"):
+        side = SIDE
+    one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    product = torch.empty_like(one)
+    source = torch.zeros(COPIED, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    with torch.no_grad():
+        rate, copy = interleaved(
+            [lambda: torch.mm(one, other, out=product), lambda: target.copy_(source)], rounds, device
+        )
+    return Limits(side**3 / min(rate.rounds), 2 * COPIED / min(copy.rounds))
