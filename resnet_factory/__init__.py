@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from resnet_factory.reporting.difference import Difference, diff
     from resnet_factory.reporting.drawing import draw
     from resnet_factory.reporting.explanation.document import Explanation, explain
+    from resnet_factory.sweep.own_metrics import OwnMetric, register_metric
 
 _HOME = {
     "Backbone": "network.network",
@@ -50,11 +51,13 @@ _HOME = {
     "load_weights": "network.weights.transfer",
     "ModelConfig": "config.schema",
     "Network": "network.network",
+    "OwnMetric": "sweep.own_metrics",
     "Plan": "planning.network_plan",
     "plan": "planning.models",
     "push_to_hub": "network.weights.hub_folder",
     "read": "config.composition",
     "register_layer": "config.own_layers",
+    "register_metric": "sweep.own_metrics",
     "reset_classifier": "network.classifier",
     "Report": "network.weights.transfer",
     "save": "network.weights.transfer",
@@ -63,9 +66,9 @@ _HOME = {
 
 __all__ = [
     "Backbone", "Block", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault",
-    "ModelConfig", "Network", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model",
-    "diff", "draw", "explain", "export", "fold", "list_models", "load", "load_weights", "plan", "push_to_hub",
-    "read", "register_layer", "reset_classifier", "save",
+    "ModelConfig", "Network", "OwnMetric", "Plan", "Report", "build", "compose", "conf_dir", "cost",
+    "create_model", "diff", "draw", "explain", "export", "fold", "list_models", "load", "load_weights", "plan",
+    "push_to_hub", "read", "register_layer", "register_metric", "reset_classifier", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
