@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +15,17 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from resnet_factory.config import pruning
 from resnet_factory.config.file_access import write_whole
+from resnet_factory.errors import ConfigError
+from resnet_factory.planning.planner import plan
+from resnet_factory.reporting.drawing import draw
 from resnet_factory.reporting.templating import render
 from resnet_factory.sweep import figures
+from resnet_factory.sweep.measuring import model_of
 from resnet_factory.sweep.objectives import METRICS, Objective, Ranking
+from resnet_factory.sweep.page.architectures import page_table
+from resnet_factory.sweep.page.document import page_parts
 from resnet_factory.sweep.population import BASIC_COSTS
 from resnet_factory.sweep.results import Winners
 from resnet_factory.sweep.results_table import Results
@@ -29,6 +37,10 @@ from resnet_factory.sweep.vector import Array
 DISTRIBUTION_NAMES = {"choice": "one of", "range": "uniform", "log": "log-uniform"}
 
 
+PICTURES = 10
+"""Winners whose picture is in the page."""
+
+
 class HtmlTable(NamedTuple):
     """A table; text between backticks is code."""
 
@@ -38,8 +50,18 @@ class HtmlTable(NamedTuple):
     """Mask of the columns that are aligned to the left."""
 
 
-def write_sweep_report(store: SweepStore, results: Results, ranking: Ranking, winners: Winners) -> Path:
+def write_sweep_report(
+    store: SweepStore,
+    results: Results,
+    ranking: Ranking,
+    winners: Winners,
+    config_dir: str | Path | None = None,
+    refresh: int | None = None,
+) -> Path:
     """Write `report.html` and its figures into the sweep's folder.
+
+    `config_dir` holds models and recipes that are not shipped. With `refresh`, browsers load the page again
+    after so many seconds.
 
     Raises:
         OSError: the folder cannot be written.
@@ -49,15 +71,16 @@ def write_sweep_report(store: SweepStore, results: Results, ranking: Ranking, wi
     for old in folder.glob("*.svg"):
         old.unlink()
     target = store.folder / "report.html"
-    write_whole(target, render("sweep_report.html", SweepReport(store, results).context(ranking, winners)))
+    context = SweepReport(store, results, config_dir).context(ranking, winners)
+    write_whole(target, render("sweep_report.html", context | {"refresh": refresh}))
     return target
 
 
 class SweepReport:
     """Builds the parts of the report."""
 
-    def __init__(self, store: SweepStore, results: Results) -> None:
-        self.store, self.results = store, results
+    def __init__(self, store: SweepStore, results: Results, config_dir: str | Path | None = None) -> None:
+        self.store, self.results, self.config_dir = store, results, config_dir
         self.run, self.templates = store.run(), store.structures()
 
     def context(self, ranking: Ranking, winners: Winners) -> dict[str, object]:
@@ -89,7 +112,8 @@ class SweepReport:
             "winners": self.winners(winners) if winners.indices.size else None,
             "fronts": [self.front(first, second) for first, second in ranking.pareto],
             "errors": errors,
-            "distributions": self.figure("distributions", figures.distributions(results, results.known)),
+            "page": self.page(ranking, winners),
+            "pictures": dict(self.pictures(winners)),
             "best": self.best(ranking.by or results.error),
             "environments": len(latency.environments) if latency else 0,
             "measured": self.measured() if results.measured else None,
@@ -99,6 +123,25 @@ class SweepReport:
             "image": "x".join(map(str, image)) if image else "each model's own",
             "base": run["base"],
         }
+
+    def page(self, ranking: Ranking, winners: Winners) -> dict[str, Any]:
+        """Return the linked views."""
+        table = page_table(
+            self.results, self.templates, self.run, ranking, winners.indices, config_dir=self.config_dir
+        )
+        self.figure("distributions", figures.distributions(self.results, self.results.known))
+        return page_parts(table) | {"all": len(self.results)}
+
+    def pictures(self, winners: Winners) -> Iterator[tuple[str, Markup]]:
+        """Yield the pictures of the first winners by plan."""
+        for i in winners.indices[:PICTURES].tolist():
+            candidate = self.results.candidates[i]
+            model = pruning.read_pruned(model_of(candidate, self.templates[candidate.structure]))
+            with suppress(ConfigError):
+                planned = plan(model)
+                image = json.loads(self.run["image"])
+                shape = (planned.in_channels, *image) if image else None
+                yield candidate.plan, Markup(draw(planned, shape))  # noqa: S704 - our own SVG, escaped
 
     def figure(self, name: str, figure: Figure) -> Markup:
         """Write a figure to its file and return it as SVG."""
@@ -133,13 +176,17 @@ class SweepReport:
         folder = self.store.folder / "winners"
         return {"reason": winners.reason, "folder": folder, "table": table, "figure": figure}
 
-    def front(self, first: Objective, second: Objective) -> tuple[Markup, HtmlTable]:
-        """Return the figure of a Pareto front, and a table of the architectures that are numbered in it."""
+    def front(self, first: Objective, second: Objective) -> tuple[str, HtmlTable]:
+        """Return a Pareto front's title, and a table of the architectures that are numbered in its figure."""
         picked = figures.picked_on_front(self.results, first, second, 8)
         drawing = figures.pareto(self.results, first, second, picked)
         indices = self.results.front(first, second)[picked]
         table, _ = self.table(indices, (first, second), (), "plan")
-        return self.figure(f"front_{first.metric}_{second.metric}", drawing), table
+        name = f"front_{first.metric}_{second.metric}"
+        self.figure(name, drawing)
+        better = [f"{'more' if one.maximize else 'less'} {figures.axis_label(one.metric)}" for one in (first, second)]
+        size = len(self.results.front(first, second))
+        return f"{' and '.join(better)}: {size:,} on the front, some of them here; figures/{name}.svg", table
 
     def best(self, by: Objective | None) -> dict[str, object] | None:
         """Return the ranges of sampled keys among the best; None where nothing is ranked or varies."""

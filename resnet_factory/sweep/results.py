@@ -66,7 +66,7 @@ def write_results(
             except ImportError as error:
                 message = f"needs {error.name}; {install_hint('sweep')}, or report=false"
                 raise ConfigError([Fault("report", message)]) from None
-            written.append(write_sweep_report(store, results, ranking, winners))
+            written.append(write_sweep_report(store, results, ranking, winners, config_dir))
     except OSError as error:
         raise ConfigError([Fault("out", f"'{folder}' cannot be written: {error}")]) from None
     _print_summary(store, results, winners, out)
