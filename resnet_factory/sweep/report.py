@@ -184,7 +184,10 @@ class SweepReport:
         table, _ = self.table(indices, (first, second), (), "plan")
         name = f"front_{first.metric}_{second.metric}"
         self.figure(name, drawing)
-        better = [f"{'more' if one.maximize else 'less'} {figures.axis_label(one.metric)}" for one in (first, second)]
+        better = [
+            f"{'more' if one.maximize else 'less'} {figures.axis_label(one.metric)}"
+            for one in (first, second)
+        ]
         size = len(self.results.front(first, second))
         return f"{' and '.join(better)}: {size:,} on the front, some of them here; figures/{name}.svg", table
 

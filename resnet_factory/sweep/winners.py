@@ -209,6 +209,7 @@ def model_text(
 
 
 def yaml_text(data: Mapping[str, Any]) -> str:
+    """Return a model's data as the text of its file."""
     return str(yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=None, width=110))
 
 

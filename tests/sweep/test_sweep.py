@@ -478,6 +478,7 @@ def test_mistakes_are_told(
         ("scipy", ["sampler=sobol", "report=false"], "sampler: needs SciPy; in"),
         ("scipy", [], "report: needs SciPy; in"),
         ("matplotlib", [], "report: needs matplotlib; in"),
+        ("bokeh", [], "report: needs Bokeh; in"),
         ("distributed", ["executor=dask", "report=false"], "executor: needs dask.distributed; in"),
     ],
 )

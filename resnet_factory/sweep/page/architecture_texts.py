@@ -125,7 +125,7 @@ def row_numbers(candidate: Candidate, structure: ModelTemplate) -> dict[str, Any
                 if name == head:
                     values[int(rest[0]) if rest else slice(None)] = number if rest else [number] * len(values)
             lists[head] = "-".join(map(str, values))
-    return changes | lists
+    return {**changes, **lists}
 
 
 def _command(start: Start, delta: Mapping[str, Any], starts: Starts) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_factory.config.schema import PER_STAGE
+from resnet_factory.sweep.evaluation import Candidate
 from resnet_factory.sweep.objectives import BYTE_METRICS, METRICS, MIB, Ranking
 from resnet_factory.sweep.page.architecture_texts import read_recipes, row_numbers
 from resnet_factory.sweep.page.columns import MOST_ROWS, PageColumn, PageTable
@@ -70,21 +71,26 @@ def chosen_rows(results: Results, ranking: Ranking, winners: Array, most: int) -
         kept |= dict.fromkeys(known[: max(0, most - len(kept))].tolist())
     others = np.array([i for i in others.tolist() if i not in kept])
     wanted = max(0, most - len(kept))
-    even = np.unique(np.linspace(0, len(others) - 1, wanted).round().astype(int)) if len(others) else []
-    return sorted([*list(kept)[:most], *others[even].tolist()])
+    even = np.unique(np.linspace(0, max(len(others) - 1, 0), wanted).round().astype(int))
+    return sorted([*list(kept)[:most], *(others[even].tolist() if len(others) else [])])
 
 
-def _metric_columns(results: Results, ranking: Ranking, chosen: list[int]) -> Iterator[tuple[str, PageColumn]]:
+def _metric_columns(
+    results: Results, ranking: Ranking, chosen: list[int]
+) -> Iterator[tuple[str, PageColumn]]:
     asked = [objective for pair in ranking.pareto for objective in pair]
     asked += [ranking.by] if ranking.by is not None else []
     directions = {objective.metric: objective.maximize for objective in asked}
     for name in results.known:
         unit = MIB if name in BYTE_METRICS else 1
         known = METRICS.get(name)
-        yield name, PageColumn(
-            label=known.label if known else name,
-            values=results.metrics[name][chosen] / unit,
-            maximize=directions.get(name, known.maximize if known else None),
+        yield (
+            name,
+            PageColumn(
+                label=known.label if known else name,
+                values=results.metrics[name][chosen] / unit,
+                maximize=directions.get(name, known.maximize if known else None),
+            ),
         )
 
 
@@ -109,7 +115,7 @@ def _is_number(text: str) -> bool:
 
 
 def _lists(
-    rows: Sequence[Mapping[str, object]], candidates: Sequence[object], structures: Sequence[ModelTemplate]
+    rows: Sequence[Mapping[str, object]], candidates: Sequence[Candidate], structures: Sequence[ModelTemplate]
 ) -> dict[str, list[str]]:
     """Return depths, widths and the other lists per stage as text."""
     keys = [key for key in PER_STAGE if key in ("depths", "widths") or any(key in row for row in rows)]
@@ -120,7 +126,7 @@ def _lists(
             if key in row:
                 found[key].append(str(row[key]))
                 continue
-            structure = structures[candidate.structure]  # type: ignore[attr-defined]
+            structure = structures[candidate.structure]
             value = (structure.model or {}).get(key, 1)
             found[key].append(dashed(value if isinstance(value, list) else [value] * structure.stages))
     return found

@@ -48,6 +48,19 @@ class PageColumn:
             self.names is None and values.size and values.min() > 0 and values.max() > 10 * values.min()
         )
 
+    @property
+    def scaled(self) -> Array:
+        """Return the known values where their axis has them: logarithms on a logarithmic one."""
+        return np.log10(self.finite) if self.logarithmic else self.finite
+
+    @property
+    def format(self) -> str:
+        """Return the format of its numbers in tables and hovers, in numeral.js's language."""
+        most = np.abs(self.finite).max() if self.finite.size else 0
+        if self.whole:
+            return "0,0" if most >= 1e4 else "0"
+        return "0.0000" if most < 100 else "0,0.00"
+
     def encoded(self) -> Array:
         """Return the values in the smallest type that holds them exactly, for the file to be small."""
         values = self.values
@@ -105,3 +118,11 @@ class PageTable:
             if column.names is not None
         }
         return hidden | columns | self.texts | named | {"recipe": np.array(self.recipe, np.int32)}
+
+
+def short_number(value: float) -> str:
+    """Return a number in about five characters."""
+    for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= unit:
+            return f"{value / unit:.3g}{letter}"
+    return f"{value:.3g}"

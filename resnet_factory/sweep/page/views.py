@@ -34,10 +34,10 @@ from bokeh.models import (
 from bokeh.palettes import Category10_10, Plasma256
 from bokeh.plotting import figure
 
-from resnet_factory.sweep.page.columns import PageTable
+from resnet_factory.sweep.page.columns import PageTable, short_number
 
-PALE, WARM = "#8fa3b8", "#e8590c"
-SHADES, KINDS = list(Plasma256[30:225]), list(Category10_10)
+PALE, WARM, MUTED = "#8fa3b8", "#e8590c", "#7b8794"
+SHADES, KINDS = list(Plasma256[50:230]), list(Category10_10)
 MOST_PATHS = 500
 """Lines of the parallel coordinates."""
 MOST_AXES = 9
@@ -94,7 +94,8 @@ class PageViews:
         table = self.table
         plot = figure(
             height=460, x_range=Range1d(0, 1), y_range=Range1d(0, 1), output_backend="webgl",
-            tools="pan,wheel_zoom,box_zoom,reset,save", active_scroll=None, **STRETCH, **PLAIN,
+            tools="pan,wheel_zoom,box_zoom,reset,save", active_scroll=None, toolbar_location="above",
+            stylesheets=[self.style], **STRETCH, **PLAIN,
         )  # fmt: skip
         mapper = LinearColorMapper(palette=SHADES, nan_color=PALE)
         dots = plot.scatter(
@@ -108,7 +109,7 @@ class PageViews:
         plot.scatter("x", "y", source=self.current, **ring)
         lists = [(name, f"@{{{name}}}") for name in table.texts]
         numbers = [
-            (column.label, f"@{{{name} name}}" if column.names else f"@{{{name}}}{{{number_format(column)}}}")
+            (column.label, f"@{{{name} name}}" if column.names else f"@{{{name}}}{{{column.format}}}")
             for name, column in table.columns.items()
             if column.maximize is not None or column.names or name == table.group
         ]
@@ -116,9 +117,10 @@ class PageViews:
         brush, lasso = BoxSelectTool(renderers=[dots]), LassoSelectTool(renderers=[dots], continuous=False)
         tap = TapTool(renderers=[dots], behavior="inspect")
         plot.add_tools(hover, brush, lasso, tap)
-        plot.toolbar.active_drag = brush  # type: ignore[assignment]
+        plot.toolbar.active_drag = brush
         plot.toolbar.logo = None
-        bar = ColorBar(color_mapper=mapper, width=10, background_fill_color=None, title=" ", padding=4)
+        bar = ColorBar(color_mapper=mapper, width=10, background_fill_color=None, padding=4,
+                       major_label_text_color=MUTED, major_tick_line_color=PALE)  # fmt: skip
         plot.add_layout(bar, "right")
         for each in (plot.xaxis[0], plot.yaxis[0], bar):
             self.axis(each)
@@ -129,7 +131,15 @@ class PageViews:
         colour = self.select("colour", table.colour)
         front = self.call("front.js", x=x, y=y, lines=lines)
         place = self.call(
-            "place.js", x=x, y=y, colour=colour, figure=plot, bar=bar, mapper=mapper, front=front, shades=SHADES
+            "place.js",
+            x=x,
+            y=y,
+            colour=colour,
+            figure=plot,
+            bar=bar,
+            mapper=mapper,
+            front=front,
+            shades=SHADES,
         )
         for each in (x, y, colour):
             each.js_on_change("value", place)
@@ -148,13 +158,12 @@ class PageViews:
                 left="left", right="right", bottom=0, top=top, source=bars, line_color=None, fill_color=fill,
                 fill_alpha=alpha,
             )  # fmt: skip
-        edf.multi_line(
-            "xs", "ys", source=steps, line_color="colours", line_width=2, legend_group="names"
-        )
+        edf.multi_line("xs", "ys", source=steps, line_color="colours", line_width=2, legend_field="names")
         edf.legend.location, edf.legend.background_fill_alpha = "bottom_right", 0
         edf.legend.border_line_color, edf.yaxis.axis_label = None, "share of architectures (EDF)"
         histogram.yaxis.axis_label, histogram.y_range.start = "architectures", 0
-        histogram.title.text = " "
+        edf.legend.label_text_color = MUTED
+        histogram.title.update(text=" ", text_color=MUTED)
         for plot in (histogram, edf):
             self.axis(plot.xaxis[0])
         callback = self.call(
@@ -164,13 +173,13 @@ class PageViews:
         return histogram, edf, callback
 
     def _parallel(self) -> tuple[Any, CustomJS]:
-        axes = []
+        axes: list[dict[str, Any]] = []
         metrics = [name for name, column in self.table.columns.items() if column.maximize is not None]
         others = [name for name in self.table.columns if name not in metrics]
         for name in [*others[: max(MOST_AXES - len(metrics), 4)], *metrics]:
             column = self.table.columns[name]
             if column.varies:
-                values = np.log10(column.finite) if column.logarithmic else column.finite
+                values = column.scaled
                 low, high = float(values.min()), float(values.max())
                 axes.append({"name": name, "low": low, "high": high})
         paths = ColumnDataSource({"xs": [], "ys": [], "colour": []})
@@ -186,25 +195,29 @@ class PageViews:
         labels = {i: self.table.columns[axis["name"]].label for i, axis in enumerate(axes)}
         plot.xaxis.major_label_overrides, plot.yaxis.visible = labels, False
         plot.xaxis.major_label_orientation = 0.5
-        plot.ygrid.visible, plot.title.text = False, " "
+        plot.ygrid.visible = False
+        plot.title.update(text=" ", text_color=MUTED)
         ends = {
             "x": [*range(len(axes)), *range(len(axes))],
             "y": [-0.07] * len(axes) + [1.02] * len(axes),
             "text": [self._end(axis, side) for side in ("low", "high") for axis in axes],
         }
-        plot.text("x", "y", "text", source=ColumnDataSource(ends), text_align="center", text_font_size="11px",
-                  text_color=PALE)  # fmt: skip
+        plot.text("x", "y", "text", source=ColumnDataSource(ends), text_align="center", text_font_size="10px",
+                  text_color=MUTED)  # fmt: skip
         return plot, self.call("parallel.js", axes=axes, most=MOST_PATHS, paths=paths, figure=plot)
 
     def _end(self, axis: dict[str, Any], side: str) -> str:
         column, value = self.table.columns[axis["name"]], axis[side]
         if column.names is not None:
             return str(column.names[int(value)])
-        return f"{10**value if column.logarithmic else value:.4g}"
+        return short_number(10**value if column.logarithmic else value)
 
     def _filters(self) -> dict[str, Any]:
         search = TextInput(
-            title="search plan, depths, widths, choices", placeholder="14-14 se", stylesheets=[self.style], **STRETCH
+            title="search plan, depths, widths, choices",
+            placeholder="14-14 se",
+            stylesheets=[self.style],
+            **STRETCH,
         )
         ranges, choices = {}, {}
         for name, column in self.table.columns.items():
@@ -215,7 +228,7 @@ class PageViews:
                     title=column.label, options=list(column.names), stylesheets=[self.style], **STRETCH
                 )
                 continue
-            values = np.log10(column.finite) if column.logarithmic else column.finite
+            values = column.scaled
             low, high = float(values.min()), float(values.max())
             step = 1 if column.whole and not column.logarithmic else (high - low) / 200
             slack = 0 if step == 1 else step
@@ -228,7 +241,12 @@ class PageViews:
                 bar_color=PALE, stylesheets=[self.style], **STRETCH,
             )  # fmt: skip
         keep = self.call(
-            "filter.js", search=search, ranges=ranges, choices=choices, front=self.scatter["front"], show=self.show
+            "filter.js",
+            search=search,
+            ranges=ranges,
+            choices=choices,
+            front=self.scatter["front"],
+            show=self.show,
         )
         search.js_on_change("value_input", keep)
         for widget in ranges.values():
@@ -237,7 +255,12 @@ class PageViews:
             widget.js_on_change("value", keep)
         clear = Button(label="Show all", stylesheets=[self.style], **STRETCH)
         clear.js_on_click(self.call("clear.js", search=search, ranges=ranges, choices=choices, keep=keep))
-        return {"search": search, "clear": clear, "ranges": [*ranges.values()], "choices": [*choices.values()]}
+        return {
+            "search": search,
+            "clear": clear,
+            "ranges": [*ranges.values()],
+            "choices": [*choices.values()],
+        }
 
     def _table(self) -> tuple[DataTable, CustomJS]:
         rows = ColumnDataSource({name: [] for name in self.source.data})
@@ -246,11 +269,12 @@ class PageViews:
             if column.names is not None:
                 columns.append(TableColumn(field=f"{name} name", title=column.label, width=90))
             else:
-                shape = NumberFormatter(format=number_format(column), nan_format="", text_align="right")
-                columns.append(TableColumn(field=name, title=column.label, width=90, formatter=shape))
+                shape = NumberFormatter(format=column.format, nan_format="", text_align="right")
+                wide = 120 if column.finite.size and column.finite.max() >= 1e7 else 90
+                columns.append(TableColumn(field=name, title=column.label, width=wide, formatter=shape))
         table = DataTable(
             source=rows, view=CDSView(filter=self.shown), columns=columns, height=420, fit_columns=False,
-            index_position=None, stylesheets=[self.style], **STRETCH,
+            index_position=None, reorderable=False, stylesheets=[self.style], **STRETCH,
         )  # fmt: skip
         profile = ColumnDataSource({"left": [], "right": [], "top": []})
         plot = figure(height=180, tools="", toolbar_location=None, **STRETCH, **PLAIN)
@@ -262,10 +286,3 @@ class PageViews:
         self.scatter["tap"].callback = self.call("detail.js", picked=self.source, **more)
         rows.selected.js_on_change("indices", self.call("detail.js", picked=rows, **more))
         return table, self.call("begin.js", rows=rows, place=self.scatter["place"], show=self.show)
-
-
-def number_format(column: Any) -> str:
-    """Return the format of a column's numbers in tables and hovers."""
-    if column.whole:
-        return "0,0" if column.finite.size and column.finite.max() >= 1e4 else "0"
-    return "0.0000" if column.finite.size and np.abs(column.finite).max() < 100 else "0,0.00"

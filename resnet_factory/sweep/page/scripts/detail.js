@@ -11,7 +11,7 @@ const name = recipe ? `${recipe.base}_${data.plan[i].split("-")[0]}` : data.plan
 byId("architecture").hidden = false
 byId("hint").hidden = true
 byId("architecture-name").textContent = name
-byId("architecture-facts").replaceChildren(...[...texts.map((key) => [key, data[key][i]]), ...Object.keys(columns).map((key) => [columns[key].label, number(key).toLocaleString("en", {maximumSignificantDigits: 10})])]
+byId("architecture-facts").replaceChildren(...[...texts.map((key) => [key, data[key][i]]), ...Object.keys(columns).filter((key) => !texts.includes(key.split(".")[0])).map((key) => [columns[key].label, number(key).toLocaleString("en", {maximumSignificantDigits: 10})])]
   .flatMap(([term, text]) => [["dt", term], ["dd", text]].map(([tag, content]) => Object.assign(document.createElement(tag), {textContent: content}))))
 byId("architecture-yaml").textContent = fill(recipe?.yaml) ?? `# no text in this file: resnet-factory report DIR by=… writes winners as files; plan ${data.plan[i]}`
 byId("architecture-file").textContent = `model/${name}.yaml`

@@ -1,6 +1,6 @@
 // Keeps the rows that pass the search, the ranges and the choices.
 const {data} = source, count = data.recipe.length
-const words = search.value.toLowerCase().split(/\s+/).filter(Boolean)
+const words = search.value_input.toLowerCase().split(/\s+/).filter(Boolean)
 const texts = Object.values(data).filter((column) => Array.isArray(column))
 const narrowed = Object.entries(ranges).filter(([, {value, start, end}]) => value[0] > start || value[1] < end)
 const picked = Object.entries(choices).filter(([, {value}]) => value.length)

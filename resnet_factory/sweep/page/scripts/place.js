@@ -5,7 +5,7 @@ data.x = at(x.value); data.y = at(y.value); data.colour = at(colour.value)
 for (const [axis, chosen] of [[figure.below[0], x], [figure.left[0], y], [bar, colour]]) {
   const {log, names, label} = columns[chosen.value]
   for (const part of [axis.formatter, axis.ticker]) if ("args" in part) part.args = {log, names}
-  if (axis === bar) axis.title = label; else axis.axis_label = label
+  if (axis !== bar) axis.axis_label = label
 }
 const {names} = columns[colour.value]
 const span = (values) => values.filter(Number.isFinite).reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity])
