@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from resnet_factory.reporting.tables import console
 from resnet_factory.study.signals import terminated_as_interrupted
 from resnet_factory.sweep.csv_table import write_csv
 from resnet_factory.sweep.dimension import Dimension, read_dimension
+from resnet_factory.sweep.live_page import LivePage
 from resnet_factory.sweep.objectives import ReportOptions
 from resnet_factory.sweep.options import (
     SweepOptions,
@@ -50,11 +52,14 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     except ConfigError as error:
         raise ConfigError(_located(error.faults, several, composed)) from None
     with SweepStore(out, write=True) as store:
+        live = LivePage(partial(_write_live_page, store, report_options, config_dir))
         try:
             with terminated_as_interrupted():
-                run_sweep(space, ModelTemplates(space, compose_one), options, store)
+                tick = live.tick if options.report else (lambda: None)
+                run_sweep(space, ModelTemplates(space, compose_one), options, store, tick)
         except KeyboardInterrupt:
             write_csv(store)
+            live.end()
             console().print(f"interrupted; what is done is in '{out}', and the same command goes on")
             raise
         return _finish(store, report_options, config_dir, page=options.report)
@@ -77,6 +82,14 @@ def report(arguments: Sequence[str], config_dir: str | None) -> int:
         if missing := list(missing_layers(store.run().get("layers", "{}"))):
             raise ConfigError(Fault("", line, f"command line '{folders[0]}'") for line in missing)
         return _finish(store, options, config_dir, page=True)
+
+
+def _write_live_page(
+    store: SweepStore, options: ReportOptions, config_dir: str | None, refresh: int | None
+) -> None:
+    from resnet_factory.sweep.results import write_page
+
+    write_page(store, options, config_dir, refresh)
 
 
 def _finish(store: SweepStore, options: ReportOptions, config_dir: str | None, *, page: bool) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,13 +51,17 @@ def phases(options: SweepOptions) -> Iterator[Phase]:
             yield phase._replace(metrics=asked)
 
 
-def measure_missing(options: SweepOptions, store: SweepStore, progress: Progress) -> None:
-    """Measure what the store has not."""
+def measure_missing(
+    options: SweepOptions, store: SweepStore, progress: Progress, tick: Callable[[], None] = lambda: None
+) -> None:
+    """Measure what the store has not; `tick` is called after each, except where it would disturb."""
     for phase in phases(options):
-        _measure_phase(phase, options, store, progress)
+        _measure_phase(phase, options, store, progress, tick)
 
 
-def _measure_phase(phase: Phase, options: SweepOptions, store: SweepStore, progress: Progress) -> None:
+def _measure_phase(
+    phase: Phase, options: SweepOptions, store: SweepStore, progress: Progress, tick: Callable[[], None]
+) -> None:
     lacking, templates = store.lacking(phase.metrics), store.structures()
     wanted = [candidate for candidate in store.candidates() if candidate.plan in lacking]
     total = store.count()
@@ -93,6 +97,8 @@ def _measure_phase(phase: Phase, options: SweepOptions, store: SweepStore, progr
             shutil.rmtree(folder / result.key, ignore_errors=True)
         done += 1
         advance(progress, task, done)
+        if not phase.exclusive:
+            tick()
     if folder is not None:
         with suppress(OSError):
             folder.rmdir()

@@ -78,6 +78,23 @@ def write_results(
     return sum(sum(measured.failures.values()) for measured in results.measured.values())
 
 
+def write_page(
+    store: SweepStore, options: ReportOptions, config_dir: str | Path | None, refresh: int | None
+) -> None:
+    """Write the page of what is stored so far; browsers load it again after `refresh` seconds.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    from resnet_factory.sweep.report import write_sweep_report
+
+    results = load_results(store, options.errors)
+    if results.candidates:
+        ranking = read_ranking(options, results.metrics)
+        winners = choose_winners(results, ranking, options.top)
+        write_sweep_report(store, results, ranking, winners, config_dir, refresh)
+
+
 def choose_winners(results: Results, ranking: Ranking, top: int) -> Winners:
     """Return the best by one metric; without one, those on the first Pareto front."""
     if ranking.by is not None:

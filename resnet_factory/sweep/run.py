@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
@@ -34,8 +34,14 @@ INVALID_EXAMPLES = 64
 """Samples that cannot be planned of which the reasons are stored."""
 
 
-def run_sweep(space: Space, templates: ModelTemplates, options: SweepOptions, store: SweepStore) -> None:
-    """Do all that an earlier run has not done.
+def run_sweep(
+    space: Space,
+    templates: ModelTemplates,
+    options: SweepOptions,
+    store: SweepStore,
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Do all that an earlier run has not done; `tick` is called after each step that is stored.
 
     Raises:
         ConfigError: the store holds another run, or cannot be written.
@@ -52,11 +58,11 @@ def run_sweep(space: Space, templates: ModelTemplates, options: SweepOptions, st
         console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
     )  # fmt: skip
     with progress:
-        _cost_samples(space, templates, options, store, progress)
+        _cost_samples(space, templates, options, store, progress, tick)
         if own := _layer_origins(templates):
             store.note("layers", json.dumps(own, sort_keys=True))
         if options.measure:
-            measure_missing(options, store, progress)
+            measure_missing(options, store, progress, tick)
 
 
 def _layer_origins(templates: ModelTemplates) -> dict[str, dict[str, str]]:
@@ -156,7 +162,12 @@ def _checked_conditions(store: SweepStore, options: SweepOptions) -> dict[str, A
 
 
 def _cost_samples(
-    space: Space, templates: ModelTemplates, options: SweepOptions, store: SweepStore, progress: Progress
+    space: Space,
+    templates: ModelTemplates,
+    options: SweepOptions,
+    store: SweepStore,
+    progress: Progress,
+    tick: Callable[[], None],
 ) -> None:
     done, invalid = store.batches(), json.loads(store.run().get("invalid", "[]"))
     conditions = CostConditions(options.image, options.measuring.batch, options.measuring.dtype)
@@ -171,4 +182,5 @@ def _cost_samples(
             if found.invalid and not invalid:
                 invalid = found.invalid
                 store.note("invalid", json.dumps(invalid))
+            tick()
         advance(progress, task, stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 import resnet_factory as rf
 from resnet_factory.cli import main
+from resnet_factory.sweep import live_page, results
 from resnet_factory.sweep.objectives import ReportOptions, read_ranking
 from resnet_factory.sweep.page.architecture_texts import Recipe, row_numbers
 from resnet_factory.sweep.page.architectures import chosen_rows, page_table
@@ -47,7 +49,7 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     if CHROMIUM is None:
-        pytest.skip("no chromium on PATH; scripts/test installs Debian's")
+        pytest.skip("no chromium on PATH, such as Debian's (.ci/run installs it)")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
 
@@ -74,10 +76,10 @@ def browser() -> Iterator[Any]:
 def table_of(folder: Path, **views: Any) -> tuple[PageTable, Results, SweepStore]:
     options = ReportOptions(**{"by": None, "top": 3, "errors": None, "pareto": (("params", "macs"),)} | views)
     store = SweepStore(folder, write=False)
-    results = load_results(store)
-    ranking = read_ranking(options, results.metrics)
-    winners = choose_winners(results, ranking, options.top)
-    return page_table(results, store.structures(), store.run(), ranking, winners.indices), results, store
+    found = load_results(store)
+    ranking = read_ranking(options, found.metrics)
+    winners = choose_winners(found, ranking, options.top)
+    return page_table(found, store.structures(), store.run(), ranking, winners.indices), found, store
 
 
 @pytest.mark.parametrize(
@@ -97,12 +99,12 @@ def table_of(folder: Path, **views: Any) -> tuple[PageTable, Results, SweepStore
 )
 def test_the_text_of_every_row_plans_to_its_id(home: Path, words: tuple[str, ...]) -> None:
     assert main.main([*words, "out=s", "report=false"]) == 0
-    table, results, store = table_of(home / "s")
+    table, found, store = table_of(home / "s")
     structures = store.structures()
     (home / "model").mkdir()
     commands = 0
     for i in range(0, len(table), max(1, len(table) // 12)):
-        candidate = results.candidates[i]
+        candidate = found.candidates[i]
         recipe = Recipe(**table.recipes[table.recipe[i]])
         text, command = recipe.filled(row_numbers(candidate, structures[candidate.structure]))
         (home / "model/mine.yaml").write_text(text)
@@ -116,17 +118,17 @@ def test_the_text_of_every_row_plans_to_its_id(home: Path, words: tuple[str, ...
 
 def test_a_page_of_many_has_winners_and_fronts_and_an_even_share(home: Path) -> None:
     assert main.main(["sweep", "space=anynet", "samples=3000", "out=s", "report=false"]) == 0
-    _, results, _ = table_of(home / "s")
+    _, found, _ = table_of(home / "s")
     ranking = read_ranking(
         ReportOptions(by=None, top=3, errors=None, pareto=(("params", "macs"), ("macs", "activations"))),
-        results.metrics,
+        found.metrics,
     )
-    front = {i for pair in ranking.pareto for i in results.front(*pair).tolist()}
-    rows = chosen_rows(results, ranking, np.array([5]), 100)
+    front = {i for pair in ranking.pareto for i in found.front(*pair).tolist()}
+    rows = chosen_rows(found, ranking, np.array([5]), 100)
     assert front | {5} <= set(rows)
     assert rows == sorted(set(rows))
     assert 95 <= len(rows) <= 100
-    assert chosen_rows(results, ranking, np.array([5]), 10**6) == list(range(len(results)))
+    assert chosen_rows(found, ranking, np.array([5]), 10**6) == list(range(len(found)))
 
 
 @pytest.mark.parametrize(
@@ -138,6 +140,44 @@ def test_columns_are_small_and_exact(values: list[float], kind: type) -> None:
     found = PageColumn(label="x", values=np.array(values, float)).encoded()
     assert found.dtype == kind
     assert np.array_equal(found.astype(float), np.array(values, float), equal_nan=True)
+
+
+@pytest.mark.slow
+def test_the_page_of_a_running_sweep_is_there_and_loads_itself_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[tuple[int | None, str]] = []
+    write = results.write_page
+
+    def written(store: SweepStore, options: ReportOptions, config_dir: Any, refresh: int | None) -> None:
+        write(store, options, config_dir, refresh)
+        pages.append((refresh, (home / "s/report.html").read_text()))
+
+    monkeypatch.setattr(results, "write_page", written)
+    monkeypatch.setattr(live_page, "FIRST", 0.0)
+    assert main.main([*SPACE, "samples=30", "measure=[synflow]", "measuring.batch=2", "out=s"]) == 0
+    ((refresh, page), *_) = pages
+    assert f'<meta http-equiv="refresh" content="{refresh}">' in page
+    assert "This sweep is running" in page
+    last = (home / "s/report.html").read_text()
+    assert 'http-equiv="refresh"' not in last
+
+
+def test_pages_take_a_twentieth_of_the_time_at_most() -> None:
+    now, pages = 0.0, []
+
+    def write(refresh: int | None) -> None:
+        nonlocal now
+        now += 5
+        pages.append((now, refresh))
+
+    page = live_page.LivePage(write, lambda: now)
+    while now < 1_000:
+        now += 1
+        page.tick()
+    assert [round(b - a) for (a, _), (b, _) in itertools.pairwise(pages)][1:] == [105] * (len(pages) - 2)
+    page.end()
+    assert pages[-1][1] is None
 
 
 @pytest.mark.slow

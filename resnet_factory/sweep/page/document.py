@@ -27,8 +27,9 @@ def page_parts(table: PageTable) -> dict[str, Any]:
     for kind in ("ranges", "choices"):
         roots |= {f"{kind} {i}": widget for i, widget in enumerate(views.filters[kind])}
     document = Document()
-    for root in roots.values():
-        document.add_root(root)
+    with document.models.freeze():  # or every root is followed by a walk over all models
+        for root in roots.values():
+            document.add_root(root)
     document.js_on_event(DocumentReady, views.rows[1])
     script, elements = components(roots)
     # MathJax, 1.8 MB, and the API for scripts of one's own are left out.
