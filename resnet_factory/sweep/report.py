@@ -22,6 +22,7 @@ from resnet_factory.planning.planner import plan
 from resnet_factory.reporting.drawing import draw
 from resnet_factory.reporting.templating import render
 from resnet_factory.sweep import figures
+from resnet_factory.sweep.importance import importance
 from resnet_factory.sweep.measuring import model_of
 from resnet_factory.sweep.objectives import METRICS, Objective, Ranking
 from resnet_factory.sweep.page.architectures import page_table
@@ -29,7 +30,7 @@ from resnet_factory.sweep.page.document import page_parts
 from resnet_factory.sweep.population import BASIC_COSTS
 from resnet_factory.sweep.results import Winners
 from resnet_factory.sweep.results_table import Results
-from resnet_factory.sweep.rows import architecture_rows, decimal
+from resnet_factory.sweep.rows import architecture_rows, decimal, key_title
 from resnet_factory.sweep.space import format_limit
 from resnet_factory.sweep.store import SweepStore
 from resnet_factory.sweep.vector import Array
@@ -115,6 +116,7 @@ class SweepReport:
             "page": self.page(ranking, winners),
             "pictures": dict(self.pictures(winners)),
             "best": self.best(ranking.by or results.error),
+            "importance": self.importance(ranking),
             "environments": len(latency.environments) if latency else 0,
             "measured": self.measured() if results.measured else None,
             "dimensions": HtmlTable(["varies", "", "values"], list(_dimensions(run)), [True] * 3),
@@ -200,6 +202,25 @@ class SweepReport:
         choices = [key in results.choices for key in keys]
         figure = self.figure("best_ranges", figures.best_ranges(results, by, keys))
         return {"by": by, "numbers": not all(choices), "choices": any(choices), "figure": figure}
+
+    def importance(self, ranking: Ranking) -> dict[str, Any] | None:
+        """Return the share of every metric's variance that each sampled key explains; None if none varies."""
+        results = self.results
+        keys = [key for key, values in results.numbers.items() if len(np.unique(values)) > 1]
+        asked = [ranking.by.metric] if ranking.by is not None else []
+        metrics = [*dict.fromkeys([*asked, *results.joined, *results.measured, *results.known])]
+        metrics = [name for name in metrics if np.isfinite(results.metrics[name]).sum() >= 10][:6]
+        if not keys or not metrics:
+            return None
+        rows = []
+        for key in keys:
+            found = [importance(results.numbers[key], results.metrics[name]) for name in metrics]
+            rows.append((key_title(key), found))
+        rows.sort(key=lambda row: -row[1][0].share)
+        heads = [
+            (figures.axis_label(name), each.size) for name, each in zip(metrics, rows[0][1], strict=True)
+        ]
+        return {"heads": heads, "rows": rows}
 
     def measured(self) -> HtmlTable:
         """Return the table of the measured metrics."""

@@ -459,7 +459,7 @@ def test_failing_measurements_are_rows_and_an_exit_code(home: Path) -> None:
         (["sweep", "space=anynet", "executor.worker=2"], "executor"),
         (["sweep", "seed=1,2"], "only the model can be swept"),
         (["sweep", "space=anynet", "smples=1"], "did you mean 'samples'?"),
-        (["report"], "expected one folder"),
+        (["report"], "expected a folder, or several to compare"),
         (["report", "nowhere"], "holds no sweep"),
     ],
 )
