@@ -72,7 +72,7 @@ class PageColumn:
         return single if np.array_equal(single, values, equal_nan=True) else values.astype(float)
 
     def described(self) -> dict[str, Any]:
-        """Return what the page's scripts know about it."""
+        """Return the description that scripts read."""
         return {
             "label": self.label,
             "log": self.logarithmic,
@@ -92,7 +92,7 @@ class PageTable:
     recipe: list[int]
     """The index of a row's recipe in `recipes`; -1 for none."""
     recipes: list[dict[str, Any]]
-    """What `architecture_texts.Recipe` has of each structure."""
+    """The fields of each structure's `architecture_texts.Recipe`."""
     axes: tuple[str, str]
     """The columns that the scatter shows first."""
     colour: str
