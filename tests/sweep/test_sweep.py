@@ -412,7 +412,9 @@ def test_the_report_is_one_page_from_whatever_is_there(home: Path) -> None:
         "plain parameter and MAC counts", "expected least error",
     ):  # fmt: skip
         assert part in page, part
-    elements = re.sub("<script.*?</script>", "", page, flags=re.S)  # test_page sees that scripts ask for nothing
+    elements = re.sub(
+        "<script.*?</script>", "", page, flags=re.S
+    )  # test_page sees that scripts ask for nothing
     assert not re.search(r'(src|href)="(http|//|file)', elements), "the page needs nothing else"
     names = {file.stem for file in (home / "r/figures").glob("*.svg")}
     assert names == {"profiles", "front_params_error", "errors", "distributions", "best_ranges"}

@@ -214,8 +214,8 @@ class PageViews:
 
     def _filters(self) -> dict[str, Any]:
         search = TextInput(
-            title="search plan, depths, widths, choices",
-            placeholder="14-14 se",
+            title="search",
+            placeholder="plan, depths, widths, choices",
             stylesheets=[self.style],
             **STRETCH,
         )

@@ -28,7 +28,7 @@ steps_of.data = {
 }
 const back = (v) => log ? 10 ** v : v
 const median = (values) => values.length ? back((values[Math.floor((values.length - 1) / 2)] + values[Math.floor(values.length / 2)]) / 2).toPrecision(4) : "none"
-histogram.title.text = names ? `n = ${some.length} of ${all.length}` : `shown: n = ${some.length}, median ${format(median(some))}; all: n = ${all.length}, median ${format(median(all))}`
+histogram.title.text = names ? `n = ${some.length} of ${all.length}` : `shown: n = ${some.length}, median ${format(median(some))}\nall: n = ${all.length}, median ${format(median(all))}`
 for (const axis of [histogram.below[0], edf.below[0]]) {
   axis.axis_label = label
   for (const part of [axis.formatter, axis.ticker]) part.args = {log, names}
