@@ -67,8 +67,8 @@ _HOME = {
 __all__ = [
     "Backbone", "Block", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault",
     "ModelConfig", "Network", "OwnMetric", "Plan", "Report", "build", "compose", "conf_dir", "cost",
-    "create_model", "diff", "draw", "explain", "export", "fold", "list_models", "load", "load_weights", "plan",
-    "push_to_hub", "read", "register_layer", "register_metric", "reset_classifier", "save",
+    "create_model", "diff", "draw", "explain", "export", "fold", "list_models", "load", "load_weights",
+    "plan", "push_to_hub", "read", "register_layer", "register_metric", "reset_classifier", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

@@ -113,7 +113,7 @@ def test_no_message_advises_a_package_index(monkeypatch: pytest.MonkeyPatch) -> 
     assert not named
     assert errors.install_hint("sweep") == f"in {ROOT}: pip install -c constraints.txt -e '.[sweep]'"
     monkeypatch.setattr(errors, "__file__", "/elsewhere/site-packages/resnet_factory/errors.py")
-    assert errors.install_hint("sweep") == "pip install 'matplotlib>=3.8' 'scipy>=1.11'"
+    assert errors.install_hint("sweep") == "pip install 'bokeh>=3.8' 'matplotlib>=3.8' 'scipy>=1.11'"
 
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: file.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -42,12 +42,15 @@ class Collector:
         self.workers = options.executor.workers if options.executor.kind == "processes" else 1
         self.pool: CostingPool | None = None
 
-    def run(self, progress: Progress) -> None:
-        """Cost what is not stored yet: all samples, or as many as the architectures asked for take."""
-        with ExitStack() as stack:
-            self._run(progress, stack)
+    def run(self, progress: Progress, tick: Callable[[], None] = lambda: None) -> None:
+        """Cost what is not stored yet: all samples, or as many as the architectures asked for take.
 
-    def _run(self, progress: Progress, stack: ExitStack) -> None:
+        `tick` is called after each batch.
+        """
+        with ExitStack() as stack:
+            self._run(progress, tick, stack)
+
+    def _run(self, progress: Progress, tick: Callable[[], None], stack: ExitStack) -> None:
         done = self.store.batches()
         kept = self.store.kept_by_batch() if self.wanted is not None else {}
         total, idle = 0, 0
@@ -65,6 +68,7 @@ class Collector:
                 return
             if done.get(start, 0) < stop and not self._is_cut(start, done, kept, total):
                 new = self._collect(start, stop, None if self.wanted is None else self.wanted - total)
+                tick()
             else:
                 new = kept.get(start, 0)
             total, idle = total + new, 0 if new else idle + 1

@@ -18,6 +18,7 @@ from resnet_factory.reporting.tables import console
 from resnet_factory.study.signals import terminated_as_interrupted
 from resnet_factory.sweep.csv_table import write_csv
 from resnet_factory.sweep.dimension import Dimension, read_dimension
+from resnet_factory.sweep.live_page import LivePage
 from resnet_factory.sweep.objectives import MEASURED, TRAINED, ReportOptions
 from resnet_factory.sweep.options import (
     SweepOptions,
@@ -32,7 +33,7 @@ from resnet_factory.sweep.space import Space, read_space
 from resnet_factory.sweep.store import SweepStore, metrics_in
 from resnet_factory.sweep.templates import ModelTemplates
 
-REPORT_KEYS = ("pareto", "by", "top", "errors", "where")
+REPORT_KEYS = ("pareto", "by", "top", "errors", "where", "out")
 
 
 def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
@@ -49,11 +50,14 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     except ConfigError as error:
         raise ConfigError(_located(error.faults, several, composed)) from None
     with SweepStore(out, write=True) as store:
+        live = LivePage(partial(_write_live_page, store, report_options, config_dir))
         try:
             with terminated_as_interrupted():
-                run_sweep(space, ModelTemplates(space, compose_one), options, store)
+                tick = live.tick if options.report else (lambda: None)
+                run_sweep(space, ModelTemplates(space, compose_one), options, store, tick)
         except KeyboardInterrupt:
             write_csv(store)
+            live.end()
             console().print(f"interrupted; what is done is in '{out}', and the same command goes on")
             raise
         return _finish(store, report_options, config_dir, page=options.report)
@@ -67,22 +71,52 @@ def _composed_model(
 
 
 def report(arguments: Sequence[str], config_dir: str | None) -> int:
-    """Make a sweep's report again: report DIR [by=…] [top=…] [pareto=[[params,macs]]] [errors=FILE]."""
+    """Make a sweep's report again: report DIR [by=…] [top=…] [pareto=[[params,macs]]] [errors=FILE].
+
+    Of several folders, report DIR DIR … [out=DIR], it is a page that compares them.
+    """
     folders = [argument for argument in arguments if "=" not in argument]
-    if len(folders) != 1:
-        message = f"expected one folder, found {len(folders)}: report DIR"
+    if not folders:
+        message = "expected a folder, or several to compare, found none: report DIR"
         raise ConfigError([Fault("", message, "command line 'report'")])
     given = [argument for argument in arguments if "=" in argument]
     for argument in given:
         if (key := argument.split("=")[0]) not in REPORT_KEYS:
             raise ConfigError([Fault("", unknown("option", key, REPORT_KEYS), f"command line '{argument}'")])
-    options = read_report_options(compose_all("sweep", given))
+    composed = compose_all("sweep", given)
+    options, out = read_report_options(composed), composed.data["out"]
     if faults := list(report_package_faults()):
         raise ConfigError(faults)
+    if len(folders) > 1:
+        return _compare([Path(folder).expanduser() for folder in folders], out, options, config_dir)
+    if out is not None:
+        message = "a sweep's report is in its own folder; out= is for a comparison of several"
+        raise ConfigError([Fault("", message, f"command line 'out={out}'")])
     with SweepStore(Path(folders[0]).expanduser(), write=False) as store:
         if missing := list(missing_layers(store.run().get("layers", "{}"))):
             raise ConfigError(Fault("", line, f"command line '{folders[0]}'") for line in missing)
         return _finish(store, options, config_dir, page=True)
+
+
+def _write_live_page(
+    store: SweepStore, options: ReportOptions, config_dir: str | None, refresh: int | None
+) -> None:
+    from resnet_factory.sweep.results import write_page
+
+    write_page(store, options, config_dir, refresh)
+
+
+def _compare(folders: Sequence[Path], out: str | None, options: ReportOptions, config_dir: str | None) -> int:
+    from resnet_factory.sweep.comparison import write_comparison
+
+    names = "\n".join(str(folder.absolute()) for folder in folders)
+    target = Path(out or f"runs/comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}").expanduser()
+    try:
+        page = write_comparison(folders, target, options, config_dir)
+    except OSError as error:
+        raise ConfigError([Fault("out", f"'{target}' cannot be written: {error}")]) from None
+    console().print(f"  {page}", markup=False)
+    return 0
 
 
 def _finish(store: SweepStore, options: ReportOptions, config_dir: str | None, *, page: bool) -> int:

@@ -49,7 +49,7 @@ def in_unit(metric: str, values: Array) -> Array:
 def svg_of(figure: Figure) -> str:
     """Return a figure as one SVG element."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,8 +57,17 @@ def phases(metrics: Sequence[str], options: SweepOptions) -> Iterator[Phase]:
             yield phase._replace(metrics=asked)
 
 
-def measure_missing(options: SweepOptions, limits: Windows, store: SweepStore, progress: Progress) -> None:
-    """Measure what the store has not, each step and phase for what those before left of the architectures."""
+def measure_missing(
+    options: SweepOptions,
+    limits: Windows,
+    store: SweepStore,
+    progress: Progress,
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Measure what the store has not, each step and phase for what those before left of the architectures.
+
+    `tick` is called after each measurement, except where it would disturb.
+    """
     own = metrics_of_record(json.loads(store.run().get("own_metrics", "{}")))
     survivors = Survivors(limits, options.where, own)
     for step in options.steps:
@@ -69,12 +78,17 @@ def measure_missing(options: SweepOptions, limits: Windows, store: SweepStore, p
                 survivors.select(results, step if number == 0 else Step(step.metrics))
                 assert survivors.mask is not None, "a selection has a mask"
                 among = {results.candidates[i].plan for i in np.flatnonzero(survivors.mask)}
-            _measure_phase(phase, options, store, progress, among)
+            _measure_phase(phase, options, store, progress, among, tick)
             survivors.measured += phase.metrics
 
 
 def _measure_phase(
-    phase: Phase, options: SweepOptions, store: SweepStore, progress: Progress, among: set[str] | None
+    phase: Phase,
+    options: SweepOptions,
+    store: SweepStore,
+    progress: Progress,
+    among: set[str] | None,
+    tick: Callable[[], None],
 ) -> None:
     """Measure what is missing of `among`; None: of all architectures."""
     lacking, templates = store.lacking(phase.metrics), store.structures()
@@ -118,6 +132,8 @@ def _measure_phase(
             shutil.rmtree(folder / result.key, ignore_errors=True)
         done += 1
         advance(progress, task, done)
+        if not phase.exclusive:
+            tick()
     if folder is not None:
         with suppress(OSError):
             folder.rmdir()

@@ -217,7 +217,9 @@ def refuse_unknown_metrics(
 
 def report_package_faults(otherwise: str = "") -> Iterable[Fault]:
     """Yield the fault of packages that the report needs and that are not installed."""
-    return _not_installed("report", {"matplotlib": "matplotlib", "scipy": "SciPy"}, "sweep", otherwise)
+    return _not_installed(
+        "report", {"bokeh": "Bokeh", "matplotlib": "matplotlib", "scipy": "SciPy"}, "sweep", otherwise
+    )
 
 
 def _missing_packages(options: SweepOptions) -> Iterable[Fault]:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +14,22 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from resnet_factory.config import pruning
 from resnet_factory.config.file_access import write_whole
+from resnet_factory.errors import ConfigError
+from resnet_factory.planning.planner import plan
+from resnet_factory.reporting.drawing import draw
 from resnet_factory.reporting.templating import render
 from resnet_factory.sweep import analysis, figures
+from resnet_factory.sweep.importance import importance
+from resnet_factory.sweep.measuring import model_of
 from resnet_factory.sweep.objectives import Objective, Ranking
+from resnet_factory.sweep.page.architectures import page_table
+from resnet_factory.sweep.page.document import page_parts
 from resnet_factory.sweep.population import BASIC_COSTS
 from resnet_factory.sweep.results import Winners
 from resnet_factory.sweep.results_table import Results
-from resnet_factory.sweep.rows import architecture_rows
+from resnet_factory.sweep.rows import architecture_rows, key_title
 from resnet_factory.sweep.store import SweepStore
 from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.windows import format_limit
@@ -28,6 +37,10 @@ from resnet_factory.sweep.windows import format_limit
 DISTRIBUTION_NAMES = {
     "choice": "one of", "range": "uniform", "log": "log-uniform", "log_up": "log-uniform, rounded up",
 }  # fmt: skip
+
+
+PICTURES = 10
+"""Winners whose picture is in the page."""
 
 
 class HtmlTable(NamedTuple):
@@ -39,8 +52,18 @@ class HtmlTable(NamedTuple):
     """Mask of the columns that are aligned to the left."""
 
 
-def write_sweep_report(store: SweepStore, results: Results, ranking: Ranking, winners: Winners) -> Path:
+def write_sweep_report(
+    store: SweepStore,
+    results: Results,
+    ranking: Ranking,
+    winners: Winners,
+    config_dir: str | Path | None = None,
+    refresh: int | None = None,
+) -> Path:
     """Write `report.html` and its figures into the sweep's folder.
+
+    `config_dir` holds models and recipes that are not shipped. With `refresh`, browsers load the page again
+    after so many seconds.
 
     Raises:
         OSError: the folder cannot be written.
@@ -50,15 +73,16 @@ def write_sweep_report(store: SweepStore, results: Results, ranking: Ranking, wi
     for old in folder.glob("*.svg"):
         old.unlink()
     target = store.folder / "report.html"
-    write_whole(target, render("sweep_report.html", SweepReport(store, results).context(ranking, winners)))
+    context = SweepReport(store, results, config_dir).context(ranking, winners)
+    write_whole(target, render("sweep_report.html", context | {"refresh": refresh}))
     return target
 
 
 class SweepReport:
     """Builds the parts of the report."""
 
-    def __init__(self, store: SweepStore, results: Results) -> None:
-        self.store, self.results = store, results
+    def __init__(self, store: SweepStore, results: Results, config_dir: str | Path | None = None) -> None:
+        self.store, self.results, self.config_dir = store, results, config_dir
         self.run, self.templates = store.run(), store.structures()
 
     def context(self, ranking: Ranking, winners: Winners) -> dict[str, object]:
@@ -92,8 +116,10 @@ class SweepReport:
             "winners": self.winners(winners) if winners.indices.size else None,
             "fronts": [self.front(first, second) for first, second in ranking.pareto],
             "errors": errors,
-            "distributions": self.figure("distributions", figures.distributions(results, results.known)),
+            "page": self.page(ranking, winners),
+            "pictures": dict(self.pictures(winners)),
             "best": self.best(ranking.by or results.error),
+            "importance": self.importance(ranking),
             "environments": len(latency.environments) if latency else 0,
             "measured": self.measured() if results.measured else None,
             "dimensions": HtmlTable(["varies", "", "values"], list(_dimensions(run)), [True] * 3),
@@ -102,6 +128,25 @@ class SweepReport:
             "image": "x".join(map(str, image)) if image else "each model's own",
             "base": run["base"],
         }
+
+    def page(self, ranking: Ranking, winners: Winners) -> dict[str, Any]:
+        """Return the linked views."""
+        table = page_table(
+            self.results, self.templates, self.run, ranking, winners.indices, config_dir=self.config_dir
+        )
+        self.figure("distributions", figures.distributions(self.results, self.results.known))
+        return page_parts(table) | {"all": len(self.results)}
+
+    def pictures(self, winners: Winners) -> Iterator[tuple[str, Markup]]:
+        """Yield the pictures of the first winners by plan."""
+        for i in winners.indices[:PICTURES].tolist():
+            candidate = self.results.candidates[i]
+            model = pruning.read_pruned(model_of(candidate, self.templates[candidate.structure]))
+            with suppress(ConfigError):
+                planned = plan(model)
+                image = json.loads(self.run["image"])
+                shape = (planned.in_channels, *image) if image else None
+                yield candidate.plan, Markup(draw(planned, shape))  # noqa: S704 - our own SVG, escaped
 
     def figure(self, name: str, figure: Figure) -> Markup:
         """Write a figure to its file and return it as SVG."""
@@ -136,13 +181,20 @@ class SweepReport:
         folder = self.store.folder / "winners"
         return {"reason": winners.reason, "folder": folder, "table": table, "figure": figure}
 
-    def front(self, first: Objective, second: Objective) -> tuple[Markup, HtmlTable]:
-        """Return the figure of a Pareto front, and a table of the architectures that are numbered in it."""
+    def front(self, first: Objective, second: Objective) -> tuple[str, HtmlTable]:
+        """Return a Pareto front's title, and a table of the architectures that are numbered in its figure."""
         picked = figures.picked_on_front(self.results, first, second, 8)
         drawing = figures.pareto(self.results, first, second, picked)
         indices = self.results.front(first, second)[picked]
         table, _ = self.table(indices, (first, second), (), "plan")
-        return self.figure(f"front_{first.metric}_{second.metric}", drawing), table
+        name = f"front_{first.metric}_{second.metric}"
+        self.figure(name, drawing)
+        better = [
+            f"{'more' if one.maximize else 'less'} {figures.axis_label(one.metric)}"
+            for one in (first, second)
+        ]
+        size = len(self.results.front(first, second))
+        return f"{' and '.join(better)}: {size:,} on the front, some of them here; figures/{name}.svg", table
 
     def best(self, by: Objective | None) -> dict[str, object] | None:
         """Return the ranges of sampled keys among the best; None where nothing is ranked or varies."""
@@ -165,6 +217,25 @@ class SweepReport:
             return ""
         interval = f" [{found.low:.2f}, {found.high:.2f}]" if math.isfinite(found.low) else ""
         return f"{found.tau:.2f}{interval}, n={found.ranked:,}"
+
+    def importance(self, ranking: Ranking) -> dict[str, Any] | None:
+        """Return the share of every metric's variance that each sampled key explains; None if none varies."""
+        results = self.results
+        keys = [key for key, values in results.numbers.items() if len(np.unique(values)) > 1]
+        asked = [ranking.by.metric] if ranking.by is not None else []
+        metrics = [*dict.fromkeys([*asked, *results.joined, *results.measured, *results.known])]
+        metrics = [name for name in metrics if np.isfinite(results.metrics[name]).sum() >= 10][:6]
+        if not keys or not metrics:
+            return None
+        rows = []
+        for key in keys:
+            found = [importance(results.numbers[key], results.metrics[name]) for name in metrics]
+            rows.append((key_title(key), found))
+        rows.sort(key=lambda row: -row[1][0].share)
+        heads = [
+            (figures.axis_label(name), each.size) for name, each in zip(metrics, rows[0][1], strict=True)
+        ]
+        return {"heads": heads, "rows": rows}
 
     def measured(self) -> HtmlTable:
         """Return the table of the measured metrics."""

@@ -82,7 +82,7 @@ def write_results(
             except ImportError as error:
                 message = f"needs {error.name}; {install_hint('sweep')}, or report=false"
                 raise ConfigError([Fault("report", message)]) from None
-            written.append(write_sweep_report(store, results, ranking, winners))
+            written.append(write_sweep_report(store, results, ranking, winners, config_dir))
     except OSError as error:
         raise ConfigError([Fault("out", f"'{folder}' cannot be written: {error}")]) from None
     _print_summary(store, results, winners, out)
@@ -98,6 +98,23 @@ def write_results(
         out.print(text, markup=False, soft_wrap=True)
     failures = sum(sum(measured.failures.values()) for measured in results.measured.values())
     return failures + (shortfall(store) is not None)
+
+
+def write_page(
+    store: SweepStore, options: ReportOptions, config_dir: str | Path | None, refresh: int | None
+) -> None:
+    """Write the page of what is stored so far; browsers load it again after `refresh` seconds.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    from resnet_factory.sweep.report import write_sweep_report
+
+    results = load_results(store, options.errors)
+    if results.candidates:
+        ranking = read_ranking(options, results.metrics)
+        winners = choose_winners(results, ranking, options.top)
+        write_sweep_report(store, results, ranking, winners, config_dir, refresh)
 
 
 def choose_winners(results: Results, ranking: Ranking, top: int) -> Winners:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
@@ -37,8 +37,14 @@ CONDITIONAL, REJECTION = "conditional", "rejection"
 """Values of the record's `drawing`: how relations are met where both ways are possible."""
 
 
-def run_sweep(space: Space, templates: ModelTemplates, options: SweepOptions, store: SweepStore) -> None:
-    """Do all that an earlier run has not done.
+def run_sweep(
+    space: Space,
+    templates: ModelTemplates,
+    options: SweepOptions,
+    store: SweepStore,
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Do all that an earlier run has not done; `tick` is called after each step that is stored.
 
     Raises:
         ConfigError: the store holds another run, or cannot be written.
@@ -60,11 +66,11 @@ def run_sweep(space: Space, templates: ModelTemplates, options: SweepOptions, st
         console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
     )  # fmt: skip
     with progress:
-        Collector(space, templates, options, store, draws).run(progress)
+        Collector(space, templates, options, store, draws).run(progress, tick)
         if own := _layer_origins(templates):
             store.note("layers", json.dumps(own, sort_keys=True))
         if options.measure:
-            measure_missing(options, space.limits, store, progress)
+            measure_missing(options, space.limits, store, progress, tick)
 
 
 def _layer_origins(templates: ModelTemplates) -> dict[str, dict[str, str]]:

@@ -192,12 +192,12 @@ def model_text(
     wanted = config.to_dict()
     found: list[tuple[Start, str]] = []
     for start in starts.of(structure):
-        delta = _data_difference(start.model, wanted)
-        if _plan_id(start, delta) == candidate.plan_id:
+        delta = data_difference(start.model, wanted)
+        if plan_id(start, delta) == candidate.plan_id:
             overrides = [{f"override {group}": choice} for group, choice in start.choices]
-            text = _yaml_text({"defaults": [start.name, *overrides, "_self_"], **delta})
+            text = yaml_text({"defaults": [start.name, *overrides, "_self_"], **delta})
             found.append((start, text))
-    text, needed = _yaml_text(wanted), {}
+    text, needed = yaml_text(wanted), {}
     if found:
         nearest = found[0][0].name
         start, text = min(found, key=lambda one: (one[0].name != nearest, one[1].count("\n")))
@@ -208,11 +208,12 @@ def model_text(
     return title + text, needed
 
 
-def _yaml_text(data: Mapping[str, Any]) -> str:
+def yaml_text(data: Mapping[str, Any]) -> str:
+    """Return a model's data as the text of its file."""
     return str(yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=None, width=110))
 
 
-def _data_difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+def data_difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """Return what must be merged into `before` to get `after`."""
     changed: dict[str, Any] = {key: None for key in before if key not in after}
     for key, value in after.items():
@@ -220,11 +221,11 @@ def _data_difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dic
         if value == old:
             continue
         inner = isinstance(value, dict) and isinstance(old, dict) and "layer" not in value
-        changed[key] = _data_difference(old, value) if inner and isinstance(old, dict) else value
+        changed[key] = data_difference(old, value) if inner and isinstance(old, dict) else value
     return changed
 
 
-def _plan_id(start: Start, delta: Mapping[str, Any]) -> str:
+def plan_id(start: Start, delta: Mapping[str, Any]) -> str:
     """Return the plan id of a delta without writing it; empty where it cannot be planned."""
     try:
         return plan(pruning.read_pruned(_with_delta(start.model, delta))).id

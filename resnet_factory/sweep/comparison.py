@@ -1,0 +1,205 @@
+"""Several sweeps in one page: distributions overlaid, fronts, and medians with their intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import bdtrc
+
+from resnet_factory.config.file_access import write_whole
+from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.reporting.templating import render
+from resnet_factory.sweep.figures import axis_label, in_unit, short_number
+from resnet_factory.sweep.objectives import ReportOptions, read_ranking
+from resnet_factory.sweep.page.architectures import page_table
+from resnet_factory.sweep.page.columns import MOST_ROWS, PageColumn, PageTable
+from resnet_factory.sweep.page.document import page_parts
+from resnet_factory.sweep.report import HtmlTable
+from resnet_factory.sweep.results import choose_winners
+from resnet_factory.sweep.results_table import Results, load_results
+from resnet_factory.sweep.store import STORE_FILE, SweepStore
+from resnet_factory.sweep.vector import Array
+
+GROUP = "sweep"
+"""The column that tells the sweeps apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedSweep:
+    """One of the sweeps."""
+
+    name: str
+    run: Mapping[str, str]
+    results: Results
+    sampled: int
+    table: PageTable
+
+
+def write_comparison(
+    folders: Sequence[Path], out: Path, options: ReportOptions, config_dir: str | Path | None = None
+) -> Path:
+    """Write `report.html` of several sweeps into the folder `out`.
+
+    Raises:
+        ConfigError: a folder holds no sweep, `out` holds one, or a metric is not in every sweep.
+        OSError: the folder cannot be written.
+    """
+    if (out / STORE_FILE).exists():
+        message = f"'{out}' holds a sweep, whose own report this would replace; choose another folder"
+        raise ConfigError([Fault("out", message)])
+    names = short_names(folders)
+    most = max(1, MOST_ROWS // len(folders))
+    sweeps = [
+        _read(folder, name, options, config_dir, most) for folder, name in zip(folders, names, strict=True)
+    ]
+    table = joined_tables({sweep.name: sweep.table for sweep in sweeps})
+    context = {
+        "title": f"Comparison of {', '.join(names)}",
+        "warnings": list(_warnings(sweeps)),
+        "medians": _medians(sweeps),
+        "sweeps": _facts(sweeps, folders),
+        "page": page_parts(table) | {"all": sum(len(sweep.results) for sweep in sweeps)},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "report.html", render("sweep_comparison.html", context))
+    return out / "report.html"
+
+
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """Return the name of each folder, with the folders above it where two have one name."""
+    parts = [folder.absolute().parts for folder in folders]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise ConfigError([Fault("", "two of the folders are the same", f"command line '{folders[0]}'")])
+
+
+def _read(
+    folder: Path, name: str, options: ReportOptions, config_dir: str | Path | None, most: int
+) -> ComparedSweep:
+    with SweepStore(folder, write=False) as store:
+        results = load_results(store, options.errors)
+        if not results.candidates:
+            raise ConfigError([Fault("", "holds no architecture", f"command line '{folder}'")])
+        ranking = read_ranking(options, results.metrics)
+        winners = choose_winners(results, ranking, options.top)
+        table = page_table(
+            results, store.structures(), store.run(), ranking, winners.indices, config_dir, most
+        )
+        return ComparedSweep(
+            name=name, run=store.run(), results=results, sampled=store.sampled(), table=table
+        )
+
+
+def joined_tables(tables: Mapping[str, PageTable]) -> PageTable:
+    """Return the rows of all tables in one, with a column that says from where each is."""
+    sizes = [len(table) for table in tables.values()]
+    codes = np.repeat(np.arange(len(tables)), sizes).astype(float)
+    columns = {GROUP: PageColumn(label=GROUP, values=codes, names=list(tables))}
+    every = list(tables.values())
+    for name in dict.fromkeys(name for table in every for name in table.columns):
+        columns[name if name != GROUP else f"sampled {name}"] = _joined_column(
+            [(table.columns.get(name), len(table)) for table in every]
+        )
+    texts = {
+        name: [text for table in every for text in table.texts.get(name, [""] * len(table))]
+        for name in dict.fromkeys(name for table in every for name in table.texts)
+    }
+    hidden = {
+        name: np.concatenate([table.hidden.get(name, np.full(len(table), np.nan)) for table in every])
+        for name in dict.fromkeys(name for table in every for name in table.hidden)
+    }
+    before = np.cumsum([0, *(len(table.recipes) for table in every)]).tolist()
+    recipe = [
+        index + start if index >= 0 else -1
+        for table, start in zip(every, before, strict=False)
+        for index in table.recipe
+    ]
+    # Metrics first, then what varies.
+    metrics = {name: column for name, column in columns.items() if column.maximize is not None}
+    return replace(
+        every[0], columns={GROUP: columns[GROUP]} | metrics | columns, texts=texts, recipe=recipe,
+        recipes=[each for table in every for each in table.recipes], hidden=hidden, colour=GROUP, group=GROUP,
+    )  # fmt: skip
+
+
+def _joined_column(parts: Sequence[tuple[PageColumn | None, int]]) -> PageColumn:
+    known = [column for column, _ in parts if column is not None]
+    if all(column.names is None for column in known):
+        values = [np.full(size, np.nan) if column is None else column.values for column, size in parts]
+        return replace(known[0], values=np.concatenate(values))
+    names: dict[str, int] = {}
+    found = []
+    for column, size in parts:
+        texts = [""] * size
+        if column is not None:
+            texts = [
+                "" if np.isnan(value) else f"{value:g}" if column.names is None else column.names[int(value)]
+                for value in column.values
+            ]
+        found += [names.setdefault(text, len(names)) if text else np.nan for text in texts]
+    return replace(known[0], values=np.array(found, float), names=list(names))
+
+
+def median_interval(values: Array) -> tuple[float, float, float]:
+    """Return the median of values (n,) and the 95 % interval of its percentile bootstrap.
+
+    The median of n draws with replacement is at most the k-th least value as often as at least half of them
+    are among the k least: a binomial tail (Efron 1979, section 3), so that nothing is drawn.
+    """
+    ordered, count = np.sort(values), len(values)
+    tails = bdtrc((count + 1) // 2 - 1, count, np.arange(1, count + 1) / count)
+    low, high = (ordered[np.searchsorted(tails, share)] for share in (0.025, 0.975))
+    return float(np.median(values)), float(low), float(high)
+
+
+def _medians(sweeps: Sequence[ComparedSweep]) -> HtmlTable:
+    metrics = dict.fromkeys(metric for sweep in sweeps for metric in sweep.results.known)
+    rows = []
+    for metric in metrics:
+        cells = [axis_label(metric)]
+        for sweep in sweeps:
+            values = in_unit(metric, sweep.results.metrics.get(metric, np.array([])))
+            values = values[np.isfinite(values)]
+            if not values.size:
+                cells.append("")
+                continue
+            median, low, high = map(short_number, median_interval(values))
+            cells.append(f"{median} [{low}, {high}], n = {values.size:,}")
+        rows.append(cells)
+    return HtmlTable(["median", *(sweep.name for sweep in sweeps)], rows, [True] + [False] * len(sweeps))
+
+
+def _facts(sweeps: Sequence[ComparedSweep], folders: Sequence[Path]) -> HtmlTable:
+    rows = [
+        [
+            f"`{folder}`", sweep.run["name"], sweep.run["base"], f"{sweep.sampled:,}",
+            f"{len(sweep.results):,}", f"{sweep.run['sampler']}, {sweep.run['seed']}", _image(sweep.run),
+        ]
+        for sweep, folder in zip(sweeps, folders, strict=True)
+    ]  # fmt: skip
+    heads = ["folder", "space", "base", "samples", "architectures", "sampler, seed", "image"]
+    return HtmlTable(heads, rows, [True, True, True, False, False, True, True])
+
+
+def _image(run: Mapping[str, str]) -> str:
+    image = json.loads(run["image"])
+    return "x".join(map(str, image)) if image else "each model's own"
+
+
+def _warnings(sweeps: Sequence[ComparedSweep]) -> Any:
+    if len({_image(sweep.run) for sweep in sweeps}) > 1:
+        yield "The sweeps are costed at different image sizes; MACs and activations do not compare."
+    conditions = [json.loads(sweep.run.get("conditions", "{}")) for sweep in sweeps]
+    for metric in dict.fromkeys(metric for each in conditions for metric in each):
+        if len({json.dumps(each[metric], sort_keys=True) for each in conditions if metric in each}) > 1:
+            yield f"{axis_label(metric)} was measured under different conditions."
+    for sweep in sweeps:
+        for text in sweep.results.partial(sweep.sampled, int(sweep.run["samples"])):
+            yield f"{sweep.name} is partial: {text}."

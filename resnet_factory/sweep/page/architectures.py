@@ -1,0 +1,132 @@
+"""The architectures of a sweep as the rows of a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from resnet_factory.config.schema import PER_STAGE
+from resnet_factory.sweep.evaluation import Candidate
+from resnet_factory.sweep.objectives import BYTE_METRICS, METRICS, MIB, Ranking
+from resnet_factory.sweep.page.architecture_texts import read_recipes, row_numbers
+from resnet_factory.sweep.page.columns import MOST_ROWS, PageColumn, PageTable
+from resnet_factory.sweep.results_table import Results
+from resnet_factory.sweep.rows import dashed, key_title
+from resnet_factory.sweep.templates import ModelTemplate
+from resnet_factory.sweep.vector import Array
+from resnet_factory.sweep.winners import Starts
+
+
+def page_table(
+    results: Results,
+    structures: Sequence[ModelTemplate],
+    run: Mapping[str, str],
+    ranking: Ranking,
+    winners: Array,
+    config_dir: str | Path | None = None,
+    most: int = MOST_ROWS,
+) -> PageTable:
+    """Return the rows of a sweep's page: all, or winners, fronts and an even share of the others.
+
+    Raises:
+        ConfigError: the models and recipes of the space cannot be read.
+    """
+    chosen = chosen_rows(results, ranking, winners, most)
+    candidates = [results.candidates[i] for i in chosen]
+    starts = Starts(run["base"], json.loads(run["choices"]), config_dir)
+    # The texts of winners are the likeliest to be asked for.
+    recipes = read_recipes([*(results.candidates[i] for i in winners), *candidates], structures, starts)
+    order = list(recipes)
+    place = {number: i for i, number in enumerate(order)}
+    rows = [row_numbers(candidate, structures[candidate.structure]) for candidate in candidates]
+    read = dict.fromkeys(key for recipe in recipes.values() for key, index in recipe.keys if index is None)
+    metrics = dict(_metric_columns(results, ranking, chosen))
+    settings = dict(_setting_columns(results, chosen))
+    first = ranking.pareto[0] if ranking.pareto else None
+    axes = (first[0].metric, first[1].metric) if first else ("params", "macs")
+    third = next((name for name in reversed(metrics) if name not in axes), next(iter(settings), axes[0]))
+    return PageTable(
+        columns=metrics | settings,
+        texts={"plan": [candidate.plan for candidate in candidates]} | _lists(rows, candidates, structures),
+        recipe=[place.get(candidate.structure, -1) for candidate in candidates],
+        recipes=[vars(recipes[number]) for number in order],
+        axes=(axes[0] if axes[0] in metrics else "params", axes[1] if axes[1] in metrics else "macs"),
+        colour=ranking.by.metric if ranking.by is not None and ranking.by.metric in metrics else third,
+        hidden={key: np.array([row.get(key, np.nan) for row in rows], float) for key in read},
+    )
+
+
+def chosen_rows(results: Results, ranking: Ranking, winners: Array, most: int) -> list[int]:
+    """Return the indices of the rows that a page shows, in the order of the samples."""
+    if len(results) <= most:
+        return list(range(len(results)))
+    fronts = [results.front(first, second) for first, second in ranking.pareto]
+    kept = dict.fromkeys(i for indices in (winners, *fronts) for i in indices.tolist())
+    others = np.array([i for i in range(len(results)) if i not in kept])
+    for measured in results.measured:  # what cost the most to know comes before an even share
+        known = others[np.isfinite(results.metrics[measured][others])]
+        kept |= dict.fromkeys(known[: max(0, most - len(kept))].tolist())
+    others = np.array([i for i in others.tolist() if i not in kept])
+    wanted = max(0, most - len(kept))
+    even = np.unique(np.linspace(0, max(len(others) - 1, 0), wanted).round().astype(int))
+    return sorted([*list(kept)[:most], *(others[even].tolist() if len(others) else [])])
+
+
+def _metric_columns(
+    results: Results, ranking: Ranking, chosen: list[int]
+) -> Iterator[tuple[str, PageColumn]]:
+    asked = [objective for pair in ranking.pareto for objective in pair]
+    asked += [ranking.by] if ranking.by is not None else []
+    directions = {objective.metric: objective.maximize for objective in asked}
+    for name in results.known:
+        unit = MIB if name in BYTE_METRICS else 1
+        known = METRICS.get(name)
+        yield (
+            name,
+            PageColumn(
+                label=known.label if known else name,
+                values=results.metrics[name][chosen] / unit,
+                maximize=directions.get(name, known.maximize if known else None),
+            ),
+        )
+
+
+def _setting_columns(results: Results, chosen: list[int]) -> Iterator[tuple[str, PageColumn]]:
+    for key, values in results.numbers.items():
+        name = key if key not in results.metrics else f"sampled {key}"
+        names = results.choices.get(key)
+        numeric = names is not None and all(_is_number(each) for each in names)
+        if numeric and names is not None:  # choices of numbers are numbers
+            shown = np.array([float(each) for each in names])[values[chosen].astype(int)]
+            yield name, PageColumn(label=key_title(key), values=shown)
+        else:
+            yield name, PageColumn(label=key_title(key), values=values[chosen], names=names)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.lower() not in ("nan", "inf", "-inf", "infinity")
+
+
+def _lists(
+    rows: Sequence[Mapping[str, object]], candidates: Sequence[Candidate], structures: Sequence[ModelTemplate]
+) -> dict[str, list[str]]:
+    """Return depths, widths and the other lists per stage as text."""
+    keys = [key for key in PER_STAGE if key in ("depths", "widths") or any(key in row for row in rows)]
+    found: dict[str, list[str]] = {}
+    for key in keys:
+        found[key] = []
+        for row, candidate in zip(rows, candidates, strict=True):
+            if key in row:
+                found[key].append(str(row[key]))
+                continue
+            structure = structures[candidate.structure]
+            value = (structure.model or {}).get(key, 1)
+            found[key].append(dashed(value if isinstance(value, list) else [value] * structure.stages))
+    return found
