@@ -17,6 +17,7 @@ from resnet_factory.sweep import analysis
 from resnet_factory.sweep.objectives import BYTE_METRICS, METRICS, MIB, Objective
 from resnet_factory.sweep.results_table import Results
 from resnet_factory.sweep.rows import key_title
+from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS
 from resnet_factory.sweep.vector import Array
 
 INK, PALE, ACCENT, WARM = "#1f2933", "#9fb3c8", "#0b69a3", "#c2410c"
@@ -32,7 +33,7 @@ MANY = 2_000
 
 def axis_label(metric: str) -> str:
     """Return a metric's name and unit."""
-    return METRICS[metric].label if metric in METRICS else metric
+    return METRICS[metric].label if metric in METRICS else STRUCTURE_NUMBERS.get(metric, metric)
 
 
 def in_unit(metric: str, values: Array) -> Array:
@@ -52,7 +53,7 @@ def pareto(results: Results, first: Objective, second: Objective, picked: Sequen
     """Return all architectures and the front, numbered at its `picked` indices."""
     figure = _new_figure(6.2, 4.2)
     axes: Any = figure.add_subplot()
-    x, y = (in_unit(one.metric, results.metrics[one.metric]) for one in (first, second))
+    x, y = (in_unit(one.metric, results.column(one.metric)) for one in (first, second))
     chosen = results.front(first, second)
     axes.scatter(
         x, y, s=6 if len(x) > MANY else 12, color=PALE, alpha=0.5, linewidths=0, rasterized=len(x) > MANY,
@@ -86,7 +87,7 @@ def picked_on_front(results: Results, first: Objective, second: Objective, wante
         return []
     way = np.zeros(len(chosen))
     for objective in (first, second):
-        every = results.metrics[objective.metric]
+        every = results.column(objective.metric)
         scale = np.log10 if _needs_log_axis(every) else np.asarray
         values = scale(every[chosen])
         full = np.ptp(scale(every[np.isfinite(every)]))

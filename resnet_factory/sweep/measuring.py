@@ -18,6 +18,7 @@ from resnet_factory.sweep.executors import INTERRUPTED_STATE, JobResult, KeyedJo
 from resnet_factory.sweep.model_numbers import place
 from resnet_factory.sweep.objectives import MEASURED, TRAINED
 from resnet_factory.sweep.options import SweepOptions
+from resnet_factory.sweep.progress import advance
 from resnet_factory.sweep.store import Measurement, SweepStore
 from resnet_factory.sweep.templates import ModelTemplate
 
@@ -129,12 +130,6 @@ def _run_inline(jobs: Iterable[KeyedJob], limit: float | None, store: SweepStore
             with suppress(ConfigError):
                 store.take_back(job[0])
             raise
-
-
-def advance(progress: Progress, task: Any, done: int) -> None:
-    """Show the progress of a task, and its speed."""
-    speed = progress.tasks[task].speed or 0
-    progress.update(task, completed=done, rate=f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2f}/s")
 
 
 def model_of(candidate: Candidate, template: ModelTemplate) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from resnet_factory.study.settings_reader import fill
 from resnet_factory.sweep.error_file import read_error_file
 from resnet_factory.sweep.objectives import MEASURED, TRAINED, ReportOptions, read_ranking
 from resnet_factory.sweep.population import BASIC_COSTS, OPTIONAL_COSTS
+from resnet_factory.sweep.regnet import SKIPPED
+from resnet_factory.sweep.relation import relation_names
 from resnet_factory.sweep.samplers import size_of
 from resnet_factory.sweep.space import Space
 
@@ -59,6 +61,9 @@ class SweepOptions:
 
     samples: Any
     """A number of samples; None is that of the whole grid until it is read."""
+    architectures: Any
+    """A number of architectures to draw until; None: all samples count."""
+    max_samples: Any
     sampler: Literal["grid", "random", "sobol"]
     seed: int = minimum(0)
     out: str | None
@@ -79,10 +84,12 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
     """
     faults: list[Fault] = []
     data = dict(composed.data)
-    if isinstance(data["samples"], float) and data["samples"].is_integer():  # 1e6
-        data["samples"] = int(data["samples"])
-    if data["samples"] is not None and (type(data["samples"]) is not int or data["samples"] < 1):
-        faults.append(Fault("samples", f"expected a whole number above 0, found {data['samples']!r}"))
+    for key in ("samples", "architectures", "max_samples"):
+        value = data[key]
+        if isinstance(value, float) and value.is_integer():  # 1e6
+            value = data[key] = int(value)
+        if value is not None and (type(value) is not int or value < 1):
+            faults.append(Fault(key, f"expected a whole number above 0, found {value!r}"))
     if not isinstance(data["measure"], list):
         data["measure"] = [data["measure"]]
     options = fill(SweepOptions, _fields_of(SweepOptions, data), "", faults)
@@ -112,7 +119,8 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
     faults += _missing_packages(options)
     if not faults:
         try:
-            samples = size_of(options.sampler, space.dimensions, options.samples)
+            most = options.samples if options.architectures is None else options.max_samples
+            samples = size_of(options.sampler, space.dimensions, most)
         except ConfigError as error:
             faults += error.faults
     if faults:
@@ -162,6 +170,7 @@ def refuse_unknown_metrics(
         ConfigError: for metrics that are unknown or without a direction, or a file that cannot be joined.
     """
     known = [*BASIC_COSTS, *(metric for metric in OPTIONAL_COSTS if metric in space.windows), *metrics]
+    known += sorted(relation_names(space.dimensions, space.computed, space.stages) - {SKIPPED})
     with composed.locating():
         if options.errors is not None:
             columns, _ = read_error_file(Path(options.errors).expanduser())

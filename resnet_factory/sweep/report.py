@@ -22,11 +22,13 @@ from resnet_factory.sweep.population import BASIC_COSTS
 from resnet_factory.sweep.results import Winners
 from resnet_factory.sweep.results_table import Results
 from resnet_factory.sweep.rows import architecture_rows, decimal
-from resnet_factory.sweep.space import format_limit
 from resnet_factory.sweep.store import SweepStore
 from resnet_factory.sweep.vector import Array
+from resnet_factory.sweep.windows import format_limit
 
-DISTRIBUTION_NAMES = {"choice": "one of", "range": "uniform", "log": "log-uniform"}
+DISTRIBUTION_NAMES = {
+    "choice": "one of", "range": "uniform", "log": "log-uniform", "log_up": "log-uniform, rounded up",
+}  # fmt: skip
 
 
 class HtmlTable(NamedTuple):
@@ -84,7 +86,9 @@ class SweepReport:
                 "sampler, seed": f"{run['sampler']}, {run['seed']}",
                 **medians,
             },
-            "partial": list(results.partial(sampled, int(run["samples"]))),
+            "partial": list(
+                results.partial(sampled, int(run["samples"]), json.loads(run.get("architectures", "null")))
+            ),
             "samples": [(name, count, 100 * count / max(sampled, 1)) for name, count in counts],
             "winners": self.winners(winners) if winners.indices.size else None,
             "fronts": [self.front(first, second) for first, second in ranking.pareto],
@@ -145,7 +149,7 @@ class SweepReport:
         """Return the ranges of sampled keys among the best; None where nothing is ranked or varies."""
         results = self.results
         keys = [key for key, values in results.numbers.items() if len(np.unique(values)) > 1]
-        if not by or not keys or np.isfinite(results.metrics[by.metric]).sum() < 2:
+        if not by or not keys or np.isfinite(results.column(by.metric)).sum() < 2:
             return None
         choices = [key in results.choices for key in keys]
         figure = self.figure("best_ranges", figures.best_ranges(results, by, keys))

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from resnet_factory.errors import ConfigError, Fault, install_hint
 from resnet_factory.reporting.tables import plain_table
+from resnet_factory.sweep.collection import shortfall
 from resnet_factory.sweep.csv_table import write_csv
 from resnet_factory.sweep.objectives import BYTE_METRICS, Objective, Ranking, ReportOptions, read_ranking
 from resnet_factory.sweep.results_table import Results, load_results
@@ -41,13 +42,15 @@ def write_results(
 ) -> int:
     """Write all files made from the results and print a summary; return the number of failed measurements.
 
+    Fewer architectures than were asked for count as one.
+
     `config_dir` holds models and recipes that are not shipped.
 
     Raises:
         ConfigError: a metric that is asked for is not there, or a file cannot be written.
     """
     results = load_results(store, options.errors)
-    ranking = read_ranking(options, results.metrics)
+    ranking = read_ranking(options, results.rankable)
     folder, run = store.folder, store.run()
     written = [write_csv(store)]
     winners = choose_winners(results, ranking, options.top)
@@ -75,7 +78,8 @@ def write_results(
         out.print(f"no winners: no architecture has {names}", markup=False)
     for path in written:
         out.print(f"  {path}", markup=False)
-    return sum(sum(measured.failures.values()) for measured in results.measured.values())
+    failures = sum(sum(measured.failures.values()) for measured in results.measured.values())
+    return failures + (shortfall(store) is not None)
 
 
 def choose_winners(results: Results, ranking: Ranking, top: int) -> Winners:
@@ -97,8 +101,16 @@ def _print_summary(store: SweepStore, results: Results, winners: Winners, out: C
 
     reasons = [f"; {count:,} {reason}" for reason, count in store.rejected().most_common()]
     line(f"{store.sampled():,} samples, {len(results):,} architectures{''.join(reasons)}")
-    for text in results.partial(store.sampled(), int(store.run()["samples"])):
-        line(f"partial: {text}")
+    run = store.run()
+    if met := json.loads(run.get("met", "{}")):
+        parts = [f"{text} ({100 * share:.3g} % of free draws)" for text, share in met.items()]
+        line(f"by construction: {'; '.join(parts)}")
+    if (lack := shortfall(store)) is not None:
+        line(str(lack))
+    else:
+        wanted = json.loads(run.get("architectures", "null"))
+        for text in results.partial(store.sampled(), int(run["samples"]), wanted):
+            line(f"partial: {text}")
     if results.joined:
         line(results.joining())
     for metric, measured in results.measured.items():

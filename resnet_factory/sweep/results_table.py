@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from resnet_factory.sweep.evaluation import Candidate
 from resnet_factory.sweep.objectives import Objective
 from resnet_factory.sweep.population import BASIC_COSTS, OPTIONAL_COSTS
 from resnet_factory.sweep.store import Measurement, SweepStore
+from resnet_factory.sweep.structure_numbers import (
+    STAGE_NUMBER,
+    STRUCTURE_NUMBERS,
+    scope_name,
+    stage_lists,
+    structure_columns,
+)
 from resnet_factory.sweep.vector import Array
 
 FAILURES = ("failed", "timeout", "died")
@@ -65,6 +73,8 @@ class Results:
     choices: dict[str, list[str]]
     metrics: dict[str, Array]
     """Costs, then measured metrics, then joined columns."""
+    models: Sequence[Mapping[str, Any]] = ()
+    """The models of the templates."""
     asked: list[str]
     """The metrics that were to be measured."""
     measured: dict[str, MetricResults] = field(default_factory=dict)
@@ -81,9 +91,30 @@ class Results:
         """Return the metrics that have a value anywhere."""
         return [metric for metric, values in self.metrics.items() if np.isfinite(values).any()]
 
+    @cached_property
+    def structure(self) -> dict[str, Array]:
+        """Return the numbers of the stages of each architecture, by name."""
+        return structure_columns(self.models, [(one.structure, one.changes) for one in self.candidates])
+
+    @property
+    def rankable(self) -> list[str]:
+        """Return the names of all columns of numbers: metrics, numbers of the stages, sampled ones."""
+        sampled = [scope_name(key) for key in self.numbers if key not in self.choices]
+        stages = max((len(stage_lists(model, {})[0]) for model in self.models), default=0)
+        named = [f"{field}{stage + 1}" for field in ("depths", "widths") for stage in range(stages)]
+        return list(dict.fromkeys([*self.metrics, *STRUCTURE_NUMBERS, *named, *sampled]))
+
+    def column(self, name: str) -> Array:
+        """Return a column by one of the `rankable` names."""
+        if name in self.metrics:
+            return self.metrics[name]
+        if name in STRUCTURE_NUMBERS or STAGE_NUMBER.fullmatch(name):
+            return self.structure[name]
+        return next(values for key, values in self.numbers.items() if scope_name(key) == name)
+
     def minimised(self, objective: Objective) -> Array:
         """Return a metric with the sign for which less is better."""
-        values = self.metrics[objective.metric]
+        values = self.column(objective.metric)
         return -values if objective.maximize else values
 
     def best(self, by: Objective, top: int) -> Array:
@@ -96,9 +127,12 @@ class Results:
         """Return the indices of the Pareto front of two metrics."""
         return front(self.minimised(first), self.minimised(second))
 
-    def partial(self, sampled: int, wanted: int) -> Iterator[str]:
-        """Yield what is still to be done of `wanted` samples and of the metrics asked for."""
-        if sampled < wanted:
+    def partial(self, sampled: int, wanted: int, architectures: int | None = None) -> Iterator[str]:
+        """Yield what is still to be done of the samples or architectures, and of the metrics asked for."""
+        if architectures is not None:
+            if len(self) < architectures:
+                yield f"{len(self):,} of {architectures:,} architectures so far"
+        elif sampled < wanted:
             yield f"{sampled:,} of {wanted:,} samples so far"
         for metric in self.asked:
             done = self.measured[metric].states.total() if metric in self.measured else 0
@@ -138,6 +172,7 @@ def load_results(store: SweepStore, errors: str | None = None) -> Results:
     results = Results(
         candidates=candidates, numbers=numbers, choices=choices, metrics=metrics,
         asked=json.loads(run.get("metrics", "[]")),
+        models=[template.model or {"depths": 1, "widths": 1} for template in store.structures()],
     )  # fmt: skip
 
     def empty() -> Array:

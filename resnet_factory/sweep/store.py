@@ -181,8 +181,11 @@ class SweepStore:
     def add_batch(
         self, start: int, stop: int, candidates: Sequence[Candidate], rejected: Mapping[str, int],
         templates: Sequence[ModelTemplate],
-    ) -> None:  # fmt: skip
-        """Store a batch as one transaction; an architecture that is stored already counts as duplicate."""
+    ) -> int:  # fmt: skip
+        """Store a batch as one transaction and return how many architectures of it are new.
+
+        One that is stored already counts as duplicate.
+        """
         rows = [(i, json.dumps(t.overrides), t.stages, json.dumps(t.model)) for i, t in enumerate(templates)]
         with self._transaction() as db:
             db.executemany("INSERT OR IGNORE INTO structures VALUES (?, ?, ?, ?)", rows)
@@ -195,6 +198,21 @@ class SweepStore:
             if len(candidates) > new:
                 counts["duplicate"] += len(candidates) - new
             db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?)", (start, stop, json.dumps(counts)))
+        return int(new)
+
+    def new_among(self, candidates: Sequence[Candidate], start: int) -> list[Candidate]:
+        """Return those whose architecture no sample before `start` has, in the order of their samples."""
+        query, found = "SELECT sample FROM archs WHERE plan = ?", []
+        for one in sorted(candidates, key=lambda one: one.sample):
+            row = self.connection.execute(query, (one.plan,)).fetchone()
+            if row is None or row[0] >= start:
+                found.append(one)
+        return found
+
+    def kept_by_batch(self) -> dict[int, int]:
+        """Return the number of architectures that each finished batch added."""
+        rows = self._query("SELECT start, stop, rejected FROM batches")
+        return {start: stop - start - sum(json.loads(counts).values()) for start, stop, counts in rows}
 
     def rejected(self) -> Counter[str]:
         """Return the number of rejected samples by reason."""
