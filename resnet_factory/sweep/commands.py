@@ -17,7 +17,7 @@ from resnet_factory.reporting.tables import console
 from resnet_factory.study.signals import terminated_as_interrupted
 from resnet_factory.sweep.csv_table import write_csv
 from resnet_factory.sweep.dimension import Dimension, read_dimension
-from resnet_factory.sweep.objectives import ReportOptions
+from resnet_factory.sweep.objectives import MEASURED, TRAINED, ReportOptions
 from resnet_factory.sweep.options import (
     SweepOptions,
     read_report_options,
@@ -25,12 +25,13 @@ from resnet_factory.sweep.options import (
     refuse_unknown_metrics,
     report_package_faults,
 )
+from resnet_factory.sweep.own_metrics import own_metric_names
 from resnet_factory.sweep.run import refuse_unread_dimensions, run_record, run_sweep
 from resnet_factory.sweep.space import Space, read_space
 from resnet_factory.sweep.store import SweepStore, metrics_in
 from resnet_factory.sweep.templates import ModelTemplates
 
-REPORT_KEYS = ("pareto", "by", "top", "errors")
+REPORT_KEYS = ("pareto", "by", "top", "errors", "where")
 
 
 def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
@@ -142,6 +143,7 @@ def _composed_space(composed: Composed, several: Mapping[str, Mapping[str, Any]]
         return read_space(
             composed.choices.get("space", model.name), composed.data.get("space"), sweeps, model.to_dict(),
             model.name, groups, lambda group: choices(f"model/{group}", composed.config_dir),
+            (*MEASURED, *TRAINED, *own_metric_names()),
         )  # fmt: skip
     except ConfigError as error:
         raise ConfigError(_located(error.faults, several, composed)) from None

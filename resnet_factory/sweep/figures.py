@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
-from resnet_factory.sweep import analysis
+from resnet_factory.sweep import analysis, own_metrics
 from resnet_factory.sweep.objectives import BYTE_METRICS, METRICS, MIB, Objective
 from resnet_factory.sweep.results_table import Results
 from resnet_factory.sweep.rows import key_title
@@ -33,7 +33,12 @@ MANY = 2_000
 
 def axis_label(metric: str) -> str:
     """Return a metric's name and unit."""
-    return METRICS[metric].label if metric in METRICS else STRUCTURE_NUMBERS.get(metric, metric)
+    if metric in STRUCTURE_NUMBERS:
+        return STRUCTURE_NUMBERS[metric]
+    own = own_metrics.REGISTERED.get(metric)
+    if own is not None:
+        return own.metric(metric).label
+    return METRICS[metric].label if metric in METRICS else metric
 
 
 def in_unit(metric: str, values: Array) -> Array:

@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from resnet_factory.config.file_access import write_whole
 from resnet_factory.reporting.templating import render
 from resnet_factory.sweep import figures
-from resnet_factory.sweep.objectives import METRICS, Objective, Ranking
+from resnet_factory.sweep.objectives import Objective, Ranking
 from resnet_factory.sweep.population import BASIC_COSTS
 from resnet_factory.sweep.results import Winners
 from resnet_factory.sweep.results_table import Results
@@ -149,7 +149,7 @@ class SweepReport:
         """Return the ranges of sampled keys among the best; None where nothing is ranked or varies."""
         results = self.results
         keys = [key for key, values in results.numbers.items() if len(np.unique(values)) > 1]
-        if not by or not keys or np.isfinite(results.column(by.metric)).sum() < 2:
+        if not by or not keys or np.isfinite(results.minimised(by)).sum() < 2:
             return None
         choices = [key in results.choices for key in keys]
         figure = self.figure("best_ranges", figures.best_ranges(results, by, keys))
@@ -167,7 +167,7 @@ class SweepReport:
             width = width[np.isfinite(width)]
             environments = measured.environments.most_common(3)
             rows.append([
-                metric, "more" if METRICS[metric].maximize else "less",
+                metric, "more" if results.metric(metric).maximize else "less",
                 ", ".join(f"{count:,} {state}" for state, count in measured.states.most_common()),
                 f"{100 * float(np.median(width)):.1f} %" if width.size else "",
                 *(_rank_correlation(values, results.metrics[other]) for other in others),

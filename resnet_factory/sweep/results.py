@@ -12,7 +12,9 @@ from rich.console import Console
 from resnet_factory.errors import ConfigError, Fault, install_hint
 from resnet_factory.reporting.tables import plain_table
 from resnet_factory.sweep.collection import shortfall
+from resnet_factory.sweep.conclusion import asked_of, closing_lines, reason_of
 from resnet_factory.sweep.csv_table import write_csv
+from resnet_factory.sweep.filters import limits_mask, read_filter, windows_text
 from resnet_factory.sweep.objectives import BYTE_METRICS, Objective, Ranking, ReportOptions, read_ranking
 from resnet_factory.sweep.results_table import Results, load_results
 from resnet_factory.sweep.rows import architecture_rows
@@ -50,10 +52,18 @@ def write_results(
         ConfigError: a metric that is asked for is not there, or a file cannot be written.
     """
     results = load_results(store, options.errors)
-    ranking = read_ranking(options, results.rankable)
+    ranking = read_ranking(options, results.rankable, results.own)
     folder, run = store.folder, store.run()
+    limits = json.loads(run.get("limits", "{}"))
+    faults: list[Fault] = []
+    condition = read_filter(options.where, results.rankable, "where", faults)
+    if faults:
+        raise ConfigError(faults)
+    if limits or condition is not None:
+        inside = limits_mask(limits, results)
+        results.eligible = inside if condition is None else inside & condition.mask(results)
     written = [write_csv(store)]
-    winners = choose_winners(results, ranking, options.top)
+    winners, names_of_winners = choose_winners(results, ranking, options.top), list[str]()
     try:
         if winners.indices.size or (folder / "winners").is_dir():
             files = write_winners(
@@ -63,6 +73,7 @@ def write_results(
                 store.structures(), config_dir,
             )  # fmt: skip
             written += [file.parent for file in files[:1]]
+            names_of_winners = [file.stem for file in files]
         if page and results.candidates:
             try:
                 from resnet_factory.sweep.report import write_sweep_report
@@ -78,21 +89,25 @@ def write_results(
         out.print(f"no winners: no architecture has {names}", markup=False)
     for path in written:
         out.print(f"  {path}", markup=False)
+    question = asked_of(winners.objectives, run, options.where)
+    for text in closing_lines(results, question, winners.indices, names_of_winners, str(folder / "winners")):
+        out.print(text, markup=False, soft_wrap=True)
     failures = sum(sum(measured.failures.values()) for measured in results.measured.values())
     return failures + (shortfall(store) is not None)
 
 
 def choose_winners(results: Results, ranking: Ranking, top: int) -> Winners:
-    """Return the best by one metric; without one, those on the first Pareto front."""
+    """Return the foremost by one metric; without one, those on the first Pareto front."""
     if ranking.by is not None:
-        return Winners(results.best(ranking.by, top), (ranking.by,), f"best by {ranking.by}")
+        by = (ranking.by,)
+        return Winners(results.best(ranking.by, top), by, reason_of(results, by))
     if not ranking.pareto:
         return Winners(np.array([], int), (), "")
     first, second = ranking.pareto[0]
     front = results.front(first, second)
     if len(front) > top:
         front = front[np.round(np.linspace(0, len(front) - 1, top)).astype(int)]
-    return Winners(front, (first, second), f"on the front of {first} and {second}")
+    return Winners(front, (first, second), reason_of(results, (first, second)))
 
 
 def _print_summary(store: SweepStore, results: Results, winners: Winners, out: Console) -> None:
@@ -120,6 +135,16 @@ def _print_summary(store: SweepStore, results: Results, winners: Winners, out: C
             ]
             reason = max(measured.reasons, key=measured.reasons.__getitem__, default="no reason given")
             line(f"{metric}: {', '.join(counts)}: {reason}")
+    for name, (low, high) in json.loads(run.get("limits", "{}")).items():
+        if name in results.metrics:
+            values = results.metrics[name]
+            counts = {"below": values < low, "above": values > high, "not measured": np.isnan(values)}
+            parts = [f"{n:,} {side}" for side, mask in counts.items() if (n := int(np.count_nonzero(mask)))]
+            (limit,) = windows_text({name: (low, high)}) or [name]
+            line(f"{limit}: {', '.join(parts) or 'all inside'} of {len(results):,}")
+    if spent := store.spent():
+        parts = [f"{seconds:,.1f} s on {metrics} of {count:,}" for metrics, count, seconds in spent]
+        line(f"spent: {'; '.join(parts)}")
     if not winners.indices.size:
         return
     names = [objective.metric for objective in winners.objectives]

@@ -16,7 +16,8 @@ import numpy as np
 from resnet_factory.sweep.analysis import front
 from resnet_factory.sweep.environment import describe_environment
 from resnet_factory.sweep.evaluation import Candidate
-from resnet_factory.sweep.objectives import Objective
+from resnet_factory.sweep.objectives import METRICS, Metric, Objective
+from resnet_factory.sweep.own_metrics import metrics_of_record
 from resnet_factory.sweep.population import BASIC_COSTS, OPTIONAL_COSTS
 from resnet_factory.sweep.store import Measurement, SweepStore
 from resnet_factory.sweep.structure_numbers import (
@@ -73,6 +74,12 @@ class Results:
     choices: dict[str, list[str]]
     metrics: dict[str, Array]
     """Costs, then measured metrics, then joined columns."""
+    own: Mapping[str, Metric] = field(default_factory=dict)
+    """The metrics of one's own among them."""
+    wanted: Mapping[str, int] = field(default_factory=dict)
+    """Of how many architectures each metric is to be measured, where not of all."""
+    eligible: Array | None = None
+    """Mask of those that winners and fronts are taken from; None: all."""
     models: Sequence[Mapping[str, Any]] = ()
     """The models of the templates."""
     asked: list[str]
@@ -113,8 +120,10 @@ class Results:
         return next(values for key, values in self.numbers.items() if scope_name(key) == name)
 
     def minimised(self, objective: Objective) -> Array:
-        """Return a metric with the sign for which less is better."""
+        """Return a metric with the sign for which less is better; NaN where it is not eligible."""
         values = self.column(objective.metric)
+        if self.eligible is not None:
+            values = np.where(self.eligible, values, np.nan)
         return -values if objective.maximize else values
 
     def best(self, by: Objective, top: int) -> Array:
@@ -136,14 +145,18 @@ class Results:
             yield f"{sampled:,} of {wanted:,} samples so far"
         for metric in self.asked:
             done = self.measured[metric].states.total() if metric in self.measured else 0
-            if done < len(self):
-                yield f"{metric} measured of {done:,} of {len(self):,} architectures so far"
+            if done < (wanted_of := self.wanted.get(metric, len(self))):
+                yield f"{metric} measured of {done:,} of {wanted_of:,} architectures so far"
 
     def joining(self) -> str:
         """Return a summary of the joined file."""
         matching, rows = self.rows
         left = f"; {rows - matching:,} match no plan here" if rows > matching else ""
         return f"{matching:,} of {rows:,} rows joined by plan: {', '.join(self.joined)}{left}"
+
+    def metric(self, name: str) -> Metric:
+        """Return what is known about a metric; a joined column is one of quality."""
+        return METRICS.get(name) or self.own.get(name) or Metric(name, quality=name in self.joined)
 
     @property
     def error(self) -> Objective | None:
@@ -171,7 +184,8 @@ def load_results(store: SweepStore, errors: str | None = None) -> Results:
         metrics[cost] = np.array([json.loads(candidate.further)[cost] for candidate in candidates], float)
     results = Results(
         candidates=candidates, numbers=numbers, choices=choices, metrics=metrics,
-        asked=json.loads(run.get("metrics", "[]")),
+        asked=json.loads(run.get("metrics", "[]")), wanted=json.loads(run.get("asked", "{}")),
+        own=metrics_of_record(json.loads(run.get("own_metrics", "{}"))),
         models=[template.model or {"depths": 1, "widths": 1} for template in store.structures()],
     )  # fmt: skip
 

@@ -21,8 +21,8 @@ from resnet_factory.sweep.collection import Collector
 from resnet_factory.sweep.draws import Draws
 from resnet_factory.sweep.evaluation import evaluate_samples
 from resnet_factory.sweep.measuring import measure_missing
-from resnet_factory.sweep.objectives import METRICS
 from resnet_factory.sweep.options import SweepOptions
+from resnet_factory.sweep.own_metrics import metric_of, own_record
 from resnet_factory.sweep.sampled_populations import CostConditions
 from resnet_factory.sweep.samplers import BATCH
 from resnet_factory.sweep.space import Space
@@ -48,7 +48,8 @@ def run_sweep(space: Space, templates: ModelTemplates, options: SweepOptions, st
     drawing = store.run().get("drawing", CONDITIONAL)
     draws = Draws(space, options.sampler, options.seed, conditional=drawing == CONDITIONAL)
     record = run_record(space, options) | {"drawing": drawing, "met": json.dumps(draws.met)}
-    store.freeze(record, FIXED)
+    own = json.loads(store.run().get("own_metrics", "{}")) | own_record(options.measure)
+    store.freeze(record | {"own_metrics": json.dumps(own, sort_keys=True)}, FIXED)
     store.note("conditions", json.dumps(_checked_conditions(store, options)))
     templates.known.extend(store.structures())
     if options.retry:
@@ -63,7 +64,7 @@ def run_sweep(space: Space, templates: ModelTemplates, options: SweepOptions, st
         if own := _layer_origins(templates):
             store.note("layers", json.dumps(own, sort_keys=True))
         if options.measure:
-            measure_missing(options, store, progress)
+            measure_missing(options, space.limits, store, progress)
 
 
 def _layer_origins(templates: ModelTemplates) -> dict[str, dict[str, str]]:
@@ -111,6 +112,7 @@ def run_record(space: Space, options: SweepOptions) -> dict[str, str]:
         "costing": _costing(space.windows, conditions),
         "measuring": json.dumps(conditions, sort_keys=True),
         "metrics": json.dumps(options.measure),
+        "limits": json.dumps({key: list(window) for key, window in space.limits.items()}),
         "generator": json.dumps(space.generator),
         "dimensions": json.dumps(space.dimension_rows),
         "relations": json.dumps([relation.text for relation in space.relations]),
@@ -128,7 +130,8 @@ def _costing(windows: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
 
 
 def _conditions_of(metric: str, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: conditions[key] for key in METRICS[metric].reads if key in conditions}
+    known = metric_of(metric)
+    return {key: conditions[key] for key in (known.reads if known else ()) if key in conditions}
 
 
 def _add_missing_record(store: SweepStore) -> None:

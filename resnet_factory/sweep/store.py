@@ -31,6 +31,9 @@ CREATE TABLE IF NOT EXISTS metrics (
     plan TEXT NOT NULL, metric TEXT NOT NULL, state TEXT NOT NULL, value REAL, low REAL, high REAL,
     note TEXT NOT NULL, environment TEXT NOT NULL DEFAULT '', PRIMARY KEY (plan, metric)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS spent (
+    plan TEXT NOT NULL, metrics TEXT NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (plan, metrics)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS begun (plan TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;
 """
 ADD_CANDIDATE = """INSERT OR IGNORE INTO archs VALUES (
@@ -271,9 +274,12 @@ class SweepStore:
         states = "state IN ('failed', 'timeout', 'died')"
         return any(self._query(f"SELECT 1 FROM metrics WHERE plan = ? AND {states}", plan))  # noqa: S608
 
-    def add_measured(self, rows: Sequence[Measurement]) -> None:
-        """Store the metrics of one architecture; those stored before stay."""
+    def add_measured(self, rows: Sequence[Measurement], metrics: str = "", seconds: float = 0.0) -> None:
+        """Store the metrics of one architecture, and the time they took; those stored before stay."""
         with self._transaction() as db:
+            if metrics and rows:
+                spent = (rows[0].plan, metrics, seconds)
+                db.execute("INSERT OR REPLACE INTO spent VALUES (?, ?, ?)", spent)
             db.executemany("INSERT OR IGNORE INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             db.executemany("DELETE FROM begun WHERE plan = ?", {(row.plan,) for row in rows})
 
@@ -285,6 +291,13 @@ class SweepStore:
     def metrics(self) -> list[str]:
         """Return the metrics that have a measurement."""
         return [metric for (metric,) in self._query("SELECT DISTINCT metric FROM metrics ORDER BY metric")]
+
+    def spent(self) -> list[tuple[str, int, float]]:
+        """Return metrics measured together, of how many architectures, and the seconds that it took."""
+        if not self._columns("spent"):  # a file of an earlier version
+            return []
+        query = "SELECT metrics, COUNT(*), SUM(seconds) FROM spent GROUP BY metrics ORDER BY metrics"
+        return list(self._query(query))
 
     def forget_failures(self) -> None:
         """Delete failures, so that they are measured again."""
