@@ -125,7 +125,10 @@ def distributions(results: Results, metrics: Sequence[str]) -> Figure:
             axes.hist(values, bins=bins, color=PALE)
             axes.axvline(np.median(values), color=WARM, linewidth=1.2)
             axes.set_title(
-                f"median {short_number(np.median(values))}", loc="left", fontweight="normal", fontsize=8
+                f"median {short_number(np.median(values))}, n={values.size:,}",
+                loc="left",
+                fontweight="normal",
+                fontsize=8,
             )
         _label_axis(axes.xaxis, metric, values, logarithmic=wide)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
@@ -162,10 +165,11 @@ def best_ranges(results: Results, by: Objective, keys: Sequence[str]) -> Figure:
     columns = min(4, len(keys))
     heights = [max(1.9, 0.75 + 0.2 * len(results.choices.get(key, ()))) for key in keys]
     rows = [max(heights[start : start + columns]) for start in range(0, len(keys), columns)]
-    figure = _new_figure(2.6 * columns, sum(rows))
+    figure = _new_figure(2.6 * columns, sum(rows) + 0.25)
     grid = figure.add_gridspec(len(rows), columns, height_ratios=rows)
     values = results.minimised(by)
     known = ~np.isnan(values)
+    figure.suptitle(f"n={np.count_nonzero(known):,}", x=0.01, ha="left", fontsize=8)
     for i, key in enumerate(keys):
         axes = figure.add_subplot(grid[divmod(i, columns)])
         parameter = results.numbers[key][known]
@@ -218,9 +222,11 @@ def _histogram_bins(values: Array, most: int, *, logarithmic: bool) -> Any:
     return min(most, max(2, len(np.unique(values))))
 
 
-def distribution_of_errors(results: Results) -> Figure:
-    """Return the error distribution, plain and normalised by complexity, and random search's efficiency."""
-    error = "error"
+def distribution_of_errors(results: Results, error: str) -> Figure:
+    """Return the distribution of a metric like an error, plain and normalised by complexity.
+
+    Beside it is the least of so many models picked at random, as expected.
+    """
     known = ~np.isnan(results.metrics[error])
     errors, macs = results.metrics[error][known], results.metrics["macs"][known]
     figure = _new_figure(8.2, 3.6)
@@ -241,7 +247,7 @@ def distribution_of_errors(results: Results) -> Figure:
     picks = np.unique(np.round(np.geomspace(1, len(errors), 40)).astype(int))
     axes.plot(picks, analysis.random_search(errors, picks), color=ACCENT)
     axes.set_xscale("log")
-    axes.set_xlabel("models picked at random")
+    axes.set_xlabel(f"models picked at random, of {len(errors):,}")
     axes.set_ylabel(f"expected least {error}")
     return figure
 

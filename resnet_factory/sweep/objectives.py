@@ -71,7 +71,7 @@ class ReportOptions:
     by: str | None
     top: int = minimum(0)
     errors: str | None
-    where: str | None
+    where: str | None = None
     """A condition that the winners and the fronts satisfy."""
     pareto: tuple[tuple[str, ...], ...]
     """Pairs of metrics."""

@@ -160,7 +160,10 @@ class Results:
 
     @property
     def error(self) -> Objective | None:
-        """Return the objective of the measured or joined error, if any architecture has one."""
+        """Return the objective of the first metric of quality of which less is better; None without one."""
+        for name in self.known:
+            if self.metric(name).quality and not self.metric(name).maximize and name not in self.joined:
+                return Objective(name, maximize=False)
         return Objective("error", maximize=False) if "error" in self.known else None
 
 

@@ -408,7 +408,7 @@ def test_the_report_is_one_page_from_whatever_is_there(home: Path) -> None:
     page = (home / "r/report.html").read_text()
     for part in (
         "Pareto fronts", "Distributions", "Width profiles", "non_decreasing widths", "EDF, n=", "NumPy",
-        "normalised by MACs", "Where the best by error are", "rank with error", "random, 0",
+        "normalised by MACs", "Where the best by error are", "tau with error", "random, 0",
         "plain parameter and MAC counts", "expected least error",
     ):  # fmt: skip
         assert part in page, part
