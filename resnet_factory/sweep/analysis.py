@@ -89,7 +89,8 @@ class RankAgreement(NamedTuple):
     low: float
     high: float
     """NaN, as `low`, for fewer than LEAST_RANKED."""
-    count: int
+    ranked: int
+    """The number of architectures that have both."""
 
 
 LEAST_RANKED = 8

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from rich.progress import Progress
 
+from resnet_factory.sweep.costing_pool import CostingPool
 from resnet_factory.sweep.draws import Draws
 from resnet_factory.sweep.evaluation import BatchEvaluation, evaluate_samples
 from resnet_factory.sweep.options import SweepOptions
@@ -37,12 +39,25 @@ class Collector:
         self.wanted, self.most = options.architectures, options.samples
         self.conditions = CostConditions(options.image, options.measuring.batch, options.measuring.dtype)
         self.invalid = json.loads(store.run().get("invalid", "[]"))
+        self.workers = options.executor.workers if options.executor.kind == "processes" else 1
+        self.pool: CostingPool | None = None
 
     def run(self, progress: Progress) -> None:
         """Cost what is not stored yet: all samples, or as many as the architectures asked for take."""
+        with ExitStack() as stack:
+            self._run(progress, stack)
+
+    def _run(self, progress: Progress, stack: ExitStack) -> None:
         done = self.store.batches()
         kept = self.store.kept_by_batch() if self.wanted is not None else {}
         total, idle = 0, 0
+        starts = [s for s in range(0, self.most, BATCH) if done.get(s, 0) < min(s + BATCH, self.most)]
+        if self.workers > 1 and len(starts) > 1 and (self.wanted is None or self.wanted > BATCH):
+            pool = CostingPool(self.workers, self.draws, self.conditions, self.templates)
+            self.pool = stack.enter_context(pool)
+            self.pool.begin(
+                (s, min(s + BATCH, self.most), 0 if self.invalid else INVALID_EXAMPLES) for s in starts
+            )
         task = progress.add_task("costing", total=self.wanted or self.most, rate="")
         for start in range(0, self.most, BATCH):
             stop = min(start + BATCH, self.most)
@@ -62,7 +77,7 @@ class Collector:
     def _collect(self, start: int, stop: int, missing: int | None) -> int:
         """Cost and store a batch, up to the last architecture that is missing; return how many are new."""
         sizes = [stop - start] if missing is None else _sizes(missing, stop - start)
-        found = BatchEvaluation([], Counter(), [])
+        found = BatchEvaluation([], Counter(), [], [])
         for size in sizes:
             stop = start + size
             found = self._evaluate(start, stop)
@@ -80,6 +95,9 @@ class Collector:
         return new
 
     def _evaluate(self, start: int, stop: int) -> BatchEvaluation:
+        whole = stop == min(start + BATCH, self.most)
+        if self.pool is not None and whole and (found := self.pool.take(start)) is not None:
+            return found
         samples = self.draws.samples(start, stop)
         examples = 0 if self.invalid else INVALID_EXAMPLES
         return evaluate_samples(self.space, self.templates, samples, start, self.conditions, examples)
@@ -94,7 +112,7 @@ def _sizes(missing: int, size: int) -> Iterator[int]:
 
 
 class Shortfall(NamedTuple):
-    """Why there are fewer architectures than were asked for."""
+    """Reasons for fewer architectures than were asked for."""
 
     found: int
     wanted: int

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,7 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     options, report_options = read_sweep_options(composed, space), read_report_options(composed)
     out = Path(options.out or f"runs/{space.name}-{_run_hash(space, options, composed)}").expanduser()
     refuse_unknown_metrics(report_options, space, (*options.measure, *metrics_in(out)), composed)
-
-    def compose_one(changes: Sequence[str]) -> Mapping[str, Any]:
-        return compose_all("sweep", [*single, *changes], config_dir).model.to_dict()
-
+    compose_one = partial(_composed_model, tuple(single), config_dir)
     try:
         refuse_unread_dimensions(space, ModelTemplates(space, compose_one), options)
     except ConfigError as error:
@@ -59,6 +57,13 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
             console().print(f"interrupted; what is done is in '{out}', and the same command goes on")
             raise
         return _finish(store, report_options, config_dir, page=options.report)
+
+
+def _composed_model(
+    overrides: Sequence[str], config_dir: str | None, changes: Sequence[str]
+) -> Mapping[str, Any]:
+    """Return the model of a sweep with further overrides."""
+    return compose_all("sweep", [*overrides, *changes], config_dir).model.to_dict()
 
 
 def report(arguments: Sequence[str], config_dir: str | None) -> int:
@@ -84,9 +89,8 @@ def _finish(store: SweepStore, options: ReportOptions, config_dir: str | None, *
     """Write all results; return exit code 1 where a measurement failed."""
     from resnet_factory.sweep.results import write_results
 
-    failed = write_results(store, options, console(), config_dir=config_dir, page=page)
-    for line in invalid_messages(store):
-        console().print(line, markup=False, soft_wrap=True)
+    notes = list(invalid_messages(store))
+    failed = write_results(store, options, console(), config_dir=config_dir, page=page, notes=notes)
     return 1 if failed else 0
 
 

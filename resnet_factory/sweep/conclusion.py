@@ -17,7 +17,7 @@ from resnet_factory.sweep.vector import Array
 
 
 class Question(NamedTuple):
-    """What was asked of a sweep."""
+    """The question that a sweep answers."""
 
     objectives: tuple[Objective, ...]
     """One metric, or the two of a front."""

@@ -87,6 +87,8 @@ class BatchEvaluation(NamedTuple):
     """Rejected samples by reason."""
     invalid: list[InvalidSample]
     """Some of those that cannot be planned."""
+    templates: list[int]
+    """The templates of the samples, in the order in which they were needed."""
 
 
 def evaluate_samples(
@@ -128,12 +130,14 @@ def evaluate_samples(
         kept &= good
     candidates: list[Candidate] = []
     invalid: list[InvalidSample] = []
+    needed: list[int] = []
     sized = conditions.image is None and any(d.key == "image_size" for d in space.dimensions)
     optional = [metric for metric in OPTIONAL_COSTS if metric in space.windows]
     template_keys = structural(space)
     for overrides, alike in by_template(template_keys, columns, stages, np.flatnonzero(kept)):
         members = alike
         template = templates.find(overrides, int(stages[members[0]]))
+        needed.append(template)
         try:
             config = templates.config(template)
         except ConfigError as error:
@@ -174,7 +178,7 @@ def evaluate_samples(
                     changes=changes, params=params, macs=macs, activations=activations, further=others,
                 )  # fmt: skip
                 candidates.append(candidate)
-    return BatchEvaluation(_distinct(candidates, rejected), rejected, invalid)
+    return BatchEvaluation(_distinct(candidates, rejected), rejected, invalid, needed)
 
 
 def _invalid_reason(population: Population, member: int, sample: int) -> list[InvalidSample]:

@@ -86,7 +86,7 @@ class OwnMetric:
         Raises:
             TypeError: the function returns no number.
         """
-        function = self.function
+        function: Any = self.function
         if isinstance(function, str):
             module, _, name = function.partition(":")
             function = import_module(module)

@@ -164,7 +164,7 @@ class SweepReport:
         if found is None:
             return ""
         interval = f" [{found.low:.2f}, {found.high:.2f}]" if math.isfinite(found.low) else ""
-        return f"{found.tau:.2f}{interval}, n={found.count:,}"
+        return f"{found.tau:.2f}{interval}, n={found.ranked:,}"
 
     def measured(self) -> HtmlTable:
         """Return the table of the measured metrics."""

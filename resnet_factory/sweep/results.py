@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,12 +42,13 @@ def write_results(
     *,
     config_dir: str | Path | None = None,
     page: bool,
+    notes: Sequence[str] = (),
 ) -> int:
     """Write all files made from the results and print a summary; return the number of failed measurements.
 
     Fewer architectures than were asked for count as one.
 
-    `config_dir` holds models and recipes that are not shipped.
+    `config_dir` holds models and recipes that are not shipped; `notes` are printed before the closing lines.
 
     Raises:
         ConfigError: a metric that is asked for is not there, or a file cannot be written.
@@ -89,6 +91,8 @@ def write_results(
         out.print(f"no winners: no architecture has {names}", markup=False)
     for path in written:
         out.print(f"  {path}", markup=False)
+    for text in notes:
+        out.print(text, markup=False, soft_wrap=True)
     question = asked_of(winners.objectives, run, options.where)
     for text in closing_lines(results, question, winners.indices, names_of_winners, str(folder / "winners")):
         out.print(text, markup=False, soft_wrap=True)
@@ -138,8 +142,8 @@ def _print_summary(store: SweepStore, results: Results, winners: Winners, out: C
     for name, (low, high) in json.loads(run.get("limits", "{}")).items():
         if name in results.metrics:
             values = results.metrics[name]
-            counts = {"below": values < low, "above": values > high, "not measured": np.isnan(values)}
-            parts = [f"{n:,} {side}" for side, mask in counts.items() if (n := int(np.count_nonzero(mask)))]
+            sides = {"below": values < low, "above": values > high, "not measured": np.isnan(values)}
+            parts = [f"{n:,} {side}" for side, mask in sides.items() if (n := int(np.count_nonzero(mask)))]
             (limit,) = windows_text({name: (low, high)}) or [name]
             line(f"{limit}: {', '.join(parts) or 'all inside'} of {len(results):,}")
     if spent := store.spent():

@@ -12,33 +12,13 @@ from typing import Any, NamedTuple, TextIO
 
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.evaluation import Candidate
+from resnet_factory.sweep.folder_lock import locked
+from resnet_factory.sweep.store_schema import ADD_CANDIDATE, SCHEMA
 from resnet_factory.sweep.templates import ModelTemplate
 
 STORE_FILE = "sweep.sqlite"
 STORE_FORMAT = 2
 """SQLite's `user_version` of the file; 0 in those of earlier versions, whose metrics have no environment."""
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS structures (id INTEGER PRIMARY KEY, overrides TEXT, stages INTEGER, model TEXT);
-CREATE TABLE IF NOT EXISTS batches (start INTEGER PRIMARY KEY, stop INTEGER NOT NULL, rejected TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS archs (
-    plan TEXT PRIMARY KEY, sample INTEGER NOT NULL, structure INTEGER NOT NULL, numbers TEXT NOT NULL,
-    changes TEXT NOT NULL, params INTEGER NOT NULL, macs INTEGER NOT NULL, activations INTEGER NOT NULL,
-    further TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS in_order ON archs (sample);
-CREATE TABLE IF NOT EXISTS metrics (
-    plan TEXT NOT NULL, metric TEXT NOT NULL, state TEXT NOT NULL, value REAL, low REAL, high REAL,
-    note TEXT NOT NULL, environment TEXT NOT NULL DEFAULT '', PRIMARY KEY (plan, metric)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS spent (
-    plan TEXT NOT NULL, metrics TEXT NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (plan, metrics)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS begun (plan TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;
-"""
-ADD_CANDIDATE = """INSERT OR IGNORE INTO archs VALUES (
-    :plan, :sample, :structure, :numbers, :changes, :params, :macs, :activations, :further
-)"""
 
 
 class Measurement(NamedTuple):
@@ -69,7 +49,7 @@ class SweepStore:
         with self._errors_as_faults():
             if write:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._lock = _locked(folder)
+                self._lock = locked(folder)
             elif not self.file.is_file():
                 raise ConfigError([nothing])
             self.connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
@@ -311,18 +291,3 @@ def metrics_in(folder: Path) -> list[str]:
         return []
     with SweepStore(folder, write=False) as store:
         return store.metrics()
-
-
-def _locked(folder: Path) -> TextIO | None:
-    """Lock a folder until this process ends."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        return None
-    lock = (folder / ".lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise ConfigError([Fault("out", f"another sweep is writing to '{folder}'")]) from None
-    return lock

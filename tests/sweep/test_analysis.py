@@ -122,7 +122,7 @@ def test_kendalls_tau_is_counted_pair_by_pair() -> None:
         ties += x[i] == x[j]
     pairs = 35 * 34 / 2
     assert found.tau == pytest.approx(score / np.sqrt(pairs * (pairs - ties)))
-    assert found.count == 35
+    assert found.ranked == 35
     assert analysis.kendall(np.ones(9), np.arange(9.0)) is None
     few = analysis.kendall(np.arange(5.0), np.arange(5.0))
     assert few is not None

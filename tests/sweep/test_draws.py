@@ -194,3 +194,17 @@ def test_a_sweep_begun_before_relations_were_drawn_goes_on_as_it_began(
     said = capsys.readouterr().out
     assert "non_decreasing width" in said
     assert "by construction" not in said
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_stores_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(collection, "BATCH", 4096)  # several batches; the draws stay whole
+    words = [*SWEEP[:2], "report=false", "top=1", "model/attention=none,se", "samples=12000"]
+    assert main([*words, "out=one"]) == 0
+    assert main([*words, "out=two", "executor=processes", "executor.workers=2"]) == 0
+    assert tables(tmp_path / "one") == tables(tmp_path / "two")
+    enough = ["architectures=5000", "space.constraints.macs=null", "samples=1"]
+    assert main([*words, *enough, "out=three"]) == 0
+    assert main([*words, *enough, "out=four", "executor=processes", "executor.workers=3"]) == 0
+    assert tables(tmp_path / "three") == tables(tmp_path / "four")

@@ -15,7 +15,8 @@ from scipy.special import chdtri
 import resnet_factory as rf
 from resnet_factory.config.composition import compose_all
 from resnet_factory.sweep.draws import Draws
-from resnet_factory.sweep.evaluation import CostConditions, evaluate_samples
+from resnet_factory.sweep.evaluation import evaluate_samples
+from resnet_factory.sweep.sampled_populations import CostConditions
 from resnet_factory.sweep.space import Space, read_space
 from resnet_factory.sweep.structure_numbers import stage_lists
 from resnet_factory.sweep.templates import ModelTemplates
@@ -34,7 +35,7 @@ def drawn(space: Space, count: int = COUNT, start: int = 0) -> list[dict[str, An
     """Architectures with what was drawn and what came of it, as the store has them."""
     samples = Draws(space, "random", 3).samples(start, start + count)
     templates = ModelTemplates(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
-    found, rejected, _ = evaluate_samples(space, templates, samples, start, CostConditions())
+    found, rejected, *_ = evaluate_samples(space, templates, samples, start, CostConditions())
     assert "invalid" not in rejected
     assert not any("no value" in reason for reason in rejected)
     result = []
@@ -187,7 +188,7 @@ def test_compound_scaling_is_a_grid_of_depth_width_and_resolution() -> None:
     space = space_of("compound")
     samples = Draws(space, "grid", 0).samples(0, 7 * 5 * 7)
     templates = ModelTemplates(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
-    found, rejected, _ = evaluate_samples(space, templates, samples, 0, CostConditions())
+    found, rejected, *_ = evaluate_samples(space, templates, samples, 0, CostConditions())
     assert (len(found), rejected) == (245, {})
     known = {one.plan: one for one in found}
     for name, side in (("resnetrs50", 160), ("resnetrs152", 256), ("resnetrs420", 320)):
@@ -257,7 +258,7 @@ def test_relations_read_numbers_of_the_stages(
         holds([int(samples[f"depths.{i}"][j]) for i in range(4)], fixed.base["widths"]) for j in range(2000)
     )
     templates = ModelTemplates(fixed, lambda overrides: {})
-    found, rejected, _ = evaluate_samples(fixed, templates, samples, 0, CostConditions())
+    found, rejected, *_ = evaluate_samples(fixed, templates, samples, 0, CostConditions())
     assert len(found) + rejected["duplicate"] == kept
     assert rejected[relation] == 2000 - kept
 
@@ -269,7 +270,7 @@ def test_windows_on_numbers_of_the_stages() -> None:
     space = read_space("own", data, [], composed.model.to_dict(), "resnet50")
     samples = Draws(space, "random", 0).samples(0, 3000)
     templates = ModelTemplates(space, lambda overrides: {})
-    found, rejected, _ = evaluate_samples(space, templates, samples, 0, CostConditions())
+    found, rejected, *_ = evaluate_samples(space, templates, samples, 0, CostConditions())
     depths = np.stack([samples[f"depths.{i}"] for i in range(4)])
     total = depths.sum(axis=0)
     assert rejected["total_depth below 10"] == (total < 10).sum()

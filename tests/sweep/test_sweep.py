@@ -383,7 +383,7 @@ def test_winners_are_models_again(home: Path, monkeypatch: pytest.MonkeyPatch) -
         assert 0 < len(files) <= count
         for file in files:
             text = file.read_text()
-            assert re.match(r"# (best by|on the front of) .*rank \d+; [\d,]+ parameters", text)
+            assert re.match(r"# (lowest|on the front of) .*rank \d+; [\d,]+ parameters", text)
             assert "defaults:" in text
             assert len(text.splitlines()) < 20
             config = rf.compose(file.stem, config_dir=home / folder / "winners")
