@@ -146,7 +146,7 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
     if faults:
         raise ConfigError(map(composed.locate, faults))
     size = image_size(data)
-    usual = tuple(along(composed.model.image_size, axis) for axis in range(composed.model.dims))
+    usual = per_axis(composed.model.image_size, composed.model.dims)
     measuring = replace(measuring, study=study)
     image = None if size == usual else size
     return replace(options, samples=samples, measuring=measuring, image=image, steps=steps)

@@ -10,7 +10,7 @@ import numpy as np
 from resnet_factory.config import schema
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.errors import ConfigError
-from resnet_factory.layers import along
+from resnet_factory.layers import per_axis
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.computed_numbers import OWN
 from resnet_factory.sweep.dimension import Dimension
@@ -159,7 +159,7 @@ def population_of(
             varying[key] = values[members]
     if not varying:
         varying["num_classes"] = np.full(len(members), config.num_classes)
-    image = tuple(along(config.image_size, axis) for axis in range(config.dims))
+    image = per_axis(config.image_size, config.dims)
     if conditions.image is not None:
         image = image_for(conditions.image, config.dims)
     return Population(
