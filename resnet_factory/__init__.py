@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from resnet_factory.reporting.difference import Difference, diff
     from resnet_factory.reporting.drawing import draw
     from resnet_factory.reporting.explanation.document import Explanation, explain
+    from resnet_factory.sweep.own_metrics import OwnMetric, register_metric
 
 _HOME = {
     "Backbone": "network.builder",
@@ -43,10 +44,12 @@ _HOME = {
     "load_weights": "network.weights.transfer",
     "ModelConfig": "config.schema",
     "Network": "network.builder",
+    "OwnMetric": "sweep.own_metrics",
     "Plan": "planning.network_plan",
     "plan": "planning.models",
     "read": "config.composition",
     "register_layer": "config.own_layers",
+    "register_metric": "sweep.own_metrics",
     "reset_classifier": "network.builder",
     "Report": "network.weights.transfer",
     "save": "network.weights.transfer",
@@ -55,9 +58,9 @@ _HOME = {
 
 __all__ = [
     "Backbone", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault", "ModelConfig",
-    "Network", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model", "diff", "draw",
-    "explain", "export", "list_models", "load", "load_weights", "plan", "read", "register_layer",
-    "reset_classifier", "save",
+    "Network", "OwnMetric", "Plan", "Report", "build", "compose", "conf_dir", "cost", "create_model", "diff",
+    "draw", "explain", "export", "list_models", "load", "load_weights", "plan", "read", "register_layer",
+    "register_metric", "reset_classifier", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

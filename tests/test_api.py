@@ -195,6 +195,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "register_layer": lambda wrong: rf.register_layer(wrong, Layer, "a:b"),
     "register_layer class": lambda wrong: rf.register_layer("mine", wrong, "a:b"),
     "register_layer module": lambda wrong: rf.register_layer("relu", Layer, wrong),
+    "register_metric": lambda wrong: rf.register_metric(wrong, 3),  # type: ignore[arg-type]
     "reset_classifier": lambda wrong: rf.reset_classifier(wrong, 7),
     "reset_classifier classes": lambda wrong: rf.reset_classifier(small(), wrong),
     "save": lambda wrong: rf.save(wrong, "a.safetensors"),

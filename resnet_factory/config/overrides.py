@@ -125,8 +125,10 @@ def parsed(words: Sequence[str], library: Library, faults: list[Fault]) -> Itera
 
 
 def _quoted_word(word: str) -> str:
-    """Return the override with paths in the home folder and non-ASCII text quoted for Hydra's grammar."""
+    """Return the override quoted for Hydra's grammar: paths in the home folder, conditions, non-ASCII."""
     key, equals, value = word.partition("=")
+    if key == "where" and value[:1] not in ("", "'", '"') and re.search(r"[<>=!()]", value):
+        return f'{key}="{value}"'
     if re.fullmatch(r"~[\w.-]*(/[^'\"]*)?", value):
         return f'{key}="{os.path.expanduser(value)}"'
     plain = equals and not value.isascii() and not re.search(r"""["'\[{(]""", value)

@@ -82,6 +82,53 @@ def bootstrap(
     return Range(float(low), float(median), float(high))
 
 
+class RankAgreement(NamedTuple):
+    """Kendall's tau-b of two columns, with its 95 % interval."""
+
+    tau: float
+    low: float
+    high: float
+    """NaN, as `low`, for fewer than LEAST_RANKED."""
+    ranked: int
+    """The number of architectures that have both."""
+
+
+LEAST_RANKED = 8
+"""The fewest architectures for which an interval of a rank correlation means anything."""
+MOST_COMPARED = 2_000
+"""The variance is estimated from so many architectures; with more only the interval shrinks."""
+
+
+def kendall(first: Array, second: Array) -> RankAgreement | None:
+    """Return Kendall's tau-b where both are known; None where there are fewer than 3, or one is constant.
+
+    The interval is that of its asymptotic normal distribution, with the variance of the U-statistic estimated
+    from each one's own concordance (Daniels & Kendall 1947), and the ties' by the delta method.
+    """
+    from scipy.stats import kendalltau
+
+    both = np.isfinite(first) & np.isfinite(second)
+    x, y, count = first[both], second[both], int(both.sum())
+    if count < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    tau = float(kendalltau(x, y).statistic)
+    if count < LEAST_RANKED:
+        return RankAgreement(tau, np.nan, np.nan, count)
+    x, y = x[:MOST_COMPARED], y[:MOST_COMPARED]
+    signs = np.sign(x[:, None] - x), np.sign(y[:, None] - y)
+    pairs = len(x) - 1
+    agree = (signs[0] * signs[1]).sum(axis=1) / pairs
+    apart = [np.abs(each).sum(axis=1) / pairs for each in signs]
+    whole = [each.mean() for each in apart]
+    if not all(whole):
+        return RankAgreement(tau, np.nan, np.nan, count)
+    own = agree.mean() / np.sqrt(whole[0] * whole[1])
+    influence = 2 * (agree - agree.mean()) / np.sqrt(whole[0] * whole[1])
+    influence -= own * sum((each - mean) / mean for each, mean in zip(apart, whole, strict=True))
+    error = 1.96 * float(np.sqrt(influence.var(ddof=1) / count))
+    return RankAgreement(tau, max(tau - error, -1.0), min(tau + error, 1.0), count)
+
+
 class Shares(NamedTuple):
     """The share of each choice among all models, and among the best with its 95 % interval."""
 

@@ -19,7 +19,7 @@ from resnet_factory.study.signals import terminated_as_interrupted
 from resnet_factory.sweep.csv_table import write_csv
 from resnet_factory.sweep.dimension import Dimension, read_dimension
 from resnet_factory.sweep.live_page import LivePage
-from resnet_factory.sweep.objectives import ReportOptions
+from resnet_factory.sweep.objectives import MEASURED, TRAINED, ReportOptions
 from resnet_factory.sweep.options import (
     SweepOptions,
     read_report_options,
@@ -27,12 +27,13 @@ from resnet_factory.sweep.options import (
     refuse_unknown_metrics,
     report_package_faults,
 )
+from resnet_factory.sweep.own_metrics import own_metric_names
 from resnet_factory.sweep.run import refuse_unread_dimensions, run_record, run_sweep
 from resnet_factory.sweep.space import Space, read_space
 from resnet_factory.sweep.store import SweepStore, metrics_in
 from resnet_factory.sweep.templates import ModelTemplates
 
-REPORT_KEYS = ("pareto", "by", "top", "errors", "out")
+REPORT_KEYS = ("pareto", "by", "top", "errors", "where", "out")
 
 
 def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
@@ -43,10 +44,7 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     options, report_options = read_sweep_options(composed, space), read_report_options(composed)
     out = Path(options.out or f"runs/{space.name}-{_run_hash(space, options, composed)}").expanduser()
     refuse_unknown_metrics(report_options, space, (*options.measure, *metrics_in(out)), composed)
-
-    def compose_one(changes: Sequence[str]) -> Mapping[str, Any]:
-        return compose_all("sweep", [*single, *changes], config_dir).model.to_dict()
-
+    compose_one = partial(_composed_model, tuple(single), config_dir)
     try:
         refuse_unread_dimensions(space, ModelTemplates(space, compose_one), options)
     except ConfigError as error:
@@ -63,6 +61,13 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
             console().print(f"interrupted; what is done is in '{out}', and the same command goes on")
             raise
         return _finish(store, report_options, config_dir, page=options.report)
+
+
+def _composed_model(
+    overrides: Sequence[str], config_dir: str | None, changes: Sequence[str]
+) -> Mapping[str, Any]:
+    """Return the model of a sweep with further overrides."""
+    return compose_all("sweep", [*overrides, *changes], config_dir).model.to_dict()
 
 
 def report(arguments: Sequence[str], config_dir: str | None) -> int:
@@ -118,9 +123,8 @@ def _finish(store: SweepStore, options: ReportOptions, config_dir: str | None, *
     """Write all results; return exit code 1 where a measurement failed."""
     from resnet_factory.sweep.results import write_results
 
-    failed = write_results(store, options, console(), config_dir=config_dir, page=page)
-    for line in invalid_messages(store):
-        console().print(line, markup=False, soft_wrap=True)
+    notes = list(invalid_messages(store))
+    failed = write_results(store, options, console(), config_dir=config_dir, page=page, notes=notes)
     return 1 if failed else 0
 
 
@@ -177,6 +181,7 @@ def _composed_space(composed: Composed, several: Mapping[str, Mapping[str, Any]]
         return read_space(
             composed.choices.get("space", model.name), composed.data.get("space"), sweeps, model.to_dict(),
             model.name, groups, lambda group: choices(f"model/{group}", composed.config_dir),
+            (*MEASURED, *TRAINED, *own_metric_names()),
         )  # fmt: skip
     except ConfigError as error:
         raise ConfigError(_located(error.faults, several, composed)) from None

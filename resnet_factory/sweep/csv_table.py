@@ -12,7 +12,9 @@ from typing import Any
 from resnet_factory.config.file_access import replacing
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.environment import ENVIRONMENT_KEYS
+from resnet_factory.sweep.rows import dashed
 from resnet_factory.sweep.store import Measurement, SweepStore
+from resnet_factory.sweep.structure_numbers import stage_lists
 
 CSV_FILE = "archs.csv"
 
@@ -62,11 +64,21 @@ def _write_rows(table: Any, store: SweepStore) -> None:
     overrides = [" ".join(template.overrides) for template in store.structures()]
     first = next(store.candidates(), None)
     keys, optional = ([*json.loads(text)] for text in (first.numbers, first.further)) if first else ([], [])
-    head = ["plan", "sample", "overrides", *keys, "params", "macs", "activations", *optional]
+    stages = [name for name in ("stages", "total_depth", "depths", "widths") if name not in keys]
+    models: list[Any] = [template.model for template in store.structures()]
+    head = ["plan", "sample", "overrides", *keys, "params", "macs", "activations", *optional, *stages]
     table.writerow([*head, *(name for metric in metrics for name in metric.head)])
     for row in store.candidates():
         numbers = json.loads(row.numbers)
         costs = [row.params, row.macs, row.activations, *json.loads(row.further).values()]
         cells = [cell for metric in metrics for cell in metric.cells(row.plan)]
         values = [numbers.get(key) for key in keys]
-        table.writerow([row.plan, row.sample, overrides[row.structure], *values, *costs, *cells])
+        depths, widths = stage_lists(models[row.structure], json.loads(row.changes))
+        own = {
+            "stages": len(depths),
+            "total_depth": sum(depths),
+            "depths": dashed(depths),
+            "widths": dashed(widths),
+        }
+        shape = [own[name] for name in stages]
+        table.writerow([row.plan, row.sample, overrides[row.structure], *values, *costs, *shape, *cells])

@@ -13,7 +13,11 @@ from resnet_factory.errors import Fault, one_of, unknown
 from resnet_factory.sweep.vector import Array
 
 DISTRIBUTIONS = ("choice", "range", "log", "uniform")
-DIMENSION_KEYS = (*DISTRIBUTIONS, "step", "each")
+DIMENSION_KEYS = (*DISTRIBUTIONS, "step", "rounding", "each")
+LOG_UP = "log_up"
+"""The kind of a log-uniform dimension whose numbers are rounded up."""
+MOST_VALUES = 4096
+"""The most values of a dimension whose probabilities are computed."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Dimension:
 
     key: str
     kind: str
-    """One of DISTRIBUTIONS."""
+    """One of DISTRIBUTIONS, or LOG_UP."""
     values: tuple[Any, ...] = ()
     """The choices."""
     low: float = 0
@@ -51,11 +55,16 @@ class Dimension:
     def sample(self, unit: Array) -> Array:
         """Return values for uniform numbers in [0, 1); choices as indices.
 
-        `log` is log-uniform, rounded to a multiple of `step` (Radosavovic et al. 2020, section 3.1);
-        `range` is uniform over the multiples of `step`.
+        `log` is log-uniform, rounded to a multiple of `step` (Radosavovic et al. 2020, section 3.1), with
+        `rounding: up` from above `low - min(step, low / 2)` on, so that the ends are as likely as their
+        neighbours (pycls, sweep/random.py); `range` is uniform over the multiples of `step`.
         """
         if self.kind == "uniform" and self.step == 0:
             return self.low + unit * (self.high - self.low)
+        if self.kind == LOG_UP:
+            ratio = math.log(self.high / self._below)
+            index = np.ceil(self.high * np.exp(-unit * ratio) / self.step)
+            return self._multiples(np.minimum(index, self.high // self.step))
         if self.kind == "log":
             low, high = math.log(self.low), math.log(self.high)
             values = np.exp(low + unit * (high - low))
@@ -64,8 +73,37 @@ class Dimension:
         assert count is not None
         return self.grid(np.minimum((unit * count).astype(np.int64), count - 1))
 
+    @property
+    def _below(self) -> float:
+        """Return where rounding up begins."""
+        return self.low - min(self.step, self.low / 2)
+
+    def support(self) -> tuple[Array, Array] | None:
+        """Return all values that `sample` returns, in order, and their probabilities.
+
+        None for real numbers, and for more than MOST_VALUES values.
+        """
+        count = self.count
+        if count is None or count > MOST_VALUES:
+            return None
+        if self.kind not in ("log", LOG_UP):
+            return self.grid(np.arange(count)), np.full(count, 1 / count)
+        up = self.kind == LOG_UP
+        index = np.arange(np.rint(self.low / self.step), np.rint(self.high / self.step) + 1)
+        edges = (np.append(index - 1, index[-1]) + (0 if up else 0.5)) * self.step
+        if not up:
+            edges[-1] = self.high
+        edges = np.clip(edges, self._below if up else self.low, self.high)
+        return self._multiples(index), np.diff(np.log(edges)) / math.log(edges[-1] / edges[0])
+
+    def numbers(self, values: Array) -> Array:
+        """Return sampled values as numbers: choices of numbers by value, not by index."""
+        return np.array(self.values)[values] if self.kind == "choice" else values
+
     def _multiples(self, index: Array) -> Array:
         values = index * self.step
+        if self.kind == LOG_UP and not float(self.step).is_integer():  # 361 * 0.1 is 36.1 there
+            return np.asarray(np.round(values, 12))
         return np.rint(values).astype(np.int64) if float(self.step).is_integer() else values
 
     def shown(self, value: Any) -> Any:
@@ -81,7 +119,8 @@ def read_dimension(key: str, data: Any, path: str, faults: list[Fault]) -> tuple
     """Return a dimension read from YAML, and whether it is one per stage.
 
     A number or a text is fixed; `{choice: […]}`, `{range: [low, high], step: 1}`, `{log: [low, high],
-    step: 1}` and `{uniform: [low, high]}` vary, ends included. `each: stage` draws one value per stage.
+    step: 1}` and `{uniform: [low, high]}` vary, ends included. `each: stage` draws one value per stage,
+    and `rounding: up` rounds a log-uniform number up rather than to the nearest multiple.
     """
     if not isinstance(data, Mapping):
         return Dimension(key, "choice", (data,)), False
@@ -119,8 +158,14 @@ def read_dimension(key: str, data: Any, path: str, faults: list[Fault]) -> tuple
     whole = good and step and float(step).is_integer()
     multiples = f"{low} to {high} does not begin and end at a multiple of {step}"
     check(not (whole and (low % step or high % step)), f".{kind}", multiples)
+    rounding = data.get("rounding", "nearest")
+    check(rounding in ("nearest", "up"), ".rounding", f"expected 'nearest' or 'up', found {rounding!r}")
+    upward = kind == "log" and step
+    check(rounding != "up" or upward, ".rounding", "only a log-uniform range with a step is rounded up")
     if kind == "range" and not step:
         kind = "uniform"
+    if rounding == "up" and upward:
+        kind = LOG_UP
     return Dimension(key, kind, (), low, high, step if good else 1), staged
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.environment import ENVIRONMENT_KEYS
 from resnet_factory.sweep.results_table import Results
+from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS
 
 
 def read_error_file(file: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -43,7 +44,7 @@ def join_errors(results: Results, file: Path, indices: Mapping[str, int]) -> Non
     """
     columns, rows = read_error_file(file)
     matching = [(indices[plan], row) for row in rows if (plan := (row["plan"] or "").strip()) in indices]
-    own = {"plan", "sample", "overrides", *results.numbers, *results.known}
+    own = {"plan", "sample", "overrides", *STRUCTURE_NUMBERS, *results.numbers, *results.known}
     own |= {f"{name} {side}" for name in results.measured for side in ("low", "high", *ENVIRONMENT_KEYS)}
     names = [
         name

@@ -47,6 +47,8 @@ class JobResult(NamedTuple):
     """`ok`, `failed`, `timeout`, `died` or `interrupted`."""
     text: str
     """The result as JSON; or the error."""
+    seconds: float = 0.0
+    """The time that it took; 0 where it was killed."""
 
 
 def import_torch() -> None:
@@ -68,10 +70,12 @@ def turn(job: str) -> AbstractContextManager[None]:
 
 def attempt(key: str, job: str, measure: Measure) -> JobResult:
     """Run a job; an exception is a result, too."""
+    start = time.perf_counter()
     try:
-        return JobResult(key, "ok", measure(job))
+        state, text = "ok", measure(job)
     except Exception as error:  # noqa: BLE001 - any exception of a job is the row of that job
-        return JobResult(key, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
+        state, text = "failed", " ".join(f"{type(error).__name__}: {error}".split())
+    return JobResult(key, state, text, time.perf_counter() - start)
 
 
 def inline(

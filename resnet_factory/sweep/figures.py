@@ -13,10 +13,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
-from resnet_factory.sweep import analysis
+from resnet_factory.sweep import analysis, own_metrics
 from resnet_factory.sweep.objectives import BYTE_METRICS, METRICS, MIB, Objective
 from resnet_factory.sweep.results_table import Results
 from resnet_factory.sweep.rows import key_title
+from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS
 from resnet_factory.sweep.vector import Array
 
 INK, PALE, ACCENT, WARM = "#1f2933", "#9fb3c8", "#0b69a3", "#c2410c"
@@ -32,6 +33,11 @@ MANY = 2_000
 
 def axis_label(metric: str) -> str:
     """Return a metric's name and unit."""
+    if metric in STRUCTURE_NUMBERS:
+        return STRUCTURE_NUMBERS[metric]
+    own = own_metrics.REGISTERED.get(metric)
+    if own is not None:
+        return own.metric(metric).label
     return METRICS[metric].label if metric in METRICS else metric
 
 
@@ -52,7 +58,7 @@ def pareto(results: Results, first: Objective, second: Objective, picked: Sequen
     """Return all architectures and the front, numbered at its `picked` indices."""
     figure = _new_figure(6.2, 4.2)
     axes: Any = figure.add_subplot()
-    x, y = (in_unit(one.metric, results.metrics[one.metric]) for one in (first, second))
+    x, y = (in_unit(one.metric, results.column(one.metric)) for one in (first, second))
     chosen = results.front(first, second)
     axes.scatter(
         x, y, s=6 if len(x) > MANY else 12, color=PALE, alpha=0.5, linewidths=0, rasterized=len(x) > MANY,
@@ -86,7 +92,7 @@ def picked_on_front(results: Results, first: Objective, second: Objective, wante
         return []
     way = np.zeros(len(chosen))
     for objective in (first, second):
-        every = results.metrics[objective.metric]
+        every = results.column(objective.metric)
         scale = np.log10 if _needs_log_axis(every) else np.asarray
         values = scale(every[chosen])
         full = np.ptp(scale(every[np.isfinite(every)]))
@@ -119,7 +125,10 @@ def distributions(results: Results, metrics: Sequence[str]) -> Figure:
             axes.hist(values, bins=bins, color=PALE)
             axes.axvline(np.median(values), color=WARM, linewidth=1.2)
             axes.set_title(
-                f"median {short_number(np.median(values))}", loc="left", fontweight="normal", fontsize=8
+                f"median {short_number(np.median(values))}, n={values.size:,}",
+                loc="left",
+                fontweight="normal",
+                fontsize=8,
             )
         _label_axis(axes.xaxis, metric, values, logarithmic=wide)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
@@ -156,10 +165,11 @@ def best_ranges(results: Results, by: Objective, keys: Sequence[str]) -> Figure:
     columns = min(4, len(keys))
     heights = [max(1.9, 0.75 + 0.2 * len(results.choices.get(key, ()))) for key in keys]
     rows = [max(heights[start : start + columns]) for start in range(0, len(keys), columns)]
-    figure = _new_figure(2.6 * columns, sum(rows))
+    figure = _new_figure(2.6 * columns, sum(rows) + 0.25)
     grid = figure.add_gridspec(len(rows), columns, height_ratios=rows)
     values = results.minimised(by)
     known = ~np.isnan(values)
+    figure.suptitle(f"n={np.count_nonzero(known):,}", x=0.01, ha="left", fontsize=8)
     for i, key in enumerate(keys):
         axes = figure.add_subplot(grid[divmod(i, columns)])
         parameter = results.numbers[key][known]
@@ -212,9 +222,11 @@ def _histogram_bins(values: Array, most: int, *, logarithmic: bool) -> Any:
     return min(most, max(2, len(np.unique(values))))
 
 
-def distribution_of_errors(results: Results) -> Figure:
-    """Return the error distribution, plain and normalised by complexity, and random search's efficiency."""
-    error = "error"
+def distribution_of_errors(results: Results, error: str) -> Figure:
+    """Return the distribution of a metric like an error, plain and normalised by complexity.
+
+    Beside it is the least of so many models picked at random, as expected.
+    """
     known = ~np.isnan(results.metrics[error])
     errors, macs = results.metrics[error][known], results.metrics["macs"][known]
     figure = _new_figure(8.2, 3.6)
@@ -235,7 +247,7 @@ def distribution_of_errors(results: Results) -> Figure:
     picks = np.unique(np.round(np.geomspace(1, len(errors), 40)).astype(int))
     axes.plot(picks, analysis.random_search(errors, picks), color=ACCENT)
     axes.set_xscale("log")
-    axes.set_xlabel("models picked at random")
+    axes.set_xlabel(f"models picked at random, of {len(errors):,}")
     axes.set_ylabel(f"expected least {error}")
     return figure
 

@@ -16,9 +16,10 @@ from resnet_factory.study.summary import SeedSpread
 from resnet_factory.study.training_result import FAILED
 from resnet_factory.sweep.environment import environment
 from resnet_factory.sweep.init_scores import Conditions, MetricValue, NotApplicable
-from resnet_factory.sweep.metrics import measured
+from resnet_factory.sweep.metrics import measured, own_value
 from resnet_factory.sweep.model_numbers import image_for
 from resnet_factory.sweep.objectives import TRAINED
+from resnet_factory.sweep.own_metrics import OwnMetric, find_metric
 
 ATTRIBUTES = {"error": "test_error", "loss": "test_loss", "train_error": "train_error"}
 """Metric of a trained network -> attribute of its summary."""
@@ -41,15 +42,23 @@ def measure(job: str) -> str:
     conditions = Conditions(image=image, **{key: data[key] for key in keys if key in data})
     trained = Trained(data) if set(data["metrics"]) & set(TRAINED) else None
     threads = trained.metric.machine.threads if trained else conditions.threads
-    rows = []
+    rows, own = [], {name: _known(name, one) for name, one in data.get("own", {}).items()}
     made = json.dumps(environment(data.get("concurrency"), threads))
     for metric in data["metrics"]:
         try:
-            value = trained.value(metric) if trained else measured(plan, metric, conditions)
+            if metric in own:
+                value = own_value(own[metric], plan, data, conditions)
+            else:
+                value = trained.value(metric) if trained else measured(plan, metric, conditions)
             rows.append([metric, "ok", value.value, value.low, value.high, value.note, made])
         except NotApplicable as reason:
             rows.append([metric, "not applicable", None, None, None, str(reason), made])
     return json.dumps(rows)
+
+
+def _known(name: str, data: dict[str, Any]) -> OwnMetric:
+    """Return a metric of one's own: this process's, or the one that the job says where to find."""
+    return find_metric(name) or OwnMetric(**data)
 
 
 class Trained:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.progress import Progress
 
 from resnet_factory.errors import ConfigError, Fault
@@ -16,10 +17,15 @@ from resnet_factory.sweep import executors
 from resnet_factory.sweep.evaluation import Candidate
 from resnet_factory.sweep.executors import INTERRUPTED_STATE, JobResult, KeyedJob
 from resnet_factory.sweep.model_numbers import place
-from resnet_factory.sweep.objectives import MEASURED, TRAINED
+from resnet_factory.sweep.objectives import TRAINED
 from resnet_factory.sweep.options import SweepOptions
+from resnet_factory.sweep.own_metrics import metrics_of_record, own_record
+from resnet_factory.sweep.progress import advance
+from resnet_factory.sweep.results_table import load_results
+from resnet_factory.sweep.steps import Step, Survivors
 from resnet_factory.sweep.store import Measurement, SweepStore
 from resnet_factory.sweep.templates import ModelTemplate
+from resnet_factory.sweep.windows import Windows
 
 MOST_STARTS = 3
 """Measurements in this process that started so often without an end are given up."""
@@ -38,33 +44,60 @@ class Phase(NamedTuple):
     checkpoints: bool = False
 
 
-def phases(options: SweepOptions) -> Iterator[Phase]:
-    """Yield the metrics asked for; latency is measured apart from all else, so that nothing disturbs it."""
+def phases(metrics: Sequence[str], options: SweepOptions) -> Iterator[Phase]:
+    """Yield the metrics of a step; latency is measured apart from all else, so that nothing disturbs it."""
     measuring = options.measuring
-    others = tuple(metric for metric in MEASURED if metric != "latency")
+    others = tuple(metric for metric in metrics if metric != "latency" and metric not in TRAINED)
     for phase in (
         Phase("measuring", others, measuring.limit),
         Phase("timing", ("latency",), measuring.limit, exclusive=True),
         Phase("training", TRAINED, measuring.training_limit, checkpoints=True),
     ):
-        if asked := tuple(metric for metric in options.measure if metric in phase.metrics):
+        if asked := tuple(metric for metric in metrics if metric in phase.metrics):
             yield phase._replace(metrics=asked)
 
 
 def measure_missing(
-    options: SweepOptions, store: SweepStore, progress: Progress, tick: Callable[[], None] = lambda: None
+    options: SweepOptions,
+    limits: Windows,
+    store: SweepStore,
+    progress: Progress,
+    tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """Measure what the store has not; `tick` is called after each, except where it would disturb."""
-    for phase in phases(options):
-        _measure_phase(phase, options, store, progress, tick)
+    """Measure what the store has not, each step and phase for what those before left of the architectures.
+
+    `tick` is called after each measurement, except where it would disturb.
+    """
+    own = metrics_of_record(json.loads(store.run().get("own_metrics", "{}")))
+    survivors = Survivors(limits, options.where, own)
+    for step in options.steps:
+        for number, phase in enumerate(phases(step.metrics, options)):
+            among = None
+            if survivors.selects(step):
+                results = load_results(store)
+                survivors.select(results, step if number == 0 else Step(step.metrics))
+                assert survivors.mask is not None, "a selection has a mask"
+                among = {results.candidates[i].plan for i in np.flatnonzero(survivors.mask)}
+            _measure_phase(phase, options, store, progress, among, tick)
+            survivors.measured += phase.metrics
 
 
 def _measure_phase(
-    phase: Phase, options: SweepOptions, store: SweepStore, progress: Progress, tick: Callable[[], None]
+    phase: Phase,
+    options: SweepOptions,
+    store: SweepStore,
+    progress: Progress,
+    among: set[str] | None,
+    tick: Callable[[], None],
 ) -> None:
+    """Measure what is missing of `among`; None: of all architectures."""
     lacking, templates = store.lacking(phase.metrics), store.structures()
+    if among is not None:
+        lacking = {plan: missing for plan, missing in lacking.items() if plan in among}
     wanted = [candidate for candidate in store.candidates() if candidate.plan in lacking]
-    total = store.count()
+    total = store.count() if among is None else len(among)
+    asked = json.loads(store.run().get("asked", "{}")) | dict.fromkeys(phase.metrics, total)
+    store.note("asked", json.dumps(asked, sort_keys=True))
     done = total - len(wanted)
     task = progress.add_task(phase.title, total=total, completed=done, rate="")
     folder = (store.folder / CHECKPOINTS).absolute() if phase.checkpoints else None
@@ -84,6 +117,7 @@ def _measure_phase(
             job = {
                 "model": model_of(candidate, templates[candidate.structure]), "plan": candidate.plan_id,
                 "image": options.image, "metrics": lacking[candidate.plan], "seed": options.seed,
+                "own": own_record(lacking[candidate.plan]),
                 "alone": phase.exclusive, "folder": own, "concurrency": concurrency,
                 **options.measuring.conditions,
             }  # fmt: skip
@@ -92,7 +126,8 @@ def _measure_phase(
     for result in _run_jobs(jobs(), phase, options, store):
         if result.state == INTERRUPTED_STATE:
             continue
-        store.add_measured(_measurements(result, lacking[result.key]))
+        rows = _measurements(result, lacking[result.key])
+        store.add_measured(rows, " ".join(lacking[result.key]), result.seconds)
         if folder is not None and result.state == "ok":
             shutil.rmtree(folder / result.key, ignore_errors=True)
         done += 1
@@ -135,12 +170,6 @@ def _run_inline(jobs: Iterable[KeyedJob], limit: float | None, store: SweepStore
             with suppress(ConfigError):
                 store.take_back(job[0])
             raise
-
-
-def advance(progress: Progress, task: Any, done: int) -> None:
-    """Show the progress of a task, and its speed."""
-    speed = progress.tasks[task].speed or 0
-    progress.update(task, completed=done, rate=f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2f}/s")
 
 
 def model_of(candidate: Candidate, template: ModelTemplate) -> dict[str, Any]:

@@ -17,9 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from resnet_factory.config import pruning
 from resnet_factory.network.builder import Network, build
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.study.distributed import num_threads
+from resnet_factory.planning.planner import plan as make_plan
+from resnet_factory.study.data import load_data
+from resnet_factory.study.distributed import num_threads, process_group
+from resnet_factory.study.jobs import fitted
+from resnet_factory.study.metric import TrainedError
 from resnet_factory.sweep.init_scores import (
     Conditions,
     MetricValue,
@@ -31,6 +36,7 @@ from resnet_factory.sweep.init_scores import (
     synflow,
     zen,
 )
+from resnet_factory.sweep.own_metrics import OwnMetric
 
 WARM_UP = 3
 """Forward passes before the clock starts."""
@@ -54,6 +60,46 @@ def measured(plan: Plan, metric: str, conditions: Conditions) -> MetricValue:
     numbers = [each.value for each in values]
     low, _, high = statistics.quantiles(numbers, n=4, method="inclusive")
     return MetricValue(statistics.fmean(numbers), low, high, f"mean of {len(values)} seeds, {values[0].note}")
+
+
+def own_value(own: OwnMetric, plan: Plan, job: dict[str, Any], conditions: Conditions) -> MetricValue:
+    """Measure a metric of one's own; with `network`, the mean over `seeds` networks, as scores are.
+
+    Raises:
+        NotApplicable: it has no value here.
+        TypeError: its function returns no number.
+    """
+    values: list[float] = []
+    seeds = conditions.seeds if own.needs == "network" else 1
+    shape = (plan.in_channels, *conditions.image)
+    with num_threads(conditions.threads):
+        for seed in range(conditions.seed, conditions.seed + seeds):
+            with seeded(seed):
+                if own.needs == "plan":
+                    value = own.value(plan, shape)
+                elif own.needs == "network":
+                    network = build(plan).to(conditions.device)
+                    value = own.value(network, noise(network, replace(conditions, seed=seed)))
+                else:
+                    value = _value_on_data(own, job)
+            if value is None:
+                raise NotApplicable("it has no value for this network")
+            values.append(value)
+    note = "" if own.needs == "plan" else f"batch {conditions.batch} of noise"
+    if own.needs == "data":
+        note = f"data {job['study']['data']['source']}"
+    if len(values) == 1:
+        return MetricValue(values[0], note=note)
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return MetricValue(statistics.fmean(values), low, high, f"mean of {len(values)} seeds, {note}")
+
+
+def _value_on_data(own: OwnMetric, job: dict[str, Any]) -> float | None:
+    """Return the value of a network with the data's channels, classes and image size."""
+    study = TrainedError.from_dict(job["study"])
+    with process_group(study.machine.device) as group:
+        network = build(make_plan(fitted(pruning.read_pruned(job["model"]), study.data)))
+        return own.value(network.to(group.device), load_data(study.data, group, 0))
 
 
 def latency(network: Network, conditions: Conditions) -> MetricValue:

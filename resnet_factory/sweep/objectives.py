@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ class Metric(NamedTuple):
     reads: tuple[str, ...] = ()
     """The keys of `measuring` that its values depend on."""
     maximize: bool = False
+    quality: bool = False
+    """Whether it tells how well a network does its task; without such a metric nothing is called best."""
 
 
 METRICS = {
@@ -35,10 +37,10 @@ METRICS = {
     "naswot": Metric("NASWOT", _SCORE, maximize=True),
     "zen": Metric("Zen score", _SCORE, maximize=True),
     "gradients": Metric("gradient spread (decades)", _SCORE),
-    "error": Metric("error", ("study",)),
-    "loss": Metric("loss", ("study",)),
-    "train_error": Metric("train_error", ("study",)),
-    "accuracy": Metric("accuracy", maximize=True),
+    "error": Metric("error", ("study",), quality=True),
+    "loss": Metric("loss", ("study",), quality=True),
+    "train_error": Metric("train_error", ("study",), quality=True),
+    "accuracy": Metric("accuracy", maximize=True, quality=True),
 }
 TRAINED = ("error", "loss", "train_error")
 """Metrics of a trained network."""
@@ -69,6 +71,8 @@ class ReportOptions:
     by: str | None
     top: int = minimum(0)
     errors: str | None
+    where: str | None = None
+    """A condition that the winners and the fronts satisfy."""
     pareto: tuple[tuple[str, ...], ...]
     """Pairs of metrics."""
 
@@ -93,7 +97,25 @@ def parse_objective(text: str, metrics: Collection[str]) -> tuple[str, bool | No
     return (text[1:], True) if text.startswith("-") else (text, None)
 
 
-def read_ranking(options: ReportOptions, metrics: Collection[str]) -> Ranking:
+def read_objective(
+    text: str, metrics: Collection[str], key: str, own: Mapping[str, Metric], faults: list[Fault]
+) -> Objective | None:
+    """Read one objective of `metrics`; those of `own` have directions as the shipped ones do."""
+    metric, maximize = parse_objective(text, metrics)
+    known = METRICS.get(metric) or own.get(metric)
+    if metric not in metrics:
+        faults.append(Fault(key, unknown("metric", metric, metrics)))
+    elif maximize is None and known is None:
+        forms = f"'{metric}:max' where more is better, '{metric}:min' where less is"
+        faults.append(Fault(key, f"{metric!r} has no direction of its own; write {forms}"))
+    else:
+        return Objective(metric, known.maximize if maximize is None and known is not None else bool(maximize))
+    return None
+
+
+def read_ranking(
+    options: ReportOptions, metrics: Collection[str], own: Mapping[str, Metric] | None = None
+) -> Ranking:
     """Return the objectives of `by` and `pareto`, which must be among `metrics`.
 
     Raises:
@@ -101,19 +123,12 @@ def read_ranking(options: ReportOptions, metrics: Collection[str]) -> Ranking:
     """
     faults: list[Fault] = []
 
-    def objectives(key: str, texts: Collection[str]) -> Iterator[Objective]:
-        for text in texts:
-            metric, maximize = parse_objective(text, metrics)
-            if metric not in metrics:
-                faults.append(Fault(key, unknown("metric", metric, metrics)))
-            elif maximize is None and metric not in METRICS:
-                forms = f"'{metric}:max' where more is better, '{metric}:min' where less is"
-                faults.append(Fault(key, f"{metric!r} has no direction of its own; write {forms}"))
-            else:
-                yield Objective(metric, METRICS[metric].maximize if maximize is None else maximize)
+    def objectives(key: str, texts: Collection[str]) -> list[Objective]:
+        found = [read_objective(text, metrics, key, own or {}, faults) for text in texts]
+        return [objective for objective in found if objective is not None]
 
-    by = next(objectives("by", [options.by]), None) if options.by else None
-    pairs = [list(objectives("pareto", pair)) for pair in options.pareto]
+    by = next(iter(objectives("by", [options.by])), None) if options.by else None
+    pairs = [objectives("pareto", pair) for pair in options.pareto]
     if faults:
         raise ConfigError(faults)
     return Ranking(by, [(first, second) for first, second in pairs])

@@ -15,10 +15,21 @@ from resnet_factory.layers import per_axis
 from resnet_factory.study.settings import above, minimum
 from resnet_factory.study.settings_reader import fill
 from resnet_factory.sweep.error_file import read_error_file
+from resnet_factory.sweep.filters import read_filter
 from resnet_factory.sweep.objectives import MEASURED, TRAINED, ReportOptions, read_ranking
+from resnet_factory.sweep.own_metrics import (
+    OwnMetric,
+    find_metric,
+    metrics_of_record,
+    own_metric_names,
+    own_record,
+)
 from resnet_factory.sweep.population import BASIC_COSTS, OPTIONAL_COSTS
+from resnet_factory.sweep.regnet import SKIPPED
+from resnet_factory.sweep.relation import relation_names
 from resnet_factory.sweep.samplers import size_of
 from resnet_factory.sweep.space import Space
+from resnet_factory.sweep.steps import Step, check_steps, read_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +70,9 @@ class SweepOptions:
 
     samples: Any
     """A number of samples; None is that of the whole grid until it is read."""
+    architectures: Any
+    """A number of architectures to draw until; None: all samples count."""
+    max_samples: Any
     sampler: Literal["grid", "random", "sobol"]
     seed: int = minimum(0)
     out: str | None
@@ -67,6 +81,9 @@ class SweepOptions:
     retry: bool
     executor: ExecutorOptions
     report: bool
+    where: str | None = None
+    steps: tuple[Step, ...] = ()
+    """The metrics of `measure` by step."""
     image: tuple[int, ...] | None = None
     """None: each model's own image size."""
 
@@ -79,18 +96,28 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
     """
     faults: list[Fault] = []
     data = dict(composed.data)
-    if isinstance(data["samples"], float) and data["samples"].is_integer():  # 1e6
-        data["samples"] = int(data["samples"])
-    if data["samples"] is not None and (type(data["samples"]) is not int or data["samples"] < 1):
-        faults.append(Fault("samples", f"expected a whole number above 0, found {data['samples']!r}"))
-    if not isinstance(data["measure"], list):
-        data["measure"] = [data["measure"]]
+    for key in ("samples", "architectures", "max_samples"):
+        value = data[key]
+        if isinstance(value, float) and value.is_integer():  # 1e6
+            value = data[key] = int(value)
+        if value is not None and (type(value) is not int or value < 1):
+            faults.append(Fault(key, f"expected a whole number above 0, found {value!r}"))
+    steps = read_steps(data["measure"], faults)
+    data["measure"] = list(dict.fromkeys(metric for step in steps for metric in step.metrics))
     options = fill(SweepOptions, _fields_of(SweepOptions, data), "", faults)
     faults += [
-        Fault("measure", unknown("metric", metric, (*MEASURED, *TRAINED)))
+        Fault("measure", unknown("metric", str(metric), (*MEASURED, *TRAINED, *own_metric_names())))
         for metric in options.measure
-        if metric not in (*MEASURED, *TRAINED)
+        if metric not in (*MEASURED, *TRAINED, *own_metric_names())
     ]
+    own = {metric: found for metric in options.measure if (found := _own(metric, faults)) is not None}
+    if options.executor.kind != "inline":
+        message = "is known to this process alone; give it an entry point, define it in a module, or "
+        message += "take executor=inline"
+        faults += [Fault("measure", f"{name!r} {message}") for name, one in own.items() if not one.place]
+    numbers = [*BASIC_COSTS, *OPTIONAL_COSTS]
+    numbers += relation_names(space.dimensions, space.computed, space.stages)
+    check_steps(steps, numbers, {name: one.metric(name) for name, one in own.items()}, faults)
     address = options.executor.address
     if address is not None and not re.fullmatch(r"[a-z]+://\S+", address):
         faults.append(Fault("executor.address", f"expected tcp://host:port, found {address!r}"))
@@ -98,7 +125,7 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
     measuring, study = options.measuring, options.measuring.study
     if not isinstance(study, list) or not all(isinstance(word, str) for word in study):
         faults.append(Fault("measuring.study", f"expected overrides of a study, found {study!r}"))
-    elif set(options.measure) & set(TRAINED):
+    elif set(options.measure) & set(TRAINED) or any(one.needs == "data" for one in own.values()):
         from resnet_factory.study.metric import TrainedError
 
         try:  # settled now, so that every architecture is trained alike, wherever
@@ -112,16 +139,25 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
     faults += _missing_packages(options)
     if not faults:
         try:
-            samples = size_of(options.sampler, space.dimensions, options.samples)
+            most = options.samples if options.architectures is None else options.max_samples
+            samples = size_of(options.sampler, space.dimensions, most)
         except ConfigError as error:
             faults += error.faults
     if faults:
         raise ConfigError(map(composed.locate, faults))
     size = image_size(data)
-    own = per_axis(composed.model.image_size, composed.model.dims)
+    usual = per_axis(composed.model.image_size, composed.model.dims)
     measuring = replace(measuring, study=study)
-    image = None if size == own else size
-    return replace(options, samples=samples, measuring=measuring, image=image)
+    image = None if size == usual else size
+    return replace(options, samples=samples, measuring=measuring, image=image, steps=steps)
+
+
+def _own(metric: str, faults: list[Fault]) -> OwnMetric | None:
+    try:
+        return find_metric(metric)
+    except ConfigError as error:
+        faults += error.faults
+    return None
 
 
 def _fields_of(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,11 +198,21 @@ def refuse_unknown_metrics(
         ConfigError: for metrics that are unknown or without a direction, or a file that cannot be joined.
     """
     known = [*BASIC_COSTS, *(metric for metric in OPTIONAL_COSTS if metric in space.windows), *metrics]
+    known += sorted(relation_names(space.dimensions, space.computed, space.stages) - {SKIPPED})
     with composed.locating():
+        own = metrics_of_record(own_record(metrics))
         if options.errors is not None:
             columns, _ = read_error_file(Path(options.errors).expanduser())
             known += [*columns, *(["error"] if "accuracy" in columns else [])]
-        read_ranking(options, known)
+        read_ranking(options, known, own)
+        faults: list[Fault] = []
+        read_filter(options.where, known, "where", faults)
+        for name in space.limits:
+            if name not in metrics:
+                message = f"nothing measures {name!r}; measure=[{name}] does"
+                faults.append(Fault(f"space.constraints.{name}", message))
+        if faults:
+            raise ConfigError(faults)
 
 
 def report_package_faults(otherwise: str = "") -> Iterable[Fault]:

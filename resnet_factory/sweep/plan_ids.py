@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from itertools import repeat
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from resnet_factory.layers import Layer, merged
 from resnet_factory.planning.network_plan import Plan, content_hash
@@ -22,31 +23,64 @@ GAP = "\x00"
 class PlanSection(NamedTuple):
     """The text of a stem, a transition, a block or a head."""
 
-    parts: list[str | list[str]]
-    """Text that all members share, or the text of each."""
+    texts: list[str]
+    """The different texts."""
+    which: list[int] | None
+    """The text of each member, by its index; None: there is one."""
     prefix: str
     counts: Sequence[int] | None
     """Repetitions of a block, for each member."""
+
+
+class _Groups:
+    """Members by the numbers that they share."""
+
+    def __init__(self, members: Array) -> None:
+        self.members = members
+        self._known: dict[tuple[int, ...], tuple[Array, Array, Sequence[Vector]]] = {}
+
+    def of(self, vectors: Sequence[Vector]) -> tuple[Array, Array]:
+        """Return an index into `members` for each combination of the vectors' values, and each one's."""
+        key = tuple(map(id, vectors))
+        if key not in self._known:
+            codes = np.zeros(len(self.members), np.int64)
+            for vector in vectors:
+                distinct, own = np.unique(vector.values[self.members], return_inverse=True)
+                codes = codes * len(distinct) + own.reshape(-1)
+                if len(vectors) > 1:  # renumbered, so that no product of counts is too large
+                    codes = np.unique(codes, return_inverse=True)[1].reshape(-1)
+            _, first, which = np.unique(codes, return_index=True, return_inverse=True)
+            self._known[key] = first, which.reshape(-1), vectors  # kept, so that their ids stay theirs
+        first, which, _ = self._known[key]
+        return first, which
 
 
 def plan_ids(plan: Plan, members: Array) -> list[str]:
     """Return the plan ids of members, given by their indices in the vectors of the plan."""
     known: dict[Any, dict[Any, str]] = {}
     sections: list[PlanSection] = []
+    groups = _Groups(members)
 
     def add(node: Chain, prefix: str = "", counts: Sequence[int] | None = None) -> None:
-        gaps: list[list[str]] = []
+        gaps: list[Any] = []
 
         def say(part: Any) -> str:
-            if (texts := _differing_texts(part, members, known)) is None:
-                return words(part)
-            gaps.append(texts)
+            if not _vectors_of(part):
+                return words(part).replace("%", "%%")
+            gaps.append(part)
             return GAP
 
-        text = "\n".join(text_of(node, prefix, say=say))
-        filled = iter(gaps)
-        if parts := [next(filled) if part == GAP else part for part in re.split(f"({GAP})", text) if part]:
-            sections.append(PlanSection(parts, prefix, counts))
+        form = "\n".join(text_of(node, prefix, say=say)).replace(GAP, "%s")
+        if not form:
+            return
+        vectors = list({id(vector): vector for part in gaps for vector in _vectors_of(part)}.values())
+        if not vectors:
+            sections.append(PlanSection([form % ()], None, prefix, counts))
+            return
+        first, which = groups.of(vectors)
+        cells = [_texts(part, first, groups, known) for part in gaps]
+        texts = list(map(form.__mod__, zip(*cells, strict=True)))
+        sections.append(PlanSection(texts, which.tolist(), prefix, counts))
 
     add(plan.stem)
     for stage in plan.stages:
@@ -57,20 +91,28 @@ def plan_ids(plan: Plan, members: Array) -> list[str]:
             add(block.node, f"{stage.name}.{INDEX}", counts)
         add(stage.tap)
     add(plan.head)
-    return [content_hash("\n".join(_member_texts(sections, i)), plan) for i in range(len(members))]
+    return [content_hash(text, plan) for text in _member_texts(sections, len(members))]
 
 
-def _differing_texts(part: Any, members: Array, known: dict[Any, dict[Any, str]]) -> list[str] | None:
-    """Return the description of a layer for each member; None if it is the same for all."""
+def _vectors_of(part: Any) -> list[Vector]:
+    """Return the vectors among the arguments of a layer; of a number, itself if it is one."""
+    return list(_vectors(_arguments(part)))
+
+
+def _arguments(part: Any) -> list[Any]:
+    return [getattr(part, entry.name) for entry in fields(part)] if isinstance(part, Layer) else [part]
+
+
+def _texts(part: Any, rows: Array, groups: _Groups, known: dict[Any, dict[Any, str]]) -> list[str]:
+    """Return the description of a layer for some of the members."""
+    given = _arguments(part)
     names = [entry.name for entry in fields(part)] if isinstance(part, Layer) else []
-    given = [getattr(part, name) for name in names] or [part]
     vectors = list(_vectors(given))
-    if not vectors:
-        return None
     # Layers of one kind with the same plain arguments have the same text wherever they are.
     plain = tuple(_filled(value, repeat(None)) for value in given)
     texts = known.setdefault((type(part), plain), {})
-    columns = [vector.values[members].tolist() for vector in vectors]
+    first, which = groups.of(vectors)
+    columns = [vector.values[groups.members[first]].tolist() for vector in vectors]
     found = []
     for numbers in zip(*columns, strict=True):
         text = texts.get(numbers)
@@ -84,7 +126,7 @@ def _differing_texts(part: Any, members: Array, known: dict[Any, dict[Any, str]]
             made = type(part)(**dict(zip(names, whole, strict=True))) if names else whole[0]
             text = texts[numbers] = words(made)
         found.append(text)
-    return found
+    return [found[i] for i in which[rows].tolist()]
 
 
 def _vectors(values: Iterable[Any]) -> Iterator[Vector]:
@@ -103,17 +145,25 @@ def _filled(value: Any, numbers: Iterator[Any]) -> Any:
     return next(numbers) if isinstance(value, Vector) else value
 
 
-def _member_texts(sections: Sequence[PlanSection], member: int) -> Iterator[str]:
-    index, stage = 0, ""
-    for parts, prefix, counts in sections:
-        if counts is not None and counts[member] == 0:
-            continue
-        text = "".join([part if isinstance(part, str) else part[member] for part in parts])
-        if counts is None:
-            yield text
-            continue
-        if prefix != stage:
-            index, stage = 0, prefix
-        for _ in range(counts[member]):
-            yield text.replace(INDEX, str(index))
-            index += 1
+def _member_texts(sections: Sequence[PlanSection], size: int) -> Iterator[str]:
+    """Yield the text of each member: its sections, a repeated block's once for each time."""
+    once = [1] * size
+    texts = [
+        each.texts * size if each.which is None else [each.texts[i] for i in each.which] for each in sections
+    ]
+    counts = [once if each.counts is None else each.counts for each in sections]
+    # A section that is no block has no index to fill in; indices begin anew with each stage.
+    kinds = [each.counts is not None for each in sections]
+    new = [i == 0 or each.prefix != sections[i - 1].prefix for i, each in enumerate(sections)]
+    names = [str(index) for index in range(sum(max(each) for each in counts if len(each)) + 1)]
+    for own, times in zip(zip(*texts, strict=True), zip(*counts, strict=True), strict=True):
+        lines: list[str] = []
+        index = 0
+        for text, count, block, first in zip(own, times, kinds, new, strict=True):
+            if not block:
+                lines.append(text)
+                continue
+            start = 0 if first else index
+            index = start + count
+            lines += [text.replace(INDEX, at) for at in names[start:index]]
+        yield "\n".join(lines)

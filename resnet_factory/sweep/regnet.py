@@ -17,6 +17,8 @@ from resnet_factory.sweep.vector import Array
 QUANTUM = 8
 """Widths are multiples of it."""
 PREFIX = "generator.regnet."
+SKIPPED = "skipped_stages"
+"""A number of its networks: levels between two widths at which no block is."""
 PARAMETERS = ("initial_width", "slope", "multiplier", "depth", "group_width", "ratio")
 
 
@@ -31,6 +33,8 @@ class RegNetStages(NamedTuple):
     widths: Array
     groups: Array
     """Groups of the convolutions in each stage."""
+    skipped: Array
+    """Levels of the multiplier that no block has: pycls's sampler only takes networks with none."""
 
 
 def generate(numbers: Mapping[str, Any], rounding: str = "nearest") -> RegNetStages:
@@ -57,7 +61,12 @@ def generate(numbers: Mapping[str, Any], rounding: str = "nearest") -> RegNetSta
     widths[rows, stage[rows, columns]] = blocks[rows, columns]
     widths, groups = _fit(widths, group[:, None], ratio[:, None], rounding)
     there = depths > 0
-    return RegNetStages(valid, count, depths, np.where(there, widths, 0), np.where(there, groups, 0))
+    levels = 1 + np.rint(np.log((initial + slope * (depth - 1)) / initial) / np.log(multiplier)).astype(
+        np.int64
+    )
+    return RegNetStages(
+        valid, count, depths, np.where(there, widths, 0), np.where(there, groups, 0), levels - count
+    )
 
 
 def _widths(initial: Array, slope: Array, multiplier: Array, depth: Array) -> Array:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,15 @@ import numpy as np
 from resnet_factory.errors import Fault, unknown
 from resnet_factory.layers.expressions import Expression, ExpressionError, parse
 from resnet_factory.sweep import regnet
+from resnet_factory.sweep.computed_numbers import ComputedNumber
 from resnet_factory.sweep.dimension import Dimension
-from resnet_factory.sweep.vector import Array, Split, Unfit, Vector
+from resnet_factory.sweep.member_values import where_true
+from resnet_factory.sweep.structure_numbers import (
+    STRUCTURE_NUMBERS,
+    is_structure_number,
+    scope_name,
+)
+from resnet_factory.sweep.vector import Array
 
 ORDERS = {
     "non_decreasing": np.greater_equal,
@@ -25,80 +32,88 @@ ORDERS = {
 
 @dataclass(frozen=True)
 class Relation:
-    """An order of the stages' values, or an expression."""
+    """An order of the stages' values, an expression, or a window on one number."""
 
     text: str
     order: str = ""
     """One of ORDERS, over the stages of `key`."""
     key: str = ""
     expression: Expression | None = None
+    window: tuple[float, float] | None = None
+    """The least and the most that the number called `key` may be."""
 
-    def holds(self, columns: Mapping[str, Array], stages: int) -> Array:
-        """Return for each architecture whether the relation holds."""
-        size = len(next(iter(columns.values())))
+    def names(self, stages: int) -> frozenset[str]:
+        """Return the names of the numbers that it reads."""
         if self.expression is not None:
-            scope = {scope_name(key): values for key, values in columns.items()}
-            return where_true(
-                self.expression.value, {name: scope[name] for name in self.expression.names}, size
-            )
+            return self.expression.names
+        if self.window is not None:
+            return frozenset([self.key])
+        return frozenset(scope_name(f"{self.key}.{stage}") for stage in range(stages))
+
+    def holds(self, number: Callable[[str], Array], stages: int, size: int) -> Array:
+        """Return for each of `size` architectures whether the relation holds; `number` gives one by name."""
+        if self.expression is not None:
+            scope = {name: number(name) for name in self.expression.names}
+            return where_true(self.expression.value, scope, size)
+        if self.window is not None:
+            values = number(self.key)
+            return (values >= self.window[0]) & (values <= self.window[1])
         good = np.ones(size, bool)
-        for stage in range(1, stages):
-            good &= ORDERS[self.order](columns[f"{self.key}.{stage}"], columns[f"{self.key}.{stage - 1}"])
+        columns = [number(scope_name(f"{self.key}.{stage}")) for stage in range(stages)]
+        for before, after in itertools.pairwise(columns):
+            good &= ORDERS[self.order](after, before)
         return good
 
 
-def where_true(condition: Callable[[dict[str, Any]], Any], scope: dict[str, Array], size: int) -> Array:
-    """Return for each member whether a condition on its numbers is true."""
-    true = np.zeros(size, bool)
-    try:
-        with np.errstate(all="ignore"):
-            true[:] = bool(condition({name: Vector.of(values) for name, values in scope.items()}))
-    except Split as split:
-        for mask in (split.mask, ~split.mask):
-            part = {name: values[mask] for name, values in scope.items()}
-            true[mask] = where_true(condition, part, int(np.count_nonzero(mask)))
-    except Unfit:
-        for member in range(size):
-            one = {name: values[member].item() for name, values in scope.items()}
-            with suppress(ExpressionError):  # a condition without a value is not true
-                true[member] = bool(condition(one))
-    except ExpressionError:
-        true[:] = False
-    return true
-
-
-def scope_name(key: str) -> str:
-    """Return the name of a number in an expression: `widths1` for `widths.0`, as its layers are in layer1."""
-    *names, last = key.removeprefix("model.").split(".")
-    return f"{'_'.join(names)}{int(last) + 1}" if last.isdigit() else "_".join([*names, last])
-
-
 def read_relations(
-    data: Any, dimensions: Sequence[Dimension], stages: int, faults: list[Fault]
+    data: Any,
+    dimensions: Sequence[Dimension],
+    computed: Sequence[ComputedNumber],
+    stages: int,
+    faults: list[Fault],
 ) -> tuple[Relation, ...]:
     """Read the relations of a space."""
-    keys = {dimension.key for dimension in dimensions if dimension.numeric}
-    if any(key.startswith(regnet.PREFIX) for key in keys):
-        keys |= {f"{field}.{stage}" for field in ("depths", "widths", "groups") for stage in range(stages)}
-    names = {scope_name(key) for key in keys}
+    keys, names = _number_keys(dimensions, computed, stages), relation_names(dimensions, computed, stages)
     relations = []
     for i, entry in enumerate(data if isinstance(data, list) else [data]):
         path = f"space.relations.{i}"
         if isinstance(entry, Mapping) and len(entry) == 1:
             (order, key), *_ = entry.items()
+            own = f"{key}" if f"{key}.0" in keys else f"numbers.{key}"
             if order not in ORDERS:
                 faults.append(Fault(path, unknown("relation", str(order), ORDERS)))
-            elif f"{key}.0" not in keys:
-                known = sorted({k.split(".")[0] for k in keys if k.endswith(".0")})
+            elif f"{own}.0" not in keys:
+                known = sorted({k.removeprefix("numbers.")[:-2] for k in keys if k.endswith(".0")})
                 faults.append(Fault(path, unknown("per-stage key that varies", str(key), known)))
-            relations.append(Relation(f"{order} {key}", str(order), str(key)))
+            relations.append(Relation(f"{order} {key}", str(order), own))
             continue
         try:
             expression = parse(str(entry))
         except ExpressionError as error:
             faults.append(Fault(path, str(error)))
             continue
-        for name in sorted(expression.names - names):
-            faults.append(Fault(path, unknown(f"name in {str(entry)!r},", name, sorted(names))))
+        for name in sorted(expression.names):
+            if name not in names and not is_structure_number(name):
+                faults.append(Fault(path, unknown(f"name in {str(entry)!r},", name, sorted(names))))
         relations.append(Relation(str(entry), expression=expression))
     return tuple(relations)
+
+
+def relation_names(
+    dimensions: Sequence[Dimension], computed: Sequence[ComputedNumber], stages: int
+) -> set[str]:
+    """Return the names of all that varies in a space, and of the numbers of its stages."""
+    keys = _number_keys(dimensions, computed, stages)
+    names = {scope_name(key) for key in keys} | set(STRUCTURE_NUMBERS)
+    names |= {f"{field}{stage + 1}" for field in ("depths", "widths", "groups") for stage in range(stages)}
+    return names | ({regnet.SKIPPED} if any(key.startswith(regnet.PREFIX) for key in keys) else set())
+
+
+def _number_keys(
+    dimensions: Sequence[Dimension], computed: Sequence[ComputedNumber], stages: int
+) -> set[str]:
+    keys = {dimension.key for dimension in dimensions if dimension.numeric}
+    keys |= {key for number in computed for key in number.keys(stages)}
+    if any(key.startswith(regnet.PREFIX) for key in keys):
+        keys |= {f"{field}.{stage}" for field in ("depths", "widths", "groups") for stage in range(stages)}
+    return keys

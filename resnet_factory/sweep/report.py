@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
 
 from resnet_factory.config import pruning
 from resnet_factory.config.file_access import write_whole
@@ -21,21 +20,23 @@ from resnet_factory.errors import ConfigError
 from resnet_factory.planning.planner import plan
 from resnet_factory.reporting.drawing import draw
 from resnet_factory.reporting.templating import render
-from resnet_factory.sweep import figures
+from resnet_factory.sweep import analysis, figures
 from resnet_factory.sweep.importance import importance
 from resnet_factory.sweep.measuring import model_of
-from resnet_factory.sweep.objectives import METRICS, Objective, Ranking
+from resnet_factory.sweep.objectives import Objective, Ranking
 from resnet_factory.sweep.page.architectures import page_table
 from resnet_factory.sweep.page.document import page_parts
 from resnet_factory.sweep.population import BASIC_COSTS
 from resnet_factory.sweep.results import Winners
 from resnet_factory.sweep.results_table import Results
-from resnet_factory.sweep.rows import architecture_rows, decimal, key_title
-from resnet_factory.sweep.space import format_limit
+from resnet_factory.sweep.rows import architecture_rows, key_title
 from resnet_factory.sweep.store import SweepStore
 from resnet_factory.sweep.vector import Array
+from resnet_factory.sweep.windows import format_limit
 
-DISTRIBUTION_NAMES = {"choice": "one of", "range": "uniform", "log": "log-uniform"}
+DISTRIBUTION_NAMES = {
+    "choice": "one of", "range": "uniform", "log": "log-uniform", "log_up": "log-uniform, rounded up",
+}  # fmt: skip
 
 
 PICTURES = 10
@@ -97,7 +98,7 @@ class SweepReport:
         latency, image = results.measured.get("latency"), json.loads(run["image"])
         errors = None
         if results.error is not None:
-            figure = self.figure("errors", figures.distribution_of_errors(results))
+            figure = self.figure("errors", figures.distribution_of_errors(results, results.error.metric))
             errors = {"joining": results.joining() if results.joined else "", "figure": figure}
         return {
             "title": f"Sweep of {run['name']}",
@@ -108,7 +109,9 @@ class SweepReport:
                 "sampler, seed": f"{run['sampler']}, {run['seed']}",
                 **medians,
             },
-            "partial": list(results.partial(sampled, int(run["samples"]))),
+            "partial": list(
+                results.partial(sampled, int(run["samples"]), json.loads(run.get("architectures", "null")))
+            ),
             "samples": [(name, count, 100 * count / max(sampled, 1)) for name, count in counts],
             "winners": self.winners(winners) if winners.indices.size else None,
             "fronts": [self.front(first, second) for first, second in ranking.pareto],
@@ -197,7 +200,7 @@ class SweepReport:
         """Return the ranges of sampled keys among the best; None where nothing is ranked or varies."""
         results = self.results
         keys = [key for key, values in results.numbers.items() if len(np.unique(values)) > 1]
-        if not by or not keys or np.isfinite(results.metrics[by.metric]).sum() < 2:
+        if not by or not keys or np.isfinite(results.minimised(by)).sum() < 2:
             return None
         choices = [key in results.choices for key in keys]
         figure = self.figure("best_ranges", figures.best_ranges(results, by, keys))
@@ -222,11 +225,23 @@ class SweepReport:
         ]
         return {"heads": heads, "rows": rows}
 
+    def rank_agreement(self, metric: str, other: str) -> str:
+        """Return Kendall's tau of being better by one metric and by another, or having more of a cost."""
+        columns = []
+        for name in (metric, other):
+            more = name in BASIC_COSTS or self.results.metric(name).maximize
+            columns.append(self.results.metrics[name] * (1 if more else -1))
+        found = analysis.kendall(*columns) if metric != other else None
+        if found is None:
+            return ""
+        interval = f" [{found.low:.2f}, {found.high:.2f}]" if math.isfinite(found.low) else ""
+        return f"{found.tau:.2f}{interval}, n={found.ranked:,}"
+
     def measured(self) -> HtmlTable:
         """Return the table of the measured metrics."""
         results, others = self.results, {"params": "params", "macs": "MACs"}
-        if results.error is not None:
-            others["error"] = "error"
+        if (error := results.error) is not None:
+            others[error.metric] = error.metric
         rows = []
         for metric, measured in results.measured.items():
             values = results.metrics[metric]
@@ -234,24 +249,16 @@ class SweepReport:
             width = width[np.isfinite(width)]
             environments = measured.environments.most_common(3)
             rows.append([
-                metric, "more" if METRICS[metric].maximize else "less",
+                metric, "more" if results.metric(metric).maximize else "less",
                 ", ".join(f"{count:,} {state}" for state, count in measured.states.most_common()),
                 f"{100 * float(np.median(width)):.1f} %" if width.size else "",
-                *(_rank_correlation(values, results.metrics[other]) for other in others),
+                *(self.rank_agreement(metric, other) for other in others),
                 "; ".join(f"{note} ({count:,})" for note, count in measured.notes.most_common(3)),
                 "; ".join(f"{name} ({count:,})" for name, count in environments),
             ])  # fmt: skip
-        ranks = [f"rank with {name}" for name in others.values()]
+        ranks = [f"tau with {name}" for name in others.values()]
         head = ["metric", "better", "ended", "spread", *ranks, "conditions and reasons", "measured on"]
-        return HtmlTable(head, rows, [not name.startswith("rank with") for name in head])
-
-
-def _rank_correlation(values: Array, others: Array) -> str:
-    both = np.isfinite(values) & np.isfinite(others)
-    if both.sum() < 3 or np.ptp(values[both]) == 0 or np.ptp(others[both]) == 0:
-        return ""
-    found = float(spearmanr(values[both], others[both]).statistic)
-    return "" if math.isnan(found) else decimal(found)
+        return HtmlTable(head, rows, [not name.startswith("tau with") for name in head])
 
 
 def _dimensions(run: Mapping[str, str]) -> Iterator[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,10 @@ from rich.console import Console
 
 from resnet_factory.errors import ConfigError, Fault, install_hint
 from resnet_factory.reporting.tables import plain_table
+from resnet_factory.sweep.collection import shortfall
+from resnet_factory.sweep.conclusion import asked_of, closing_lines, reason_of
 from resnet_factory.sweep.csv_table import write_csv
+from resnet_factory.sweep.filters import limits_mask, read_filter, windows_text
 from resnet_factory.sweep.objectives import BYTE_METRICS, Objective, Ranking, ReportOptions, read_ranking
 from resnet_factory.sweep.results_table import Results, load_results
 from resnet_factory.sweep.rows import architecture_rows
@@ -38,19 +42,21 @@ def write_results(
     *,
     config_dir: str | Path | None = None,
     page: bool,
+    notes: Sequence[str] = (),
 ) -> int:
     """Write all files made from the results and print a summary; return the number of failed measurements.
 
-    `config_dir` holds models and recipes that are not shipped.
+    Fewer architectures than were asked for count as one.
+
+    `config_dir` holds models and recipes that are not shipped; `notes` are printed before the closing lines.
 
     Raises:
         ConfigError: a metric that is asked for is not there, or a file cannot be written.
     """
-    results = load_results(store, options.errors)
-    ranking = read_ranking(options, results.metrics)
+    results, ranking = read_results(store, options)
     folder, run = store.folder, store.run()
     written = [write_csv(store)]
-    winners = choose_winners(results, ranking, options.top)
+    winners, names_of_winners = choose_winners(results, ranking, options.top), list[str]()
     try:
         if winners.indices.size or (folder / "winners").is_dir():
             files = write_winners(
@@ -60,6 +66,7 @@ def write_results(
                 store.structures(), config_dir,
             )  # fmt: skip
             written += [file.parent for file in files[:1]]
+            names_of_winners = [file.stem for file in files]
         if page and results.candidates:
             try:
                 from resnet_factory.sweep.report import write_sweep_report
@@ -75,7 +82,32 @@ def write_results(
         out.print(f"no winners: no architecture has {names}", markup=False)
     for path in written:
         out.print(f"  {path}", markup=False)
-    return sum(sum(measured.failures.values()) for measured in results.measured.values())
+    for text in notes:
+        out.print(text, markup=False, soft_wrap=True)
+    question = asked_of(winners.objectives, run, options.where)
+    for text in closing_lines(results, question, winners.indices, names_of_winners, str(folder / "winners")):
+        out.print(text, markup=False, soft_wrap=True)
+    failures = sum(sum(measured.failures.values()) for measured in results.measured.values())
+    return failures + (shortfall(store) is not None)
+
+
+def read_results(store: SweepStore, options: ReportOptions) -> tuple[Results, Ranking]:
+    """Return what is stored, with the mask of what satisfies all conditions, and what it is ranked by.
+
+    Raises:
+        ConfigError: a metric that is asked for is not there, or a file cannot be read.
+    """
+    results = load_results(store, options.errors)
+    ranking = read_ranking(options, results.rankable, results.own)
+    limits = json.loads(store.run().get("limits", "{}"))
+    faults: list[Fault] = []
+    condition = read_filter(options.where, results.rankable, "where", faults)
+    if faults:
+        raise ConfigError(faults)
+    if limits or condition is not None:
+        inside = limits_mask(limits, results)
+        results.eligible = inside if condition is None else inside & condition.mask(results)
+    return results, ranking
 
 
 def write_page(
@@ -88,24 +120,24 @@ def write_page(
     """
     from resnet_factory.sweep.report import write_sweep_report
 
-    results = load_results(store, options.errors)
+    results, ranking = read_results(store, options)
     if results.candidates:
-        ranking = read_ranking(options, results.metrics)
         winners = choose_winners(results, ranking, options.top)
         write_sweep_report(store, results, ranking, winners, config_dir, refresh)
 
 
 def choose_winners(results: Results, ranking: Ranking, top: int) -> Winners:
-    """Return the best by one metric; without one, those on the first Pareto front."""
+    """Return the foremost by one metric; without one, those on the first Pareto front."""
     if ranking.by is not None:
-        return Winners(results.best(ranking.by, top), (ranking.by,), f"best by {ranking.by}")
+        by = (ranking.by,)
+        return Winners(results.best(ranking.by, top), by, reason_of(results, by))
     if not ranking.pareto:
         return Winners(np.array([], int), (), "")
     first, second = ranking.pareto[0]
     front = results.front(first, second)
     if len(front) > top:
         front = front[np.round(np.linspace(0, len(front) - 1, top)).astype(int)]
-    return Winners(front, (first, second), f"on the front of {first} and {second}")
+    return Winners(front, (first, second), reason_of(results, (first, second)))
 
 
 def _print_summary(store: SweepStore, results: Results, winners: Winners, out: Console) -> None:
@@ -114,8 +146,16 @@ def _print_summary(store: SweepStore, results: Results, winners: Winners, out: C
 
     reasons = [f"; {count:,} {reason}" for reason, count in store.rejected().most_common()]
     line(f"{store.sampled():,} samples, {len(results):,} architectures{''.join(reasons)}")
-    for text in results.partial(store.sampled(), int(store.run()["samples"])):
-        line(f"partial: {text}")
+    run = store.run()
+    if met := json.loads(run.get("met", "{}")):
+        parts = [f"{text} ({100 * share:.3g} % of free draws)" for text, share in met.items()]
+        line(f"by construction: {'; '.join(parts)}")
+    if (lack := shortfall(store)) is not None:
+        line(str(lack))
+    else:
+        wanted = json.loads(run.get("architectures", "null"))
+        for text in results.partial(store.sampled(), int(run["samples"]), wanted):
+            line(f"partial: {text}")
     if results.joined:
         line(results.joining())
     for metric, measured in results.measured.items():
@@ -125,6 +165,16 @@ def _print_summary(store: SweepStore, results: Results, winners: Winners, out: C
             ]
             reason = max(measured.reasons, key=measured.reasons.__getitem__, default="no reason given")
             line(f"{metric}: {', '.join(counts)}: {reason}")
+    for name, (low, high) in json.loads(run.get("limits", "{}")).items():
+        if name in results.metrics:
+            values = results.metrics[name]
+            sides = {"below": values < low, "above": values > high, "not measured": np.isnan(values)}
+            parts = [f"{n:,} {side}" for side, mask in sides.items() if (n := int(np.count_nonzero(mask)))]
+            (limit,) = windows_text({name: (low, high)}) or [name]
+            line(f"{limit}: {', '.join(parts) or 'all inside'} of {len(results):,}")
+    if spent := store.spent():
+        parts = [f"{seconds:,.1f} s on {metrics} of {count:,}" for metrics, count, seconds in spent]
+        line(f"spent: {'; '.join(parts)}")
     if not winners.indices.size:
         return
     names = [objective.metric for objective in winners.objectives]

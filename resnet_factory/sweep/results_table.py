@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,17 @@ import numpy as np
 from resnet_factory.sweep.analysis import front
 from resnet_factory.sweep.environment import describe_environment
 from resnet_factory.sweep.evaluation import Candidate
-from resnet_factory.sweep.objectives import Objective
+from resnet_factory.sweep.objectives import METRICS, Metric, Objective
+from resnet_factory.sweep.own_metrics import metrics_of_record
 from resnet_factory.sweep.population import BASIC_COSTS, OPTIONAL_COSTS
 from resnet_factory.sweep.store import Measurement, SweepStore
+from resnet_factory.sweep.structure_numbers import (
+    STAGE_NUMBER,
+    STRUCTURE_NUMBERS,
+    scope_name,
+    stage_lists,
+    structure_columns,
+)
 from resnet_factory.sweep.vector import Array
 
 FAILURES = ("failed", "timeout", "died")
@@ -65,6 +74,14 @@ class Results:
     choices: dict[str, list[str]]
     metrics: dict[str, Array]
     """Costs, then measured metrics, then joined columns."""
+    own: Mapping[str, Metric] = field(default_factory=dict)
+    """The metrics of one's own among them."""
+    wanted: Mapping[str, int] = field(default_factory=dict)
+    """Of how many architectures each metric is to be measured, where not of all."""
+    eligible: Array | None = None
+    """Mask of those that winners and fronts are taken from; None: all."""
+    models: Sequence[Mapping[str, Any]] = ()
+    """The models of the templates."""
     asked: list[str]
     """The metrics that were to be measured."""
     measured: dict[str, MetricResults] = field(default_factory=dict)
@@ -81,9 +98,32 @@ class Results:
         """Return the metrics that have a value anywhere."""
         return [metric for metric, values in self.metrics.items() if np.isfinite(values).any()]
 
+    @cached_property
+    def structure(self) -> dict[str, Array]:
+        """Return the numbers of the stages of each architecture, by name."""
+        return structure_columns(self.models, [(one.structure, one.changes) for one in self.candidates])
+
+    @property
+    def rankable(self) -> list[str]:
+        """Return the names of all columns of numbers: metrics, numbers of the stages, sampled ones."""
+        sampled = [scope_name(key) for key in self.numbers if key not in self.choices]
+        stages = max((len(stage_lists(model, {})[0]) for model in self.models), default=0)
+        named = [f"{field}{stage + 1}" for field in ("depths", "widths") for stage in range(stages)]
+        return list(dict.fromkeys([*self.metrics, *STRUCTURE_NUMBERS, *named, *sampled]))
+
+    def column(self, name: str) -> Array:
+        """Return a column by one of the `rankable` names."""
+        if name in self.metrics:
+            return self.metrics[name]
+        if name in STRUCTURE_NUMBERS or STAGE_NUMBER.fullmatch(name):
+            return self.structure[name]
+        return next(values for key, values in self.numbers.items() if scope_name(key) == name)
+
     def minimised(self, objective: Objective) -> Array:
-        """Return a metric with the sign for which less is better."""
-        values = self.metrics[objective.metric]
+        """Return a metric with the sign for which less is better; NaN where it is not eligible."""
+        values = self.column(objective.metric)
+        if self.eligible is not None:
+            values = np.where(self.eligible, values, np.nan)
         return -values if objective.maximize else values
 
     def best(self, by: Objective, top: int) -> Array:
@@ -96,14 +136,17 @@ class Results:
         """Return the indices of the Pareto front of two metrics."""
         return front(self.minimised(first), self.minimised(second))
 
-    def partial(self, sampled: int, wanted: int) -> Iterator[str]:
-        """Yield what is still to be done of `wanted` samples and of the metrics asked for."""
-        if sampled < wanted:
+    def partial(self, sampled: int, wanted: int, architectures: int | None = None) -> Iterator[str]:
+        """Yield what is still to be done of the samples or architectures, and of the metrics asked for."""
+        if architectures is not None:
+            if len(self) < architectures:
+                yield f"{len(self):,} of {architectures:,} architectures so far"
+        elif sampled < wanted:
             yield f"{sampled:,} of {wanted:,} samples so far"
         for metric in self.asked:
             done = self.measured[metric].states.total() if metric in self.measured else 0
-            if done < len(self):
-                yield f"{metric} measured of {done:,} of {len(self):,} architectures so far"
+            if done < (wanted_of := self.wanted.get(metric, len(self))):
+                yield f"{metric} measured of {done:,} of {wanted_of:,} architectures so far"
 
     def joining(self) -> str:
         """Return a summary of the joined file."""
@@ -111,9 +154,16 @@ class Results:
         left = f"; {rows - matching:,} match no plan here" if rows > matching else ""
         return f"{matching:,} of {rows:,} rows joined by plan: {', '.join(self.joined)}{left}"
 
+    def metric(self, name: str) -> Metric:
+        """Return what is known about a metric; a joined column is one of quality."""
+        return METRICS.get(name) or self.own.get(name) or Metric(name, quality=name in self.joined)
+
     @property
     def error(self) -> Objective | None:
-        """Return the objective of the measured or joined error, if any architecture has one."""
+        """Return the objective of the first metric of quality of which less is better; None without one."""
+        for name in self.known:
+            if self.metric(name).quality and not self.metric(name).maximize and name not in self.joined:
+                return Objective(name, maximize=False)
         return Objective("error", maximize=False) if "error" in self.known else None
 
 
@@ -137,7 +187,9 @@ def load_results(store: SweepStore, errors: str | None = None) -> Results:
         metrics[cost] = np.array([json.loads(candidate.further)[cost] for candidate in candidates], float)
     results = Results(
         candidates=candidates, numbers=numbers, choices=choices, metrics=metrics,
-        asked=json.loads(run.get("metrics", "[]")),
+        asked=json.loads(run.get("metrics", "[]")), wanted=json.loads(run.get("asked", "{}")),
+        own=metrics_of_record(json.loads(run.get("own_metrics", "{}"))),
+        models=[template.model or {"depths": 1, "widths": 1} for template in store.structures()],
     )  # fmt: skip
 
     def empty() -> Array:
@@ -163,7 +215,7 @@ def _sampled(
     candidates: Sequence[Candidate], offered: Mapping[str, Sequence[Any]]
 ) -> tuple[dict[str, Array], dict[str, list[str]]]:
     """Return sampled values by key; choices as indices in the order of the space, and their names."""
-    rows = [json.loads(candidate.numbers) for candidate in candidates]
+    rows = json.loads(f"[{','.join(candidate.numbers for candidate in candidates)}]")  # all in one call
     numbers: dict[str, Array] = {}
     choices: dict[str, list[str]] = {}
     for key in rows[0] if rows else ():

@@ -10,9 +10,11 @@ from typing import Any
 
 from resnet_factory.config.model_fields import read_generated
 from resnet_factory.config.schema import PER_STAGE
+from resnet_factory.sweep.computed_numbers import OWN
 from resnet_factory.sweep.measuring import model_of
 from resnet_factory.sweep.objectives import BYTE_METRICS, INTEGER_METRICS, MIB
 from resnet_factory.sweep.results_table import Results
+from resnet_factory.sweep.structure_numbers import is_structure_number
 from resnet_factory.sweep.templates import ModelTemplate
 from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.winners import name_of
@@ -52,16 +54,20 @@ def architecture_rows(
         "widths": [dashed(widths) for _, widths in stages],
     }
     sampled = [json.loads(candidate.numbers) for candidate in candidates]
-    for key in dict.fromkeys(key for numbers in sampled for key in numbers):
+    changed = [json.loads(candidate.changes) for candidate in candidates]  # computed ones included
+    for key in dict.fromkeys(key for numbers in (*sampled, *changed) for key in numbers):
         field = key.split(".")[0]
         if field in settings or key == "model":  # the name begins with the model
+            continue
+        if key.startswith(OWN) and key.rpartition(".")[2].isdigit():  # the model's keys made of it are shown
             continue
         above, _, last = key.rpartition(".")
         read = field if field in PER_STAGE else above if last.isdigit() else key
         if field in PER_STAGE or last.isdigit():
             cells = [format_value(_nested(model, read)) for model in models]
         else:
-            cells = [format_value(one.get(read)) for one in sampled]
+            given = zip(sampled, models, strict=True)
+            cells = [format_value(one[read] if read in one else _nested(model, read)) for one, model in given]
         if len(set(cells)) > 1:
             settings[key_title(read)] = cells
     metrics = {name: [format_metric(results, name, i) for i in indices] for name in (*ranked, *others)}
@@ -76,10 +82,10 @@ def architecture_rows(
 
 def format_metric(results: Results, metric: str, index: int) -> str:
     """Return a value, with half the spread where it was measured several times; empty where unknown."""
-    value = float(results.metrics[metric][index])
+    value = float(results.column(metric)[index])
     if math.isnan(value):
         return ""
-    if metric in INTEGER_METRICS:
+    if metric in INTEGER_METRICS or is_structure_number(metric):
         return f"{value:,.0f}"
     unit = MIB if metric in BYTE_METRICS else 1
     text = decimal(value / unit)
@@ -96,7 +102,7 @@ def decimal(value: float) -> str:
 
 def key_title(key: str) -> str:
     """Return the heading of a sampled key."""
-    for prefix in ("model/", "model.", "generator.regnet."):
+    for prefix in ("model/", "model.", "generator.regnet.", OWN):
         key = key.removeprefix(prefix)
     return key
 
@@ -112,7 +118,7 @@ def format_value(value: Any) -> str:
 
 def dashed(values: Sequence[Any]) -> str:
     """Return `3-4-6-3`."""
-    return "-".join(map(str, values))
+    return "-".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
 
 
 def _nested(model: Mapping[str, Any], key: str) -> Any:

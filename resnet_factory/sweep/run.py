@@ -17,11 +17,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from resnet_factory import __version__
 from resnet_factory.config.own_layers import origins
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.sweep.evaluation import CostConditions, evaluate_samples
-from resnet_factory.sweep.measuring import advance, measure_missing
-from resnet_factory.sweep.objectives import METRICS
+from resnet_factory.sweep.collection import Collector
+from resnet_factory.sweep.draws import Draws
+from resnet_factory.sweep.evaluation import evaluate_samples
+from resnet_factory.sweep.measuring import measure_missing
 from resnet_factory.sweep.options import SweepOptions
-from resnet_factory.sweep.samplers import BATCH, draw_samples
+from resnet_factory.sweep.own_metrics import metric_of, own_record
+from resnet_factory.sweep.sampled_populations import CostConditions
+from resnet_factory.sweep.samplers import BATCH
 from resnet_factory.sweep.space import Space
 from resnet_factory.sweep.store import SweepStore
 from resnet_factory.sweep.templates import ModelTemplates, unread_faults
@@ -30,8 +33,8 @@ FIXED = ("space", "sampler", "seed", "image", "costing")
 """Parts of a run's record that may not change when it continues."""
 PROBED = 64
 """Samples whose networks are composed to see what they read."""
-INVALID_EXAMPLES = 64
-"""Samples that cannot be planned of which the reasons are stored."""
+CONDITIONAL, REJECTION = "conditional", "rejection"
+"""Values of the record's `drawing`: how relations are met where both ways are possible."""
 
 
 def run_sweep(
@@ -47,7 +50,12 @@ def run_sweep(
         ConfigError: the store holds another run, or cannot be written.
     """
     _add_missing_record(store)
-    store.freeze(run_record(space, options), FIXED)
+    # Relations of a sweep that an earlier version began were left to rejection, and are until its end.
+    drawing = store.run().get("drawing", CONDITIONAL)
+    draws = Draws(space, options.sampler, options.seed, conditional=drawing == CONDITIONAL)
+    record = run_record(space, options) | {"drawing": drawing, "met": json.dumps(draws.met)}
+    own = json.loads(store.run().get("own_metrics", "{}")) | own_record(options.measure)
+    store.freeze(record | {"own_metrics": json.dumps(own, sort_keys=True)}, FIXED)
     store.note("conditions", json.dumps(_checked_conditions(store, options)))
     templates.known.extend(store.structures())
     if options.retry:
@@ -58,11 +66,11 @@ def run_sweep(
         console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
     )  # fmt: skip
     with progress:
-        _cost_samples(space, templates, options, store, progress, tick)
+        Collector(space, templates, options, store, draws).run(progress, tick)
         if own := _layer_origins(templates):
             store.note("layers", json.dumps(own, sort_keys=True))
         if options.measure:
-            measure_missing(options, store, progress, tick)
+            measure_missing(options, space.limits, store, progress, tick)
 
 
 def _layer_origins(templates: ModelTemplates) -> dict[str, dict[str, str]]:
@@ -82,10 +90,10 @@ def refuse_unread_dimensions(space: Space, templates: ModelTemplates, options: S
     """
     faults: list[Fault] = []
     conditions = CostConditions(options.image, options.measuring.batch, options.measuring.dtype)
+    draws = Draws(space, options.sampler, options.seed)
     for size in (PROBED, BATCH):  # rare choices may be the only ones that read a field
         stop = min(size, options.samples)
-        samples = draw_samples(options.sampler, space.dimensions, options.seed, 0, stop)
-        evaluate_samples(space, templates, samples, 0, conditions, 0)
+        evaluate_samples(space, templates, draws.samples(0, stop), 0, conditions, 0)
         faults = list(unread_faults(templates))
         if not faults:
             return
@@ -105,10 +113,12 @@ def run_record(space: Space, options: SweepOptions) -> dict[str, str]:
         "sampler": options.sampler,
         "seed": str(options.seed),
         "samples": str(options.samples),
+        "architectures": json.dumps(options.architectures),
         "image": json.dumps(options.image),
         "costing": _costing(space.windows, conditions),
         "measuring": json.dumps(conditions, sort_keys=True),
         "metrics": json.dumps(options.measure),
+        "limits": json.dumps({key: list(window) for key, window in space.limits.items()}),
         "generator": json.dumps(space.generator),
         "dimensions": json.dumps(space.dimension_rows),
         "relations": json.dumps([relation.text for relation in space.relations]),
@@ -126,12 +136,15 @@ def _costing(windows: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
 
 
 def _conditions_of(metric: str, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: conditions[key] for key in METRICS[metric].reads if key in conditions}
+    known = metric_of(metric)
+    return {key: conditions[key] for key in (known.reads if known else ()) if key in conditions}
 
 
 def _add_missing_record(store: SweepStore) -> None:
     """Add to the record of an earlier version what its costs and metrics depend on."""
     known = store.run()
+    if known and "drawing" not in known:
+        store.note("drawing", REJECTION)
     if not known or "costing" in known:
         return
     conditions = json.loads(known["measuring"])
@@ -159,28 +172,3 @@ def _checked_conditions(store: SweepStore, options: SweepOptions) -> dict[str, A
     if faults:
         raise ConfigError(faults)
     return before | now
-
-
-def _cost_samples(
-    space: Space,
-    templates: ModelTemplates,
-    options: SweepOptions,
-    store: SweepStore,
-    progress: Progress,
-    tick: Callable[[], None],
-) -> None:
-    done, invalid = store.batches(), json.loads(store.run().get("invalid", "[]"))
-    conditions = CostConditions(options.image, options.measuring.batch, options.measuring.dtype)
-    task = progress.add_task("costing", total=options.samples, rate="")
-    for start in range(0, options.samples, BATCH):
-        stop = min(start + BATCH, options.samples)
-        if done.get(start, 0) < stop:
-            samples = draw_samples(options.sampler, space.dimensions, options.seed, start, stop)
-            examples = 0 if invalid else INVALID_EXAMPLES
-            found = evaluate_samples(space, templates, samples, start, conditions, examples)
-            store.add_batch(start, stop, found.candidates, found.rejected, templates.known)
-            if found.invalid and not invalid:
-                invalid = found.invalid
-                store.note("invalid", json.dumps(invalid))
-            tick()
-        advance(progress, task, stop)

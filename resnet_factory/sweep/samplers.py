@@ -69,16 +69,21 @@ def draw_samples(
             columns[dimension.key] = dimension.grid(index % count)
             index //= count
         return {dimension.key: columns[dimension.key] for dimension in dimensions}
-    # Whole batches are drawn, so that a longer run goes on where a shorter one ended.
-    if sampler == "random":
-        unit = np.random.default_rng([seed, start // BATCH]).random((len(dimensions), BATCH))
-    else:
-        assert sampler == "sobol", f"no sampler is called {sampler!r}"
-        from scipy.stats import qmc
-
-        sequence = qmc.Sobol(len(dimensions), scramble=True, rng=np.random.default_rng(seed))
-        if start:
-            sequence.fast_forward(start)
-        unit = np.ascontiguousarray(sequence.random(BATCH).T)
-    unit = unit[:, : stop - start]
+    unit = unit_numbers(sampler, len(dimensions), seed, start)[:, : stop - start]
     return {dimension.key: dimension.sample(row) for dimension, row in zip(dimensions, unit, strict=True)}
+
+
+def unit_numbers(sampler: str, count: int, seed: int, start: int) -> Array:
+    """Return BATCH numbers in [0, 1) for each of `count` dimensions, those of samples `start` and following.
+
+    Whole batches are drawn, so that a longer run goes on where a shorter one ended.
+    """
+    if sampler == "random":
+        return np.random.default_rng([seed, start // BATCH]).random((count, BATCH))
+    assert sampler == "sobol", f"no sampler is called {sampler!r}"
+    from scipy.stats import qmc
+
+    sequence = qmc.Sobol(count, scramble=True, rng=np.random.default_rng(seed))
+    if start:
+        sequence.fast_forward(start)
+    return np.ascontiguousarray(sequence.random(BATCH).T)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from resnet_factory.config import schema
@@ -13,13 +12,19 @@ from resnet_factory.config.schema import MAX_CHANNELS, MAX_DIMS, PER_STAGE
 from resnet_factory.errors import ConfigError, Fault, found, one_of, unknown
 from resnet_factory.layers.registry import is_layer
 from resnet_factory.sweep import regnet
+from resnet_factory.sweep.computed_numbers import (
+    COMPUTED,
+    ComputedNumber,
+    NumberNames,
+    names_of_base,
+    read_computed,
+    read_own_numbers,
+)
 from resnet_factory.sweep.dimension import DIMENSION_KEYS, Dimension, read_dimension
-from resnet_factory.sweep.population import BASIC_COSTS, OPTIONAL_COSTS
-from resnet_factory.sweep.relation import Relation, read_relations
+from resnet_factory.sweep.relation import Relation, read_relations, relation_names
+from resnet_factory.sweep.windows import Windows, read_windows
 
-WINDOW_COSTS = (*BASIC_COSTS, *OPTIONAL_COSTS)
-"""Costs that a window may be set on."""
-SPACE_KEYS = ("vary", "relations", "constraints")
+SPACE_KEYS = ("numbers", "vary", "relations", "constraints")
 GLOBAL_KEYS = ("space", "model", "defaults", "samples", "sampler", "seed")
 """Keys of a space's file that are beside `space`, not in it."""
 
@@ -31,7 +36,8 @@ class Space:
     name: str
     dimensions: tuple[Dimension, ...]
     relations: tuple[Relation, ...]
-    windows: Mapping[str, tuple[float, float]]
+    windows: Windows
+    """On costs and on numbers of the structure."""
     generator: Mapping[str, Any] | None
     """The parameters of the base model's RegNet generator, where some of them vary."""
     stages: int
@@ -42,6 +48,10 @@ class Space:
     """The model that is varied, as plain data."""
     lists: tuple[str, ...] = ()
     """The numbers of recipes that vary per stage."""
+    computed: tuple[ComputedNumber, ...] = ()
+    """Numbers computed from those drawn: the space's own, then keys of the model."""
+    limits: Windows = field(default_factory=dict)
+    """Windows on measured metrics, which decide after measuring."""
 
     @property
     def dimension_rows(self) -> list[list[Any]]:
@@ -54,6 +64,8 @@ class Space:
         relations = [relation.text for relation in self.relations]
         windows = {key: list(window) for key, window in self.windows.items()}
         parts = [self.dimension_rows, relations, windows, self.generator, self.base]
+        if self.computed:
+            parts.append([[number.key, number.expression.text] for number in self.computed])
         return json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
 
 
@@ -65,10 +77,12 @@ def read_space(
     base_name: str = "",
     choices: Mapping[str, str] | None = None,
     names: Callable[[str], Sequence[str]] = lambda group: (),
+    measured: Sequence[str] = (),
 ) -> Space:
     """Read the `space` subtree of a composed configuration, and the command line's own sweeps.
 
-    `names` returns the recipes of a group, where they are known.
+    `names` returns the recipes of a group, where they are known; `measured` are the metrics that
+    constraints may be on.
 
     Raises:
         ConfigError: with every fault found.
@@ -83,16 +97,22 @@ def read_space(
             faults.append(Fault(f"space.{key}", unknown("key", str(key), SPACE_KEYS) + hint))
     stages = max((len(base[key]) for key in PER_STAGE if isinstance(base.get(key), list)), default=1)
     given = {dimension.key.removeprefix("model."): dimension for dimension in sweeps}
-    dimensions, lists = _read_dimensions(data.get("vary") or {}, given, base, stages, faults)
+    scope = names_of_base(base, stages)
+    numbers, own = read_own_numbers(data.get("numbers") or {}, scope, stages, faults)
+    reader = _VaryReader(base, stages, scope, faults)
+    reader.read(data.get("vary") or {}, given)
+    dimensions, lists = [*numbers, *reader.dimensions], reader.lists
+    computed = [*own, *reader.computed()]
     dimensions += [dimension.at(key) for key, dimension in given.items()]
     base = with_lists(base, lists, stages)
     varied = {dimension.key for dimension in dimensions}
-    for dimension in dimensions:
+    for dimension in reader.dimensions + [each for each in dimensions if each.key in given]:
         path = f"model.{dimension.key}" if dimension.key in given else f"space.vary.{dimension.key}"
         faults += dict.fromkeys(_value_faults(dimension, path.removesuffix(".0"), base, varied, names))
     generator = _read_generator(base, dimensions, faults)
-    relations = read_relations(data.get("relations") or [], dimensions, stages, faults)
-    windows = _read_windows(data.get("constraints") or {}, faults)
+    relations = read_relations(data.get("relations") or [], dimensions, computed, stages, faults)
+    known = relation_names(dimensions, computed, stages)
+    windows, limits = read_windows(data.get("constraints") or {}, known, measured, faults)
     if not dimensions and not faults:
         message = "nothing varies; choose a space, as in space=anynet, or sweep on the command line"
         faults.append(Fault("space", message))
@@ -101,42 +121,75 @@ def read_space(
     return Space(
         name=name, dimensions=tuple(dimensions), relations=relations, windows=windows, generator=generator,
         stages=stages, base_name=base_name, choices=choices or {}, base=base, lists=tuple(lists),
+        computed=tuple(computed), limits=limits,
     )  # fmt: skip
 
 
-def _read_dimensions(
-    data: Any, given: Mapping[str, Dimension], base: Mapping[str, Any], stages: int, faults: list[Fault]
-) -> tuple[list[Dimension], list[str]]:
-    """Return the dimensions that are not `given`, and which keys of recipes are per stage."""
-    if not isinstance(data, Mapping):
-        faults.append(Fault("space.vary", f"expected keys of the model, found {data!r}"))
-        return [], []
-    dimensions: list[Dimension] = []
-    lists: list[str] = []
-    for key, value in _flat_keys(data):
-        if key in given:
-            continue
-        head, _, rest = key.partition(".")
-        if head not in schema.KEYS:
-            faults.append(Fault(f"space.vary.{head}", unknown("key of a model", head, schema.KEYS)))
-            continue
-        if rest and head in (*PER_STAGE, *schema.WHOLE) and not rest.isdigit():
-            faults.append(Fault(f"space.vary.{key}", unknown("key", rest, DIMENSION_KEYS)))
-            continue
-        dimension, each = read_dimension(key, value, f"space.vary.{key}", faults)
-        if each and key not in PER_STAGE:
-            if not _may_be_list(base, key):
-                faults.append(Fault(f"space.vary.{key}.each", f"{key!r} has no value per stage"))
+class _VaryReader:
+    """Reads `vary`: keys of the model that are drawn, and those that are computed."""
+
+    def __init__(self, base: Mapping[str, Any], stages: int, names: NumberNames, faults: list[Fault]) -> None:
+        self.base, self.stages, self.names, self.faults = base, stages, names, faults
+        self.dimensions: list[Dimension] = []
+        self.lists: list[str] = []
+        """The keys of recipes that are per stage."""
+        self._texts: dict[str, Any] = {}
+
+    def read(self, data: Any, given: Mapping[str, Dimension]) -> None:
+        """Read all keys but those that are `given` on the command line."""
+        if not isinstance(data, Mapping):
+            self.faults.append(Fault("space.vary", f"expected keys of the model, found {data!r}"))
+            return
+        for key, value in _flat_keys(data):
+            head, _, rest = key.partition(".")
+            if key in given:
                 continue
-            lists.append(key)
-        dimensions += [dimension.at(f"{key}.{stage}") for stage in range(stages)] if each else [dimension]
-    return dimensions, lists
+            if head not in schema.KEYS:
+                self.faults.append(Fault(f"space.vary.{head}", unknown("key of a model", head, schema.KEYS)))
+            elif rest and head in (*PER_STAGE, *schema.WHOLE) and not rest.isdigit():
+                self.faults.append(Fault(f"space.vary.{key}", unknown("key", rest, DIMENSION_KEYS)))
+            elif isinstance(value, Mapping) and COMPUTED in value:
+                self._read_text(key, value)
+            else:
+                self._read_dimension(key, value)
+
+    def _read_text(self, key: str, value: Mapping[str, Any]) -> None:
+        if others := [str(word) for word in value if word != COMPUTED]:
+            message = f"a computed number has {COMPUTED!r} alone, found {one_of(others)} beside it; "
+            message += "arithmetic with commas stands in quotes"
+            self.faults.append(Fault(f"space.vary.{key}", message))
+        else:
+            self._texts[key] = value[COMPUTED]
+
+    def _read_dimension(self, key: str, value: Any) -> None:
+        dimension, each = read_dimension(key, value, f"space.vary.{key}", self.faults)
+        if each and not self._may_be_staged(key):
+            return
+        if dimension.numeric:
+            self.names.add(key, each=each, stages=self.stages)
+        stages = range(self.stages)
+        self.dimensions += [dimension.at(f"{key}.{stage}") for stage in stages] if each else [dimension]
+
+    def _may_be_staged(self, key: str) -> bool:
+        if key not in PER_STAGE:
+            if not _may_be_list(self.base, key):
+                self.faults.append(Fault(f"space.vary.{key}.each", f"{key!r} has no value per stage"))
+                return False
+            self.lists.append(key)
+        return True
+
+    def computed(self) -> Iterator[ComputedNumber]:
+        """Yield the computed keys, once all that is drawn is known."""
+        for key, text in self._texts.items():
+            found = read_computed(key, text, f"space.vary.{key}.{COMPUTED}", self.names, self.faults)
+            if found is not None and (not found.each or self._may_be_staged(key)):
+                yield found
 
 
 def _flat_keys(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Yield dotted keys and values; a mapping without a distribution holds further keys."""
     for key, value in data.items():
-        if isinstance(value, Mapping) and not set(DIMENSION_KEYS) & set(map(str, value)):
+        if isinstance(value, Mapping) and not {*DIMENSION_KEYS, COMPUTED} & set(map(str, value)):
             yield from _flat_keys(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
@@ -169,7 +222,7 @@ def _value_faults(
     path: str,
     base: Mapping[str, Any],
     varied: set[str],
-    names: Callable[[str], Sequence[str]],
+    recipes: Callable[[str], Sequence[str]],
 ) -> Iterator[Fault]:
     """Yield the faults of values that are wrong whatever else is chosen."""
     head, *rest = dimension.key.split(".")
@@ -184,7 +237,7 @@ def _value_faults(
             if not whole or not least <= value <= most:
                 yield Fault(path, f"expected whole numbers from {least} to {most}, found {found(value)}")
     elif head in (*schema.ROLES, *schema.SLOTS) and not rest:
-        known = [*names(head), *(schema.ACTIVATIONS if head == "act" else ())]
+        known = [*recipes(head), *(schema.ACTIVATIONS if head == "act" else ())]
         for value in values:
             if known and isinstance(value, str) and value not in known and not is_layer(value):
                 yield Fault(path, unknown(head, value, known))
@@ -212,37 +265,3 @@ def _read_generator(
         if key not in regnet.PARAMETERS:
             faults.append(Fault(f"space.vary.{prefix}{key}", unknown("number", key, regnet.PARAMETERS)))
     return {"ratio": 1.0, "rounding": "nearest", **own}
-
-
-def format_limit(limit: float) -> str:
-    """Return one end of a window as text."""
-    return f"{limit:,.0f}" if limit == round(limit) else f"{limit:g}"
-
-
-def _read_windows(data: Any, faults: list[Fault]) -> dict[str, tuple[float, float]]:
-    windows = {}
-    if not isinstance(data, Mapping):
-        faults.append(Fault("space.constraints", f"expected cost: [low, high], found {data!r}"))
-        return {}
-    for key, window in data.items():
-        path = f"space.constraints.{key}"
-        if key not in WINDOW_COSTS:
-            faults.append(Fault(path, unknown("cost", str(key), WINDOW_COSTS)))
-        elif window is not None:
-            if not (isinstance(window, list) and len(window) == 2 and all(map(_is_limit, window))):
-                message = f"expected [low, high], null where there is no limit, found {window!r}"
-                faults.append(Fault(path, message))
-                continue
-            low, high = (
-                -math.inf if window[0] is None else window[0],
-                math.inf if window[1] is None else window[1],
-            )
-            if low > high:
-                faults.append(Fault(path, f"{low:g} is more than {high:g}"))
-            windows[str(key)] = (low, high)
-    return windows
-
-
-def _is_limit(value: Any) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value is None or (number and not math.isnan(value))

@@ -12,30 +12,13 @@ from typing import Any, NamedTuple, TextIO
 
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.evaluation import Candidate
+from resnet_factory.sweep.folder_lock import locked
+from resnet_factory.sweep.store_schema import ADD_CANDIDATE, SCHEMA
 from resnet_factory.sweep.templates import ModelTemplate
 
 STORE_FILE = "sweep.sqlite"
 STORE_FORMAT = 2
 """SQLite's `user_version` of the file; 0 in those of earlier versions, whose metrics have no environment."""
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS structures (id INTEGER PRIMARY KEY, overrides TEXT, stages INTEGER, model TEXT);
-CREATE TABLE IF NOT EXISTS batches (start INTEGER PRIMARY KEY, stop INTEGER NOT NULL, rejected TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS archs (
-    plan TEXT PRIMARY KEY, sample INTEGER NOT NULL, structure INTEGER NOT NULL, numbers TEXT NOT NULL,
-    changes TEXT NOT NULL, params INTEGER NOT NULL, macs INTEGER NOT NULL, activations INTEGER NOT NULL,
-    further TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS in_order ON archs (sample);
-CREATE TABLE IF NOT EXISTS metrics (
-    plan TEXT NOT NULL, metric TEXT NOT NULL, state TEXT NOT NULL, value REAL, low REAL, high REAL,
-    note TEXT NOT NULL, environment TEXT NOT NULL DEFAULT '', PRIMARY KEY (plan, metric)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS begun (plan TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;
-"""
-ADD_CANDIDATE = """INSERT OR IGNORE INTO archs VALUES (
-    :plan, :sample, :structure, :numbers, :changes, :params, :macs, :activations, :further
-)"""
 
 
 class Measurement(NamedTuple):
@@ -66,7 +49,7 @@ class SweepStore:
         with self._errors_as_faults():
             if write:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._lock = _locked(folder)
+                self._lock = locked(folder)
             elif not self.file.is_file():
                 raise ConfigError([nothing])
             self.connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
@@ -181,8 +164,11 @@ class SweepStore:
     def add_batch(
         self, start: int, stop: int, candidates: Sequence[Candidate], rejected: Mapping[str, int],
         templates: Sequence[ModelTemplate],
-    ) -> None:  # fmt: skip
-        """Store a batch as one transaction; an architecture that is stored already counts as duplicate."""
+    ) -> int:  # fmt: skip
+        """Store a batch as one transaction and return how many architectures of it are new.
+
+        One that is stored already counts as duplicate.
+        """
         rows = [(i, json.dumps(t.overrides), t.stages, json.dumps(t.model)) for i, t in enumerate(templates)]
         with self._transaction() as db:
             db.executemany("INSERT OR IGNORE INTO structures VALUES (?, ?, ?, ?)", rows)
@@ -195,6 +181,21 @@ class SweepStore:
             if len(candidates) > new:
                 counts["duplicate"] += len(candidates) - new
             db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?)", (start, stop, json.dumps(counts)))
+        return int(new)
+
+    def new_among(self, candidates: Sequence[Candidate], start: int) -> list[Candidate]:
+        """Return those whose architecture no sample before `start` has, in the order of their samples."""
+        query, found = "SELECT sample FROM archs WHERE plan = ?", []
+        for one in sorted(candidates, key=lambda one: one.sample):
+            row = self.connection.execute(query, (one.plan,)).fetchone()
+            if row is None or row[0] >= start:
+                found.append(one)
+        return found
+
+    def kept_by_batch(self) -> dict[int, int]:
+        """Return the number of architectures that each finished batch added."""
+        rows = self._query("SELECT start, stop, rejected FROM batches")
+        return {start: stop - start - sum(json.loads(counts).values()) for start, stop, counts in rows}
 
     def rejected(self) -> Counter[str]:
         """Return the number of rejected samples by reason."""
@@ -253,9 +254,12 @@ class SweepStore:
         states = "state IN ('failed', 'timeout', 'died')"
         return any(self._query(f"SELECT 1 FROM metrics WHERE plan = ? AND {states}", plan))  # noqa: S608
 
-    def add_measured(self, rows: Sequence[Measurement]) -> None:
-        """Store the metrics of one architecture; those stored before stay."""
+    def add_measured(self, rows: Sequence[Measurement], metrics: str = "", seconds: float = 0.0) -> None:
+        """Store the metrics of one architecture, and the time they took; those stored before stay."""
         with self._transaction() as db:
+            if metrics and rows:
+                spent = (rows[0].plan, metrics, seconds)
+                db.execute("INSERT OR REPLACE INTO spent VALUES (?, ?, ?)", spent)
             db.executemany("INSERT OR IGNORE INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             db.executemany("DELETE FROM begun WHERE plan = ?", {(row.plan,) for row in rows})
 
@@ -267,6 +271,13 @@ class SweepStore:
     def metrics(self) -> list[str]:
         """Return the metrics that have a measurement."""
         return [metric for (metric,) in self._query("SELECT DISTINCT metric FROM metrics ORDER BY metric")]
+
+    def spent(self) -> list[tuple[str, int, float]]:
+        """Return metrics measured together, of how many architectures, and the seconds that it took."""
+        if not self._columns("spent"):  # a file of an earlier version
+            return []
+        query = "SELECT metrics, COUNT(*), SUM(seconds) FROM spent GROUP BY metrics ORDER BY metrics"
+        return list(self._query(query))
 
     def forget_failures(self) -> None:
         """Delete failures, so that they are measured again."""
@@ -280,18 +291,3 @@ def metrics_in(folder: Path) -> list[str]:
         return []
     with SweepStore(folder, write=False) as store:
         return store.metrics()
-
-
-def _locked(folder: Path) -> TextIO | None:
-    """Lock a folder until this process ends."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        return None
-    lock = (folder / ".lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise ConfigError([Fault("out", f"another sweep is writing to '{folder}'")]) from None
-    return lock

@@ -60,12 +60,23 @@ class ModelTemplates:
             raise ConfigError([Fault("model", "could not be composed when this sweep began")])
         return pruning.read_pruned(template.model)
 
-    def find(self, overrides: tuple[str, ...], stages: int) -> int:
-        """Return the index of a template in `known`, composed if it is new."""
-        for number in range(len(self.numbers), len(self.known)):  # of an earlier run
+    def add(self, template: ModelTemplate) -> int:
+        """Return the index of a template in `known`, to which it is added if it is new."""
+        known = self._number(template.overrides, template.stages)
+        if known is None:
+            known = len(self.known)
+            self.known.append(template)
+        return known
+
+    def _number(self, overrides: tuple[str, ...], stages: int) -> int | None:
+        for number in range(len(self.numbers), len(self.known)):  # of an earlier run, or just added
             template = self.known[number]
             self.numbers[template.overrides, template.stages] = number
-        if (known := self.numbers.get((overrides, stages))) is not None:
+        return self.numbers.get((overrides, stages))
+
+    def find(self, overrides: tuple[str, ...], stages: int) -> int:
+        """Return the index of a template in `known`, composed if it is new."""
+        if (known := self._number(overrides, stages)) is not None:
             return known
         try:
             model: Mapping[str, Any] | None = self.compose(overrides) if overrides else self.space.base

@@ -108,3 +108,35 @@ def test_random_search_is_the_mean_over_all_subsets() -> None:
     for k in range(1, 6):
         expected = np.mean([min(subset) for subset in combinations(errors, k)])
         assert analysis.random_search(errors, np.array([k]))[0] == pytest.approx(expected)
+
+
+def test_kendalls_tau_is_counted_pair_by_pair() -> None:
+    random = np.random.default_rng(0)
+    x, y = random.integers(0, 6, 40).astype(float), random.random(40)
+    y[:5] = np.nan
+    found = analysis.kendall(x, y)
+    assert found is not None
+    score, ties = 0.0, 0
+    for i, j in combinations(range(5, 40), 2):
+        score += np.sign(x[i] - x[j]) * np.sign(y[i] - y[j])
+        ties += x[i] == x[j]
+    pairs = 35 * 34 / 2
+    assert found.tau == pytest.approx(score / np.sqrt(pairs * (pairs - ties)))
+    assert found.ranked == 35
+    assert analysis.kendall(np.ones(9), np.arange(9.0)) is None
+    few = analysis.kendall(np.arange(5.0), np.arange(5.0))
+    assert few is not None
+    assert few.tau == pytest.approx(1)
+    assert np.isnan(few.low)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.6])
+def test_the_interval_of_tau_covers_the_true_one(rho: float) -> None:
+    """Of a normal pair with correlation rho tau is 2/pi asin(rho); 95 of 100 intervals should hold it."""
+    random, true, held = np.random.default_rng(3), 2 / np.pi * np.arcsin(rho), 0
+    for _ in range(300):
+        x, noise = random.normal(size=(2, 60))
+        found = analysis.kendall(x, rho * x + np.sqrt(1 - rho**2) * noise)
+        assert found is not None
+        held += found.low <= true <= found.high
+    assert 0.9 < held / 300 < 0.99

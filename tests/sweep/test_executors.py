@@ -28,7 +28,7 @@ def jobs(*keys: str) -> Iterator[tuple[str, str]]:
 
 def by_key(outcomes: Iterator[executors.JobResult]) -> dict[str, tuple[str, str]]:
     found = {}
-    for key, state, text in outcomes:
+    for key, state, text, _ in outcomes:
         assert key not in found
         found[key] = (state, text)
     return found
@@ -173,7 +173,7 @@ def test_dask_outlives_what_jobs_do_and_a_lost_worker(
     good = [f"good{i}" for i in range(60)]
     running = executors.dask(jobs(*good[:5], *BAD, *good[5:]), 2, 2, address, SETUP)
     found = {}
-    for key, state, text in running:
+    for key, state, text, _ in running:
         assert key not in found
         found[key] = (state, text)
         if len(found) == 8:

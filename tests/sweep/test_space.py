@@ -19,8 +19,9 @@ from resnet_factory.config import schema
 from resnet_factory.config.generators import RegNet
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.dimension import Dimension, read_dimension
-from resnet_factory.sweep.evaluation import Candidate, CostConditions, evaluate_samples
+from resnet_factory.sweep.evaluation import Candidate, evaluate_samples
 from resnet_factory.sweep.measuring import model_of
+from resnet_factory.sweep.sampled_populations import CostConditions
 from resnet_factory.sweep.samplers import BATCH, draw_samples, size_of
 from resnet_factory.sweep.space import Space, read_space
 from resnet_factory.sweep.templates import ModelTemplates
@@ -35,7 +36,7 @@ def candidates(
 ) -> tuple[list[Candidate], Counter[str], ModelTemplates]:
     structures = ModelTemplates(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
     samples = draw_samples(sampler, space.dimensions, seed, 0, size_of(sampler, space.dimensions, count))
-    found, rejected, _ = evaluate_samples(space, structures, samples, 0, CostConditions())
+    found, rejected, *_ = evaluate_samples(space, structures, samples, 0, CostConditions())
     return found, rejected, structures
 
 
@@ -110,7 +111,7 @@ def test_a_recipes_own_number_varies_per_stage(also: dict[str, Any]) -> None:
 
     structures = ModelTemplates(space, composed)
     samples = draw_samples("random", space.dimensions, 0, 0, 3000)
-    found, rejected, _ = evaluate_samples(space, structures, samples, 0, CostConditions())
+    found, rejected, *_ = evaluate_samples(space, structures, samples, 0, CostConditions())
     assert len(found) > 20
     planned_one_by_one = 0
     for i in range(0, 3000, 5):
@@ -268,7 +269,7 @@ def test_windows_on_memory_and_receptive_field() -> None:
     setting = CostConditions(image=(96, 128), batch=32, dtype="bfloat16")
     structures = ModelTemplates(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
     samples = draw_samples("random", space.dimensions, 0, 0, 8000)
-    found, rejected, _ = evaluate_samples(space, structures, samples, 0, setting)
+    found, rejected, *_ = evaluate_samples(space, structures, samples, 0, setting)
     assert len(found) > 20
     reasons = {"training_memory above 50,000,000", "receptive_field below 200", "receptive_field above 300"}
     assert reasons <= {reason for reason, count in rejected.items() if count}

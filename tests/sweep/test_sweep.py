@@ -383,7 +383,7 @@ def test_winners_are_models_again(home: Path, monkeypatch: pytest.MonkeyPatch) -
         assert 0 < len(files) <= count
         for file in files:
             text = file.read_text()
-            assert re.match(r"# (best by|on the front of) .*rank \d+; [\d,]+ parameters", text)
+            assert re.match(r"# (lowest|on the front of) .*rank \d+; [\d,]+ parameters", text)
             assert "defaults:" in text
             assert len(text.splitlines()) < 20
             config = rf.compose(file.stem, config_dir=home / folder / "winners")
@@ -408,7 +408,7 @@ def test_the_report_is_one_page_from_whatever_is_there(home: Path) -> None:
     page = (home / "r/report.html").read_text()
     for part in (
         "Pareto fronts", "Distributions", "Width profiles", "non_decreasing widths", "EDF, n=", "NumPy",
-        "normalised by MACs", "Where the best by error are", "rank with error", "random, 0",
+        "normalised by MACs", "Where the best by error are", "tau with error", "random, 0",
         "plain parameter and MAC counts", "expected least error",
     ):  # fmt: skip
         assert part in page, part
