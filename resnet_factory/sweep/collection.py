@@ -48,9 +48,9 @@ class Collector:
         `tick` is called after each batch.
         """
         with ExitStack() as stack:
-            self._run(progress, tick, stack)
+            self._run(progress, stack, tick)
 
-    def _run(self, progress: Progress, tick: Callable[[], None], stack: ExitStack) -> None:
+    def _run(self, progress: Progress, stack: ExitStack, tick: Callable[[], None]) -> None:
         done = self.store.batches()
         kept = self.store.kept_by_batch() if self.wanted is not None else {}
         total, idle = 0, 0
@@ -68,10 +68,10 @@ class Collector:
                 return
             if done.get(start, 0) < stop and not self._is_cut(start, done, kept, total):
                 new = self._collect(start, stop, None if self.wanted is None else self.wanted - total)
-                tick()
             else:
                 new = kept.get(start, 0)
             total, idle = total + new, 0 if new else idle + 1
+            tick()
             advance(progress, task, total if self.wanted is not None else stop)
 
     def _is_cut(self, start: int, done: dict[int, int], kept: dict[int, int], total: int) -> bool:

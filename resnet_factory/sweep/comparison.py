@@ -15,13 +15,13 @@ from resnet_factory.config.file_access import write_whole
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.reporting.templating import render
 from resnet_factory.sweep.figures import axis_label, in_unit, short_number
-from resnet_factory.sweep.objectives import ReportOptions, read_ranking
+from resnet_factory.sweep.objectives import ReportOptions
 from resnet_factory.sweep.page.architectures import page_table
 from resnet_factory.sweep.page.columns import MOST_ROWS, PageColumn, PageTable
 from resnet_factory.sweep.page.document import page_parts
 from resnet_factory.sweep.report import HtmlTable
-from resnet_factory.sweep.results import choose_winners
-from resnet_factory.sweep.results_table import Results, load_results
+from resnet_factory.sweep.results import choose_winners, read_results
+from resnet_factory.sweep.results_table import Results
 from resnet_factory.sweep.store import STORE_FILE, SweepStore
 from resnet_factory.sweep.vector import Array
 
@@ -84,10 +84,9 @@ def _read(
     folder: Path, name: str, options: ReportOptions, config_dir: str | Path | None, most: int
 ) -> ComparedSweep:
     with SweepStore(folder, write=False) as store:
-        results = load_results(store, options.errors)
+        results, ranking = read_results(store, options)
         if not results.candidates:
             raise ConfigError([Fault("", "holds no architecture", f"command line '{folder}'")])
-        ranking = read_ranking(options, results.metrics)
         winners = choose_winners(results, ranking, options.top)
         table = page_table(
             results, store.structures(), store.run(), ranking, winners.indices, config_dir, most
@@ -201,5 +200,7 @@ def _warnings(sweeps: Sequence[ComparedSweep]) -> Any:
         if len({json.dumps(each[metric], sort_keys=True) for each in conditions if metric in each}) > 1:
             yield f"{axis_label(metric)} was measured under different conditions."
     for sweep in sweeps:
-        for text in sweep.results.partial(sweep.sampled, int(sweep.run["samples"])):
+        for text in sweep.results.partial(
+            sweep.sampled, int(sweep.run["samples"]), json.loads(sweep.run.get("architectures", "null"))
+        ):
             yield f"{sweep.name} is partial: {text}."

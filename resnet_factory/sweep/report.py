@@ -206,18 +206,6 @@ class SweepReport:
         figure = self.figure("best_ranges", figures.best_ranges(results, by, keys))
         return {"by": by, "numbers": not all(choices), "choices": any(choices), "figure": figure}
 
-    def rank_agreement(self, metric: str, other: str) -> str:
-        """Return Kendall's tau of being better by one metric and by another, or having more of a cost."""
-        columns = []
-        for name in (metric, other):
-            more = name in BASIC_COSTS or self.results.metric(name).maximize
-            columns.append(self.results.metrics[name] * (1 if more else -1))
-        found = analysis.kendall(*columns) if metric != other else None
-        if found is None:
-            return ""
-        interval = f" [{found.low:.2f}, {found.high:.2f}]" if math.isfinite(found.low) else ""
-        return f"{found.tau:.2f}{interval}, n={found.ranked:,}"
-
     def importance(self, ranking: Ranking) -> dict[str, Any] | None:
         """Return the share of every metric's variance that each sampled key explains; None if none varies."""
         results = self.results
@@ -236,6 +224,18 @@ class SweepReport:
             (figures.axis_label(name), each.size) for name, each in zip(metrics, rows[0][1], strict=True)
         ]
         return {"heads": heads, "rows": rows}
+
+    def rank_agreement(self, metric: str, other: str) -> str:
+        """Return Kendall's tau of being better by one metric and by another, or having more of a cost."""
+        columns = []
+        for name in (metric, other):
+            more = name in BASIC_COSTS or self.results.metric(name).maximize
+            columns.append(self.results.metrics[name] * (1 if more else -1))
+        found = analysis.kendall(*columns) if metric != other else None
+        if found is None:
+            return ""
+        interval = f" [{found.low:.2f}, {found.high:.2f}]" if math.isfinite(found.low) else ""
+        return f"{found.tau:.2f}{interval}, n={found.ranked:,}"
 
     def measured(self) -> HtmlTable:
         """Return the table of the measured metrics."""

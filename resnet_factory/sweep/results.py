@@ -53,17 +53,8 @@ def write_results(
     Raises:
         ConfigError: a metric that is asked for is not there, or a file cannot be written.
     """
-    results = load_results(store, options.errors)
-    ranking = read_ranking(options, results.rankable, results.own)
+    results, ranking = read_results(store, options)
     folder, run = store.folder, store.run()
-    limits = json.loads(run.get("limits", "{}"))
-    faults: list[Fault] = []
-    condition = read_filter(options.where, results.rankable, "where", faults)
-    if faults:
-        raise ConfigError(faults)
-    if limits or condition is not None:
-        inside = limits_mask(limits, results)
-        results.eligible = inside if condition is None else inside & condition.mask(results)
     written = [write_csv(store)]
     winners, names_of_winners = choose_winners(results, ranking, options.top), list[str]()
     try:
@@ -100,6 +91,25 @@ def write_results(
     return failures + (shortfall(store) is not None)
 
 
+def read_results(store: SweepStore, options: ReportOptions) -> tuple[Results, Ranking]:
+    """Return what is stored, with the mask of what satisfies all conditions, and what it is ranked by.
+
+    Raises:
+        ConfigError: a metric that is asked for is not there, or a file cannot be read.
+    """
+    results = load_results(store, options.errors)
+    ranking = read_ranking(options, results.rankable, results.own)
+    limits = json.loads(store.run().get("limits", "{}"))
+    faults: list[Fault] = []
+    condition = read_filter(options.where, results.rankable, "where", faults)
+    if faults:
+        raise ConfigError(faults)
+    if limits or condition is not None:
+        inside = limits_mask(limits, results)
+        results.eligible = inside if condition is None else inside & condition.mask(results)
+    return results, ranking
+
+
 def write_page(
     store: SweepStore, options: ReportOptions, config_dir: str | Path | None, refresh: int | None
 ) -> None:
@@ -110,9 +120,8 @@ def write_page(
     """
     from resnet_factory.sweep.report import write_sweep_report
 
-    results = load_results(store, options.errors)
+    results, ranking = read_results(store, options)
     if results.candidates:
-        ranking = read_ranking(options, results.metrics)
         winners = choose_winners(results, ranking, options.top)
         write_sweep_report(store, results, ranking, winners, config_dir, refresh)
 

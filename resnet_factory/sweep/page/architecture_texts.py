@@ -80,7 +80,7 @@ def read_recipes(
 
 def _recipe(candidate: Candidate, structure: ModelTemplate, known: Sequence[Start], starts: Starts) -> Recipe:
     wanted = pruning.read_pruned(model_of(candidate, structure)).to_dict()
-    depths = wanted["depths"]
+    depths = wanted.get("depths")
     stages = len(depths) if isinstance(depths, list) else structure.stages
     places: list[tuple[str, int | None]] = []
     for key in json.loads(candidate.changes):

@@ -15,6 +15,7 @@ from resnet_factory.sweep.page.architecture_texts import read_recipes, row_numbe
 from resnet_factory.sweep.page.columns import MOST_ROWS, PageColumn, PageTable
 from resnet_factory.sweep.results_table import Results
 from resnet_factory.sweep.rows import dashed, key_title
+from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS
 from resnet_factory.sweep.templates import ModelTemplate
 from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.winners import Starts
@@ -83,7 +84,7 @@ def _metric_columns(
     directions = {objective.metric: objective.maximize for objective in asked}
     for name in results.known:
         unit = MIB if name in BYTE_METRICS else 1
-        known = METRICS.get(name)
+        known = METRICS.get(name) or results.own.get(name)
         yield (
             name,
             PageColumn(
@@ -95,6 +96,10 @@ def _metric_columns(
 
 
 def _setting_columns(results: Results, chosen: list[int]) -> Iterator[tuple[str, PageColumn]]:
+    for name, label in STRUCTURE_NUMBERS.items():
+        column = PageColumn(label=label, values=results.column(name)[chosen].astype(float))
+        if column.varies:
+            yield name, column
     for key, values in results.numbers.items():
         name = key if key not in results.metrics else f"sampled {key}"
         names = results.choices.get(key)
