@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -30,7 +30,7 @@ from resnet_factory.network.steps import (
 )
 from resnet_factory.planning.models import Source, compose, config_of, plan_of
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.planning.nodes import SELECT, Chain, Mark, Node, Parallel, Tap, leaves
+from resnet_factory.planning.nodes import SELECT, Chain, Mark, Parallel, Tap, leaves
 
 
 def assemble(plan: Plan, outputs: str = "dict") -> Network:
@@ -134,7 +134,7 @@ def _named_modules(
         if isinstance(child, Mark):
             steps.append(TapStep(child.of) if isinstance(child, Tap) else ReadStep(child.of))
         elif name:
-            made = _stage(child) if name in stages and isinstance(child, Chain) else module_of(child)
+            made = _stage(cast(Chain, child)) if name in stages else module_of(child)
             children[name] = made
             steps.append(name)
         elif isinstance(child, Parallel) and not child.indexed:
@@ -155,9 +155,7 @@ def _named_modules(
 def _stage(stage: Chain) -> nn.Module:
     """Return the module of a stage: its blocks in sequence, after its transition if it has one."""
     children = {
-        name: Block(*_named_modules(child))
-        if name.isdecimal() and isinstance(child, Chain)
-        else module_of(child)
+        name: Block(*_named_modules(cast(Chain, child))) if name.isdecimal() else module_of(child)
         for name, child in stage.children
     }
     return nn.Sequential(OrderedDict(children))
@@ -168,7 +166,7 @@ def _make_chain(node: Chain) -> nn.Module:
     children, steps = _named_modules(node)
     if steps == tuple(children):
         return nn.Sequential(OrderedDict(children))
-    return _composite(node.children)(children, steps)
+    return _composite(steps)(children, steps)
 
 
 @module.register
@@ -176,13 +174,13 @@ def _make_parallel(node: Parallel) -> nn.Module:
     if node.indexed:
         children = {str(i): module_of(branch) for i, branch in enumerate(node.branches)}
         return Branches(children, (_join_step(node, tuple((name,) for name in children)),))
-    return _composite((("", node),))(*_named_modules(Chain((("", node),))))
+    children, steps = _named_modules(Chain((("", node),)))
+    return _composite(steps)(children, steps)
 
 
-def _composite(children: Iterable[tuple[str, Node]]) -> type[Composite]:
-    """Return the class of the module of some nodes that are not all in sequence: by their first join."""
-    joins = (child for name, child in children if not name and isinstance(child, Parallel))
-    first = next(joins, None)
+def _composite(steps: tuple[Step, ...]) -> type[Composite]:
+    """Return the class of the module of some steps that are not all in sequence: by their first join."""
+    first = next((step for step in steps if isinstance(step, JoinStep)), None)
     return Gate if first is not None and first.gates else Branches
 
 
@@ -190,4 +188,4 @@ def _join_step(node: Parallel, runs: tuple[tuple[Step, ...], ...]) -> JoinStep:
     sources = tuple(node.source(i) for i in range(len(runs)))
     # Only a selection counts axes, and it always has layers, those of its logits.
     dims = next(leaves(node)).layer.dims if node.join == SELECT else 2
-    return JoinStep(node.join, runs, sources, node.split, node.parts, node.groups, dims)
+    return JoinStep(node.join, runs, sources, node.split, node.parts, node.groups, dims, node.gates)

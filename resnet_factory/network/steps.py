@@ -36,6 +36,8 @@ class JoinStep(NamedTuple):
     groups: int = 1
     dims: int = 2
     """The number of axes of a map, for a selection of parts."""
+    gates: bool = False
+    """Whether it is a gate; see `Parallel.gates`."""
 
 
 class TapStep(NamedTuple):

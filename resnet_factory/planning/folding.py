@@ -225,8 +225,8 @@ class _Folder:
         names = dotted(prefix, before), dotted(prefix, after)
         if before in kept or not isinstance(other, Layer):
             return None
-        if isinstance(one, Chain):
-            ended = None if after in kept else self.ended(one, names[0], other, names[1])
+        if (chain := _as_chain(one)) is not None:
+            ended = None if after in kept else self.ended(chain, names[0], other, names[1])
             return None if ended is None else (before, ended)
         if not isinstance(one, Layer):
             return None
@@ -241,8 +241,8 @@ class _Folder:
         *others, (last, child) = chain.children
         inner = dotted(prefix, last)
         end: Node | None = None
-        if isinstance(child, Chain):
-            end = self.ended(child, inner, layer, name)
+        if (within := _as_chain(child)) is not None:
+            end = self.ended(within, inner, layer, name)
         elif isinstance(child, Layer) and affine(layer):
             end = self.one_layer(child, inner, layer, name, inner)
         return None if end is None else Chain((*others, (last, end)), chain.taps)
@@ -258,6 +258,11 @@ class _Folder:
         assert isinstance(matrix, Conv | Linear)
         self.note(name, self.origins.pop(before) + self.origins.pop(after))
         return plain(matrix, matrix.bias or offset)
+
+
+def _as_chain(node: Node) -> Chain | None:
+    """Return a node that is a chain; None for any other."""
+    return node if isinstance(node, Chain) else None
 
 
 def _offset(layer: Layer) -> bool:
@@ -277,12 +282,13 @@ def _end(branch: Chain, prefix: str) -> tuple[str, Layer | None] | None:
         return "", None
     ((name, child),) = branch.children
     inner = dotted(prefix, name)
-    if isinstance(child, Chain):
-        return _end(child, inner)
+    if (within := _as_chain(child)) is not None:
+        return _end(within, inner)
     return (inner, child) if isinstance(child, Layer) and (type(child) is Conv or affine(child)) else None
 
 
 def _with_end(branch: Chain, layer: Layer) -> Chain:
     """Return a branch of one layer with another in its place."""
     ((name, child),) = branch.children
-    return Chain(((name, _with_end(child, layer) if isinstance(child, Chain) else layer),))
+    within = _as_chain(child)
+    return Chain(((name, layer if within is None else _with_end(within, layer)),))
