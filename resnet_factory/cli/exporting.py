@@ -28,7 +28,7 @@ KINDS: dict[str, Kind] = {"onnx": ONNX, "openvino": OPENVINO, "torch": TORCH_PRO
 """Runtime -> the kind of file that is written for it."""
 DYNAMIC = ("size", "batch", "none")
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-"""What images of three channels are normalised by, where nothing else is said."""
+"""Mean and deviation of images of three channels, where nothing else is said."""
 
 
 def export(composed: Composed) -> int:

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resnet_factory.config.model_fields import read_generated
 from resnet_factory.config.schema import PER_STAGE
 from resnet_factory.sweep.computed_numbers import OWN
 from resnet_factory.sweep.measuring import model_of
 from resnet_factory.sweep.objectives import BYTE_METRICS, INTEGER_METRICS, MIB
 from resnet_factory.sweep.results_table import Results
-from resnet_factory.sweep.structure_numbers import is_structure_number
+from resnet_factory.sweep.structure_numbers import is_structure_number, stage_lists
 from resnet_factory.sweep.templates import ModelTemplate
 from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.winners import name_of
@@ -48,7 +47,7 @@ def architecture_rows(
     indices = chosen.tolist()
     candidates = [results.candidates[i] for i in indices]
     models = [model_of(candidate, templates[candidate.structure]) for candidate in candidates]
-    stages = [_depths_and_widths(model) for model in models]
+    stages = [stage_lists(model, {}) for model in models]
     settings = {
         "depths": [dashed(depths) for depths, _ in stages],
         "widths": [dashed(widths) for _, widths in stages],
@@ -126,11 +125,3 @@ def _nested(model: Mapping[str, Any], key: str) -> Any:
     for name in key.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
-
-
-def _depths_and_widths(model: Mapping[str, Any]) -> tuple[list[int], list[int]]:
-    fields: dict[str, Any] = {"widths": 1, **model, **read_generated(model, "model", [])}
-    given = [fields[key] for key in ("depths", "widths")]
-    stages = max((len(value) for value in given if isinstance(value, list)), default=1)
-    depths, widths = (value if isinstance(value, list) else [value] * stages for value in given)
-    return depths, widths

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from resnet_factory.config.model_fields import read_generated
 from resnet_factory.config.model_keys import DEFAULTS, PER_STAGE
 from resnet_factory.sweep.vector import Array
 
@@ -62,7 +63,8 @@ def structure_number(
 
 def stage_lists(model: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
     """Return depths and widths of an architecture, from its template's model and its changes by key."""
-    lists = [model[key] for key in ("depths", "widths")]
+    fields = {**model, **_generated(model, changes)}
+    lists = [fields.get(key, DEFAULTS.get(key, 1)) for key in ("depths", "widths")]
     stages = max((len(one) for one in lists if isinstance(one, list)), default=1)
     found = []
     for key, own in zip(("depths", "widths"), lists, strict=True):
@@ -70,6 +72,16 @@ def stage_lists(model: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[l
         values = [*shared] if isinstance(shared, list) else [shared] * stages
         found.append([changes.get(f"{key}.{stage}", value) for stage, value in enumerate(values)])
     return found[0], found[1]
+
+
+def _generated(model: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the per-stage fields of the model's generator, its arguments changed; none without one."""
+    if model.get("generator") is None:
+        return {}
+    ((name, arguments),) = model["generator"].items()
+    prefix = f"generator.{name}."
+    varied = {key.removeprefix(prefix): value for key, value in changes.items() if key.startswith(prefix)}
+    return read_generated({"generator": {name: {**arguments, **varied}}}, "model", [])
 
 
 def structure_columns(

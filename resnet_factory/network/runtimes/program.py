@@ -20,7 +20,7 @@ OUTPUT = "output"
 """The name of the output of a network that is no backbone."""
 SIZE, BATCH, NONE = "size", "batch", "none"
 DYNAMIC = (SIZE, BATCH, NONE)
-"""What may differ between inputs: the number of images and their size, their number, or nothing."""
+"""Sizes that may differ between inputs: the number of images and their sides, their number, or none."""
 
 
 @dataclass(frozen=True)

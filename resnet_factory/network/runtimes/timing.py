@@ -106,7 +106,7 @@ def _resident(what: str) -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the machine reaches at most, measured."""
+    """The largest rates that the machine reaches, measured."""
 
     macs: float
     """Multiply-adds per second of a large matrix product."""
