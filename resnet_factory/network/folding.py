@@ -24,7 +24,7 @@ from resnet_factory.layers import (
 from resnet_factory.layers import Multiply as MultiplyLayer
 from resnet_factory.network.builder import assemble
 from resnet_factory.network.inplace import compute_in_place
-from resnet_factory.network.network import Network
+from resnet_factory.network.network import Backbone, Network
 from resnet_factory.network.own_modules import module_of
 from resnet_factory.planning.folding import Folded, Origin, Sum, folded
 from resnet_factory.planning.kernels import tap_places, unit
@@ -65,7 +65,7 @@ def fold(network: Network, *, in_place: bool = True) -> Network:
     layers = dict(network.plan.leaves)
     _check_modules(network, layers, done)
     with torch.device("meta"):
-        result = assemble(done.plan)
+        result = assemble(done.plan, network.outputs if isinstance(network, Backbone) else "dict")
     memo: dict[int, object] = {}
     for name, layer in done.plan.leaves:
         origin = done.origins.get(name)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from resnet_factory.network.network import Network
-from resnet_factory.network.steps import SUM_IN_PLACE, Block, JoinStep, Step
+from resnet_factory.network.steps import SUM_IN_PLACE, Composite, JoinStep, Step
 from resnet_factory.planning.nodes import INPUT, PREVIOUS, SUM
 
 FRESH = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.Linear)
@@ -22,7 +22,7 @@ def compute_in_place(network: Network) -> None:
     """
     offered = {feature.name for feature in network.plan.features}
     for module in network.modules():
-        if isinstance(module, Network | Block):
+        if isinstance(module, Network | Composite):
             steps = _changed(module, steps_of(module), offered if module is network else set())
             if module.steps:
                 module.steps = steps
@@ -74,7 +74,7 @@ def _fresh(module: nn.Module, step: Step) -> bool:
     if not isinstance(step, str):
         return False
     child = getattr(module, step)
-    if isinstance(child, Block) or type(child) is nn.Sequential:
+    if isinstance(child, Composite) or type(child) is nn.Sequential:
         inner = steps_of(child)
         return bool(inner) and _fresh(child, inner[-1])
     return isinstance(child, FRESH)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import timm
@@ -20,6 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import resnet_factory as rf
 from resnet_factory.network.builder import assemble
 from resnet_factory.network.data_flow import verify
+from resnet_factory.network.runtimes.program import as_tuple
+from resnet_factory.network.steps import Gate
 from resnet_factory.planning.folding import folded
 
 TOLERANCE = 1e-10
@@ -256,3 +258,24 @@ def test_a_folded_plan_is_a_plan() -> None:
     assert [len(stage.runs) for stage in done.stages] == [len(stage.runs) for stage in plan.stages]
     assert "<svg" in str(rf.draw(done))
     assert rf.explain(done)
+
+
+@pytest.mark.parametrize("outputs", ["dict", "list", "tuple"])
+def test_a_folded_backbone_returns_its_maps_in_the_same_form(
+    outputs: Literal["dict", "list", "tuple"],
+) -> None:
+    network = rf.create_model("resnet18", "model.depths=1", features="stages", outputs=outputs).eval()
+    with torch.no_grad():
+        one, other = (made(torch.ones(1, 3, 64, 64)) for made in (network, rf.fold(network)))
+    assert type(other) is type(one)
+    for wanted, found in zip(as_tuple(one), as_tuple(other), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_activations_of_gates_are_in_place_too() -> None:
+    folded = rf.fold(rf.create_model("seresnet50", "model.depths=1").eval())
+    gates = [module for module in folded.modules() if isinstance(module, Gate)]
+    assert len(gates) == 4
+    for gate in gates:
+        (act,) = (part for part in gate.modules() if isinstance(part, nn.ReLU))
+        assert act.inplace

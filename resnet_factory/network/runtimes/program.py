@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -61,9 +61,11 @@ class Outputs(nn.Module):
         return as_tuple(self.network(input))
 
 
-def as_tuple(output: Tensor | dict[str, Tensor]) -> tuple[Tensor, ...]:
+def as_tuple(output: Tensor | dict[str, Tensor] | Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return a network's output, or its maps in order."""
-    return tuple(output.values()) if isinstance(output, dict) else (output,)
+    if isinstance(output, Tensor):
+        return (output,)
+    return tuple(output.values() if isinstance(output, dict) else output)
 
 
 def output_names(network: Network) -> tuple[str, ...]:
