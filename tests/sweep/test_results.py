@@ -19,7 +19,8 @@ from resnet_factory.cli import main
 from resnet_factory.errors import ConfigError
 from resnet_factory.sweep import figures
 from resnet_factory.sweep.objectives import Objective, ReportOptions
-from resnet_factory.sweep.results import write_results
+from resnet_factory.sweep.page.architectures import page_table
+from resnet_factory.sweep.results import read_results, write_results
 from resnet_factory.sweep.results_table import load_results
 from resnet_factory.sweep.store import Measurement, SweepStore
 
@@ -401,3 +402,7 @@ def test_depths_of_a_generator(home: Path, generator: str, varied: str, depths: 
     for file in (home / "runs" / "winners" / "model").glob("*.yaml"):
         made = rf.compose(file.stem, config_dir=home / "runs" / "winners")
         assert "-".join(map(str, made.depths)) in depths
+    with SweepStore(home / "runs", write=False) as store:
+        results, ranking = read_results(store, ReportOptions(**VIEWS))
+        table = page_table(results, store.structures(), store.run(), ranking, np.arange(len(results)), home)
+    assert set(table.texts["depths"]) == depths

@@ -15,7 +15,7 @@ from resnet_factory.sweep.page.architecture_texts import read_recipes, row_numbe
 from resnet_factory.sweep.page.columns import MOST_ROWS, PageColumn, PageTable
 from resnet_factory.sweep.results_table import Results
 from resnet_factory.sweep.rows import dashed, key_title
-from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS
+from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS, stage_lists
 from resnet_factory.sweep.templates import ModelTemplate
 from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.winners import Starts
@@ -124,14 +124,14 @@ def _lists(
 ) -> dict[str, list[str]]:
     """Return depths, widths and the other lists per stage as text."""
     keys = [key for key in PER_STAGE if key in ("depths", "widths") or any(key in row for row in rows)]
-    found: dict[str, list[str]] = {}
-    for key in keys:
-        found[key] = []
-        for row, candidate in zip(rows, candidates, strict=True):
-            if key in row:
-                found[key].append(str(row[key]))
-                continue
-            structure = structures[candidate.structure]
-            value = (structure.model or {}).get(key, 1)
-            found[key].append(dashed(value if isinstance(value, list) else [value] * structure.stages))
+    found: dict[str, list[str]] = {key: [] for key in keys}
+    for row, candidate in zip(rows, candidates, strict=True):
+        structure = structures[candidate.structure]
+        model = structure.model or {}
+        depths, widths = stage_lists(model, json.loads(candidate.changes))
+        values = {**model, "depths": depths, "widths": widths}
+        for key in keys:
+            value = values.get(key, 1)
+            listed = value if isinstance(value, list) else [value] * structure.stages
+            found[key].append(str(row[key]) if key in row else dashed(listed))
     return found
