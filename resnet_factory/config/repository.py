@@ -125,14 +125,15 @@ class Library:
         return Base(data, tuple((part.package, part.file) for part in parts), known)
 
     def _replaced_choices(self, choices: Sequence[Override], parts: Sequence[Part]) -> Iterator[Fault]:
-        """Yield a fault for each chosen recipe that a key of a user's file replaces as a whole."""
+        """Yield a fault for each chosen recipe that a key of a later file replaces as a whole."""
         for choice in choices:
-            group = choice.element.lstrip("+~")
-            if choice.element.startswith("~") or "@" in group or group in ("model", "model/block"):
+            group = choice.key
+            # A list of blocks in a file takes a choice in, one per stage.
+            if choice.operation == "delete" or choice.package or group in ("model", "model/block"):
                 continue
+            *above, key = group.split("/")
             chosen = [i for i, part in enumerate(parts) if part.file.name.rpartition("/")[0] == group]
             for part in parts[chosen[-1] + 1 :] if chosen else ():
-                *above, key = group.split("/")
                 value = part.file.data.get(key) if part.package.split(".") == above else None
                 if value is not None and not isinstance(value, Mapping):
                     keys = group.replace("/", ".")

@@ -7,19 +7,17 @@ recipe uses their word. Words of the vocabulary are never looked up: what uses n
 from __future__ import annotations
 
 import keyword
-import os
 import re
-import sys
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
+from importlib.metadata import EntryPoint, packages_distributions, version
 from typing import Any
 
 from resnet_factory.errors import all_of, shown
 from resnet_factory.layers import VOCABULARY, Layer
+from resnet_factory.layers.package_entries import entries_of, package_of
 from resnet_factory.layers.probe import probe
 
 GROUP = "resnet_factory.layers"
@@ -113,7 +111,7 @@ class Registry:
         Raises:
             LayerError: it cannot be used, or several packages have one of this name.
         """
-        packages = [_package_of(entry) for entry in entries]
+        packages = [package_of(entry) for entry in entries]
         if len(entries) > 1:
             names = all_of(map(repr, packages))
             raise LayerError(f"layer {word!r} is in several packages, {names}; uninstall all but one")
@@ -147,9 +145,7 @@ def register(word: str, layer: type[Layer], module: Maker) -> None:
     if isinstance(word, str) and word not in REGISTRY.words and isinstance(layer, type):
         for entry in _package_layers().get(word, ()):
             if entry.module.partition(".")[0] != layer.__module__.partition(".")[0]:
-                raise ValueError(
-                    f"{word!r} is a layer of package {_package_of(entry)!r}; choose another word"
-                )
+                raise ValueError(f"{word!r} is a layer of package {package_of(entry)!r}; choose another word")
     REGISTRY.add(own)
 
 
@@ -196,27 +192,7 @@ def _shipped_words() -> Mapping[type[Layer], str]:
 
 def _package_layers() -> Mapping[str, tuple[EntryPoint, ...]]:
     """Return the entry points of installed packages by word."""
-    return _entry_points(tuple((folder, _changed(folder)) for folder in sys.path))
-
-
-def _changed(folder: str) -> int:
-    try:
-        return os.stat(folder or ".").st_mtime_ns
-    except OSError:
-        return 0
-
-
-@lru_cache(maxsize=1)
-def _entry_points(_path: tuple[tuple[str, int], ...]) -> Mapping[str, tuple[EntryPoint, ...]]:
-    """Read the entry points anew where Python's path, or a folder on it, has changed."""
-    found: dict[str, list[EntryPoint]] = defaultdict(list)
-    for entry in entry_points(group=GROUP):
-        found[entry.name].append(entry)
-    return {word: tuple(entries) for word, entries in found.items()}
-
-
-def _package_of(entry: EntryPoint) -> str:
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "unknown"
+    return entries_of(GROUP)
 
 
 def _check_word(word: object) -> None:

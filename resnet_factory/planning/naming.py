@@ -31,18 +31,20 @@ class Namer:
         return Namer(indexed, outside=self.outside | self.maps.keys())
 
     @contextmanager
-    def passage(self) -> Iterator[None]:
-        """Forget the taps of the `with` block after it."""
+    def passage(self, number: int = 0) -> Iterator[None]:
+        """Forget the taps of the `with` block after it; names given in it end in `number`, as in `round`."""
         outer = self.maps
         self.maps = dict(outer)
-        yield
+        with self.round(number):
+            yield
         self.maps = outer
 
     @contextmanager
     def round(self, number: int) -> Iterator[None]:
-        """End the names that are given in the `with` block in `number`."""
+        """End the names that are given in the `with` block in `number`, unless that is 0."""
         suffix = self.suffix
-        self.suffix = f"{suffix}_{number}" if suffix else str(number)
+        if number:
+            self.suffix = f"{suffix}_{number}" if suffix else str(number)
         yield
         self.suffix = suffix
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -199,10 +199,7 @@ class StructureUnroller(Unroller):
             share = signal._replace(channels=how.share(signal.channels, i))
             entry = self.entry(item, how, i, share, ends)
             inner = names.inside(indexed=True) if how.indexed else names
-            with ExitStack() as stack:
-                if own is not None and i >= own:
-                    stack.enter_context(inner.round(i - own + 1))
-                    stack.enter_context(inner.passage())
+            with inner.passage(i - own + 1) if own is not None and i >= own else nullcontext():
                 children, end = self.expand(items, entry, {**scope, "branch": i}, inner)
             branches.append(Chain(children, how.indexed and inner.taps))
             ends.append(end)

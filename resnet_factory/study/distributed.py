@@ -104,17 +104,6 @@ def parallel_trainings(wanted: str, threads: int) -> int:
 
 
 @contextmanager
-def num_threads(count: int) -> Iterator[None]:
-    """Set torch's number of threads, on which the rounding of sums depends."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
 def process_group(wanted: str, slot: int = 0) -> Iterator[ProcessGroup]:
     """Join the process group of torchrun, if it started this process; else this process alone.
 

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resnet_factory.network.builder import build
+from resnet_factory.network.threads import num_threads
 from resnet_factory.network.weights.transfer import save
 from resnet_factory.planning.planner import plan
 from resnet_factory.study import checkpoint
 from resnet_factory.study.data import Batch, DataSource
-from resnet_factory.study.distributed import ProcessGroup, num_threads
+from resnet_factory.study.distributed import ProcessGroup
 from resnet_factory.study.jobs import Job
 from resnet_factory.study.optimisation import make_optimizer, make_schedules
 from resnet_factory.study.probes import probe_layers

@@ -20,10 +20,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from resnet_factory.config import pruning
 from resnet_factory.network.builder import build
 from resnet_factory.network.network import Network
+from resnet_factory.network.threads import num_threads
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.planner import plan as make_plan
 from resnet_factory.study.data import load_data
-from resnet_factory.study.distributed import num_threads, process_group
+from resnet_factory.study.distributed import process_group
 from resnet_factory.study.jobs import fitted
 from resnet_factory.study.metric import TrainedError
 from resnet_factory.sweep.init_scores import (

@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, Literal, get_args
 
 from resnet_factory.errors import ConfigError, Fault, all_of, one_of, shown
+from resnet_factory.layers.package_entries import entries_of, package_of
 from resnet_factory.sweep.objectives import METRICS, Metric
 from resnet_factory.sweep.population import BASIC_COSTS
 from resnet_factory.sweep.structure_numbers import is_structure_number
@@ -140,7 +141,7 @@ def register_metric(
         if (known := REGISTERED.get(name)) is not None and known != own:
             raise ValueError(f"{name!r} is registered already, for {known.place or 'another function'}")
         if name in _package_metrics():
-            (package,) = {_package_of(entry) for entry in _package_metrics()[name][:1]}
+            (package,) = {package_of(entry) for entry in _package_metrics()[name][:1]}
             raise ValueError(f"{name!r} is a metric of package {package!r}; choose another name")
     except (TypeError, ValueError) as error:
         raise type(error)(f"register_metric(): {error}") from None
@@ -163,7 +164,7 @@ def find_metric(name: str) -> OwnMetric | None:
     entries = _package_metrics().get(name, ())
     if not entries:
         return None
-    packages = [_package_of(entry) for entry in entries]
+    packages = [package_of(entry) for entry in entries]
     if len(entries) > 1:
         names = all_of(map(repr, packages))
         raise ConfigError([Fault("measure", f"metric {name!r} is in several packages, {names}")])
@@ -214,11 +215,4 @@ def _check_name(name: object) -> None:
 
 
 def _package_metrics() -> Mapping[str, tuple[EntryPoint, ...]]:
-    found: dict[str, tuple[EntryPoint, ...]] = {}
-    for entry in entry_points(group=GROUP):
-        found[entry.name] = (*found.get(entry.name, ()), entry)
-    return found
-
-
-def _package_of(entry: EntryPoint) -> str:
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "unknown"
+    return entries_of(GROUP)

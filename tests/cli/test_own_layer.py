@@ -60,16 +60,20 @@ class Place(NamedTuple):
         return answer.out
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    folder = tmp_path_factory.mktemp("own_layer")
-    shutil.copytree(EXAMPLE, folder / "source")  # building leaves files beside the sources
+def installed_example(example: Path, folder: Path) -> Place:
+    """Install an example package below a folder, without network."""
+    shutil.copytree(example, folder / "source")  # building leaves files beside the sources
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", folder / "packages")
     command = [sys.executable, "-m", "pip", "install", *map(str, options), str(folder / "source")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (folder / "work").mkdir()
     return Place(folder / "work", folder / "packages")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return installed_example(EXAMPLE, tmp_path_factory.mktemp("own_layer"))
 
 
 def test_described_explained_drawn_and_compared(place: Place) -> None:

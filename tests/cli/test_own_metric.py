@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import math
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from test_own_layer import Place
+from test_own_layer import Place, installed_example
 
 import resnet_factory as rf
 
@@ -21,14 +19,7 @@ EXAMPLE = ROOT / "examples" / "own_metric"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    folder = tmp_path_factory.mktemp("own_metric")
-    shutil.copytree(EXAMPLE, folder / "source")  # building leaves files beside the sources
-    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", folder / "packages")
-    command = [sys.executable, "-m", "pip", "install", *map(str, options), str(folder / "source")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (folder / "work").mkdir()
-    return Place(folder / "work", folder / "packages")
+    return installed_example(EXAMPLE, tmp_path_factory.mktemp("own_metric"))
 
 
 SWEEP = (

@@ -29,6 +29,8 @@ from resnet_factory.network.runtimes.timing import (
     now,
     peak_memory,
 )
+from resnet_factory.network.threads import num_threads
+from resnet_factory.planning.folding import folded
 from resnet_factory.planning.network_plan import Plan
 
 EXPORTED = {"onnxruntime": ("onnx", "n.onnx"), "openvino": ("openvino", "n.xml")}
@@ -88,31 +90,24 @@ def measure(
     Raises:
         ConfigError: a runtime is not installed, or cannot run a network.
     """
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        with tempfile.TemporaryDirectory() as folder, torch.no_grad(), quiet():
-            found = {
-                dtype: limits(_dtype(dtype), device) for dtype in dict.fromkeys(case.dtype for case in cases)
-            }
-            torch.manual_seed(seed)
-            networks = {plan: build(plan).eval() for plan in dict.fromkeys(case.plan for case in cases)}
-            exported: dict[tuple[object, ...], Callable[[Tensor], object]] = {}
-            runs = [
-                _prepared(case, networks[case.plan], device, threads, Path(folder), exported)
-                for case in cases
-            ]
-            latencies = interleaved(runs, rounds, device)
-            memories = [
-                None if case.runtime in EXPORTED else peak_memory(run, device)
-                for case, run in zip(cases, runs, strict=True)
-            ]
-    finally:
-        torch.set_num_threads(before)
+    with num_threads(threads), tempfile.TemporaryDirectory() as folder, torch.no_grad(), quiet():
+        found = {
+            dtype: limits(_dtype(dtype), device) for dtype in dict.fromkeys(case.dtype for case in cases)
+        }
+        torch.manual_seed(seed)
+        networks = {plan: build(plan).eval() for plan in dict.fromkeys(case.plan for case in cases)}
+        exported: dict[tuple[object, ...], Callable[[Tensor], object]] = {}
+        runs = [
+            _prepared(case, networks[case.plan], device, threads, Path(folder), exported) for case in cases
+        ]
+        latencies = interleaved(runs, rounds, device)
+        memories = [
+            None if case.runtime in EXPORTED else peak_memory(run, device)
+            for case, run in zip(cases, runs, strict=True)
+        ]
     timings = []
     for case, latency, memory in zip(cases, latencies, memories, strict=True):
-        plan = networks[case.plan].plan if case.runtime == "eager" else fold(networks[case.plan]).plan
+        plan = case.plan if case.runtime == "eager" else folded(case.plan).plan
         costed, size = cost(plan, case.image), _dtype(case.dtype).itemsize
         moved = costed.params + 2 * case.batch * costed.activations
         timings.append(
@@ -174,17 +169,11 @@ class Part:
 
 def by_stage(case: Case, *, device: str, rounds: int, threads: int | None) -> list[Part]:
     """Time the stem, each stage and the head of one network in eager mode, folded or not."""
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        with torch.no_grad():
-            module = torch_module(build(case.plan).eval(), case.runtime, case.dtype, device)
-            assert isinstance(module, Network)
-            images = torch.randn(case.batch, *case.image).to(device, _dtype(case.dtype))
-            return _parts(module, images, case, device, rounds)
-    finally:
-        torch.set_num_threads(before)
+    with num_threads(threads), torch.no_grad():
+        module = torch_module(build(case.plan).eval(), case.runtime, case.dtype, device)
+        assert isinstance(module, Network)
+        images = torch.randn(case.batch, *case.image).to(device, _dtype(case.dtype))
+        return _parts(module, images, case, device, rounds)
 
 
 def _parts(network: Network, images: Tensor, case: Case, device: str, rounds: int) -> list[Part]:

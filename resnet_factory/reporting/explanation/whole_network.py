@@ -10,7 +10,7 @@ from operator import floordiv
 
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.layers import Axes, Conv, GlobalPool, Linear, Norm, along, axes_text, combined, positions
-from resnet_factory.planning import paths
+from resnet_factory.planning.paths import depth as path_depth
 from resnet_factory.planning.paths import widths
 from resnet_factory.reporting.columns import bytes_text, shape_text
 from resnet_factory.reporting.explanation.equations import (
@@ -87,7 +87,7 @@ def depth(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Explain the number in a network's name."""
     plan = cost.plan
     if any(stage.tap.children for stage in plan.stages):
-        longest = paths.depth(plan.root)
+        longest = path_depth(plan.root)
         yield f"The longest path from the input to the output has {many(longest, 'layer')} with weights."
         return
     before, after = len(widths(plan.stem, plan.in_channels)), len(widths(plan.head, 1))
