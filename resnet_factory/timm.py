@@ -20,7 +20,7 @@ from resnet_factory.config.model_index import catalogue
 from resnet_factory.layers import along
 from resnet_factory.network.builder import build
 from resnet_factory.network.network import Network
-from resnet_factory.planning.anatomy import feature_info, normalisation
+from resnet_factory.planning.anatomy import feature_info, image_normalisation
 from resnet_factory.planning.models import compose, list_models, plan
 
 __all__ = ["register"]
@@ -48,7 +48,7 @@ def _theirs(name: str) -> str:
 
 def _register(name: str, config_dir: str | None) -> str:
     config = catalogue().config(name) if config_dir is None else compose(name, config_dir=config_dir)
-    mean, std = normalisation(name, config.in_channels)
+    mean, std = image_normalisation(name, config.in_channels)
     theirs = _theirs(name)
     default_cfgs[theirs] = {
         "input_size": (config.in_channels, *(along(config.image_size, axis) for axis in range(config.dims))),

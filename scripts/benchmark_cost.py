@@ -19,7 +19,7 @@ import torchinfo
 from torch.utils.flop_counter import FlopCounterMode
 
 import resnet_factory as rf
-from resnet_factory.reporting.other_counters import peers
+from resnet_factory.reporting.other_counters import counts_of_other_tools
 
 
 def main() -> int:
@@ -69,7 +69,9 @@ def measure(name: str, side: int, rounds: int, clock: Callable[[], float]) -> No
     for label in ["plan and cost, cold", *runs]:
         best = min(times[label])
         print(f"{label:36}{1000 * best:10.3f}{best / cold:12.1f}  {counts[label]:,}")
-    expected = {peer.tool: peer.number for peer in peers(rf.cost(plan, image)) if peer.tool != "pycls"}
+    expected = {
+        peer.tool: peer.number for peer in counts_of_other_tools(rf.cost(plan, image)) if peer.tool != "pycls"
+    }
     assert counts["FlopCounterMode, of a module"] == expected["torch FlopCounterMode"] // 2
     assert counts["torchinfo, of a module"] == expected["torchinfo"]
 

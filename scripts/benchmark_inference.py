@@ -25,7 +25,7 @@ import resnet_factory as rf
 from resnet_factory.errors import ConfigError
 from resnet_factory.network.runtimes.export import export_program
 from resnet_factory.network.runtimes.formats import FORMATS
-from resnet_factory.network.runtimes.timing import interleaved, limits
+from resnet_factory.network.runtimes.timing import measure_machine_limits, time_interleaved
 
 
 def main() -> int:
@@ -43,7 +43,7 @@ def main() -> int:
         f"{_processor()}, {given.threads} threads; " + ", ".join(f"{name} {_version(name)}" for name in names)
     )
     with torch.no_grad():
-        limit = limits(torch.float32, "cpu")
+        limit = measure_machine_limits(torch.float32, "cpu")
         print(f"matrix product {limit.macs / 1e9:.1f} G MACs/s, copy {limit.bytes / 1e9:.1f} GB/s\n")
         print("| network | batch | | ms | of timm eager | of the matrix rate |\n|---|---|---|---|---|---|")
         for name in given.models:
@@ -75,7 +75,7 @@ def _measure(name: str, batch: int, image: int, rounds: int, threads: int, rate:
                 print(f"{to}: {error}")
                 continue
             runs[f"ours, export to={to}"] = partial(FORMATS[to].read(done.file, threads), x)
-        found = dict(zip(runs, interleaved(list(runs.values()), rounds), strict=True))
+        found = dict(zip(runs, time_interleaved(list(runs.values()), rounds), strict=True))
     macs, base = rf.cost(ours.plan, image=(3, image, image)).macs * batch, found["timm eager"].rounds
     for label, latency in found.items():
         ratio = _ratio(latency.rounds, base)

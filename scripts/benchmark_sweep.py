@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 import resnet_factory as rf  # noqa: E402
-from resnet_factory.sweep.population import CHUNK, Population, cost_all  # noqa: E402
+from resnet_factory.sweep.population import CHUNK, Population, cost_population  # noqa: E402
 
 PYCLS = 13_000
 """Random architectures a second by pycls's static formulas, measured on one core where the project began."""
@@ -39,11 +39,11 @@ def rate(count: int, seconds: float) -> float:
 def main() -> int:
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     whole = population(size)
-    cost_all(whole.take(np.arange(CHUNK)))  # warm up
+    cost_population(whole.take(np.arange(CHUNK)))  # warm up
     rounds = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        together = cost_all(whole)
+        together = cost_population(whole)
         rounds.append(rate(size, time.perf_counter() - start))
     vectorised = max(rounds)
 

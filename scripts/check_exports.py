@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from references import randomise
 from small_networks import image_of, small_plans
 
-from resnet_factory.network.builder import assemble
+from resnet_factory.network.builder import assemble_network
 from resnet_factory.network.runtimes.export import export_program
 
 pattern = sys.argv[1] if len(sys.argv) > 1 else "*"
@@ -28,7 +28,7 @@ names = fnmatch.filter(small_plans(), pattern)
 refused = 0
 for name in names:
     plan = small_plans()[name]
-    network = assemble(plan).eval()
+    network = assemble_network(plan).eval()
     randomise(network)
     for to, ending in (("onnx", ".onnx"), ("openvino", ".xml")):
         with tempfile.TemporaryDirectory() as folder, torch.no_grad():

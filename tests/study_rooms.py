@@ -17,7 +17,7 @@ from PIL import Image
 import resnet_factory as rf
 from resnet_factory.study.data import DataSource, load_data
 from resnet_factory.study.distributed import ProcessGroup
-from resnet_factory.study.jobs import Job, new_job
+from resnet_factory.study.jobs import StudyJob, new_study_job
 from resnet_factory.study.settings import ArrayData, DataSettings, MachineSettings, TrainSettings
 
 ALONE = ProcessGroup(torch.device("cpu"))
@@ -34,10 +34,10 @@ def small(
     machine: MachineSettings = HERE,
     rate: float = 0.1,
     seed: int = 0,
-) -> Job:
+) -> StudyJob:
     """A job that trains in a fraction of a second."""
     config = rf.compose(name, "model.widths=[8,16,32]", "model.stem.width=8", *overrides)
-    return new_job(config, data, train, machine, rate=rate, seed=seed, label=name)
+    return new_study_job(config, data, train, machine, rate=rate, seed=seed, label=name)
 
 
 def source(data: DataSettings = DIGITS) -> DataSource:
@@ -45,7 +45,7 @@ def source(data: DataSettings = DIGITS) -> DataSource:
     return load_data(data, ALONE, 0)
 
 
-def with_train(base: Job, **changes: Any) -> Job:
+def with_train(base: StudyJob, **changes: Any) -> StudyJob:
     """The same job, trained differently."""
     return replace(base, train=replace(base.train, **changes))
 

@@ -21,8 +21,8 @@ import resnet_factory as rf
 from resnet_factory.config.recipe import arguments_of
 from resnet_factory.layers import VOCABULARY, Conv, Layer, registry
 from resnet_factory.layers.probe import probe
-from resnet_factory.network.data_flow import verify
-from resnet_factory.sweep.population import Population, cost_all, parts
+from resnet_factory.network.data_flow import verify_data_flow
+from resnet_factory.sweep.population import Population, cost_population, population_parts
 
 SMALL = ("model.depths=1", "model.widths=8", "model.stem.width=8", "model.image_size=32")
 
@@ -86,7 +86,7 @@ def test_a_word_composed_before_it_was_registered_is_known_afterwards() -> None:
     rf.register_layer("affine", Affine, AffineModule)
     network = rf.create_model("resnet18", *SMALL, override)
     assert rf.cost(network.plan).params == sum(p.numel() for p in network.parameters())
-    verify(network, (3, 32, 32))
+    verify_data_flow(network, (3, 32, 32))
     network(torch.randn(2, 3, 32, 32)).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
     assert "affine1: affine 8 groups=2" in str(network.plan)
@@ -171,12 +171,12 @@ def test_costs_of_populations_are_those_of_each_member(body: str) -> None:
     config = rf.compose("resnet18", *SMALL, "model.act={layer: grouped, groups: 1}")
     groups = np.array([1, 2, 4, 8, 3, 6, 5, 7, 9, 16])
     population = Population(config=config, columns={"act.groups": groups}, image=(32, 32))
-    found = cost_all(population)
+    found = cost_population(population)
     assert found.valid.all()
     alone = [rf.cost(rf.plan(population.member(i)), (3, 32, 32)).params for i in range(len(groups))]
     assert found.params.tolist() == alone
     assert len(set(alone)) > 1
-    alike = [part for part in parts(population) if part.members.size > 1]
+    alike = [part for part in population_parts(population) if part.members.size > 1]
     assert bool(alike) == (body in ("holds for columns", "asks"))
 
 

@@ -16,11 +16,11 @@ from resnet_factory.cli.costs import cost_of
 from resnet_factory.config.composition import Composed, compose_all, take_jobs
 from resnet_factory.config.file_access import CSV, output_faults, write_whole
 from resnet_factory.errors import ConfigError, Fault, found, unknown
-from resnet_factory.planning.planner import plan
+from resnet_factory.planning.planner import run_planner
 from resnet_factory.reporting import tables
 
 if TYPE_CHECKING:
-    from resnet_factory.network.runtimes.benchmark import Case, Part, Timing
+    from resnet_factory.network.runtimes.benchmark import BenchmarkCase, BenchmarkTiming, StageBenchmark
 
 RUNTIMES = ("eager", "folded", "compile", "onnxruntime", "openvino")
 EXPORTED = RUNTIMES[3:]
@@ -36,7 +36,7 @@ COLUMNS = (
 def benchmark(words: Sequence[str], config_dir: str | None) -> int:
     """Time every combination of the values given, in interleaved rounds of one run, and print a table."""
     composed = [
-        compose_all("benchmark", job, config_dir, check=benchmark_faults, verify=plan)
+        compose_all("benchmark", job, config_dir, check=benchmark_faults, verify=run_planner)
         for job in take_jobs(words, config_dir)
     ]
     if faults := _shared_faults(composed):
@@ -45,12 +45,12 @@ def benchmark(words: Sequence[str], config_dir: str | None) -> int:
     from resnet_factory.network.runtimes import benchmark as runtime
 
     options = {"device": first["device"], "rounds": first["rounds"], "threads": first["threads"]}
-    out = tables.console()
+    out = tables.table_console()
     if first["by"] == "stage":
         for case in cases:
-            out.print(_stage_table(case, runtime.by_stage(case, **options)))
+            out.print(_stage_table(case, runtime.benchmark_by_stage(case, **options)))
         return 0
-    timings = runtime.measure(cases, **options)
+    timings = runtime.measure_benchmark(cases, **options)
     out.print(_table(timings))
     rate, bandwidth = timings[0].limits.macs, timings[0].limits.bytes
     machine = f"{platform.processor() or platform.machine()}, torch {version('torch')}"
@@ -64,12 +64,12 @@ def benchmark(words: Sequence[str], config_dir: str | None) -> int:
     return 0
 
 
-def _case(composed: Composed) -> Case:
+def _case(composed: Composed) -> BenchmarkCase:
     """Return what a composed configuration asks to be timed."""
-    from resnet_factory.network.runtimes.benchmark import Case
+    from resnet_factory.network.runtimes.benchmark import BenchmarkCase
 
     costed, data = cost_of(composed), composed.data
-    return Case(costed.plan, data["runtime"], data["dtype"], data["batch"], costed.image)
+    return BenchmarkCase(costed.plan, data["runtime"], data["dtype"], data["batch"], costed.image)
 
 
 def benchmark_faults(data: Mapping[str, Any]) -> list[Fault]:
@@ -100,9 +100,11 @@ def benchmark_faults(data: Mapping[str, Any]) -> list[Fault]:
 
 def _machine_faults(data: Mapping[str, Any]) -> list[Fault]:
     """Return the faults of what this machine lacks."""
-    from resnet_factory.network.runtimes.packages import device_faults, package_faults
+    from resnet_factory.network.runtimes.packages import runtime_device_faults, runtime_package_faults
 
-    return package_faults(data["runtime"], "runtime") + device_faults(data["device"], "device")
+    return runtime_package_faults(data["runtime"], "runtime") + runtime_device_faults(
+        data["device"], "device"
+    )
 
 
 def _shared_faults(composed: Sequence[Composed]) -> list[Fault]:
@@ -114,7 +116,7 @@ def _shared_faults(composed: Sequence[Composed]) -> list[Fault]:
     return faults
 
 
-def _figures(timing: Timing) -> dict[str, Any]:
+def _figures(timing: BenchmarkTiming) -> dict[str, Any]:
     case, size = timing.case, "x".join(map(str, timing.case.image))
     memory = None if timing.memory is None else timing.memory / 1e6
     values = (
@@ -124,7 +126,7 @@ def _figures(timing: Timing) -> dict[str, Any]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _table(timings: Sequence[Timing]) -> Table:
+def _table(timings: Sequence[BenchmarkTiming]) -> Table:
     table = Table(title="Latency: median of interleaved rounds", title_justify="left")
     for name in ("model", "runtime", "dtype"):
         table.add_column(name)
@@ -148,7 +150,7 @@ def _table(timings: Sequence[Timing]) -> Table:
     return table
 
 
-def _stage_table(case: Case, parts: Sequence[Part]) -> Table:
+def _stage_table(case: BenchmarkCase, parts: Sequence[StageBenchmark]) -> Table:
     title = f"{case.plan.name}, {case.runtime}, {case.dtype}, batch {case.batch}"
     table = Table(title=title, title_justify="left")
     table.add_column("part")
@@ -163,7 +165,7 @@ def _stage_table(case: Case, parts: Sequence[Part]) -> Table:
     return table
 
 
-def _csv(timings: Sequence[Timing]) -> str:
+def _csv(timings: Sequence[BenchmarkTiming]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -11,14 +11,14 @@ from resnet_factory.cli.costs import cost_of
 from resnet_factory.config.composition import Composed
 from resnet_factory.config.file_access import WEIGHTS, output_faults, weights_faults
 from resnet_factory.config.model_index import catalogue
-from resnet_factory.costing.complexity import cost
+from resnet_factory.costing.complexity import compute_complexity
 from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.network.capacity import check_capacity
 from resnet_factory.network.weights import key_map
 from resnet_factory.network.weights.download import hub_faults
-from resnet_factory.planning.planner import plan
+from resnet_factory.planning.planner import run_planner
 from resnet_factory.reporting import tables
-from resnet_factory.reporting.columns import Selection
+from resnet_factory.reporting.columns import ColumnSelection
 from resnet_factory.reporting.explanation import document
 
 
@@ -26,7 +26,7 @@ def describe(composed: Composed) -> int:
     """Print the cost of the network, at the chosen depth and in the chosen format."""
     check_model(composed, describe_faults)
     selection = _report_selection(composed.data).checked()
-    tables.print_cost(cost_of(composed), tables.console(), selection, composed.data["format"])
+    tables.print_cost_table(cost_of(composed), tables.table_console(), selection, composed.data["format"])
     return 0
 
 
@@ -40,10 +40,10 @@ def describe_faults(data: Mapping[str, Any]) -> list[Fault]:
     return faults
 
 
-def _report_selection(data: Mapping[str, Any]) -> Selection:
+def _report_selection(data: Mapping[str, Any]) -> ColumnSelection:
     columns = data["columns"]
     columns = [] if columns is None else columns if isinstance(columns, list) else [columns]
-    return Selection(data["depth"], tuple(columns), data["sort"], data["batch"], data["dtype"])
+    return ColumnSelection(data["depth"], tuple(columns), data["sort"], data["batch"], data["dtype"])
 
 
 def explain(composed: Composed) -> int:
@@ -51,7 +51,7 @@ def explain(composed: Composed) -> int:
     check_model(composed, explain_faults)
     costed = cost_of(composed)
     told = document.explain(costed.plan, costed.image)
-    document.print_explanation(told, tables.console(), composed.data["format"])
+    document.print_explanation(told, tables.table_console(), composed.data["format"])
     return 0
 
 
@@ -73,22 +73,22 @@ def build(composed: Composed) -> int:
     costed = cost_of(composed)
     with one_fault_per_file(composed):
         check_capacity(costed.plan)
-    from resnet_factory.network.summary import built, layer_table
+    from resnet_factory.network.summary import build_for_summary, torchinfo_summary
 
-    network = built(costed)
+    network = build_for_summary(costed)
     loaded = None
     if options["weights"] is not None:
         from resnet_factory.network.weights.transfer import load_weights
 
         with one_fault_per_file(composed):
             loaded = load_weights(network, options["weights"], keys=options["keys"])
-    out = tables.console()
-    tables.print_cost(costed, out)
+    out = tables.table_console()
+    tables.print_cost_table(costed, out)
     out.print(f"built: {costed.params:,} parameters in {len(network.state_dict())} tensors, as planned")
     if loaded is not None:
         out.print(f"loaded: {loaded}", markup=False)
     if options["layers"]:
-        out.print(layer_table(network, costed.image), markup=False)
+        out.print(torchinfo_summary(network, costed.image), markup=False)
     if options["save"] is not None:
         from resnet_factory.network.weights.transfer import save
 
@@ -101,10 +101,10 @@ def _with_the_files_model(composed: Composed) -> Composed:
     weights, given = composed.data["weights"], composed.given & {"model", "experiment"}
     if weights is None or given:
         return composed
-    from resnet_factory.network.weights.transfer import config_in
+    from resnet_factory.network.weights.transfer import config_in_weights
 
     with one_fault_per_file(composed):
-        config = config_in(weights)
+        config = config_in_weights(weights)
     if config is None:
         return composed
     size = composed.data["input"] if "input" in composed.given else {"size": config.image_size}
@@ -130,7 +130,7 @@ def weights_and_keys_faults(weights: str | None, keys: str | None) -> list[Fault
     faults = [] if weights is None else weights_faults(weights, "weights") + hub_faults(weights, "weights")
     if keys is not None and keys != key_map.OURS:
         try:
-            key_map.find(keys)
+            key_map.find_named_key_map(keys)
         except ConfigError as error:
             faults += error.faults
     return faults
@@ -144,12 +144,12 @@ def list_models(patterns: Sequence[str], config_dir: str | None) -> int:
     faults: list[Fault] = []
     for name in names:
         try:
-            planned = plan(models.config(name))
-            rows.append((planned, cost(planned)))
+            planned = run_planner(models.config(name))
+            rows.append((planned, compute_complexity(planned)))
         except ConfigError as error:
             faults.extend(error.faults)
     if rows:
-        tables.console().print(tables.model_table(rows))
+        tables.table_console().print(tables.model_table(rows))
     if faults:
         raise ConfigError(faults)
     return 0

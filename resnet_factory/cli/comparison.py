@@ -13,7 +13,7 @@ from resnet_factory.cli.costs import cost_of
 from resnet_factory.config.composition import Composed, compose_all, conf_dir, image_size
 from resnet_factory.config.file_access import MERMAID, SVG, output_faults, write_whole
 from resnet_factory.errors import ConfigError, Fault, one_of, suggest, unknown
-from resnet_factory.planning.planner import plan
+from resnet_factory.planning.planner import run_planner
 from resnet_factory.reporting import tables
 
 ENDINGS = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid"}
@@ -34,14 +34,14 @@ def draw(composed: Composed) -> int:
     if isinstance(file, str) and form is None:
         form = ENDINGS[Path(file).suffix.lower()]
     with composed.locating():
-        planned = plan(composed.model)
+        planned = run_planner(composed.model)
         image = (planned.in_channels, *image_size(composed.data))
         picture = drawn(planned, image, form or "svg")
         if file is None:
             sys.stdout.buffer.write(picture.encode())
             sys.stdout.flush()
         else:
-            tables.console().print(f"drawn: {_write_text(Path(file), picture)}", markup=False)
+            tables.table_console().print(f"drawn: {_write_text(Path(file), picture)}", markup=False)
     return 0
 
 
@@ -84,8 +84,8 @@ def _write_text(file: Path, text: str) -> Path:
 
 def diff(composed: Composed) -> int:
     """Print the difference between this network and the one given by `with`; nothing if they are equal."""
-    from resnet_factory.reporting.difference import compare
-    from resnet_factory.reporting.difference.text import report as told
+    from resnet_factory.reporting.difference import difference_of_costs
+    from resnet_factory.reporting.difference.text import difference_report as told
 
     if composed.data["with"] is None:
         raise ConfigError([Fault("with", f"is missing; {OTHER}", "command line 'diff'")])
@@ -95,9 +95,9 @@ def diff(composed: Composed) -> int:
         after = cost_of(other)
     except ConfigError as error:
         raise ConfigError(_as_typed(fault, composed) for fault in error.faults) from None
-    difference = compare(composed.model, other.model, before, after)
+    difference = difference_of_costs(composed.model, other.model, before, after)
     if difference and sys.stdout.isatty():
-        tables.console().print(told(difference))
+        tables.table_console().print(told(difference))
     elif difference:
         print(difference)  # without a table's trailing spaces
     else:
@@ -121,7 +121,7 @@ def _other_network(composed: Composed) -> Composed:
         said = [override for override in said if _first_key(override).startswith("input.")]
     if stray := [word for word in words if not _is_override(word)]:
         raise ConfigError([Fault("with", f"expected an override, as key=value, found {stray[0]!r}; {OTHER}")])
-    return compose_all("config", [*said, *words], folder, verify=plan)
+    return compose_all("config", [*said, *words], folder, verify=run_planner)
 
 
 def _split_words(composed: Composed) -> list[str]:

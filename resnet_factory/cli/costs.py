@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from resnet_factory.config.composition import Composed, image_size
-from resnet_factory.costing.complexity import Cost, cost
-from resnet_factory.planning.planner import plan
+from resnet_factory.costing.complexity import Cost, compute_complexity
+from resnet_factory.planning.planner import run_planner
 
 
 def cost_of(composed: Composed) -> Cost:
@@ -13,6 +13,6 @@ def cost_of(composed: Composed) -> Cost:
     Raises:
         ConfigError: the image does not fit the network; located in its file or override.
     """
-    planned = plan(composed.model)
+    planned = run_planner(composed.model)
     with composed.locating():
-        return cost(planned, (planned.in_channels, *image_size(composed.data)))
+        return compute_complexity(planned, (planned.in_channels, *image_size(composed.data)))

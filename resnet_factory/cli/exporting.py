@@ -17,7 +17,7 @@ from resnet_factory.config.file_access import (
     Kind,
     output_faults,
 )
-from resnet_factory.costing.complexity import cost
+from resnet_factory.costing.complexity import compute_complexity
 from resnet_factory.errors import Fault, found, unknown
 from resnet_factory.reporting import tables
 
@@ -42,7 +42,7 @@ def export(composed: Composed) -> int:
     with one_fault_per_file(composed):
         network = _network(composed)
         done = transfer.export(network, options["file"], to=options["to"], keys=options["keys"])
-    tables.console().print(f"exported: {done}", markup=False)
+    tables.table_console().print(f"exported: {done}", markup=False)
     return 0
 
 
@@ -58,7 +58,7 @@ def _network(composed: Composed) -> Network:
     network = build(composed.model)
     if weights is not None:
         loaded = transfer.load_weights(network, weights, keys=composed.data["keys"])
-        tables.console().print(f"loaded: {loaded}", markup=False)
+        tables.table_console().print(f"loaded: {loaded}", markup=False)
     return network
 
 
@@ -70,7 +70,7 @@ def _export_program(composed: Composed) -> int:
     with one_fault_per_file(composed):
         network = _network(composed)
         sides = image_size(options) if "input" in composed.given else network.plan.image[1:]
-        image = cost(network.plan, (network.plan.in_channels, *sides)).image
+        image = compute_complexity(network.plan, (network.plan.in_channels, *sides)).image
         done = export_program(
             network,
             Path(options["file"]),
@@ -82,8 +82,10 @@ def _export_program(composed: Composed) -> int:
             metadata=_normalisation(options, network.plan.in_channels),
         )
     if options["weights"] is None:
-        tables.console().print("weights: freshly initialised; give weights=… for trained ones", markup=False)
-    tables.console().print(f"exported: {done}", markup=False)
+        tables.table_console().print(
+            "weights: freshly initialised; give weights=… for trained ones", markup=False
+        )
+    tables.table_console().print(f"exported: {done}", markup=False)
     return 0
 
 
@@ -132,6 +134,6 @@ def _program_faults(data: Mapping[str, Any]) -> list[Fault]:
             faults.append(Fault(key, f"expected a list of numbers, one per channel, found {found(value)}"))
     if faults:
         return faults
-    from resnet_factory.network.runtimes.packages import package_faults
+    from resnet_factory.network.runtimes.packages import runtime_package_faults
 
-    return package_faults(data["to"], "to")
+    return runtime_package_faults(data["to"], "to")

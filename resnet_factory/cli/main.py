@@ -94,10 +94,10 @@ def _main(arguments: list[str]) -> int:
     if asked:
         return _hand_to_hydra(verb, words, options)
     from resnet_factory.config.composition import compose_all
-    from resnet_factory.planning.planner import plan
+    from resnet_factory.planning.planner import run_planner
 
     check = VERBS[verb].load_check()
-    return VERBS[verb].load()(compose_all(verb, words, options.config_dir, check=check, verify=plan))
+    return VERBS[verb].load()(compose_all(verb, words, options.config_dir, check=check, verify=run_planner))
 
 
 def _no_command(word: str, after: Sequence[str], config_dir: str | None) -> Fault:
@@ -128,7 +128,7 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
     from resnet_factory.cli.completion import check_completion, forget_verb
     from resnet_factory.cli.request import request
     from resnet_factory.config.repository import conf_dir
-    from resnet_factory.planning.planner import plan
+    from resnet_factory.planning.planner import run_planner
 
     flags = [f"--{name.replace('_', '-')}" for name in HYDRA_FLAGS if getattr(options, name) is True]
     for name in ("cfg", "info", "package", "config_dir"):
@@ -167,7 +167,9 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
     def job(config: Any) -> None:
         nonlocal status
         try:
-            status = max(status, VERBS[verb].load()(hydra_runner.from_hydra(options.config_dir, verify=plan)))
+            status = max(
+                status, VERBS[verb].load()(hydra_runner.from_hydra(options.config_dir, verify=run_planner))
+            )
         except ConfigError as error:
             print(error, file=sys.stderr)
             status = 2

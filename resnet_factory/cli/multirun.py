@@ -27,10 +27,10 @@ from resnet_factory.cli.request import Request
 from resnet_factory.cli.verbs import VERBS
 from resnet_factory.config.composition import Composed, image_size
 from resnet_factory.config.file_access import write_whole
-from resnet_factory.costing.complexity import cost
+from resnet_factory.costing.complexity import compute_complexity
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.planning.planner import plan
-from resnet_factory.reporting.tables import console
+from resnet_factory.planning.planner import run_planner
+from resnet_factory.reporting.tables import table_console
 
 COSTS = ("plan", "params", "macs", "activations")
 COLUMNS = ("job", "overrides", "state", *COSTS, "seconds", "error")
@@ -69,11 +69,11 @@ def perform(rows: Path, config: Any) -> None:
         "job": job.number,
         "overrides": " ".join(job.overrides),
     }
-    out, start = console(), time.perf_counter()
+    out, start = table_console(), time.perf_counter()
     figures: Callable[[], Mapping[str, Any]] = dict
     out.print(f"#{job.number}  {row['overrides']}", style="bold", markup=False)
     try:
-        composed = from_hydra(job.config_dir, verify=plan)
+        composed = from_hydra(job.config_dir, verify=run_planner)
         verb = VERBS[job.verb]
         figures = partial(verb.load_figures() or _row_costs, composed)
         costs = figures()
@@ -110,8 +110,8 @@ def perform(rows: Path, config: Any) -> None:
 
 def _row_costs(composed: Composed) -> dict[str, Any]:
     """Return the costs of the model, for the row of a command without figures of its own."""
-    planned = plan(composed.model)
-    found = cost(planned, (planned.in_channels, *image_size(composed.data)))
+    planned = run_planner(composed.model)
+    found = compute_complexity(planned, (planned.in_channels, *image_size(composed.data)))
     values = (planned.id, found.params, found.macs, found.activations)
     return dict(zip(COSTS, values, strict=True))
 
@@ -179,7 +179,7 @@ def conclude(
     write_whole(target, text.getvalue())
     _print_table(ordered, target)
     if before is not None:
-        console().print(f"the results that were there: {before}", markup=False, soft_wrap=True)
+        table_console().print(f"the results that were there: {before}", markup=False, soft_wrap=True)
     return int(any(row["state"] != "ok" for row in ordered))
 
 
@@ -198,7 +198,7 @@ def _report_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]], target: Path) -> None:
-    out = console()
+    out = table_console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     failed = [row for row in rows if row["state"] != "ok"]
     for name in ("job", "overrides", "plan", "params", "MACs", "activations", "seconds"):

@@ -89,7 +89,7 @@ VERBS = {
         "study.command:study",
         "train and compare several networks, such as plain and residual ones",
         verbatim=("overrides",),
-        figures="study.command:figures",
+        figures="study.command:study_command_figures",
     ),
     "list": Verb("cli.commands:list_models", "list the named models: list [PATTERN]", composes=False),
     "sweep": Verb(

@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from resnet_factory.costing.measurement import (
-    FormAfter,
-    LayerRows,
+    FormAfterNode,
+    LayerCostRows,
     Meter,
-    Row,
+    NodeCostRow,
     SizeMismatch,
     Tally,
     TooSmall,
-    shape,
-    size_text,
+    map_size_text,
+    node_shape,
 )
-from resnet_factory.costing.memory import Memory, memory
+from resnet_factory.costing.memory import Memory, compute_memory
 from resnet_factory.costing.receptive_field import ReceptiveFields, receptive_fields
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import MAP, Axes, Size
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import Node
-from resnet_factory.planning.paths import ChannelCount
+from resnet_factory.planning.paths import PathChannelCount
 
 IMAGE_SHAPES = {
     1: "(channels, length)",
@@ -51,7 +51,7 @@ class Cost:
     total: Tally
     shape: tuple[int, ...]
     """The shape of the network's output."""
-    sections: tuple[Row, ...]
+    sections: tuple[NodeCostRow, ...]
     """Stem, stages and head."""
 
     @property
@@ -102,52 +102,56 @@ class Cost:
         """
         known = self._memory_by_request.get((batch, dtype))
         if known is None:
-            known = self._memory_by_request[batch, dtype] = memory(self.plan, self.image, batch, dtype)
+            known = self._memory_by_request[batch, dtype] = compute_memory(
+                self.plan, self.image, batch, dtype
+            )
         return known
 
     @cached_property
     def _memory_by_request(self) -> dict[tuple[int, str], Memory]:
         return {}
 
-    def rows(self, depth: str = "stage") -> tuple[Row, ...]:
+    def rows(self, depth: str = "stage") -> tuple[NodeCostRow, ...]:
         """Return the rows at one depth: network, stage, block or layer."""
         if depth == "network":
             blocks = sum(len(stage.blocks) for stage in self.plan.stages)
             kinds = dict.fromkeys(block.kind for stage in self.plan.stages for block in stage.blocks)
-            return (Row(self.plan.name, "+".join(kinds), blocks, self.shape, self.total),)
+            return (NodeCostRow(self.plan.name, "+".join(kinds), blocks, self.shape, self.total),)
         return {"stage": self.sections, "block": self.blocks, "layer": self.layers}[depth]
 
     def __repr__(self) -> str:
-        image = size_text(self.image)
+        image = map_size_text(self.image)
         return (
             f"<Cost of {self.plan.name or 'unnamed'} {self.plan.id} at {image}: {self.params:,} parameters, "
             f"{self.macs:,} MACs, {self.activations:,} activations>"
         )
 
     @property
-    def layers(self) -> tuple[Row, ...]:
+    def layers(self) -> tuple[NodeCostRow, ...]:
         """One row per layer, in state-dict order."""
-        collected = LayerRows()
+        collected = LayerCostRows()
         collected.through(self.plan.root, (self.image[1:], MAP))
         return tuple(collected.rows)
 
     @property
-    def blocks(self) -> tuple[Row, ...]:
+    def blocks(self) -> tuple[NodeCostRow, ...]:
         """One row per block, stem and head included."""
         meter, rows = Meter(), [self.sections[0]]
         _, size = meter.measure(self.plan.stem, self.image[1:])
         for stage in self.plan.stages:
             if stage.transition.children:
                 tally, size = meter.measure(stage.transition, size)
-                shape_out = shape(stage.blocks[0].in_channels, size, MAP)
-                rows.append(Row(f"{stage.name}.transition", "", 1, shape_out, tally))
+                shape_out = node_shape(stage.blocks[0].in_channels, size, MAP)
+                rows.append(NodeCostRow(f"{stage.name}.transition", "", 1, shape_out, tally))
             for i, block in enumerate(stage.blocks):
                 tally, size = meter.measure(block.node, size)
-                rows.append(Row(f"{stage.name}.{i}", block.kind, 1, (block.out_channels, *size), tally))
+                rows.append(
+                    NodeCostRow(f"{stage.name}.{i}", block.kind, 1, (block.out_channels, *size), tally)
+                )
         return (*rows, self.sections[-1])
 
 
-def cost(plan: Plan, image: tuple[int, ...] | None = None) -> Cost:
+def compute_complexity(plan: Plan, image: tuple[int, ...] | None = None) -> Cost:
     """Return the cost of `plan` for one image of shape (channels, height, width), a side per axis.
 
     The default image size is the model's `image_size`.
@@ -164,18 +168,20 @@ def cost(plan: Plan, image: tuple[int, ...] | None = None) -> Cost:
         message = f"an image of {shape[0]} channels; the network takes {plan.in_channels}"
         raise ConfigError([Fault("image", message)])
     try:
-        return _cost(plan, shape)
+        return _plan_complexity(plan, shape)
     except SizeMismatch as error:
-        raise ConfigError([_size_fault(plan, shape, error)]) from None
+        raise ConfigError([_complexity_size_fault(plan, shape, error)]) from None
 
 
-def _size_fault(plan: Plan, image: tuple[int, ...], error: SizeMismatch) -> Fault:
+def _complexity_size_fault(plan: Plan, image: tuple[int, ...], error: SizeMismatch) -> Fault:
     """Return the fault of an image size, with the nearest sizes that work, if any."""
     where = f"{error.where}: " if "." in error.where else ""
-    size, side = size_text(image[1:]), min(image[1:])
-    above = next((s for s in range(side + 1, side + SEARCHED) if _size_works(plan, s)), None)
-    below = next((s for s in range(side - 1, max(side - SEARCHED, 0), -1) if _size_works(plan, s)), None)
-    near = [size_text((s,) * plan.dims) for s in (below, above) if s is not None]
+    size, side = map_size_text(image[1:]), min(image[1:])
+    above = next((s for s in range(side + 1, side + SEARCHED) if _complexity_works_at_size(plan, s)), None)
+    below = next(
+        (s for s in range(side - 1, max(side - SEARCHED, 0), -1) if _complexity_works_at_size(plan, s)), None
+    )
+    near = [map_size_text((s,) * plan.dims) for s in (below, above) if s is not None]
     if isinstance(error, TooSmall):
         message = f"{size} is too small: {where}{error}"
         return Fault("input.size", message + (f"; the least that works is {near[-1]}" if above else ""))
@@ -186,15 +192,15 @@ def _size_fault(plan: Plan, image: tuple[int, ...], error: SizeMismatch) -> Faul
     return Fault(f"model.{'block' if '.' in error.where else error.where}", message)
 
 
-def _size_works(plan: Plan, side: int) -> bool:
+def _complexity_works_at_size(plan: Plan, side: int) -> bool:
     try:
-        _cost(plan, (plan.in_channels, *(side,) * plan.dims))
+        _plan_complexity(plan, (plan.in_channels, *(side,) * plan.dims))
     except SizeMismatch:
         return False
     return True
 
 
-def _measured(meter: Meter, node: Node, size: Size, where: str) -> tuple[Tally, Size]:
+def _section_complexity(meter: Meter, node: Node, size: Size, where: str) -> tuple[Tally, Size]:
     """Return the cost of a section and the size of its output; an error says the section."""
     try:
         return meter.measure(node, size)
@@ -203,14 +209,14 @@ def _measured(meter: Meter, node: Node, size: Size, where: str) -> tuple[Tally, 
         raise
 
 
-def _cost(plan: Plan, image: tuple[int, ...]) -> Cost:
+def _plan_complexity(plan: Plan, image: tuple[int, ...]) -> Cost:
     meter = Meter()
-    stem, size = _measured(meter, plan.stem, image[1:], "stem")
-    counts, forms = ChannelCount(), FormAfter()
+    stem, size = _section_complexity(meter, plan.stem, image[1:], "stem")
+    counts, forms = PathChannelCount(), FormAfterNode()
     channels, form = counts.through(plan.stem, plan.in_channels), forms.through(plan.stem, MAP)
-    total, rows = stem, [Row("stem", "", 1, shape(channels, size, form), stem)]
+    total, rows = stem, [NodeCostRow("stem", "", 1, node_shape(channels, size, form), stem)]
     for stage in plan.stages:
-        (params, macs, activations), size = _measured(meter, stage.transition, size, "transition")
+        (params, macs, activations), size = _section_complexity(meter, stage.transition, size, "transition")
         for block, count in stage.runs:
             try:
                 p, m, a, after = meter.node(block.node, size)
@@ -231,8 +237,12 @@ def _cost(plan: Plan, image: tuple[int, ...]) -> Cost:
             forms.through(stage.tap, form)
             meter.measure(stage.tap, size)
         kinds = dict.fromkeys(block.kind for block in stage.blocks)
-        rows.append(Row(stage.name, "+".join(kinds), len(stage.blocks), shape(channels, size, form), tally))
-    head, size = _measured(meter, plan.head, size, "head")
+        rows.append(
+            NodeCostRow(
+                stage.name, "+".join(kinds), len(stage.blocks), node_shape(channels, size, form), tally
+            )
+        )
+    head, size = _section_complexity(meter, plan.head, size, "head")
     channels, form = counts.through(plan.head, channels), forms.through(plan.head, form)
-    rows.append(Row("head", "", 1, shape(channels, size, form), head))
+    rows.append(NodeCostRow("head", "", 1, node_shape(channels, size, form), head))
     return Cost(plan, image, total.plus(head), rows[-1].shape, tuple(rows))

@@ -19,7 +19,7 @@ from resnet_factory.planning.nodes import (
     Tap,
     Walk,
 )
-from resnet_factory.planning.plan_text import describe
+from resnet_factory.planning.plan_text import layer_plan_text
 
 
 class Tally(NamedTuple):
@@ -37,7 +37,7 @@ class Tally(NamedTuple):
 NOTHING = Tally(0, 0, 0)
 
 
-class Row(NamedTuple):
+class NodeCostRow(NamedTuple):
     """One line of a report: a layer, a block, or a section (stem, stage, head)."""
 
     name: str
@@ -54,7 +54,7 @@ class Row(NamedTuple):
         return positions(self.shape[1:]) if len(self.shape) > 1 else 1
 
 
-def shape(channels: int, size: Size, form: str) -> tuple[int, ...]:
+def node_shape(channels: int, size: Size, form: str) -> tuple[int, ...]:
     """Return (C,) for a flat vector, (C, H, W) in 2 dimensions for anything else."""
     return (channels,) if form == FLAT else (channels, *size)
 
@@ -126,12 +126,14 @@ class Meter(Walk[Measured]):
         if layer.elementwise:
             return layer.params(), 0, 0, size
         if misfit := layer.misfit(size):
-            raise SizeMismatch(f"{describe(layer)!r} {misfit}")
+            raise SizeMismatch(f"{layer_plan_text(layer)!r} {misfit}")
         after = layer.output(size)
         if after is not size:
             for side in after:
                 if side < 1:
-                    raise TooSmall(f"nothing is left of a {size_text(size)} map after {describe(layer)!r}")
+                    raise TooSmall(
+                        f"nothing is left of a {map_size_text(size)} map after {layer_plan_text(layer)!r}"
+                    )
         if not layer.counted:
             return layer.params(), 0, 0, after
         area = positions(after)
@@ -161,7 +163,7 @@ class Meter(Walk[Measured]):
             elif source != INPUT:
                 for _, _, _, other in ends if source == DENSE else ends[-1:]:
                     if other != size:
-                        raise SizeMismatch(_size_mismatch_text(node, size, other))
+                        raise SizeMismatch(_node_size_mismatch_text(node, size, other))
             ends.append(self.node(branch, size))
         return self.join(node, value, ends, name)
 
@@ -175,7 +177,7 @@ class Meter(Walk[Measured]):
             if other == (1,) * len(other) and self.spreads(node, i):
                 continue
             if after != (1,) * len(after) or not all(self.spreads(node, j) for j in range(i)):
-                raise SizeMismatch(_size_mismatch_text(node, after, other))
+                raise SizeMismatch(_node_size_mismatch_text(node, after, other))
             after = other
         return params, macs, activations, after
 
@@ -183,35 +185,37 @@ class Meter(Walk[Measured]):
         """Return whether a single position of a branch applies to all; of a sum, only what is one by plan."""
         if node.join != SUM:
             return node.join in (PRODUCT, SELECT)
-        return _Forms().through(node.branches[branch], MAP) == POINT
+        return _NodeForms().through(node.branches[branch], MAP) == POINT
 
 
-def size_text(size: Size) -> str:
+def map_size_text(size: Size) -> str:
     """Return the sides of a map as `56x56`."""
     return "x".join(map(str, size))
 
 
-def _size_mismatch_text(node: Parallel, size: Size, other: Size) -> str:
+def _node_size_mismatch_text(node: Parallel, size: Size, other: Size) -> str:
     one, another = ("the body", "the shortcut one") if node.shortcut else ("one branch", "another one")
-    return f"{one} gives a map of {size_text(size)}, {another} of {size_text(other)}"
+    return f"{one} gives a map of {map_size_text(size)}, {another} of {map_size_text(other)}"
 
 
 Flow = tuple[Size, str]
 """The size and the form of the data."""
 
 
-class LayerRows(Walk[Flow]):
+class LayerCostRows(Walk[Flow]):
     """Collects one row per layer."""
 
     def __init__(self) -> None:
         self.meter = Meter()
-        self.rows: list[Row] = []
+        self.rows: list[NodeCostRow] = []
 
     def layer(self, layer: Layer, value: Flow, name: str) -> Flow:
         """Add a layer's row."""
         tally, size = self.meter.measure(layer, value[0])
         form = layer.produces or value[1]
-        self.rows.append(Row(name, describe(layer), 1, shape(layer.out_channels, size, form), tally))
+        self.rows.append(
+            NodeCostRow(name, layer_plan_text(layer), 1, node_shape(layer.out_channels, size, form), tally)
+        )
         return size, form
 
     def join(self, node: Parallel, value: Flow, ends: list[Flow], name: str) -> Flow:
@@ -219,7 +223,7 @@ class LayerRows(Walk[Flow]):
         return next((end for end in ends if end[1] == MAP and end[0] != (1,) * len(end[0])), ends[0])
 
 
-class FormAfter(Walk[str]):
+class FormAfterNode(Walk[str]):
     """The form of the data after each node."""
 
     def layer(self, layer: Layer, value: str, name: str) -> str:
@@ -231,7 +235,7 @@ class FormAfter(Walk[str]):
         return MAP if MAP in ends else ends[0]
 
 
-class _Forms(FormAfter):
+class _NodeForms(FormAfterNode):
     """The form after each node of a branch, which may read maps of any form tapped before it."""
 
     def read(self, node: Read, value: str, name: str) -> str:

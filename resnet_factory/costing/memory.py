@@ -30,7 +30,7 @@ DTYPES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 MAX_BATCH = 2**20
 
 
-class Use(NamedTuple):
+class MemoryUse(NamedTuple):
     """Memory of a layer, block or section, in bytes."""
 
     weights: int
@@ -61,11 +61,11 @@ class Memory:
     """Peak memory of maps and gradients in a training step, the images included."""
     training_at: str
     """The step at that peak."""
-    uses: dict[tuple[str, str], Use] = field(repr=False, compare=False)
+    uses: dict[tuple[str, str], MemoryUse] = field(repr=False, compare=False)
     """Memory of each row of a report, by (depth, name): stages, blocks and layers."""
 
 
-def memory(plan: Plan, image: tuple[int, ...], batch: int, dtype: str) -> Memory:
+def compute_memory(plan: Plan, image: tuple[int, ...], batch: int, dtype: str) -> Memory:
     """Return the memory of a plan for `batch` images of shape (channels, height, width) in 2 dimensions.
 
     Raises:
@@ -90,7 +90,7 @@ def memory(plan: Plan, image: tuple[int, ...], batch: int, dtype: str) -> Memory
         training=learning.peak,
         training_at=learning.peak_at,
         uses={
-            row: Use(resting.weights.get(row, 0), alive, learning.kept.get(row, 0))
+            row: MemoryUse(resting.weights.get(row, 0), alive, learning.kept.get(row, 0))
             for row, alive in resting.alive.items()
         },
     )

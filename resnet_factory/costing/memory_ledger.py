@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resnet_factory.costing.memory_values import Step, Store, Value
+from resnet_factory.costing.memory_values import MemoryValue, MemoryValueStep, MemoryValueStore
 from resnet_factory.layers import Size, positions
 
 
@@ -13,8 +13,8 @@ class MemoryLedger:
         self.batch, self.itemsize, self.training = batch, itemsize, training
         self.now = self.peak = 0
         self.peak_at = ""
-        self.steps: list[Step] = []
-        self.outputs: list[Value] = []
+        self.steps: list[MemoryValueStep] = []
+        self.outputs: list[MemoryValue] = []
         self.features: set[str] = set()
         self.rows: list[tuple[str, str]] = []
         """The rows of the report that what happens now belongs to."""
@@ -22,18 +22,18 @@ class MemoryLedger:
         self.kept: dict[tuple[str, str], int] = {}
         self.weights: dict[tuple[str, str], int] = {}
 
-    def make(self, size: int) -> Store:
+    def make(self, size: int) -> MemoryValueStore:
         """Allocate a store with one reference."""
         self.now += size
-        return Store(size, tuple(self.rows))
+        return MemoryValueStore(size, tuple(self.rows))
 
-    def drop(self, store: Store) -> None:
+    def drop(self, store: MemoryValueStore) -> None:
         """Release a store."""
         store.holders -= 1
         if not store.holders:
             self.now -= store.bytes
 
-    def keep(self, *stores: Store) -> tuple[Store, ...]:
+    def keep(self, *stores: MemoryValueStore) -> tuple[MemoryValueStore, ...]:
         """Save stores for the backward pass."""
         for store in stores:
             store.holders += 1
@@ -50,26 +50,26 @@ class MemoryLedger:
         if self.now > self.peak:
             self.peak, self.peak_at = self.now, where
 
-    def value(self, channels: int, size: Size, learns: bool) -> Value:
+    def value(self, channels: int, size: Size, learns: bool) -> MemoryValue:
         """Return a new value in a new store."""
         elements = channels * positions(size)
-        return Value(self.make(elements * self.batch * self.itemsize), channels, size, learns)
+        return MemoryValue(self.make(elements * self.batch * self.itemsize), channels, size, learns)
 
     def weigh(self, weights: int) -> None:
         """Record a layer's parameters and buffers."""
         for row in self.rows:
             self.weights[row] = self.weights.get(row, 0) + weights
 
-    def backward(self, outputs: list[Value]) -> None:
+    def backward(self, outputs: list[MemoryValue]) -> None:
         """Run the backward pass from the gradients of the outputs; gradients of weights stay alive."""
         self.rows = []
-        gradients: dict[Value, Store] = {}
+        gradients: dict[MemoryValue, MemoryValueStore] = {}
         for output in outputs:
             size = output.elements * self.batch * self.itemsize  # the output may be a view of a larger map
             self.accumulate(gradients, output, self.make(size))
         self.back(gradients, 0, len(self.steps))
 
-    def back(self, gradients: dict[Value, Store], begin: int, end: int) -> None:
+    def back(self, gradients: dict[MemoryValue, MemoryValueStore], begin: int, end: int) -> None:
         """Run the steps from `begin` up to `end` backwards."""
         for step in reversed(self.steps[begin:end]):
             arrived = [gradients.pop(made) for made in step.makes if made in gradients]
@@ -90,7 +90,9 @@ class MemoryLedger:
             for store in (*arrived, *step.saved):
                 self.drop(store)
 
-    def passed_on(self, step: Step, value: Value, arrived: Store) -> Store:
+    def passed_on(
+        self, step: MemoryValueStep, value: MemoryValue, arrived: MemoryValueStore
+    ) -> MemoryValueStore:
         """Return the gradient of what a step reads: that of its result, or a sum over it."""
         if any(value is other for other in step.spread):
             gradient = self.make(value.elements * self.batch * self.itemsize)
@@ -99,7 +101,9 @@ class MemoryLedger:
         arrived.holders += 1
         return arrived
 
-    def accumulate(self, gradients: dict[Value, Store], value: Value, more: Store) -> None:
+    def accumulate(
+        self, gradients: dict[MemoryValue, MemoryValueStore], value: MemoryValue, more: MemoryValueStore
+    ) -> None:
         """Accumulate the gradient of a value read twice: in place, unless another step holds it too."""
         held = gradients.get(value)
         if held is None:

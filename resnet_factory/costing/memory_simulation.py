@@ -8,9 +8,14 @@ from __future__ import annotations
 from functools import reduce
 
 from resnet_factory.costing.memory_ledger import MemoryLedger
-from resnet_factory.costing.memory_values import Step, Value, spread, whole
+from resnet_factory.costing.memory_values import (
+    MemoryValue,
+    MemoryValueStep,
+    spread_memory_values,
+    whole_memory_value,
+)
 from resnet_factory.layers import BOTH, INPUT, NEITHER, OUTPUT, Layer
-from resnet_factory.planning.network_plan import Plan, Stage
+from resnet_factory.planning.network_plan import Plan, PlanStage
 from resnet_factory.planning.nodes import (
     CASCADE,
     CONCAT,
@@ -24,17 +29,17 @@ from resnet_factory.planning.nodes import (
     Read,
     Tap,
     Walk,
-    dotted,
+    dotted_node_name,
 )
 
 
-class MemorySimulation(MemoryLedger, Walk[Value]):
+class MemorySimulation(MemoryLedger, Walk[MemoryValue]):
     """One pass through a network for a batch of images: `forward`, then, if training, `backward`.
 
     A method reads a value its caller holds, and returns one its caller must drop.
     """
 
-    def forward(self, plan: Plan, image: tuple[int, ...]) -> list[Value]:
+    def forward(self, plan: Plan, image: tuple[int, ...]) -> list[MemoryValue]:
         """Run the network. The image stays alive, and so do the results: an output, or a backbone's maps."""
         self.features = {feature.name for feature in plan.features}
         value = self.value(image[0], image[1:], learns=False)
@@ -54,7 +59,7 @@ class MemorySimulation(MemoryLedger, Walk[Value]):
         self.drop(value.store)
         return self.outputs
 
-    def stage(self, stage: Stage, value: Value) -> Value:
+    def stage(self, stage: PlanStage, value: MemoryValue) -> MemoryValue:
         """Run a stage; takes ownership of the value."""
         if stage.transition.children:
             value = self.block(stage, "transition", stage.transition, value)
@@ -62,13 +67,13 @@ class MemorySimulation(MemoryLedger, Walk[Value]):
             value = self.block(stage, str(i), block.node, value)
         return value
 
-    def block(self, stage: Stage, part: str, chain: Chain, value: Value) -> Value:
+    def block(self, stage: PlanStage, part: str, chain: Chain, value: MemoryValue) -> MemoryValue:
         """Run one part of a stage; takes ownership of the value."""
-        name = dotted(stage.name, part)
+        name = dotted_node_name(stage.name, part)
         self.enter(stage.name, name)
         return self.passed(chain, value, name)
 
-    def passed(self, node: Node, value: Value, name: str) -> Value:
+    def passed(self, node: Node, value: MemoryValue, name: str) -> MemoryValue:
         """Run a node; takes ownership of the value."""
         after = self.through(node, value, name)
         self.drop(value.store)
@@ -78,7 +83,7 @@ class MemorySimulation(MemoryLedger, Walk[Value]):
         """Set the report rows that the next steps belong to."""
         self.rows = [("stage", stage), ("block", block)]
 
-    def section(self, chain: Chain, value: Value, name: str) -> Value:
+    def section(self, chain: Chain, value: MemoryValue, name: str) -> MemoryValue:
         """Run the stem or the head; takes ownership of the value."""
         self.enter(name, name)
         for child, node in chain.children:
@@ -86,37 +91,37 @@ class MemorySimulation(MemoryLedger, Walk[Value]):
             self.collect(child, value)
         return value
 
-    def collect(self, name: str, value: Value) -> None:
+    def collect(self, name: str, value: MemoryValue) -> None:
         """Hold a feature map that a backbone returns."""
         if name in self.features:
             value.store.holders += 1
             self.outputs.append(value)
 
-    def chain(self, chain: Chain, value: Value, name: str) -> Value:
+    def chain(self, chain: Chain, value: MemoryValue, name: str) -> MemoryValue:
         """Run the children in sequence."""
         value.store.holders += 1
         return self.sequence(chain, value, name)
 
-    def sequence(self, chain: Chain, value: Value, name: str) -> Value:
+    def sequence(self, chain: Chain, value: MemoryValue, name: str) -> MemoryValue:
         """Run the children in sequence; takes ownership of the value."""
         for inner, child in chain.items(name):
             value = self.passed(child, value, inner)
         return value
 
-    def tap(self, node: Tap, value: Value, name: str) -> Value:
+    def tap(self, node: Tap, value: MemoryValue, name: str) -> MemoryValue:
         """Hold the map up to the end of the module."""
         value.store.holders += 2
         if node.of in self.taps:
             self.drop(self.taps[node.of].store)
         return super().tap(node, value, name)
 
-    def read(self, node: Read, value: Value, name: str) -> Value:
+    def read(self, node: Read, value: MemoryValue, name: str) -> MemoryValue:
         """Return the map of a tap."""
         value = super().read(node, value, name)
         value.store.holders += 1
         return value
 
-    def owner(self, chain: Chain, value: Value, name: str) -> Value:
+    def owner(self, chain: Chain, value: MemoryValue, name: str) -> MemoryValue:
         """Run a module with taps of its own."""
         outer, self.taps = self.taps, {}
         value = self.chain(chain, value, name)
@@ -129,7 +134,7 @@ class MemorySimulation(MemoryLedger, Walk[Value]):
         for tapped in self.taps.values():
             self.drop(tapped.store)
 
-    def layer(self, layer: Layer, value: Value, name: str) -> Value:
+    def layer(self, layer: Layer, value: MemoryValue, name: str) -> MemoryValue:
         """Run a layer; its output is allocated in addition to its input."""
         outer = self.rows
         self.rows = [*outer, ("layer", name)] if outer else outer
@@ -137,7 +142,7 @@ class MemorySimulation(MemoryLedger, Walk[Value]):
         self.rows = outer
         return after
 
-    def output(self, layer: Layer, value: Value, name: str) -> Value:
+    def output(self, layer: Layer, value: MemoryValue, name: str) -> MemoryValue:
         """Return the output of a layer."""
         weights = layer.params() * self.itemsize
         self.weigh(weights + layer.buffers(self.itemsize))
@@ -145,10 +150,10 @@ class MemorySimulation(MemoryLedger, Walk[Value]):
         learns = value.learns or weights > 0
         if layer.view(self.training):
             value.store.holders += 1
-            after = Value(value.store, layer.out_channels, size, learns)
+            after = MemoryValue(value.store, layer.out_channels, size, learns)
             # The gradient of a part of the channels is made anew, as that of all of them.
             whole = layer.out_channels == value.channels
-            self.steps.append(Step(name, (value,), (after,), passes=whole))
+            self.steps.append(MemoryValueStep(name, (value,), (after,), passes=whole))
             self.mark(name)
             return after
         after = self.value(layer.out_channels, size, learns)
@@ -160,42 +165,50 @@ class MemorySimulation(MemoryLedger, Walk[Value]):
             needed = {INPUT: both[:1], OUTPUT: both[1:], BOTH: both, NEITHER: ()}[layer.saves]
             scratch = layer.scratch_bytes(value.size, self.itemsize, self.batch)
             saved = self.keep(*needed, aside)
-            self.steps.append(Step(name, (value,), (after,), saved, weights, scratch=scratch))
+            self.steps.append(MemoryValueStep(name, (value,), (after,), saved, weights, scratch=scratch))
         self.drop(aside)
         return after
 
-    def add(self, terms: list[Value], name: str) -> Value:
+    def add(self, terms: list[MemoryValue], name: str) -> MemoryValue:
         """Sum the terms one after another; takes ownership of them."""
         return reduce(lambda one, other: self.add_two(one, other, name), terms)
 
-    def add_two(self, one: Value, other: Value, name: str) -> Value:
+    def add_two(self, one: MemoryValue, other: MemoryValue, name: str) -> MemoryValue:
         """Sum two terms; one may apply to all channels or positions. Takes ownership of both."""
-        total = self.value(*whole(one, other), one.learns or other.learns)
+        total = self.value(*whole_memory_value(one, other), one.learns or other.learns)
         self.mark(f"{name} (sum)")
         self.steps.append(
-            Step(f"{name} (sum)", (one, other), (total,), passes=True, spread=spread(total, one, other))
+            MemoryValueStep(
+                f"{name} (sum)",
+                (one, other),
+                (total,),
+                passes=True,
+                spread=spread_memory_values(total, one, other),
+            )
         )
         self.drop(one.store)
         self.drop(other.store)
         return total
 
-    def multiply(self, one: Value, other: Value, name: str) -> Value:
+    def multiply(self, one: MemoryValue, other: MemoryValue, name: str) -> MemoryValue:
         """Multiply two factors; one may apply to all channels or positions. Takes ownership of both."""
-        product = self.value(*whole(one, other), one.learns or other.learns)
+        product = self.value(*whole_memory_value(one, other), one.learns or other.learns)
         self.mark(f"{name} (product)")
         if self.training:
             # The gradient of such a factor is allocated for every position before it is reduced.
-            scratch = product.store.bytes * len(spread(product, one, other))
+            scratch = product.store.bytes * len(spread_memory_values(product, one, other))
             saved = self.keep(one.store, other.store)
-            self.steps.append(Step(f"{name} (product)", (one, other), (product,), saved, scratch=scratch))
+            self.steps.append(
+                MemoryValueStep(f"{name} (product)", (one, other), (product,), saved, scratch=scratch)
+            )
         self.drop(other.store)
         self.drop(one.store)
         return product
 
-    def parallel(self, node: Parallel, value: Value, name: str) -> Value:
+    def parallel(self, node: Parallel, value: MemoryValue, name: str) -> MemoryValue:
         """Run the branches in sequence, and join them: without links and concatenation, one by one."""
         shares = self.shares(node, value, name)
-        ends: list[Value] = []
+        ends: list[MemoryValue] = []
         for i, (inner, branch) in enumerate(node.items(name)):
             entry = self.input_of(node, i, shares[i], ends, inner)
             # A module holds its input until it returns; what runs inside of one does not.
@@ -209,7 +222,9 @@ class MemorySimulation(MemoryLedger, Walk[Value]):
             joined = self.sum_of_parts(joined, node.parts, f"{name} (sum)")
         return joined
 
-    def input_of(self, node: Parallel, branch: int, share: Value, ends: list[Value], name: str) -> Value:
+    def input_of(
+        self, node: Parallel, branch: int, share: MemoryValue, ends: list[MemoryValue], name: str
+    ) -> MemoryValue:
         """Return what a branch reads, owned by the caller."""
         source = node.source(branch)
         if source == DENSE:
@@ -221,21 +236,21 @@ class MemorySimulation(MemoryLedger, Walk[Value]):
             return self.add([ends[-1], entry], name)
         return entry
 
-    def shares(self, node: Parallel, value: Value, name: str) -> list[Value]:
+    def shares(self, node: Parallel, value: MemoryValue, name: str) -> list[MemoryValue]:
         """Return the part of the input for each branch; held by the caller of the parallel node."""
         if node.split:
             shares = [
-                Value(value.store, node.share(value.channels, i), value.size, value.learns)
+                MemoryValue(value.store, node.share(value.channels, i), value.size, value.learns)
                 for i in range(len(node.branches))
             ]
-            self.steps.append(Step(name, (value,), tuple(shares)))
+            self.steps.append(MemoryValueStep(name, (value,), tuple(shares)))
             return shares
         if node.join == SELECT:
             value.store.holders += 1
             return [value, self.sum_of_parts(value, node.parts, name)]
         return [value] * len(node.branches)
 
-    def join(self, node: Parallel, value: Value, ends: list[Value], name: str) -> Value:
+    def join(self, node: Parallel, value: MemoryValue, ends: list[MemoryValue], name: str) -> MemoryValue:
         """Join the branches; takes ownership of their outputs."""
         if node.join == SUM:
             return self.add(ends, name)
@@ -246,18 +261,18 @@ class MemorySimulation(MemoryLedger, Walk[Value]):
             return joined
         return reduce(lambda product, factor: self.multiply(product, factor, name), ends)
 
-    def concatenate(self, values: list[Value], name: str) -> Value:
+    def concatenate(self, values: list[MemoryValue], name: str) -> MemoryValue:
         """Concatenate along the channels."""
         channels, learns = sum(value.channels for value in values), any(value.learns for value in values)
         whole = self.value(channels, values[0].size, learns)
         self.mark(f"{name} (concat)")
-        self.steps.append(Step(f"{name} (concat)", tuple(values), (whole,), passes=True))
+        self.steps.append(MemoryValueStep(f"{name} (concat)", tuple(values), (whole,), passes=True))
         return whole
 
-    def sum_of_parts(self, value: Value, parts: int, name: str) -> Value:
+    def sum_of_parts(self, value: MemoryValue, parts: int, name: str) -> MemoryValue:
         """Return the sum of equal parts of the channels; takes ownership of the value."""
         total = self.value(value.channels // parts, value.size, value.learns)
         self.mark(name)
-        self.steps.append(Step(name, (value,), (total,), passes=True))
+        self.steps.append(MemoryValueStep(name, (value,), (total,), passes=True))
         self.drop(value.store)
         return total

@@ -9,7 +9,7 @@ from resnet_factory.layers import Size, positions
 
 
 @dataclass(slots=True, eq=False)
-class Store:
+class MemoryValueStore:
     """A reference-counted piece of memory."""
 
     bytes: int
@@ -20,10 +20,10 @@ class Store:
 
 
 @dataclass(slots=True, eq=False)
-class Value:
+class MemoryValue:
     """The output of a step: a map or a vector. Several values may share one store."""
 
-    store: Store
+    store: MemoryValueStore
     channels: int
     size: Size
     learns: bool
@@ -35,29 +35,29 @@ class Value:
         return self.channels * positions(self.size)
 
 
-def whole(one: Value, other: Value) -> tuple[int, Size]:
+def whole_memory_value(one: MemoryValue, other: MemoryValue) -> tuple[int, Size]:
     """Return channels and size of a sum or product, one of whose operands may apply to all of them."""
     channels = other.channels if one.channels == 1 else one.channels
     return channels, other.size if one.size == (1,) * len(one.size) else one.size
 
 
-def spread(joined: Value, *operands: Value) -> tuple[Value, ...]:
+def spread_memory_values(joined: MemoryValue, *operands: MemoryValue) -> tuple[MemoryValue, ...]:
     """Return the operands of a sum or product that apply to all of its channels or positions."""
     return tuple(operand for operand in operands if operand.elements != joined.elements)
 
 
-class Step(NamedTuple):
+class MemoryValueStep(NamedTuple):
     """One step of the forward pass, recorded for the backward pass."""
 
     name: str
-    reads: tuple[Value, ...]
-    makes: tuple[Value, ...]
-    saved: tuple[Store, ...] = ()
+    reads: tuple[MemoryValue, ...]
+    makes: tuple[MemoryValue, ...]
+    saved: tuple[MemoryValueStore, ...] = ()
     weights: int = 0
     """Bytes of its weights."""
     passes: bool = False
     """Whether its input gets the gradient of its output unchanged (sums and views)."""
     scratch: int = 0
     """Bytes that its backward pass needs temporarily."""
-    spread: tuple[Value, ...] = ()
+    spread: tuple[MemoryValue, ...] = ()
     """Values applied to all channels or positions, over which their gradient is summed."""

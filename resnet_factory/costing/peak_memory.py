@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 from resnet_factory.costing.memory import DTYPES
 from resnet_factory.costing.memory_simulation import MemorySimulation
-from resnet_factory.costing.memory_values import Store, Value
+from resnet_factory.costing.memory_values import MemoryValue, MemoryValueStore
 from resnet_factory.layers import Layer
 from resnet_factory.layers.expressions import FUNCTIONS
-from resnet_factory.planning.network_plan import Plan, Stage
+from resnet_factory.planning.network_plan import Plan, PlanStage
 
 larger = FUNCTIONS["max"]
 
 
-class Run(NamedTuple):
+class PeakMemoryRun(NamedTuple):
     """Steps of the forward pass that are repeated."""
 
     begin: int
@@ -29,18 +29,18 @@ class Run(NamedTuple):
     """The number of further repetitions."""
 
 
-class PeakSimulation(MemorySimulation):
+class PeakMemorySimulation(MemorySimulation):
     """A simulation of totals only; its numbers may be arrays of many architectures."""
 
     def __init__(self, batch: int, itemsize: int, *, training: bool) -> None:
         super().__init__(batch, itemsize, training=training)
         self.total_weights = 0
         """Bytes of parameters and buffers so far."""
-        self.runs: list[Run] = []
+        self.runs: list[PeakMemoryRun] = []
         self.returned: frozenset[str] = frozenset()
         """Stages whose last map the network gives to its caller."""
 
-    def forward(self, plan: Plan, image: tuple[int, ...]) -> list[Value]:
+    def forward(self, plan: Plan, image: tuple[int, ...]) -> list[MemoryValue]:
         """Run the network; see `MemorySimulation.forward`."""
         stages = {feature.name for feature in plan.features}
         layers = [node for _, node in plan.head.children]
@@ -60,7 +60,7 @@ class PeakSimulation(MemorySimulation):
         """Record a layer's parameters and buffers."""
         self.total_weights += weights
 
-    def stage(self, stage: Stage, value: Value) -> Value:
+    def stage(self, stage: PlanStage, value: MemoryValue) -> MemoryValue:
         """Run a stage; takes ownership of the value."""
         if stage.transition.children:
             value = self.block(stage, "transition", stage.transition, value)
@@ -75,7 +75,7 @@ class PeakSimulation(MemorySimulation):
             with self.repeated(more):
                 value = self.block(stage, str(i), block.node, value)
             self.total_weights += (self.total_weights - weighed) * more
-            self.runs.append(Run(began, len(self.steps), more))
+            self.runs.append(PeakMemoryRun(began, len(self.steps), more))
         return value
 
     @contextmanager
@@ -88,7 +88,7 @@ class PeakSimulation(MemorySimulation):
         self.peak = larger(outer, self.peak, self.peak + grown)
         self.now += grown
 
-    def back(self, gradients: dict[Value, Store], begin: int, end: int) -> None:
+    def back(self, gradients: dict[MemoryValue, MemoryValueStore], begin: int, end: int) -> None:
         """Run the steps from `begin` up to `end` backwards."""
         for run in reversed(self.runs):
             super().back(gradients, run.end, end)
@@ -98,12 +98,12 @@ class PeakSimulation(MemorySimulation):
         super().back(gradients, begin, end)
 
 
-def most_memory(plan: Plan, image: tuple[int, ...], batch: int, dtype: str, *, training: bool) -> int:
+def peak_memory_of_plan(plan: Plan, image: tuple[int, ...], batch: int, dtype: str, *, training: bool) -> int:
     """Return the peak memory in bytes, with weights, for `batch` images of shape (channels, height, width).
 
     The model is that of `memory.py`; the optimiser's state is not counted.
     """
-    simulation = PeakSimulation(batch, DTYPES[dtype], training=training)
+    simulation = PeakMemorySimulation(batch, DTYPES[dtype], training=training)
     outputs = simulation.forward(plan, image)
     if training:
         simulation.backward(outputs)

@@ -37,7 +37,7 @@ class ReceptiveField(NamedTuple):
     @property
     def size(self) -> Axes:
         """Total number of pixels."""
-        return combined(_field_size, self.before, self.after)
+        return combined(_receptive_field_size, self.before, self.after)
 
     def joined(self, other: ReceptiveField | None) -> ReceptiveField:
         """Return the joined field of two paths of equal stride; None, for a global pool, is left out."""
@@ -66,7 +66,7 @@ def receptive_fields(plan: Plan) -> ReceptiveFields:
     sections: dict[str, Field] = {}
     blocks: dict[str, Field] = {}
     layers: dict[str, Field] = {}
-    walk = _Fields(layers)
+    walk = _ReceptiveFieldWalk(layers)
     field = sections["stem"] = blocks["stem"] = walk.through(plan.stem, ReceptiveField(), "")
     last = field or ReceptiveField()
     for stage in plan.stages:
@@ -86,12 +86,12 @@ def receptive_fields(plan: Plan) -> ReceptiveFields:
     return ReceptiveFields(last, sections, blocks, layers)
 
 
-def last_field(plan: Plan) -> ReceptiveField:
+def last_receptive_field(plan: Plan) -> ReceptiveField:
     """Return the last map's receptive field, running equal blocks once; for many architectures at once, too.
 
     Each of several equal blocks in a row, from the second on, adds the same at either end.
     """
-    walk = _Fields({})
+    walk = _ReceptiveFieldWalk({})
     field = walk.through(plan.stem, ReceptiveField(), "")
     last = field or ReceptiveField()
     for stage in plan.stages:
@@ -101,8 +101,8 @@ def last_field(plan: Plan) -> ReceptiveField:
             if once is None or field is None:
                 field = once
             else:
-                before = combined(_repeated, field.before, once.before, count)
-                after = combined(_repeated, field.after, once.after, count)
+                before = combined(_repeated_receptive_field, field.before, once.before, count)
+                after = combined(_repeated_receptive_field, field.after, once.after, count)
                 field = ReceptiveField(once.stride, before, after)
         walk.through(stage.tap, field, "")
         last = field or last
@@ -112,51 +112,51 @@ def last_field(plan: Plan) -> ReceptiveField:
     return last
 
 
-class _Fields(Walk[Field]):
+class _ReceptiveFieldWalk(Walk[Field]):
     """Computes the field after each node of a plan, and records that of each layer."""
 
     def __init__(self, layers: dict[str, Field]) -> None:
         self.layers = layers
 
     def layer(self, layer: Layer, value: Field, name: str) -> Field:
-        after = self.layers[name] = _field_after_layer(layer, value)
+        after = self.layers[name] = _receptive_field_after_layer(layer, value)
         return after
 
     def entry(self, node: Parallel, branch: int, value: Field, ends: list[Field], name: str) -> Field:
         if (source := node.source(branch)) in (CASCADE, DENSE):
-            return _joined([value, *(ends if source == DENSE else ends[-1:])])
+            return _joined_receptive_field([value, *(ends if source == DENSE else ends[-1:])])
         return super().entry(node, branch, value, ends, name)
 
     def join(self, node: Parallel, value: Field, ends: list[Field], name: str) -> Field:
-        return _joined(ends)
+        return _joined_receptive_field(ends)
 
 
-def _joined(fields: list[Field]) -> Field:
+def _joined_receptive_field(fields: list[Field]) -> Field:
     return reduce(lambda one, other: one.joined(other) if one is not None else other, fields)
 
 
-def _field_after_layer(layer: Layer, field: Field) -> Field:
+def _receptive_field_after_layer(layer: Layer, field: Field) -> Field:
     if field is None or (reach := layer.reach) is None:
         return None
     stride = times(field.stride, layer.step)
     ends = (
-        combined(_extended, end, field.stride, reached, stride)
+        combined(_extended_receptive_field, end, field.stride, reached, stride)
         for end, reached in zip((field.before, field.after), reach, strict=True)
     )
     return ReceptiveField(stride, *ends)
 
 
-def _field_size(before: int, after: int) -> int:
+def _receptive_field_size(before: int, after: int) -> int:
     return (before + after) // 1 + 1
 
 
-def _extended(pixels: Any, stride: Any, positions: Any, after: Any) -> Any:
+def _extended_receptive_field(pixels: Any, stride: Any, positions: Any, after: Any) -> Any:
     """Return an end of the field, extended by positions; whole if the stride `after` the layer is."""
     extended = pixels + stride * positions
     whole = isinstance(extended, Fraction) and not isinstance(after, Fraction)
     return extended // 1 if whole else simplest(extended)
 
 
-def _repeated(before: int, once: int, times: int) -> int:
+def _repeated_receptive_field(before: int, once: int, times: int) -> int:
     """Return a number that a block changes from `before` to `once`, after `times` such blocks."""
     return before + (once - before) * times

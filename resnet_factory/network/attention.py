@@ -42,7 +42,7 @@ class SelfAttention(nn.Module):
             draw_truncated_normal(table, self.scale if self.position == "relative" else 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_size(x, self.sides)
+        check_attention_map_size(x, self.sides)
         query, key, value = self.parts(x.flatten(2))
         weights = self.weights(query, key)
         output: Tensor = value.flatten(0, 1) @ weights.transpose(-1, -2)
@@ -134,7 +134,7 @@ class AttentionPool(nn.Module):
         draw_truncated_normal(self.pos_embed, spread)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_size(x, self.sides)
+        check_attention_map_size(x, self.sides)
         tokens = x.flatten(2).transpose(1, 2)
         tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1) + self.pos_embed
         query = self.by_head(self.q(tokens.narrow(1, 0, 1))) * self.scale
@@ -147,7 +147,7 @@ class AttentionPool(nn.Module):
         return torch.unflatten(x, 2, (self.heads, -1)).transpose(1, 2)
 
 
-def check_size(x: Tensor, sides: tuple[int, ...]) -> None:
+def check_attention_map_size(x: Tensor, sides: tuple[int, ...]) -> None:
     """Check the size of a map, (N, C, *sides); 0 allows any.
 
     Raises:

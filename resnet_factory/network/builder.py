@@ -15,9 +15,9 @@ from resnet_factory.config.schema import ModelConfig
 from resnet_factory.errors import shown
 from resnet_factory.network.capacity import check_capacity
 from resnet_factory.network.initialisation import initialise
-from resnet_factory.network.modules import module
-from resnet_factory.network.network import Backbone, Network, check_outputs
-from resnet_factory.network.own_modules import module_of
+from resnet_factory.network.modules import make_module
+from resnet_factory.network.network import Backbone, Network, check_network_outputs
+from resnet_factory.network.own_modules import own_or_vocabulary_module
 from resnet_factory.network.steps import (
     Block,
     Branches,
@@ -28,12 +28,12 @@ from resnet_factory.network.steps import (
     Step,
     TapStep,
 )
-from resnet_factory.planning.models import Source, compose, config_of, plan_of
+from resnet_factory.planning.models import Source, compose, config_of_model, plan_of_model
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.planning.nodes import SELECT, Chain, Mark, Parallel, Tap, leaves
+from resnet_factory.planning.nodes import SELECT, Chain, MarkNode, Parallel, Tap, leaves
 
 
-def assemble(plan: Plan, outputs: str = "dict") -> Network:
+def assemble_network(plan: Plan, outputs: str = "dict") -> Network:
     """Return a plan's modules with torch's default initialisation; on the meta device without data."""
     children, steps = _named_modules(plan.root, {stage.name for stage in plan.stages})
     network = (Backbone if plan.features else Network)(OrderedDict(children))
@@ -65,14 +65,14 @@ def build(
         TypeError: it is neither a name nor a config nor a plan.
         ValueError: there is no such device, or no such form of outputs.
     """
-    check_outputs(outputs)
-    config = config_of(plan, "build()") if isinstance(plan, str | ModelConfig) else None
-    planned = plan_of(plan if config is None else config, "build()")
+    check_network_outputs(outputs)
+    config = config_of_model(plan, "build()") if isinstance(plan, str | ModelConfig) else None
+    planned = plan_of_model(plan if config is None else config, "build()")
     chosen = torch.get_default_device() if device is None else _checked_device(device)
     if chosen.type == "cpu":
         check_capacity(planned, torch.get_default_dtype().itemsize)
     with nullcontext() if device is None else chosen:
-        network = assemble(planned, outputs)
+        network = assemble_network(planned, outputs)
         initialise(network, planned)
     network.config = config
     return network
@@ -131,10 +131,10 @@ def _named_modules(
     children: dict[str, nn.Module] = {}
     steps: list[Step] = []
     for name, child in chain.children:
-        if isinstance(child, Mark):
+        if isinstance(child, MarkNode):
             steps.append(TapStep(child.of) if isinstance(child, Tap) else ReadStep(child.of))
         elif name:
-            made = _stage(cast(Chain, child)) if name in stages else module_of(child)
+            made = _build_stage(cast(Chain, child)) if name in stages else own_or_vocabulary_module(child)
             children[name] = made
             steps.append(name)
         elif isinstance(child, Parallel) and not child.indexed:
@@ -152,33 +152,35 @@ def _named_modules(
     return children, tuple(steps)
 
 
-def _stage(stage: Chain) -> nn.Module:
+def _build_stage(stage: Chain) -> nn.Module:
     """Return the module of a stage: its blocks in sequence, after its transition if it has one."""
     children = {
-        name: Block(*_named_modules(cast(Chain, child))) if name.isdecimal() else module_of(child)
+        name: Block(*_named_modules(cast(Chain, child)))
+        if name.isdecimal()
+        else own_or_vocabulary_module(child)
         for name, child in stage.children
     }
     return nn.Sequential(OrderedDict(children))
 
 
-@module.register
+@make_module.register
 def _make_chain(node: Chain) -> nn.Module:
     children, steps = _named_modules(node)
     if steps == tuple(children):
         return nn.Sequential(OrderedDict(children))
-    return _composite(steps)(children, steps)
+    return _composite_class(steps)(children, steps)
 
 
-@module.register
+@make_module.register
 def _make_parallel(node: Parallel) -> nn.Module:
     if node.indexed:
-        children = {str(i): module_of(branch) for i, branch in enumerate(node.branches)}
+        children = {str(i): own_or_vocabulary_module(branch) for i, branch in enumerate(node.branches)}
         return Branches(children, (_join_step(node, tuple((name,) for name in children)),))
     children, steps = _named_modules(Chain((("", node),)))
-    return _composite(steps)(children, steps)
+    return _composite_class(steps)(children, steps)
 
 
-def _composite(steps: tuple[Step, ...]) -> type[Composite]:
+def _composite_class(steps: tuple[Step, ...]) -> type[Composite]:
     """Return the class of the module of some steps that are not all in sequence: by their first join."""
     first = next((step for step in steps if isinstance(step, JoinStep)), None)
     return Gate if first is not None and first.gates else Branches

@@ -16,7 +16,7 @@ OWN_GROUP = Path("/proc/self/cgroup")
 """Files in which Linux reports the machine's memory and a control group's share of it."""
 
 
-class Files(NamedTuple):
+class CapacityFiles(NamedTuple):
     """The files in which one version of control groups reports memory."""
 
     folder: str
@@ -26,8 +26,8 @@ class Files(NamedTuple):
     """The entry of `memory.stat` that counts used, but reclaimable memory."""
 
 
-VERSION_1 = Files("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-VERSION_2 = Files("", "memory.max", "memory.current", "inactive_file")
+VERSION_1 = CapacityFiles("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+VERSION_2 = CapacityFiles("", "memory.max", "memory.current", "inactive_file")
 
 
 def available_memory() -> int | None:
@@ -52,7 +52,7 @@ def available_memory() -> int | None:
     return min(found, default=None)
 
 
-def _control_groups() -> Iterator[tuple[Path, Files]]:
+def _control_groups() -> Iterator[tuple[Path, CapacityFiles]]:
     """Yield the control groups that this process is in, the innermost first.
 
     A container may see its own group as the root, under a name that is only valid outside; so the root is
@@ -71,7 +71,7 @@ def _control_groups() -> Iterator[tuple[Path, Files]]:
                 yield CGROUP / files.folder / str(part).lstrip("/"), files
 
 
-def _reclaimable_memory(folder: Path, files: Files) -> int:
+def _reclaimable_memory(folder: Path, files: CapacityFiles) -> int:
     """Return the bytes of a group's page cache, which the system frees on demand."""
     try:
         entries = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())

@@ -7,7 +7,7 @@ from torch import nn
 from resnet_factory.network.builder import build
 from resnet_factory.network.network import Network
 from resnet_factory.planning.anatomy import classifier
-from resnet_factory.planning.models import plan_of
+from resnet_factory.planning.models import plan_of_model
 
 
 def reset_classifier(network: Network, num_classes: int) -> Network:
@@ -26,7 +26,7 @@ def reset_classifier(network: Network, num_classes: int) -> Network:
     if network.config is None:
         raise ValueError("the network was built from a plan alone; build it from a config or name instead")
     config = network.config.changed({"num_classes": num_classes})
-    planned = plan_of(config, "reset_classifier()")
+    planned = plan_of_model(config, "reset_classifier()")
     before, after = dict(network.plan.leaves), dict(planned.leaves)
     changed = [name for name in after if before.get(name) != after[name]]
     if not set(changed) <= before.keys() or before.keys() != after.keys():
@@ -42,13 +42,13 @@ def reset_classifier(network: Network, num_classes: int) -> Network:
         if like is not None:
             made = made.to(like.device, like.dtype)
         made.train(network.training)
-        _keep(network.get_submodule(name), made)
+        _keep_classifier_parameters(network.get_submodule(name), made)
         network.set_submodule(name, made)
     network.plan, network.config = planned, config
     return network
 
 
-def _keep(old: nn.Module, made: nn.Module) -> None:
+def _keep_classifier_parameters(old: nn.Module, made: nn.Module) -> None:
     """Let a new module have the parameters of an old one that are of the same name and shape."""
     parameters = dict(made.named_parameters())
     for name, parameter in old.named_parameters():

@@ -18,7 +18,7 @@ def torch_padding(pads: Pads) -> tuple[int, ...]:
     return tuple(width for pair in reversed(pads) for width in pair)
 
 
-def pads_of_same(size: tuple[int, ...], kernel: object, stride: object, dilation: object) -> Pads:
+def pads_of_same_convolution(size: tuple[int, ...], kernel: object, stride: object, dilation: object) -> Pads:
     """Return the padding with which ceil(side / stride) positions are left, the larger part after the map.
 
     Source: TensorFlow's SAME, as in timm's Conv2dSame.
@@ -31,7 +31,7 @@ def pads_of_same(size: tuple[int, ...], kernel: object, stride: object, dilation
 
 
 @fx.wrap
-def pad(
+def pad_before_convolution(
     x: Tensor, pads: Pads | None, kernel: object, stride: object, dilation: object, value: float
 ) -> Tensor:
     """Return a map padded by a constant: by given numbers, or where they are None by those of `same`.
@@ -39,7 +39,7 @@ def pad(
     One call in a graph of torch.fx, whose numbers follow the size of the map when the graph runs.
     """
     if pads is None:
-        pads = pads_of_same(tuple(x.shape[2:]), kernel, stride, dilation)
+        pads = pads_of_same_convolution(tuple(x.shape[2:]), kernel, stride, dilation)
     return functional.pad(x, torch_padding(pads), value=value)
 
 
@@ -51,13 +51,13 @@ class Pad(nn.Module):
         self.pads, self.kernel, self.stride, self.dims, self.value = pads, kernel, stride, dims, value
 
     def forward(self, x: Tensor) -> Tensor:
-        return pad(x, self.pads, self.kernel, self.stride, 1, self.value)
+        return pad_before_convolution(x, self.pads, self.kernel, self.stride, 1, self.value)
 
     def extra_repr(self) -> str:
         return "same" if self.pads is None else str(self.pads)
 
 
-class Padded(nn.modules.conv._ConvNd):
+class PaddedConvolution(nn.modules.conv._ConvNd):
     """A convolution whose padding differs between sides, or is `same`."""
 
     pads: Pads | None = None
@@ -69,7 +69,7 @@ class Padded(nn.modules.conv._ConvNd):
         """Return the map with its padding, where torch's convolution cannot add it."""
         if not self.uneven:
             return x
-        return pad(x, self.pads, self.kernel_size, self.stride, self.dilation, 0.0)
+        return pad_before_convolution(x, self.pads, self.kernel_size, self.stride, self.dilation, 0.0)
 
     def forward(self, input: Tensor) -> Tensor:
         x = self.padded(input)
@@ -77,19 +77,19 @@ class Padded(nn.modules.conv._ConvNd):
         return convolve(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
-class PaddedConv1d(Padded, nn.Conv1d):
+class PaddedConv1d(PaddedConvolution, nn.Conv1d):
     """A convolution of sequences whose padding differs between sides."""
 
 
-class PaddedConv2d(Padded, nn.Conv2d):
+class PaddedConv2d(PaddedConvolution, nn.Conv2d):
     """A convolution of images whose padding differs between sides."""
 
 
-class PaddedConv3d(Padded, nn.Conv3d):
+class PaddedConv3d(PaddedConvolution, nn.Conv3d):
     """A convolution of volumes whose padding differs between sides."""
 
 
-class Standardized(Padded):
+class StandardizedConvolution(PaddedConvolution):
     """Convolution with its weight standardised per output channel (Qiao et al. 2019)."""
 
     eps: float = 1e-6
@@ -110,13 +110,13 @@ class Standardized(Padded):
         return convolve(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
-class StandardizedConv1d(Standardized, nn.Conv1d):
+class StandardizedConv1d(StandardizedConvolution, nn.Conv1d):
     """Weight-standardised convolution of sequences."""
 
 
-class StandardizedConv2d(Standardized, nn.Conv2d):
+class StandardizedConv2d(StandardizedConvolution, nn.Conv2d):
     """Weight-standardised convolution of images."""
 
 
-class StandardizedConv3d(Standardized, nn.Conv3d):
+class StandardizedConv3d(StandardizedConvolution, nn.Conv3d):
     """Weight-standardised convolution of volumes."""

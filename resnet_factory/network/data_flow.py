@@ -26,7 +26,7 @@ OPERATIONS = {"__add__": "add", "add_": "add", "__mul__": "mul"}
 SYMMETRIC = ("add", "mul")
 
 
-class Numbering:
+class DataFlowNumbering:
     """Assigns numbers to computations: equal operations on equal operands have the same number."""
 
     def __init__(self) -> None:
@@ -38,13 +38,13 @@ class Numbering:
         return self.known.setdefault((operation, *ordered), len(self.known))
 
 
-def verify(network: Network, image: tuple[int, ...]) -> None:
+def verify_data_flow(network: Network, image: tuple[int, ...]) -> None:
     """Check the network's forward pass for an image, (C, H, W), against its plan, without computing.
 
     Raises:
         AssertionError: a layer has another input than planned, or paths are joined in another way.
     """
-    numbering = Numbering()
+    numbering = DataFlowNumbering()
     wanted = _planned_numbers(network.plan, numbering)
     try:
         found = _recorded_numbers(network, image, numbering)
@@ -54,17 +54,17 @@ def verify(network: Network, image: tuple[int, ...]) -> None:
     assert not wrong, f"what the network runs is not what was planned, first at {wrong[0] or 'its output'}"
 
 
-def _planned_numbers(plan: Plan, numbering: Numbering) -> dict[str, int]:
+def _planned_numbers(plan: Plan, numbering: DataFlowNumbering) -> dict[str, int]:
     """Return the number of each layer's output by layer name; the network's own has the empty name."""
-    flow = _PlannedFlow(numbering)
+    flow = _PlannedDataFlow(numbering)
     flow.outputs[""] = flow.through(plan.root, numbering.number("image"))
     return flow.outputs
 
 
-class _PlannedFlow(Walk[int]):
+class _PlannedDataFlow(Walk[int]):
     """Numbers the outputs of a plan's layers and joins."""
 
-    def __init__(self, numbering: Numbering) -> None:
+    def __init__(self, numbering: DataFlowNumbering) -> None:
         self.number = numbering.number
         self.outputs: dict[str, int] = {}
 
@@ -97,10 +97,10 @@ class _PlannedFlow(Walk[int]):
         return reduce(lambda one, other: self.number(operation, one, other), ends)
 
 
-class _Recorder(TorchFunctionMode):
+class _DataFlowRecorder(TorchFunctionMode):
     """Numbers the tensors between layers: hooks number layer outputs, this mode the results of joins."""
 
-    def __init__(self, numbering: Numbering) -> None:
+    def __init__(self, numbering: DataFlowNumbering) -> None:
         super().__init__()
         self.numbering = numbering
         self.numbers: dict[int, int] = {}
@@ -139,9 +139,11 @@ class _Recorder(TorchFunctionMode):
         return result
 
 
-def _recorded_numbers(network: Network, image: tuple[int, ...], numbering: Numbering) -> dict[str, int]:
+def _recorded_numbers(
+    network: Network, image: tuple[int, ...], numbering: DataFlowNumbering
+) -> dict[str, int]:
     """Return the number of each layer's output when the network runs, by the layer's name."""
-    recorder = _Recorder(numbering)
+    recorder = _DataFlowRecorder(numbering)
     handles: list[RemovableHandle] = []
 
     def enter(_module: nn.Module, _given: Any) -> None:

@@ -22,15 +22,15 @@ from resnet_factory.layers import (
     along,
 )
 from resnet_factory.layers import Multiply as MultiplyLayer
-from resnet_factory.network.builder import assemble
+from resnet_factory.network.builder import assemble_network
 from resnet_factory.network.inplace import compute_in_place
 from resnet_factory.network.network import Backbone, Network
-from resnet_factory.network.own_modules import module_of
-from resnet_factory.planning.folding import Folded, Origin, Sum, folded
-from resnet_factory.planning.kernels import tap_places, unit
+from resnet_factory.network.own_modules import own_or_vocabulary_module
+from resnet_factory.planning.folding import FoldedPlan, FoldedSum, Origin, fold_plan
+from resnet_factory.planning.kernels import places_in_larger_kernel, unit_kernel
 
 
-class Matrix(NamedTuple):
+class FoldingWeights(NamedTuple):
     """A linear map of a feature map: a convolution's weight and bias, in double precision."""
 
     weight: Tensor
@@ -39,7 +39,7 @@ class Matrix(NamedTuple):
     """(to,)"""
 
 
-class Factors(NamedTuple):
+class FoldingFactors(NamedTuple):
     """A factor and an offset per channel, in double precision; both (channels,)."""
 
     factor: Tensor
@@ -61,11 +61,11 @@ def fold(network: Network, *, in_place: bool = True) -> Network:
     """
     if not isinstance(network, Network):
         raise TypeError(f"fold() takes a network as build or create_model gives it, found {shown(network)}")
-    done = folded(network.plan)
+    done = fold_plan(network.plan)
     layers = dict(network.plan.leaves)
-    _check_modules(network, layers, done)
+    _check_foldable_modules(network, layers, done)
     with torch.device("meta"):
-        result = assemble(done.plan, network.outputs if isinstance(network, Backbone) else "dict")
+        result = assemble_network(done.plan, network.outputs if isinstance(network, Backbone) else "dict")
     memo: dict[int, object] = {}
     for name, layer in done.plan.leaves:
         origin = done.origins.get(name)
@@ -73,21 +73,27 @@ def fold(network: Network, *, in_place: bool = True) -> Network:
             part = copy.deepcopy(network.get_submodule(name), memo)
         else:
             assert isinstance(layer, Conv | Linear)
-            part = _filled(result.get_submodule(name), _Evaluation(network, layers).matrix(origin, layer))
+            part = _module_with_folded_weights(
+                result.get_submodule(name), _FoldedWeights(network, layers).matrix(origin, layer)
+            )
         result.set_submodule(name, part)
     if in_place:
         compute_in_place(result)
     return result.eval()
 
 
-def _check_modules(network: Network, layers: Mapping[str, Layer], done: Folded) -> None:
+def _check_foldable_modules(network: Network, layers: Mapping[str, Layer], done: FoldedPlan) -> None:
     """Refuse modules that compute something else than the layers that are folded."""
     faults = []
     planned_modules: dict[Layer, nn.Module] = {}
     with torch.device("meta"):
-        for name in dict.fromkeys(name for origin in done.origins.values() for name in _names(origin)):
+        for name in dict.fromkeys(
+            name for origin in done.origins.values() for name in _folded_module_names(origin)
+        ):
             found, layer = network.get_submodule(name), layers[name]
-            planned = planned_modules.get(layer) or planned_modules.setdefault(layer, module_of(layer))
+            planned = planned_modules.get(layer) or planned_modules.setdefault(
+                layer, own_or_vocabulary_module(layer)
+            )
             batch_norm = isinstance(found, nn.SyncBatchNorm) and isinstance(layer, BatchNorm)
             if batch_norm or type(found).forward is type(planned).forward:
                 if not isinstance(layer, BatchNorm) or getattr(found, "running_var", None) is not None:
@@ -100,54 +106,62 @@ def _check_modules(network: Network, layers: Mapping[str, Layer], done: Folded) 
         raise ConfigError(faults)
 
 
-def _names(origin: Origin) -> list[str]:
+def _folded_module_names(origin: Origin) -> list[str]:
     names: list[str] = []
     for part in origin:
-        names += [part] if isinstance(part, str) else [name for term in part.terms for name in _names(term)]
+        names += (
+            [part]
+            if isinstance(part, str)
+            else [name for term in part.terms for name in _folded_module_names(term)]
+        )
     return names
 
 
-def _filled(module: nn.Module, matrix: Matrix) -> nn.Module:
+def _module_with_folded_weights(module: nn.Module, matrix: FoldingWeights) -> nn.Module:
     """Return a module with its weights; one without a bias lost nothing but zeros."""
     state = {"weight": matrix.weight, "bias": matrix.bias}
     module.load_state_dict({key: state[key] for key in module.state_dict()}, assign=True)
     return module
 
 
-class _Evaluation:
+class _FoldedWeights:
     """Computes the linear maps of origins from a network's modules."""
 
     def __init__(self, network: Network, layers: Mapping[str, Layer]) -> None:
         self.network, self.layers = network, layers
 
-    def matrix(self, origin: Origin, layer: Conv | Linear) -> Matrix:
+    def matrix(self, origin: Origin, layer: Conv | Linear) -> FoldingWeights:
         """Return the weight and bias of a folded layer, in the dtype and on the device of the network's."""
         found = self.through(origin)
-        assert isinstance(found, Matrix)
-        matrices = (name for name in _names(origin) if isinstance(self.layers[name], Conv | Linear))
-        dtype = _tensors(self.network.get_submodule(next(matrices)))["weight"].dtype
-        return Matrix(*(nn.Parameter(tensor.to(dtype).contiguous()) for tensor in found))
+        assert isinstance(found, FoldingWeights)
+        matrices = (
+            name for name in _folded_module_names(origin) if isinstance(self.layers[name], Conv | Linear)
+        )
+        dtype = _folding_tensors(self.network.get_submodule(next(matrices)))["weight"].dtype
+        return FoldingWeights(*(nn.Parameter(tensor.to(dtype).contiguous()) for tensor in found))
 
-    def through(self, origin: Origin) -> Matrix | Factors | None:
+    def through(self, origin: Origin) -> FoldingWeights | FoldingFactors | None:
         """Return the linear map of layers in a row; None for the map itself."""
-        value: Matrix | Factors | None = None
+        value: FoldingWeights | FoldingFactors | None = None
         for part in origin:
-            if isinstance(part, Sum):
+            if isinstance(part, FoldedSum):
                 value = self.after(value, self.summed(part), part.layer)
                 continue
             layer, module = self.layers[part], self.network.get_submodule(part)
             if isinstance(layer, Conv | Linear):
-                value = self.after(value, matrix_of(layer, module), layer)
+                value = self.after(value, folding_weights_of_module(layer, module), layer)
             else:
-                factors = factors_of(layer, module)
-                value = _scaled(value, factors)
+                factors = folding_factors_of_module(layer, module)
+                value = _scale_folding_weights(value, factors)
         return value
 
-    def after(self, before: Matrix | Factors | None, matrix: Matrix, layer: Conv | Linear) -> Matrix:
+    def after(
+        self, before: FoldingWeights | FoldingFactors | None, matrix: FoldingWeights, layer: Conv | Linear
+    ) -> FoldingWeights:
         """Return a convolution after a factor and an offset per channel of its input."""
         if before is None:
             return matrix
-        assert isinstance(before, Factors)
+        assert isinstance(before, FoldingFactors)
         groups = layer.groups if isinstance(layer, Conv) else 1
         weight, ones = matrix.weight, (1,) * (matrix.weight.ndim - 2)
 
@@ -157,62 +171,70 @@ class _Evaluation:
 
         offset = (weight.flatten(2).sum(2) if ones else weight) * spread(before.offset)
         scaled = weight * spread(before.factor).view(*weight.shape[:2], *ones)
-        return Matrix(scaled, matrix.bias + offset.sum(1))
+        return FoldingWeights(scaled, matrix.bias + offset.sum(1))
 
-    def summed(self, part: Sum) -> Matrix:
+    def summed(self, part: FoldedSum) -> FoldingWeights:
         """Return the convolution that branches beside each other are."""
         conv = part.layer
         found = [(self.through(term), self.reach(term, conv)) for term in part.terms]
-        like = next(value.weight for value, _ in found if isinstance(value, Matrix))
+        like = next(value.weight for value, _ in found if isinstance(value, FoldingWeights))
         kernel = [along(conv.kernel, axis) for axis in range(conv.dims)]
         weight = like.new_zeros(conv.to, conv.channels // conv.groups, *kernel)
         bias = like.new_zeros(conv.to)
         for value, small in found:
-            matrix = value if isinstance(value, Matrix) else _diagonal(value, conv, like)
-            places = tap_places(small, conv)
+            matrix = (
+                value if isinstance(value, FoldingWeights) else _diagonal_folding_weights(value, conv, like)
+            )
+            places = places_in_larger_kernel(small, conv)
             assert places is not None
             at = torch.meshgrid(*(torch.tensor(place) for place in places), indexing="ij")
             every: Any = (slice(None), slice(None), *at)
             weight[every] += matrix.weight
             bias += matrix.bias
-        return Matrix(weight, bias)
+        return FoldingWeights(weight, bias)
 
     def reach(self, term: Origin, conv: Conv) -> Conv:
         """Return the convolution of one branch; a 1x1 one for branches without."""
         for part in term:
-            if isinstance(part, Sum):
+            if isinstance(part, FoldedSum):
                 return part.layer
             layer = self.layers[part]
             if isinstance(layer, Conv):
                 return layer
-        return unit(conv)
+        return unit_kernel(conv)
 
 
-def _scaled(value: Matrix | Factors | None, factors: Factors) -> Matrix | Factors:
+def _scale_folding_weights(
+    value: FoldingWeights | FoldingFactors | None, factors: FoldingFactors
+) -> FoldingWeights | FoldingFactors:
     """Return a linear map followed by a factor and an offset per channel."""
     if value is None:
         return factors
     first, bias = value[0], value[1] * factors.factor + factors.offset
     factor = factors.factor.view(-1, *(1,) * (first.ndim - 1))
-    return Matrix(first * factor, bias) if isinstance(value, Matrix) else Factors(first * factor, bias)
+    return (
+        FoldingWeights(first * factor, bias)
+        if isinstance(value, FoldingWeights)
+        else FoldingFactors(first * factor, bias)
+    )
 
 
-def _diagonal(factors: Factors | None, conv: Conv, like: Tensor) -> Matrix:
+def _diagonal_folding_weights(factors: FoldingFactors | None, conv: Conv, like: Tensor) -> FoldingWeights:
     """Return factors, or the map itself, as the weight of a 1x1 convolution in groups."""
     each = conv.channels // conv.groups
     channel = torch.arange(conv.channels, device=like.device)
     weight = like.new_zeros(conv.channels, each)
     weight[channel, channel % each] = 1.0 if factors is None else factors.factor
     bias = like.new_zeros(conv.channels) if factors is None else factors.offset
-    return Matrix(weight.view(conv.channels, each, *(1,) * conv.dims), bias)
+    return FoldingWeights(weight.view(conv.channels, each, *(1,) * conv.dims), bias)
 
 
-def matrix_of(layer: Conv | Linear, module: nn.Module) -> Matrix:
+def folding_weights_of_module(layer: Conv | Linear, module: nn.Module) -> FoldingWeights:
     """Return the weight and bias of a convolution or linear layer, its weight standardised where planned.
 
     Source: Qiao et al. 2019 (equation 5); with a gain, Brock et al. 2021 (section 4.3).
     """
-    held = {name: tensor.detach().double() for name, tensor in _tensors(module).items()}
+    held = {name: tensor.detach().double() for name, tensor in _folding_tensors(module).items()}
     weight = held["weight"]
     if isinstance(layer, StandardizedConv | ScaledConv):
         filters = weight.flatten(1)
@@ -221,29 +243,29 @@ def matrix_of(layer: Conv | Linear, module: nn.Module) -> Matrix:
         if isinstance(layer, ScaledConv):
             filters = filters * held["gain"].flatten(1) * layer.gamma * filters.shape[1] ** -0.5
         weight = filters.view_as(weight)
-    return Matrix(weight, held.get("bias", weight.new_zeros(layer.to)))
+    return FoldingWeights(weight, held.get("bias", weight.new_zeros(layer.to)))
 
 
-def factors_of(layer: Layer, module: nn.Module) -> Factors:
+def folding_factors_of_module(layer: Layer, module: nn.Module) -> FoldingFactors:
     """Return the factor and the offset per channel of a norm in inference, or of a factor or shift."""
-    held = {name: tensor.detach().double() for name, tensor in _tensors(module).items()}
-    ones = torch.ones(layer.channels, dtype=torch.float64, device=_device(module))
+    held = {name: tensor.detach().double() for name, tensor in _folding_tensors(module).items()}
+    ones = torch.ones(layer.channels, dtype=torch.float64, device=_folding_device(module))
     if isinstance(layer, MultiplyLayer):
-        return Factors(ones * layer.by, ones * 0.0)
+        return FoldingFactors(ones * layer.by, ones * 0.0)
     weight = held.get("weight", ones) * ones
     if isinstance(layer, BatchNorm):
         factor = weight / (held["running_var"] + layer.eps).sqrt()
-        return Factors(factor, held.get("bias", ones * 0.0) - held["running_mean"] * factor)
+        return FoldingFactors(factor, held.get("bias", ones * 0.0) - held["running_mean"] * factor)
     if isinstance(layer, EvoNorm):
-        return Factors(weight, held["bias"])
-    return Factors(ones, weight) if isinstance(layer, Shift) else Factors(weight, ones * 0.0)
+        return FoldingFactors(weight, held["bias"])
+    return FoldingFactors(ones, weight) if isinstance(layer, Shift) else FoldingFactors(weight, ones * 0.0)
 
 
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
+def _folding_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Return a module's tensors as its forward pass reads them, pruned or parametrised ones too."""
     names = ("weight", "bias", "gain", "running_mean", "running_var")
     return {name: value for name in names if isinstance(value := getattr(module, name, None), Tensor)}
 
 
-def _device(module: nn.Module) -> torch.device | None:
-    return next((tensor.device for tensor in _tensors(module).values()), None)
+def _folding_device(module: nn.Module) -> torch.device | None:
+    return next((tensor.device for tensor in _folding_tensors(module).values()), None)

@@ -23,20 +23,22 @@ def compute_in_place(network: Network) -> None:
     offered = {feature.name for feature in network.plan.features}
     for module in network.modules():
         if isinstance(module, Network | Composite):
-            steps = _changed(module, steps_of(module), offered if module is network else set())
+            steps = _set_steps_in_place(
+                module, steps_to_set_in_place(module), offered if module is network else set()
+            )
             if module.steps:
                 module.steps = steps
         elif type(module) is nn.Sequential:
-            _changed(module, steps_of(module), set())
+            _set_steps_in_place(module, steps_to_set_in_place(module), set())
 
 
-def steps_of(module: nn.Module) -> tuple[Step, ...]:
+def steps_to_set_in_place(module: nn.Module) -> tuple[Step, ...]:
     """Return the steps of a module that runs its children."""
     steps: tuple[Step, ...] = getattr(module, "steps", ())
     return steps or tuple(module._modules)
 
 
-def _changed(module: nn.Module, steps: Sequence[Step], offered: set[str]) -> tuple[Step, ...]:
+def _set_steps_in_place(module: nn.Module, steps: Sequence[Step], offered: set[str]) -> tuple[Step, ...]:
     """Return the steps with sums in place, after setting activations in place."""
     done: list[Step] = []
     for i, step in enumerate(steps):
@@ -46,28 +48,28 @@ def _changed(module: nn.Module, steps: Sequence[Step], offered: set[str]) -> tup
                 hasattr(child, "inplace")
                 and i
                 and steps[i - 1] not in offered
-                and _fresh(module, steps[i - 1])
+                and _may_overwrite_in_place(module, steps[i - 1])
             ):
                 child.inplace = True
             done.append(step)
         elif isinstance(step, JoinStep):
-            how = SUM_IN_PLACE if _adds_in_place(module, step) else step.how
-            runs = tuple(_changed(module, run, set()) for run in step.runs)
+            how = SUM_IN_PLACE if _can_sum_in_place(module, step) else step.how
+            runs = tuple(_set_steps_in_place(module, run, set()) for run in step.runs)
             done.append(step._replace(how=how, runs=runs))
         else:
             done.append(step)
     return tuple(done)
 
 
-def _adds_in_place(module: nn.Module, step: JoinStep) -> bool:
+def _can_sum_in_place(module: nn.Module, step: JoinStep) -> bool:
     """Return whether a sum can be formed in its first term, which nothing else reads."""
     if step.how != SUM or len(step.runs) < 2 or any(source != INPUT for source in step.sources):
         return False
     first = step.runs[0]
-    return bool(first) and _fresh(module, first[-1])
+    return bool(first) and _may_overwrite_in_place(module, first[-1])
 
 
-def _fresh(module: nn.Module, step: Step) -> bool:
+def _may_overwrite_in_place(module: nn.Module, step: Step) -> bool:
     """Return whether the output of a step is a tensor that nothing else holds."""
     if isinstance(step, JoinStep):
         return len(step.runs) > 1 and PREVIOUS not in step.sources
@@ -75,6 +77,6 @@ def _fresh(module: nn.Module, step: Step) -> bool:
         return False
     child = getattr(module, step)
     if isinstance(child, Composite) or type(child) is nn.Sequential:
-        inner = steps_of(child)
-        return bool(inner) and _fresh(child, inner[-1])
+        inner = steps_to_set_in_place(child)
+        return bool(inner) and _may_overwrite_in_place(child, inner[-1])
     return isinstance(child, FRESH)

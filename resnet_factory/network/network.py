@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.errors import unknown
-from resnet_factory.network.steps import Step, TapStep, run
+from resnet_factory.network.steps import Step, TapStep, run_steps
 from resnet_factory.planning import anatomy
 from resnet_factory.planning.network_plan import Plan
 
@@ -18,7 +18,7 @@ OUTPUTS = ("dict", "list", "tuple")
 """Forms of a backbone's output."""
 
 
-def check_outputs(outputs: str) -> None:
+def check_network_outputs(outputs: str) -> None:
     """Check the name of a form of a backbone's output.
 
     Raises:
@@ -50,14 +50,14 @@ class Network(nn.Sequential):
     def _through(self, steps: tuple[Step, ...], x: Tensor, taps: dict[str, Tensor]) -> Tensor:
         """Return the output of some of the network's steps."""
         if not self.grad_checkpointing:
-            return run(self, steps, x, taps)
+            return run_steps(self, steps, x, taps)
         stages = {stage.name for stage in self.plan.stages}
         for step in steps:
             if isinstance(step, str) and step in stages:
                 for block in getattr(self, step).children():
                     x = checkpoint(block, x, use_reentrant=False)
             else:
-                x = run(self, (step,), x, taps)
+                x = run_steps(self, (step,), x, taps)
         return x
 
     def __getitem__(self, index: int | slice) -> nn.Module:
@@ -97,7 +97,7 @@ class Network(nn.Sequential):
     @property
     def num_features(self) -> int:
         """Number of channels of what `forward_features` returns."""
-        last = anatomy.last_map(self.plan, self._classifier())
+        last = anatomy.last_map_before_classifier(self.plan, self._classifier())
         return last.channels if last else self.plan.in_channels
 
     @property
@@ -158,7 +158,7 @@ class Network(nn.Sequential):
     def _parts(self) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
         """Return the steps of the features, and those of the head."""
         steps: tuple[Step, ...] = self.steps or tuple(self._modules)
-        last = anatomy.last_map(self.plan, self._classifier())
+        last = anatomy.last_map_before_classifier(self.plan, self._classifier())
         if self.plan.features or last is None:
             return (steps, ()) if self.plan.features else ((), steps)
         end = steps.index(last.name) + 1

@@ -12,13 +12,13 @@ from torch import nn
 from resnet_factory.errors import ConfigError, Fault, shown
 from resnet_factory.layers import Layer
 from resnet_factory.layers.registry import REGISTRY, OwnLayer
-from resnet_factory.network.modules import module
+from resnet_factory.network.modules import make_module
 from resnet_factory.planning.nodes import Node
-from resnet_factory.planning.plan_text import describe
+from resnet_factory.planning.plan_text import layer_plan_text
 
 
-def module_of(node: Node) -> nn.Module:
-    """Return the torch module of a node: that of a registered layer from its maker, any other from `module`.
+def own_or_vocabulary_module(node: Node) -> nn.Module:
+    """Return the torch module of a node: of a registered layer from its maker, any other from `make_module`.
 
     An exception of a registered layer's maker is passed on, with a note that names the layer.
 
@@ -26,28 +26,30 @@ def module_of(node: Node) -> nn.Module:
         ConfigError: a registered layer's maker cannot be imported, or its module is not what its class says.
     """
     own = REGISTRY.of(type(node)) if isinstance(node, Layer) else None
-    return module(node) if own is None or not isinstance(node, Layer) else _own_module(own, node)
+    return make_module(node) if own is None or not isinstance(node, Layer) else _own_module(own, node)
 
 
 def _own_module(own: OwnLayer, layer: Layer) -> nn.Module:
-    maker = _maker(own)
+    maker = _own_module_maker(own)
     try:
         made = maker(layer)
     except Exception as error:
-        error.add_note(f"raised where {_named(own)} makes the module of '{describe(layer)}'")
+        error.add_note(
+            f"raised where {_own_module_layer_name(own)} makes the module of '{layer_plan_text(layer)}'"
+        )
         raise
     if not isinstance(made, nn.Module):
-        raise _refusal(own, f"its maker returns {shown(made)}, not a torch.nn.Module")
+        raise _own_module_refusal(own, f"its maker returns {shown(made)}, not a torch.nn.Module")
     held = sum(parameter.numel() for parameter in made.parameters())
     if held != layer.params():
         message = (
             f"its module has {held:,} parameters, {type(layer).__name__}.params() says {layer.params():,}"
         )
-        raise _refusal(own, f"{message} for '{describe(layer)}'")
+        raise _own_module_refusal(own, f"{message} for '{layer_plan_text(layer)}'")
     return made
 
 
-def _maker(own: OwnLayer) -> Callable[[Layer], Any]:
+def _own_module_maker(own: OwnLayer) -> Callable[[Layer], Any]:
     """Return the function that makes the modules of a layer.
 
     Raises:
@@ -60,15 +62,15 @@ def _maker(own: OwnLayer) -> Callable[[Layer], Any]:
         found: Any = reduce(getattr, name.split("."), import_module(place))
     except Exception as error:
         message = f"its maker '{own.module}' cannot be imported: {type(error).__name__}: {error}"
-        raise _refusal(own, message) from error
+        raise _own_module_refusal(own, message) from error
     if not callable(found):
-        raise _refusal(own, f"its maker '{own.module}' is {shown(found)}, not a function")
+        raise _own_module_refusal(own, f"its maker '{own.module}' is {shown(found)}, not a function")
     return found  # type: ignore[no-any-return]
 
 
-def _refusal(own: OwnLayer, message: str) -> ConfigError:
-    return ConfigError([Fault("", f"{_named(own)}: {message}")])
+def _own_module_refusal(own: OwnLayer, message: str) -> ConfigError:
+    return ConfigError([Fault("", f"{_own_module_layer_name(own)}: {message}")])
 
 
-def _named(own: OwnLayer) -> str:
+def _own_module_layer_name(own: OwnLayer) -> str:
     return f"layer {own.word!r}" + (f" of package {own.package!r}" if own.package else "")

@@ -71,7 +71,7 @@ def add_into(one: Tensor, other: Tensor) -> Tensor:
 torch.fx.wrap("add_into")
 
 
-def run(module: nn.Module, steps: tuple[Step, ...], x: Tensor, taps: dict[str, Tensor]) -> Tensor:
+def run_steps(module: nn.Module, steps: tuple[Step, ...], x: Tensor, taps: dict[str, Tensor]) -> Tensor:
     """Return the output of `steps`, whose names are children of `module`, for the input `x`.
 
     `taps` holds the maps named so far in this forward pass of the module.
@@ -85,13 +85,13 @@ def run(module: nn.Module, steps: tuple[Step, ...], x: Tensor, taps: dict[str, T
             x = taps[step.of]
         elif step.how == SELECT:
             parts = torch.unflatten(x, 1, (step.parts, -1))
-            x = weighted_sum(parts, run(module, step.runs[1], parts.sum(dim=1), taps), step)
+            x = join_by_weighted_sum(parts, run_steps(module, step.runs[1], parts.sum(dim=1), taps), step)
         else:
-            x = joined(module, step, x, taps)
+            x = run_join_step(module, step, x, taps)
     return x
 
 
-def joined(module: nn.Module, step: JoinStep, x: Tensor, taps: dict[str, Tensor]) -> Tensor:
+def run_join_step(module: nn.Module, step: JoinStep, x: Tensor, taps: dict[str, Tensor]) -> Tensor:
     """Return the join of branches; sums and products are formed as branches end, unless others read them."""
     count = len(step.runs)
     if isinstance(step.split, tuple):
@@ -101,13 +101,13 @@ def joined(module: nn.Module, step: JoinStep, x: Tensor, taps: dict[str, Tensor]
     ends: list[Tensor] = []
     linked = any(source != INPUT for source in step.sources)
     for i in range(count):
-        ends.append(run(module, step.runs[i], _entry(step.sources[i], shares[i], ends), taps))
+        ends.append(run_steps(module, step.runs[i], _join_step_input(step.sources[i], shares[i], ends), taps))
         if len(ends) == 2 and not linked and step.how != CONCAT:
             ends = [ARITHMETIC[step.how](*ends)]
     return torch.cat(ends, 1) if step.how == CONCAT else reduce(ARITHMETIC[step.how], ends)
 
 
-def _entry(source: str, share: Tensor, ends: list[Tensor]) -> Tensor:
+def _join_step_input(source: str, share: Tensor, ends: list[Tensor]) -> Tensor:
     """Return what a branch reads, after branches that gave `ends`."""
     if source == PREVIOUS:
         return ends[-1]
@@ -116,7 +116,7 @@ def _entry(source: str, share: Tensor, ends: list[Tensor]) -> Tensor:
     return torch.cat([share, *ends], 1) if source == DENSE else share
 
 
-def weighted_sum(x: Tensor, logits: Tensor, step: JoinStep) -> Tensor:
+def join_by_weighted_sum(x: Tensor, logits: Tensor, step: JoinStep) -> Tensor:
     """Return the sum of (N, parts, C, H, W) weighted by `logits`, (N, parts * C, 1, 1): (N, C, H, W)."""
     # Numbers of parts and axes come from the step, not from the tensor: torch.fx traces without shapes.
     batch = x.shape[0]
@@ -140,7 +140,7 @@ class Composite(nn.Module):
         self.steps = steps
 
     def forward(self, x: Tensor) -> Tensor:
-        return run(self, self.steps, x, {})
+        return run_steps(self, self.steps, x, {})
 
 
 class Block(Composite):

@@ -7,11 +7,11 @@ import torchinfo
 
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.network.builder import build
-from resnet_factory.network.data_flow import verify
+from resnet_factory.network.data_flow import verify_data_flow
 from resnet_factory.network.network import Network
 
 
-def built(cost: Cost) -> Network:
+def build_for_summary(cost: Cost) -> Network:
     """Build the plan behind `cost` and check that the module has the planned parameters and data flow.
 
     Raises:
@@ -20,11 +20,11 @@ def built(cost: Cost) -> Network:
     network = build(cost.plan)
     found = sum(parameter.numel() for parameter in network.parameters())
     assert found == cost.params, f"built {found} parameters, planned {cost.params}"
-    verify(network, cost.image)
+    verify_data_flow(network, cost.image)
     return network
 
 
-def layer_table(network: Network, image: tuple[int, ...]) -> str:
+def torchinfo_summary(network: Network, image: tuple[int, ...]) -> str:
     """Return torchinfo's table: every layer with its output shape, parameters and multiply-adds."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     statistics = torchinfo.summary(

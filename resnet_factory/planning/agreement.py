@@ -10,37 +10,39 @@ from resnet_factory.planning.expansion import FORMS, Signal
 from resnet_factory.planning.nodes import CONCAT, SUM, Parallel
 
 
-def agreeing(signal: Signal) -> tuple[Any, ...]:
+def properties_in_agreement(signal: Signal) -> tuple[Any, ...]:
     """Return what must be equal where signals are added; the stride of a 1x1 map or a vector says nothing."""
     return signal.channels, signal.form, signal.step if signal.form == MAP else None
 
 
-def joint(how: Parallel, ends: Sequence[Signal]) -> Signal:
+def join_after_agreement(how: Parallel, ends: Sequence[Signal]) -> Signal:
     """Return the join of the outputs of branches."""
     whole = next((end for end in ends if end.form == MAP), ends[0])
     return whole._replace(channels=how.leaving([end.channels for end in ends]))
 
 
-def misfit(kind: str, how: Parallel, ends: Sequence[Signal]) -> str | None:
+def find_disagreement(kind: str, how: Parallel, ends: Sequence[Signal]) -> str | None:
     """Return the message where branches of an item called `kind` cannot be joined; None if they can.
 
     A term or a factor may have one channel or one position; the two of a residual are of one shape.
     """
-    whole = joint(how, ends)
+    whole = join_after_agreement(how, ends)
     for i, end in enumerate(ends):
         if how.join == CONCAT:
-            fits = agreeing(end)[1:] == agreeing(ends[0])[1:]
+            fits = properties_in_agreement(end)[1:] == properties_in_agreement(ends[0])[1:]
         elif kind == "residual":
-            fits = agreeing(end) == agreeing(ends[0])
+            fits = properties_in_agreement(end) == properties_in_agreement(ends[0])
         else:
             point = end.form == POINT != whole.form
-            fits = end.channels in (whole.channels, 1) and (point or agreeing(end)[1:] == agreeing(whole)[1:])
+            fits = end.channels in (whole.channels, 1) and (
+                point or properties_in_agreement(end)[1:] == properties_in_agreement(whole)[1:]
+            )
         if not fits:
-            return _message(kind, how, ends, i)
+            return _disagreement_message(kind, how, ends, i)
     return None
 
 
-def _message(kind: str, how: Parallel, ends: Sequence[Signal], wrong: int) -> str:
+def _disagreement_message(kind: str, how: Parallel, ends: Sequence[Signal], wrong: int) -> str:
     if how.join == CONCAT:
         one, other = ends[0], ends[wrong]
         if one.form != other.form:

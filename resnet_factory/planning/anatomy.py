@@ -20,8 +20,8 @@ from resnet_factory.layers import (
     SelfAttention,
 )
 from resnet_factory.layers.axes import entries
-from resnet_factory.planning.backbone import possible_features, stem_and_stages
-from resnet_factory.planning.network_plan import Feature, Plan
+from resnet_factory.planning.backbone import backbone_stem_and_stages, possible_backbone_features
+from resnet_factory.planning.network_plan import Plan, PlanFeature
 from resnet_factory.planning.nodes import Chain, leaves
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -56,10 +56,10 @@ def classifier(plan: Plan) -> Classifier | None:
     return None
 
 
-def last_map(plan: Plan, known: Classifier | None) -> Feature | None:
+def last_map_before_classifier(plan: Plan, known: Classifier | None) -> PlanFeature | None:
     """Return the last feature map before the pool and the classifier, at the network's top level."""
     found = None
-    for feature in possible_features(plan):
+    for feature in possible_backbone_features(plan):
         if known and known.name.partition(".")[0] == feature.name:
             break
         found = feature
@@ -72,9 +72,9 @@ class FeatureInfo(list[dict[str, Any]]):
     `channels()`, `reduction()` and `module_name()` list one of them, as timm's class of this name does.
     """
 
-    def __init__(self, features: Sequence[Feature]) -> None:
+    def __init__(self, features: Sequence[PlanFeature]) -> None:
         super().__init__(
-            {"num_chs": channels, "reduction": _reduction(stride), "module": name, "index": i}
+            {"num_chs": channels, "reduction": _feature_reduction(stride), "module": name, "index": i}
             for i, (name, channels, stride) in enumerate(features)
         )
 
@@ -102,7 +102,7 @@ class FeatureInfo(list[dict[str, Any]]):
         return self.get("module", idx)
 
 
-def _reduction(stride: Axes) -> Any:
+def _feature_reduction(stride: Axes) -> Any:
     """Return a stride as one number: the largest of those along the axes."""
     return max(entries(stride))
 
@@ -111,7 +111,7 @@ def feature_info(plan: Plan) -> FeatureInfo:
     """Return a backbone's maps; for a whole network its stages', and the stem's of smaller strides."""
     if plan.features:
         return FeatureInfo(plan.features)
-    return FeatureInfo(stem_and_stages(plan))
+    return FeatureInfo(backbone_stem_and_stages(plan))
 
 
 def group_matcher(plan: Plan, *, coarse: bool = False) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def group_matcher(plan: Plan, *, coarse: bool = False) -> dict[str, Any]:
     last group before them; what matches nothing, the classifier, is a group after all others.
     """
     groups: dict[str, Any] = {}
-    if stem := _any_of(_top_names(plan.stem)):
+    if stem := _group_pattern(_top_level_module_names(plan.stem)):
         groups["stem"] = stem
     for stage in plan.stages:
         name = re.escape(stage.name)
@@ -131,22 +131,24 @@ def group_matcher(plan: Plan, *, coarse: bool = False) -> dict[str, Any]:
         )
     known = classifier(plan)
     last = known.name.partition(".")[0] if known else ""
-    if (head := _any_of([name for name in _top_names(plan.head) if name != last])) and plan.stages:
+    if (
+        head := _group_pattern([name for name in _top_level_module_names(plan.head) if name != last])
+    ) and plan.stages:
         groups["head"] = [(head, (99999,))]  # timm's MATCH_PREV_GROUP
     return groups
 
 
-def _top_names(part: Chain) -> list[str]:
+def _top_level_module_names(part: Chain) -> list[str]:
     """Return the names of a part's modules at the network's top level, also of those inside of joins."""
     return list(dict.fromkeys(name.partition(".")[0] for name, _ in leaves(part)))
 
 
-def _any_of(names: Sequence[str]) -> str:
+def _group_pattern(names: Sequence[str]) -> str:
     """Return the pattern of parameters of some top-level modules; empty for none."""
     return rf"^(?:{'|'.join(map(re.escape, names))})\." if names else ""
 
 
-def normalisation(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def image_normalisation(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of the images for a network: those of timm's of the same name.
 
     For other names they are ImageNet's, and 0.5 for images that do not have 3 channels.
@@ -158,13 +160,13 @@ def normalisation(name: str, channels: int) -> tuple[tuple[float, ...], tuple[fl
 
 def pretrained_cfg(plan: Plan) -> dict[str, Any]:
     """Return image settings and names of layers, with the keys of timm's `pretrained_cfg`."""
-    mean, std = normalisation(plan.name, plan.in_channels)
+    mean, std = image_normalisation(plan.name, plan.in_channels)
     known = classifier(plan)
     convolutions = (name for name, layer in plan.leaves if isinstance(layer, Conv))
     return {
         "architecture": plan.name,
         "input_size": plan.image,
-        "fixed_input_size": any(_is_sized(layer) for _, layer in plan.leaves),
+        "fixed_input_size": any(_has_fixed_input_size(layer) for _, layer in plan.leaves),
         "interpolation": "bicubic",
         "crop_pct": 1.0 if max(plan.image[1:]) <= WHOLE_IMAGE else 0.875,
         "crop_mode": "center",
@@ -177,6 +179,6 @@ def pretrained_cfg(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _is_sized(layer: Layer) -> bool:
+def _has_fixed_input_size(layer: Layer) -> bool:
     """Return whether a layer is made for maps of one size."""
     return isinstance(layer, SelfAttention | AttentionPool) and any(entries(layer.sides))

@@ -7,34 +7,34 @@ from dataclasses import replace
 
 from resnet_factory.errors import Fault, unknown
 from resnet_factory.layers import MAP, Axes, Layer, times
-from resnet_factory.planning.network_plan import Feature, Plan, Stage
-from resnet_factory.planning.nodes import IDENTITY, Chain, Parallel, Tap, Walk, reads
-from resnet_factory.planning.paths import ChannelCount
+from resnet_factory.planning.network_plan import Plan, PlanFeature, PlanStage
+from resnet_factory.planning.nodes import IDENTITY, Chain, Parallel, Tap, Walk, names_of_read_nodes
+from resnet_factory.planning.paths import PathChannelCount
 
 STAGES, STRIDES = "stages", "strides"
 """Values of `features` that select every stage, or the last map of stem and stages of each stride above 1."""
 
 
-def possible_features(plan: Plan) -> tuple[Feature, ...]:
+def possible_backbone_features(plan: Plan) -> tuple[PlanFeature, ...]:
     """Return all available feature maps: of stem layers, stages and head layers up to the pool."""
-    found: list[Feature] = []
+    found: list[PlanFeature] = []
     channels, form = plan.in_channels, MAP
     stride: Axes = 1
-    count, flow = ChannelCount(), _Flow()
+    count, flow = PathChannelCount(), _BackboneStride()
     for name, child in plan.root.children:
         channels = count.through(child, channels)
         stride, form = flow.through(child, (stride, form))
         if form != MAP:
             break
         if name:
-            found.append(Feature(name, channels, stride))
+            found.append(PlanFeature(name, channels, stride))
     return tuple(found)
 
 
-def stem_and_stages(plan: Plan) -> tuple[Feature, ...]:
+def backbone_stem_and_stages(plan: Plan) -> tuple[PlanFeature, ...]:
     """Return the maps of all stages, after the stem's last map of each stride that the first stage lacks."""
     names = [stage.name for stage in plan.stages]
-    maps = possible_features(plan)
+    maps = possible_backbone_features(plan)
     stages = tuple(feature for feature in maps if feature.name in names)
     stem = {name for name, _ in plan.stem.children}
     first = stages[0].stride if stages else 1
@@ -42,16 +42,18 @@ def stem_and_stages(plan: Plan) -> tuple[Feature, ...]:
     return (*before.values(), *stages)
 
 
-def cut(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fault]) -> Plan:
+def cut_backbone(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fault]) -> Plan:
     """Return the plan of the backbone that returns the maps called `names`, in the network's order.
 
     Unknown names go to `faults`. State-dict keys keep the names they have in the whole network.
     """
-    possible = possible_features(plan)
+    possible = possible_backbone_features(plan)
     if names == (STAGES,):
         names = tuple(stage.name for stage in plan.stages)
     elif names == (STRIDES,):
-        names = tuple({stride: name for name, _, stride in stem_and_stages(plan) if stride != 1}.values())
+        names = tuple(
+            {stride: name for name, _, stride in backbone_stem_and_stages(plan) if stride != 1}.values()
+        )
         names = names or (plan.stages[-1].name,)
     known = {feature.name: feature for feature in possible}
     for i, name in enumerate(names):
@@ -70,26 +72,26 @@ def cut(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fault]) -> P
     return replace(
         plan,
         stem=Chain(plan.stem.children[:last]),
-        stages=with_taps(plan.stages[: max(last - stem, 0)], head),
+        stages=tap_backbone_stages(plan.stages[: max(last - stem, 0)], head),
         head=head,
         features=tuple(known[name] for name, _ in plan.root.children if name in names and name in known),
         whole=plan,
     )
 
 
-def stride_of(stage: Stage) -> Axes:
+def backbone_stage_stride(stage: PlanStage) -> Axes:
     """Return the stride of a stage; only its transition and its first block shrink the map."""
     step: Axes = 1
     if stage.transition.children:
-        step, _ = _Flow().through(stage.transition, (1, MAP))
+        step, _ = _BackboneStride().through(stage.transition, (1, MAP))
     for block in stage.blocks[:1]:
         step = times(step, block.step)
     return step
 
 
-def with_taps(stages: Iterable[Stage], head: Chain) -> tuple[Stage, ...]:
+def tap_backbone_stages(stages: Iterable[PlanStage], head: Chain) -> tuple[PlanStage, ...]:
     """Return stages whose outputs are tapped where a head reads them."""
-    wanted = set(reads(head))
+    wanted = set(names_of_read_nodes(head))
     taps = {name: Chain((("", Tap(name)),)) for name in wanted}
     return tuple(
         stage if stage.tap == (tap := taps.get(stage.name, IDENTITY)) else replace(stage, tap=tap)
@@ -97,7 +99,7 @@ def with_taps(stages: Iterable[Stage], head: Chain) -> tuple[Stage, ...]:
     )
 
 
-class _Flow(Walk[tuple[Axes, str]]):
+class _BackboneStride(Walk[tuple[Axes, str]]):
     """The stride with respect to the image, and the form of the data."""
 
     def layer(self, layer: Layer, value: tuple[Axes, str], name: str) -> tuple[Axes, str]:

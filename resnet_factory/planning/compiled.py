@@ -25,7 +25,7 @@ POSITIONS = frozenset({"index", "block"})
 """Names that differ from block to block; a stage that uses neither repeats one planned block."""
 
 
-class LayerLine(NamedTuple):
+class CompiledLayer(NamedTuple):
     """An item that is one layer."""
 
     kind: str
@@ -36,7 +36,7 @@ class LayerLine(NamedTuple):
     """Name, type, value as written, and the path where it is written; `str` for one that takes words."""
 
 
-class Prepared(NamedTuple):
+class CompiledRecipes(NamedTuple):
     """Everything about the recipes of a network that is the same for all of its blocks."""
 
     everywhere: Scope
@@ -49,7 +49,7 @@ class Prepared(NamedTuple):
     """Per stage, the values of its scope that a block depends on."""
 
 
-def prepare(model: Specification) -> Prepared:
+def compile_recipes(model: Specification) -> CompiledRecipes:
     """Compile a model's recipes for planning."""
     everywhere = {
         "in_channels": model.in_channels,
@@ -64,44 +64,44 @@ def prepare(model: Specification) -> Prepared:
     }
     slots = tuple(recipe for recipes in model.slot_recipes.values() for recipe in recipes)
     recipes = (model.stem, *model.blocks, model.shortcut, model.transition, model.head, *slots)
-    alike = not positional([model.shortcut, *slots])
+    alike = not is_compiled_per_position([model.shortcut, *slots])
     kinds = {id(block): block for block in model.blocks}
-    repeats = {key: alike and not positional([block]) for key, block in kinds.items()}
-    depends = {key: dependence((block, model.shortcut, *slots)) for key, block in kinds.items()}
-    return Prepared(
+    repeats = {key: alike and not is_compiled_per_position([block]) for key, block in kinds.items()}
+    depends = {key: compile_dependence((block, model.shortcut, *slots)) for key, block in kinds.items()}
+    return CompiledRecipes(
         everywhere,
-        {recipe.path: defined_numbers(recipe) for recipe in recipes},
+        {recipe.path: compile_defined_numbers(recipe) for recipe in recipes},
         tuple(repeats[id(block)] for block in model.blocks),
         tuple(depends[id(block)] for block in model.blocks),
     )
 
 
-def defined_numbers(recipe: Recipe) -> Written:
+def compile_defined_numbers(recipe: Recipe) -> Written:
     """Return the numbers that a recipe defines."""
     return {name: (value, f"{recipe.path}.{name}") for name, value in recipe.names}
 
 
-def positional(recipes: Iterable[Recipe]) -> bool:
+def is_compiled_per_position(recipes: Iterable[Recipe]) -> bool:
     """Return whether anything in the recipes depends on the position of the block in its stage."""
     return any(not POSITIONS.isdisjoint(recipe.reads) for recipe in recipes)
 
 
-def dependence(recipes: Iterable[Recipe]) -> Callable[[Scope], Any]:
+def compile_dependence(recipes: Iterable[Recipe]) -> Callable[[Scope], Any]:
     """Return a function that picks from a scope the values a block of these recipes depends on."""
     return itemgetter(
         "stage", "in", "stride", *sorted(OWN & set().union(*(recipe.reads for recipe in recipes)))
     )
 
 
-def line_of(item: Item, slot: Recipe | None) -> LayerLine:
+def compile_layer(item: Item, slot: Recipe | None) -> CompiledLayer:
     """Return the layer of an item: its own, or the one in the slot it calls."""
     kind = item.kind if slot is None else str(slot.layer)
-    written: Written = dict(defined_numbers(slot)) if slot is not None else {}
+    written: Written = dict(compile_defined_numbers(slot)) if slot is not None else {}
     written |= {name: (value, f"{item.path}.{name}") for name, value in item.arguments}
     made, fixed = class_of(kind)
     table = arguments_of(kind)
     arguments = ((name, table[name], value, path) for name, (value, path) in written.items())
-    return LayerLine(
+    return CompiledLayer(
         kind,
         made,
         fixed,

@@ -9,7 +9,7 @@ from resnet_factory.config.schema import Specification
 from resnet_factory.errors import Fault
 from resnet_factory.layers import merged
 from resnet_factory.layers.expressions import Expression, ExpressionError
-from resnet_factory.planning.compiled import Scope, Written, prepare
+from resnet_factory.planning.compiled import Scope, Written, compile_recipes
 
 FIELDS = {
     "width": "widths",
@@ -21,16 +21,16 @@ FIELDS = {
 """A name in scope -> the field of the model that gives its value."""
 
 
-class Broken(Exception):  # noqa: N818 - leaves one list; never shown to a user
+class EvaluationStopped(Exception):  # noqa: N818 - leaves one list; never shown to a user
     """Raised when the rest of a list cannot be planned; its fault is recorded already."""
 
 
-class Evaluator:
+class RecipeEvaluator:
     """Evaluates the numbers of one config's recipes, and collects faults."""
 
     def __init__(self, config: Specification) -> None:
         self.config = config
-        self.prepared = prepare(config)
+        self.prepared = compile_recipes(config)
         self.faults: dict[Fault, None] = {}
         self.root = config.stem.path.rpartition(".")[0]
 
@@ -85,7 +85,7 @@ class Evaluator:
             self.fault(path, f"{missing} has no value here: {known}")
         except ExpressionError as error:
             self.fault(path, str(error), scope, value)
-        raise Broken
+        raise EvaluationStopped
 
     def per_axis(self, value: PerAxis, scope: Scope, path: str) -> tuple[Any, ...]:
         """Return one number per axis; a pair where it differs before and after the map."""
@@ -93,7 +93,7 @@ class Evaluator:
         if len(value.values) != dims:
             axes = "1 axis" if dims == 1 else f"{dims} axes"
             self.fault(path, f"{len(value.values)} numbers, but a map has {axes}; give one, or one per axis")
-            raise Broken
+            raise EvaluationStopped
         return tuple(
             tuple(self.value(side, scope, f"{path}.{i}") for side in entry)
             if isinstance(entry, tuple)
@@ -105,7 +105,7 @@ class Evaluator:
         """Return the entry of a per-stage list for this stage, or for this block of it."""
         if len(value.values) != scope["stages"]:
             self.fault(path, f"{len(value.values)} entries, but there are {scope['stages']} stages")
-            raise Broken
+            raise EvaluationStopped
         picked = value.values[scope["stage"] - 1]
         if isinstance(picked, tuple):
             if len(picked) != scope["depth"]:
@@ -113,7 +113,7 @@ class Evaluator:
                     f"{path}.{scope['stage'] - 1}",
                     f"{len(picked)} entries, but the stage has {scope['depth']} blocks",
                 )
-                raise Broken
+                raise EvaluationStopped
             picked = picked[scope["block"]]
         assert not isinstance(picked, PerStage)
         return picked  # type: ignore[no-any-return]
@@ -124,7 +124,7 @@ class Evaluator:
             if not value.is_integer():
                 message = f"{value:g} is not a whole number; use round(), floor(), ceil() or //"
                 self.fault(path, message, scope, written)
-                raise Broken
+                raise EvaluationStopped
             return int(value)
         assert isinstance(value, int)
         return value
@@ -151,7 +151,7 @@ class Evaluator:
         """Return numbers per axis, each converted; one number if all are the same."""
         if wanted is not int or len(values) != self.config.dims:
             self.fault(origin[0], f"expected one number, found {len(values)}", scope, origin[1])
-            raise Broken
+            raise EvaluationStopped
         return merged(
             tuple(
                 tuple(self.cast(side, wanted, origin, scope) for side in value)

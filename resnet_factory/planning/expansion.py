@@ -10,8 +10,8 @@ from resnet_factory.config.schema import MAX_CHANNELS, Specification
 from resnet_factory.config.structures import STRUCTURES
 from resnet_factory.errors import one_of
 from resnet_factory.layers import MAP, POINT, Axes, Layer, times
-from resnet_factory.planning.compiled import LayerLine, Scope, line_of
-from resnet_factory.planning.evaluation import Broken, Evaluator
+from resnet_factory.planning.compiled import CompiledLayer, Scope, compile_layer
+from resnet_factory.planning.evaluation import EvaluationStopped, RecipeEvaluator
 from resnet_factory.planning.naming import Namer
 from resnet_factory.planning.nodes import Node
 
@@ -33,7 +33,7 @@ class Signal(NamedTuple):
     form: str = MAP
 
 
-class Unroller(Evaluator):
+class RecipeExpander(RecipeEvaluator):
     """Unrolls the lists of one config and collects faults."""
 
     def __init__(self, config: Specification) -> None:
@@ -41,7 +41,7 @@ class Unroller(Evaluator):
         self.room = MAX_LAYERS
         self.layers: dict[tuple[Any, ...], Layer] = {}
         """Layers by class, channels and arguments: equal ones are one object, which is costed once."""
-        self.lines: dict[str | tuple[str, str], LayerLine] = {}
+        self.lines: dict[str | tuple[str, str], CompiledLayer] = {}
         """Items that are layers, by path; those that a slot fills, by the paths of both."""
         self.slots: Mapping[str, Recipe] = config.slots
         """The recipes of the slots in the part that is unrolled now."""
@@ -54,7 +54,7 @@ class Unroller(Evaluator):
         self.room -= len(items)
         if self.room < 0 and items:
             self.fault(items[0].path, f"more than {MAX_LAYERS} layers, those of its slots counted in full")
-            raise Broken
+            raise EvaluationStopped
         channels, step, form = signal
         for item in items:
             scope["channels"] = channels
@@ -66,7 +66,7 @@ class Unroller(Evaluator):
                 continue
             if not structure and (slot is None or slot.layer is not None):
                 place = item.path if slot is None else (item.path, slot.path)
-                line = self.lines.get(place) or self.lines.setdefault(place, line_of(item, slot))
+                line = self.lines.get(place) or self.lines.setdefault(place, compile_layer(item, slot))
                 layer = self.layer(line, form, scope, item.path)
                 if item.name is None:
                     name = names.name(layer.family, layer.numbered)
@@ -96,7 +96,7 @@ class Unroller(Evaluator):
         with names.passage():
             return self.expand(slot.items("layers"), signal, inner, names)
 
-    def layer(self, line: LayerLine, form: str, scope: Scope, path: str) -> Layer:
+    def layer(self, line: CompiledLayer, form: str, scope: Scope, path: str) -> Layer:
         """Return the layer of a line after checking it."""
         if form not in line.made.accepts:
             self.refuse(line, form, scope, path)
@@ -119,14 +119,14 @@ class Unroller(Evaluator):
                 self.fault(where, f"{message}{reader}", scope, value)
             if not self.faults:  # a layer of one's own
                 self.fault(path, f"{line.kind!r} refuses its arguments, but does not say why", scope)
-            raise Broken
+            raise EvaluationStopped
         if layer.out_channels > MAX_CHANNELS:
             self.fault(path, f"{layer.out_channels} channels; the limit is {MAX_CHANNELS}", scope)
-            raise Broken
+            raise EvaluationStopped
         self.layers[key] = layer
         return layer
 
-    def refuse(self, line: LayerLine, form: str, scope: Scope, path: str) -> NoReturn:
+    def refuse(self, line: CompiledLayer, form: str, scope: Scope, path: str) -> NoReturn:
         """Record that a layer cannot take its input."""
         self.fault(
             path,
@@ -136,7 +136,7 @@ class Unroller(Evaluator):
             + ("; put flatten before it" if form == POINT else ""),
             scope,
         )
-        raise Broken
+        raise EvaluationStopped
 
     def take(self, item: Item, names: Namer, family: str, numbered: bool) -> str:
         """Return the name of an item: the given one, or the next default name."""
@@ -145,7 +145,7 @@ class Unroller(Evaluator):
         name = item.name + names.suffix
         if name in names.taken:
             self.fault(f"{item.path}.name", f"the name {name!r} is already taken here")
-            raise Broken
+            raise EvaluationStopped
         if names.indexed:
             names.name("", True)
         names.taken.add(name)

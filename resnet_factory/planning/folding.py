@@ -23,9 +23,9 @@ from resnet_factory.layers import (
     StandardizedConv,
 )
 from resnet_factory.layers.axes import entries
-from resnet_factory.planning.kernels import fits, plain
-from resnet_factory.planning.network_plan import Block, Plan, Stage
-from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel, dotted, parallels
+from resnet_factory.planning.kernels import fits_in_kernel, with_plain_kernel
+from resnet_factory.planning.network_plan import Plan, PlanBlock, PlanStage
+from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel, dotted_node_name, parallel_nodes
 
 CONVOLUTIONS = (Conv, StandardizedConv, ScaledConv)
 MATRICES = (*CONVOLUTIONS, Linear)
@@ -37,7 +37,7 @@ IDLE = (Dropout, DropPath, DropBlock, Identity)
 
 
 @dataclass(frozen=True)
-class Sum:
+class FoldedSum:
     """Branches over one map that became one convolution."""
 
     layer: Conv
@@ -46,21 +46,21 @@ class Sum:
     """The layers of each branch; none for the map itself."""
 
 
-Origin = tuple[str | Sum, ...]
+Origin = tuple[str | FoldedSum, ...]
 """The layers that one was made of, in the order of the data flow: dotted names, or a sum of branches."""
 
 
-def within(prefix: str, origin: Origin) -> Origin:
+def origin_within_folded(prefix: str, origin: Origin) -> Origin:
     """Return an origin with dotted names inside of `prefix`."""
     return tuple(
-        dotted(prefix, part)
+        dotted_node_name(prefix, part)
         if isinstance(part, str)
-        else Sum(part.layer, tuple(within(prefix, term) for term in part.terms))
+        else FoldedSum(part.layer, tuple(origin_within_folded(prefix, term) for term in part.terms))
         for part in origin
     )
 
 
-class Folded(NamedTuple):
+class FoldedPlan(NamedTuple):
     """A folded plan, and what its layers were made of."""
 
     plan: Plan
@@ -68,7 +68,7 @@ class Folded(NamedTuple):
     """The dotted name of each changed layer -> its origin in the plan before; the others are as they were."""
 
 
-def folded(plan: Plan) -> Folded:
+def fold_plan(plan: Plan) -> FoldedPlan:
     """Fold a plan for inference, where that is exact algebra; the function computed stays the same.
 
     - Batch normalisation (with its running statistics), learnable factors and offsets, constant factors, and
@@ -84,12 +84,12 @@ def folded(plan: Plan) -> Folded:
     Layers keep their dotted names; a norm that gave a feature map gives its name to the convolution.
     """
     kept = frozenset(feature.name for feature in plan.features)
-    folder = _Folder(kept)
+    folder = _PlanFolder(kept)
     stem = folder.chain(plan.stem, "", top=True)
     stages = tuple(folder.stage(stage) for stage in plan.stages)
     head = folder.chain(plan.head, "", top=True)
     name = f"{plan.name} folded" if plan.name else ""
-    return Folded(
+    return FoldedPlan(
         replace(plan, stem=stem, stages=stages, head=head, name=name, whole=None), folder.changed_layers()
     )
 
@@ -99,21 +99,21 @@ def shifts(layer: Layer) -> bool:
     return type(layer) in (BatchNorm, EvoNorm, Shift)
 
 
-def affine(node: Node) -> bool:
+def folds_as_affine(node: Node) -> bool:
     """Return whether a node multiplies each channel by a number and adds another, whatever the map."""
     if type(node) is EvoNorm:
         return not node.act
     return type(node) in (BatchNorm, Scale, Shift, Multiply)
 
 
-class _Folder:
+class _PlanFolder:
     """Folds the chains of a plan and notes the origin of each layer."""
 
     def __init__(self, kept: frozenset[str]) -> None:
         self.kept = kept
         """Children of the network whose outputs are feature maps."""
         self.origins: dict[str, Origin] = {}
-        self.blocks: dict[int, tuple[Block, dict[str, Origin]]] = {}
+        self.blocks: dict[int, tuple[PlanBlock, dict[str, Origin]]] = {}
         """Folded blocks, and the origins of their layers inside of them, by the identity of the original."""
         self.own: set[str] = set()
         """Layers that changed, whatever their origin."""
@@ -124,25 +124,25 @@ class _Folder:
             name: origin for name, origin in self.origins.items() if origin != (name,) or name in self.own
         }
 
-    def stage(self, stage: Stage) -> Stage:
+    def stage(self, stage: PlanStage) -> PlanStage:
         """Return a stage with its transition and its blocks folded; equal blocks stay one object."""
-        transition = self.chain(stage.transition, dotted(stage.name, "transition"))
-        blocks: list[Block] = []
+        transition = self.chain(stage.transition, dotted_node_name(stage.name, "transition"))
+        blocks: list[PlanBlock] = []
         for i, block in enumerate(stage.blocks):
             if id(block) not in self.blocks:
-                inner = _Folder(frozenset())
+                inner = _PlanFolder(frozenset())
                 self.blocks[id(block)] = inner.block(block), inner.changed_layers()
             done, origins = self.blocks[id(block)]
             blocks.append(done)
             prefix = f"{stage.name}.{i}"
             for name, origin in origins.items():
-                self.note(dotted(prefix, name), within(prefix, origin))
+                self.note(dotted_node_name(prefix, name), origin_within_folded(prefix, origin))
         return replace(stage, transition=transition, blocks=tuple(blocks))
 
-    def block(self, block: Block) -> Block:
+    def block(self, block: PlanBlock) -> PlanBlock:
         """Return a block folded; it is residual as long as a shortcut is left."""
         node = self.chain(block.node, "")
-        residual = block.residual and any(entry.shortcut for _, entry in parallels(node))
+        residual = block.residual and any(entry.shortcut for _, entry in parallel_nodes(node))
         return replace(block, node=node, residual=residual, projects=residual and block.projects)
 
     def note(self, name: str, origin: Origin) -> None:
@@ -165,13 +165,13 @@ class _Folder:
 
     def pieces(self, name: str, child: Node, prefix: str, kept: frozenset[str]) -> Iterator[tuple[str, Node]]:
         """Yield what a child of a chain becomes: itself folded, nothing, or children of its own."""
-        inner = dotted(prefix, name)
+        inner = dotted_node_name(prefix, name)
         if isinstance(child, Layer):
             idle = type(child) in IDLE or (type(child) is Multiply and child.by == 1)
             if not idle or name in kept:
                 self.origins[inner] = (inner,)
                 if isinstance(child, Conv) and type(child) in CONVOLUTIONS[1:]:
-                    child = plain(child, child.bias)
+                    child = with_plain_kernel(child, child.bias)
                     self.own.add(inner)
                 yield name, child
         elif isinstance(child, Chain):
@@ -199,20 +199,24 @@ class _Folder:
 
     def summed(self, branches: list[Chain], prefix: str) -> list[Chain]:
         """Return the branches of a sum, those that are linear in one."""
-        terms = {i: end for i, branch in enumerate(branches) if (end := _end(branch, prefix)) is not None}
+        terms = {
+            i: end
+            for i, branch in enumerate(branches)
+            if (end := _foldable_branch_layer(branch, prefix)) is not None
+        }
         hosts = {i: end[1] for i, end in terms.items() if type(end[1]) is Conv}
         for host, conv in sorted(hosts.items(), key=lambda entry: -entry[1].params()):
-            absorbed = [i for i, (_, other) in terms.items() if i == host or fits(other, conv)]
+            absorbed = [i for i, (_, other) in terms.items() if i == host or fits_in_kernel(other, conv)]
             if len(absorbed) < 2:
                 continue
             origins = [self.origins[terms[i][0]] if terms[i][0] else () for i in absorbed]
             layers = [layer for _, layer in map(terms.__getitem__, absorbed)]
-            offset = any(layer is not None and _offset(layer) for layer in layers)
+            offset = any(layer is not None and _has_offset_to_fold(layer) for layer in layers)
             made, name = replace(conv, bias=offset, init=1.0), terms[host][0]
             for i in absorbed:
                 self.origins.pop(terms[i][0], None)
-            self.note(name, (Sum(made, tuple(origins)),))
-            branches[host] = _with_end(branches[host], made)
+            self.note(name, (FoldedSum(made, tuple(origins)),))
+            branches[host] = _with_folded_branch_layer(branches[host], made)
             left = [branch for i, branch in enumerate(branches) if i == host or i not in absorbed]
             return self.summed(left, prefix)
         return branches
@@ -222,16 +226,16 @@ class _Folder:
     ) -> tuple[str, Node] | None:
         """Return the one child that two in a row become; None if they stay two."""
         (before, one), (after, other) = first, second
-        names = dotted(prefix, before), dotted(prefix, after)
+        names = dotted_node_name(prefix, before), dotted_node_name(prefix, after)
         if before in kept or not isinstance(other, Layer):
             return None
-        if (chain := _as_chain(one)) is not None:
+        if (chain := _chain_to_fold(one)) is not None:
             ended = None if after in kept else self.ended(chain, names[0], other, names[1])
             return None if ended is None else (before, ended)
         if not isinstance(one, Layer):
             return None
-        name = after if after in kept or affine(one) else before
-        layer = self.one_layer(one, names[0], other, names[1], dotted(prefix, name))
+        name = after if after in kept or folds_as_affine(one) else before
+        layer = self.one_layer(one, names[0], other, names[1], dotted_node_name(prefix, name))
         return None if layer is None else (name, layer)
 
     def ended(self, chain: Chain, prefix: str, layer: Layer, name: str) -> Chain | None:
@@ -239,33 +243,33 @@ class _Folder:
         if not chain.children:
             return None
         *others, (last, child) = chain.children
-        inner = dotted(prefix, last)
+        inner = dotted_node_name(prefix, last)
         end: Node | None = None
-        if (within := _as_chain(child)) is not None:
+        if (within := _chain_to_fold(child)) is not None:
             end = self.ended(within, inner, layer, name)
-        elif isinstance(child, Layer) and affine(layer):
+        elif isinstance(child, Layer) and folds_as_affine(layer):
             end = self.one_layer(child, inner, layer, name, inner)
         return None if end is None else Chain((*others, (last, end)), chain.taps)
 
     def one_layer(self, one: Layer, before: str, other: Layer, after: str, name: str) -> Layer | None:
         """Return the layer called `name` that two in a row become, and note its origin; None for none."""
-        if type(one) in MATRICES and affine(other):
+        if type(one) in MATRICES and folds_as_affine(other):
             matrix, offset = one, shifts(other)
-        elif affine(one) and type(other) in MATRICES and (not shifts(one) or _unpadded(other)):
+        elif folds_as_affine(one) and type(other) in MATRICES and (not shifts(one) or _unpadded(other)):
             matrix, offset = other, shifts(one)
         else:
             return None
         assert isinstance(matrix, Conv | Linear)
         self.note(name, self.origins.pop(before) + self.origins.pop(after))
-        return plain(matrix, matrix.bias or offset)
+        return with_plain_kernel(matrix, matrix.bias or offset)
 
 
-def _as_chain(node: Node) -> Chain | None:
+def _chain_to_fold(node: Node) -> Chain | None:
     """Return a node that is a chain; None for any other."""
     return node if isinstance(node, Chain) else None
 
 
-def _offset(layer: Layer) -> bool:
+def _has_offset_to_fold(layer: Layer) -> bool:
     return layer.bias if isinstance(layer, Conv) else shifts(layer)
 
 
@@ -274,21 +278,23 @@ def _unpadded(layer: Layer) -> bool:
     return isinstance(layer, Linear) or not any(entries(getattr(layer, "padding", 0)))
 
 
-def _end(branch: Chain, prefix: str) -> tuple[str, Layer | None] | None:
+def _foldable_branch_layer(branch: Chain, prefix: str) -> tuple[str, Layer | None] | None:
     """Return the one layer of a linear branch, with its dotted name; no layer for the map itself."""
     if branch.taps or len(branch.children) > 1:
         return None
     if not branch.children:
         return "", None
     ((name, child),) = branch.children
-    inner = dotted(prefix, name)
-    if (within := _as_chain(child)) is not None:
-        return _end(within, inner)
-    return (inner, child) if isinstance(child, Layer) and (type(child) is Conv or affine(child)) else None
+    inner = dotted_node_name(prefix, name)
+    if (within := _chain_to_fold(child)) is not None:
+        return _foldable_branch_layer(within, inner)
+    if isinstance(child, Layer) and (type(child) is Conv or folds_as_affine(child)):
+        return inner, child
+    return None
 
 
-def _with_end(branch: Chain, layer: Layer) -> Chain:
+def _with_folded_branch_layer(branch: Chain, layer: Layer) -> Chain:
     """Return a branch of one layer with another in its place."""
     ((name, child),) = branch.children
-    within = _as_chain(child)
-    return Chain(((name, layer if within is None else _with_end(within, layer)),))
+    within = _chain_to_fold(child)
+    return Chain(((name, layer if within is None else _with_folded_branch_layer(within, layer)),))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from resnet_factory.layers import SAME, Conv, Layer, Linear, along, sides
 
 
-def tap_places(small: Conv, large: Conv) -> tuple[tuple[int, ...], ...] | None:
+def places_in_larger_kernel(small: Conv, large: Conv) -> tuple[tuple[int, ...], ...] | None:
     """Return the places in `large`'s kernel of the weights of `small`'s, per axis.
 
     None if it does not read these positions, or gives maps of another size.
@@ -35,20 +35,20 @@ def tap_places(small: Conv, large: Conv) -> tuple[tuple[int, ...], ...] | None:
     return tuple(places)
 
 
-def fits(layer: Layer | None, conv: Conv) -> bool:
+def fits_in_kernel(layer: Layer | None, conv: Conv) -> bool:
     """Return whether a term, a layer or the map itself, can be part of a convolution beside it."""
     if isinstance(layer, Conv):
         same = layer.to == conv.to and layer.groups == conv.groups
-        return same and tap_places(layer, conv) is not None
-    return conv.to == conv.channels and tap_places(unit(conv), conv) is not None
+        return same and places_in_larger_kernel(layer, conv) is not None
+    return conv.to == conv.channels and places_in_larger_kernel(unit_kernel(conv), conv) is not None
 
 
-def unit(conv: Conv) -> Conv:
+def unit_kernel(conv: Conv) -> Conv:
     """Return the 1x1 convolution that can be the identity beside another."""
     return Conv(conv.channels, conv.channels, groups=conv.groups, dims=conv.dims)
 
 
-def plain(layer: Conv | Linear, bias: bool) -> Conv | Linear:
+def with_plain_kernel(layer: Conv | Linear, bias: bool) -> Conv | Linear:
     """Return a layer's plain convolution, or a linear layer; with or without a bias."""
     if isinstance(layer, Linear):
         return replace(layer, bias=bias, init=1.0)

@@ -25,7 +25,7 @@ def list_models(pattern: str = "*", config_dir: str | Path | None = None) -> lis
 
     `config_dir` is a folder of your own YAML, whose models are listed with the shipped ones.
     """
-    _check_text(pattern, "list_models() takes a glob pattern, as 'resnet*'")
+    _check_model_pattern(pattern, "list_models() takes a glob pattern, as 'resnet*'")
     folder = None if config_dir is None else str(path_of(config_dir, "config_dir"))
     try:
         return catalogue(folder).names(pattern)
@@ -56,13 +56,13 @@ def compose(
             argument.
         TypeError: an argument is of another type.
     """
-    _check_text(name, "compose() takes the name of a model, as 'resnet50', then overrides")
+    _check_model_pattern(name, "compose() takes the name of a model, as 'resnet50', then overrides")
     if isinstance(overrides, str) or not isinstance(overrides, Iterable):
         raise TypeError(f"overrides takes a list of texts, found {shown(overrides)}")
     said = [*changes, *overrides]
     for word in said:
-        _check_text(word, "an override is a text, as 'model.act=silu'")
-    _refuse_inputs(said)
+        _check_model_pattern(word, "an override is a text, as 'model.act=silu'")
+    _refuse_input_of_model(said)
     folder = None if config_dir is None else path_of(config_dir, "config_dir")
     given: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
     if features is not None:
@@ -75,15 +75,17 @@ def compose(
             return catalogue().config(name)  # the same result, many times faster
     from resnet_factory.config.composition import compose_all
 
-    arguments = {f"++model.{key}={_override_text(value)}": f"{key}={value!r}" for key, value in given.items()}
+    arguments = {
+        f"++model.{key}={_model_override_text(value)}": f"{key}={value!r}" for key, value in given.items()
+    }
     words = (f"model={name}", *said, *arguments)
     try:
-        return compose_all("config", words, folder, verify=planner.plan).model
+        return compose_all("config", words, folder, verify=planner.run_planner).model
     except ConfigError as error:
-        raise ConfigError(_at_argument(fault, arguments) for fault in error.faults) from None
+        raise ConfigError(_fault_at_model_argument(fault, arguments) for fault in error.faults) from None
 
 
-def _refuse_inputs(overrides: Iterable[str]) -> None:
+def _refuse_input_of_model(overrides: Iterable[str]) -> None:
     """Refuse overrides of `input`, which belongs to commands; a config has the model alone."""
     message = "a config holds the model alone; change 'model.image_size', or give an image to rf.cost"
     faults = [
@@ -95,20 +97,20 @@ def _refuse_inputs(overrides: Iterable[str]) -> None:
         raise ConfigError(faults)
 
 
-def _override_text(value: Any) -> str:
+def _model_override_text(value: Any) -> str:
     """Return a keyword argument's value in Hydra's grammar, quoted so that it is taken literally."""
     if isinstance(value, list):
-        return f"[{','.join(map(_override_text, value))}]"
+        return f"[{','.join(map(_model_override_text, value))}]"
     return f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _at_argument(fault: Fault, arguments: dict[str, str]) -> Fault:
+def _fault_at_model_argument(fault: Fault, arguments: dict[str, str]) -> Fault:
     """Return the fault of an override made from a keyword argument, located at the argument."""
     word = fault.where.removeprefix("command line ")[1:-1]
     return replace(fault, where=f"argument '{arguments[word]}'") if word in arguments else fault
 
 
-def config_of(network: Source, what: str) -> ModelConfig:
+def config_of_model(network: Source, what: str) -> ModelConfig:
     """Return the config of a model given by name or config; `what` begins the message for a wrong type.
 
     Raises:
@@ -129,18 +131,18 @@ def plan(network: Source) -> Plan:
         ConfigError: there is no such model, or its recipes do not fit together; with every fault found.
         TypeError: it is none of these.
     """
-    return plan_of(network, "plan()")
+    return plan_of_model(network, "plan()")
 
 
-def plan_of(network: Source, what: str) -> Plan:
+def plan_of_model(network: Source, what: str) -> Plan:
     """Return the plan of a source, as `plan` does; `what` begins the message for a wrong type."""
     if isinstance(network, Plan):
         return network
     if isinstance(network, str | ModelConfig):
-        return planner.plan(config_of(network, what))
+        return planner.run_planner(config_of_model(network, what))
     raise TypeError(f"{what} takes the name of a model, its config or its plan, found {shown(network)}")
 
 
-def _check_text(value: object, message: str) -> None:
+def _check_model_pattern(value: object, message: str) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{message}; found {shown(value)}")

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from resnet_factory.config.schema import Init
 from resnet_factory.layers import Axes, per_axis
-from resnet_factory.planning.nodes import IDENTITY, Chain, Leaf, leaves
-from resnet_factory.planning.plan_text import text_of
+from resnet_factory.planning.nodes import IDENTITY, Chain, LeafNode, leaves
+from resnet_factory.planning.plan_text import plan_text_lines
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class PlanBlock:
     """One block of a stage."""
 
     node: Chain
@@ -31,20 +31,20 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class PlanStage:
     """Blocks of one width; the first may downsample."""
 
     name: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[PlanBlock, ...]
     transition: Chain = IDENTITY
     """Layers before the first block; most networks have none."""
     tap: Chain = IDENTITY
     """The tap of its output, named as the stage is, where the network's head reads it."""
 
     @property
-    def runs(self) -> tuple[tuple[Block, int], ...]:
+    def runs(self) -> tuple[tuple[PlanBlock, int], ...]:
         """The distinct consecutive blocks, each with its number of repetitions."""
-        runs: list[tuple[Block, int]] = []
+        runs: list[tuple[PlanBlock, int]] = []
         for block in self.blocks:
             if runs and runs[-1][0] is block:
                 runs[-1] = block, runs[-1][1] + 1
@@ -64,7 +64,7 @@ class Stage:
         return Chain(before + tuple((str(i), block.node) for i, block in enumerate(self.blocks)))
 
 
-class Feature(NamedTuple):
+class PlanFeature(NamedTuple):
     """A feature map that a backbone returns."""
 
     name: str
@@ -79,13 +79,13 @@ class Plan:
 
     in_channels: int
     stem: Chain
-    stages: tuple[Stage, ...]
+    stages: tuple[PlanStage, ...]
     head: Chain
     name: str = field(default="", compare=False)
     image_size: Axes = field(default=224, compare=False)
     """The sides of the images the network is meant for."""
     init: Init = field(default_factory=Init)
-    features: tuple[Feature, ...] = ()
+    features: tuple[PlanFeature, ...] = ()
     """The feature maps a backbone returns, in order; empty for a network that returns the head's output."""
     dims: int = 2
     """The number of axes of an image: 1 for sequences, 3 for volumes."""
@@ -106,14 +106,14 @@ class Plan:
         return Chain(self.stem.children + stages + self.head.children)
 
     @property
-    def leaves(self) -> tuple[Leaf, ...]:
+    def leaves(self) -> tuple[LeafNode, ...]:
         """Every layer with its dotted name, in state-dict order."""
         return tuple(leaves(self.root))
 
     @cached_property
     def id(self) -> str:
         """A short content hash: the same for equal plans, on every machine."""
-        return content_hash("\n".join(text_of(self.root)), self)
+        return plan_content_hash("\n".join(plan_text_lines(self.root)), self)
 
     @cached_property
     def _hash(self) -> int:
@@ -136,10 +136,10 @@ class Plan:
 
     def __str__(self) -> str:
         head = f"{self.name or 'plan'} {self.id}: {self.in_channels} channels in"
-        return "\n".join([head, *text_of(self.root)])
+        return "\n".join([head, *plan_text_lines(self.root)])
 
 
-def content_hash(text: str, plan: Plan) -> str:
+def plan_content_hash(text: str, plan: Plan) -> str:
     """Return the id of a plan whose layers are written as `text`; from `plan` only the other fields count."""
     lines = [text, *(f"-> {feature.name}" for feature in plan.features)]
     if plan.dims != 2:

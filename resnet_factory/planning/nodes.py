@@ -25,7 +25,7 @@ class Chain:
     def items(self, prefix: str) -> Iterator[tuple[str, Node]]:
         """Yield the child nodes with their dotted names, in state-dict order."""
         for name, child in self.children:
-            yield dotted(prefix, name), child
+            yield dotted_node_name(prefix, name), child
 
     def headings(self, say: Say) -> Iterator[str]:
         """Yield the heading of each child in a plan's text; empty for none."""
@@ -92,7 +92,7 @@ class Parallel:
     def items(self, prefix: str) -> Iterator[tuple[str, Chain]]:
         """Yield the branches with their dotted names, in state-dict order."""
         for i, branch in enumerate(self.branches):
-            yield dotted(prefix, str(i)) if self.indexed else prefix, branch
+            yield dotted_node_name(prefix, str(i)) if self.indexed else prefix, branch
 
     def headings(self, say: Say) -> Iterator[str]:
         """Yield the heading of each branch in a plan's text; empty for a branch that is x itself."""
@@ -158,7 +158,7 @@ class Parallel:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class MarkNode:
     """Base class of nodes without layers: places where a map is named, or where a named one is read."""
 
     of: str
@@ -178,7 +178,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Tap(Mark):
+class Tap(MarkNode):
     """Returns its input x, which a `Read` later in the same module gives again."""
 
     def walked(self, walk: Walk[Value], value: Value, name: str) -> Value:
@@ -187,7 +187,7 @@ class Tap(Mark):
 
 
 @dataclass(frozen=True, slots=True)
-class Read(Mark):
+class Read(MarkNode):
     """Returns the map of a `Tap` earlier in the same module, whatever its own input."""
 
     def walked(self, walk: Walk[Value], value: Value, name: str) -> Value:
@@ -257,22 +257,22 @@ class Walk(Generic[Value]):
         return self.layer(node, value, name) if isinstance(node, Layer) else node.walked(self, value, name)
 
 
-class Leaf(NamedTuple):
+class LeafNode(NamedTuple):
     """One layer of a plan; its dotted name is its state-dict prefix, report row and error prefix."""
 
     name: str
     layer: Layer
 
 
-def dotted(prefix: str, name: str) -> str:
+def dotted_node_name(prefix: str, name: str) -> str:
     """Return the dotted name of a child; a child without a name has its parent's."""
     return f"{prefix}.{name}" if prefix and name else prefix or name
 
 
-def leaves(node: Node, prefix: str = "", *, shortcuts_first: bool = False) -> Iterator[Leaf]:
+def leaves(node: Node, prefix: str = "", *, shortcuts_first: bool = False) -> Iterator[LeafNode]:
     """Yield every layer below `node`: children in order, a sum's branches in order or in reverse order."""
     if isinstance(node, Layer):
-        yield Leaf(prefix, node)
+        yield LeafNode(prefix, node)
         return
     inner = list(node.items(prefix))
     if shortcuts_first and isinstance(node, Parallel) and node.join == SUM:
@@ -281,20 +281,20 @@ def leaves(node: Node, prefix: str = "", *, shortcuts_first: bool = False) -> It
         yield from leaves(child, name, shortcuts_first=shortcuts_first)
 
 
-def reads(node: Node) -> Iterator[str]:
+def names_of_read_nodes(node: Node) -> Iterator[str]:
     """Yield the name of each map that is read below `node`, modules with taps of their own left out."""
     if isinstance(node, Read):
         yield node.of
     elif not isinstance(node, Layer) and not getattr(node, "taps", False):
         for _, child in node.items(""):
-            yield from reads(child)
+            yield from names_of_read_nodes(child)
 
 
-def parallels(node: Node, prefix: str = "") -> Iterator[tuple[str, Parallel]]:
+def parallel_nodes(node: Node, prefix: str = "") -> Iterator[tuple[str, Parallel]]:
     """Yield every join of branches below `node`, with its dotted name: outer ones first, gates left out."""
     if isinstance(node, Layer) or (isinstance(node, Parallel) and node.gates):
         return
     if isinstance(node, Parallel):
         yield prefix, node
     for name, child in node.items(prefix):
-        yield from parallels(child, name)
+        yield from parallel_nodes(child, name)

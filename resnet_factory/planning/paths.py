@@ -15,16 +15,16 @@ from resnet_factory.planning.nodes import (
     CONCAT,
     DENSE,
     SUM,
-    Leaf,
+    LeafNode,
     Node,
     Parallel,
     Read,
     Walk,
-    parallels,
+    parallel_nodes,
 )
 
 
-class Join(NamedTuple):
+class PathJoin(NamedTuple):
     """A sum, product or concatenation of parallel branches, gates excluded."""
 
     name: str
@@ -35,46 +35,46 @@ class Join(NamedTuple):
     """True where a branch has no layer with weights, so that its input reaches the join unweighted."""
 
 
-def weighted(layer: Layer) -> bool:
+def counts_on_path(layer: Layer) -> bool:
     """Return whether a layer is a convolution or linear layer with weights."""
     return layer.counted and layer.params() > 0
 
 
-def main_path(node: Node, prefix: str = "") -> tuple[Leaf, ...]:
+def main_path(node: Node, prefix: str = "") -> tuple[LeafNode, ...]:
     """Return the layers of the longest path; on ties the first, with a body before its shortcut."""
     return _LongestPath().through(node, _Path(), prefix).leaves
 
 
-def depth(node: Node) -> int:
+def path_depth(node: Node) -> int:
     """Return the number of layers with weights on the longest path (He et al. 2015, table 1)."""
     return _LongestPath().through(node, _Path()).length
 
 
-def shortest(node: Node) -> int:
+def shortest_path_depth(node: Node) -> int:
     """Return the number of layers with weights on the shortest path: 0 if the input can pass unchanged."""
     return _ShortestPath().through(node, 0)
 
 
-def widths(node: Node, channels: int) -> list[int]:
+def path_widths(node: Node, channels: int) -> list[int]:
     """Return the channels after each layer with weights on the longest path, joins included."""
-    return _Widths().through(node, (channels, []))[1]
+    return _PathWidths().through(node, (channels, []))[1]
 
 
-def joins(node: Node, prefix: str = "") -> Iterator[Join]:
+def path_joins(node: Node, prefix: str = "") -> Iterator[PathJoin]:
     """Yield every join of branches below `node`, outer ones first, except gates and their contents."""
-    for name, inner in parallels(node, prefix):
-        passes = len(inner.branches) > 1 and not all(map(depth, inner.branches))
-        yield Join(name, inner.join == SUM, passes)
+    for name, inner in parallel_nodes(node, prefix):
+        passes = len(inner.branches) > 1 and not all(map(path_depth, inner.branches))
+        yield PathJoin(name, inner.join == SUM, passes)
 
 
 class _Path(NamedTuple):
     length: int = 0
-    leaves: tuple[Leaf, ...] = ()
+    leaves: tuple[LeafNode, ...] = ()
 
 
 class _LongestPath(Walk[_Path]):
     def layer(self, layer: Layer, value: _Path, name: str) -> _Path:
-        return _Path(value.length + weighted(layer), (*value.leaves, Leaf(name, layer)))
+        return _Path(value.length + counts_on_path(layer), (*value.leaves, LeafNode(name, layer)))
 
     def entry(self, node: Parallel, branch: int, value: _Path, ends: list[_Path], name: str) -> _Path:
         if node.source(branch) == DENSE:
@@ -91,7 +91,7 @@ class _LongestPath(Walk[_Path]):
 
 class _ShortestPath(Walk[int]):
     def layer(self, layer: Layer, value: int, name: str) -> int:
-        return value + weighted(layer)
+        return value + counts_on_path(layer)
 
     def entry(self, node: Parallel, branch: int, value: int, ends: list[int], name: str) -> int:
         if node.source(branch) == DENSE:
@@ -105,7 +105,7 @@ class _ShortestPath(Walk[int]):
         return self.taps.get(node.of, value)
 
 
-class ChannelCount(Walk[int]):
+class PathChannelCount(Walk[int]):
     """The number of channels after each node."""
 
     def layer(self, layer: Layer, value: int, name: str) -> int:
@@ -125,10 +125,10 @@ Widths = tuple[int, list[int]]
 """Channels, and those after each layer with weights on the path."""
 
 
-class _Widths(Walk[Widths]):
+class _PathWidths(Walk[Widths]):
     def layer(self, layer: Layer, value: Widths, name: str) -> Widths:
         after = layer.out_channels
-        return after, [*value[1], after] if weighted(layer) else value[1]
+        return after, [*value[1], after] if counts_on_path(layer) else value[1]
 
     def entry(self, node: Parallel, branch: int, value: Widths, ends: list[Widths], name: str) -> Widths:
         channels = node.entering(value[0], branch, [end for end, _ in ends])

@@ -7,32 +7,34 @@ from dataclasses import fields
 
 from resnet_factory.layers import Layer, axes_text
 from resnet_factory.layers.registry import word_of
-from resnet_factory.planning.nodes import Mark, Node, Say
+from resnet_factory.planning.nodes import MarkNode, Node, Say
 
 
-def words(part: Layer | int) -> str:
+def plan_text_words(part: Layer | int) -> str:
     """Return a layer or a number as a plan's text writes it."""
-    return describe(part) if isinstance(part, Layer) else str(part)
+    return layer_plan_text(part) if isinstance(part, Layer) else str(part)
 
 
-def text_of(node: Node, prefix: str = "", depth: int = 0, say: Say = words) -> Iterator[str]:
+def plan_text_lines(
+    node: Node, prefix: str = "", depth: int = 0, say: Say = plan_text_words
+) -> Iterator[str]:
     """Yield the plan as lines: a dotted name and a layer each, structure by indentation."""
     indent = "  " * depth
-    if isinstance(node, Layer | Mark):
-        yield f"{indent}{prefix}: {said(node) if isinstance(node, Mark) else say(node)}"
+    if isinstance(node, Layer | MarkNode):
+        yield f"{indent}{prefix}: {mark_plan_text(node) if isinstance(node, MarkNode) else say(node)}"
         return
     for heading, (name, child) in zip(node.headings(say), node.items(prefix), strict=True):
         if heading:
             yield f"{indent}{prefix}: {heading}"
-        yield from text_of(child, name, depth + bool(heading), say)
+        yield from plan_text_lines(child, name, depth + bool(heading), say)
 
 
-def said(mark: Mark) -> str:
+def mark_plan_text(mark: MarkNode) -> str:
     """Return `tap NAME` or `read NAME`."""
     return f"{type(mark).__name__.lower()} {mark.of}"
 
 
-def describe(layer: Layer) -> str:
+def layer_plan_text(layer: Layer) -> str:
     """`conv2d 3 -> 64 kernel=7 stride=2 padding=3`: a layer in one line, defaults left out."""
     kind, fixed = word_of(layer)
     if kind == "conv2d":

@@ -13,17 +13,17 @@ from resnet_factory.layers import axes_text, largest, times
 from resnet_factory.layers.expressions import parse
 from resnet_factory.planning import backbone
 from resnet_factory.planning.compiled import Scope
-from resnet_factory.planning.evaluation import Broken
+from resnet_factory.planning.evaluation import EvaluationStopped
 from resnet_factory.planning.expansion import MAX_LAYERS, Children, Signal
 from resnet_factory.planning.naming import Namer
-from resnet_factory.planning.network_plan import Block, Plan, Stage
+from resnet_factory.planning.network_plan import Plan, PlanBlock, PlanStage
 from resnet_factory.planning.nodes import SUM, Chain, Parallel
 from resnet_factory.planning.structures import StructureUnroller
 
 OUT = parse("out")
 
 
-def plan(config: Specification) -> Plan:
+def run_planner(config: Specification) -> Plan:
     """Unroll a config into a plan.
 
     Raises:
@@ -51,7 +51,7 @@ class Planner(StructureUnroller):
         """Return the whole network; None if a fault ended planning early."""
         config = self.config
         scope = self.prepared.everywhere
-        stages: list[Stage] = []
+        stages: list[PlanStage] = []
         called = [f"layer{stage + 1}" for stage in range(len(config.depths))]
         names = Namer(taken=set(called), reserved=frozenset(called))
         try:
@@ -61,15 +61,17 @@ class Planner(StructureUnroller):
             for stage, name in enumerate(called):
                 planned = self.stage(stage, signal.channels, scope)
                 stages.append(planned)
-                signal = Signal(planned.out_channels, times(signal.step, backbone.stride_of(planned)))
+                signal = Signal(
+                    planned.out_channels, times(signal.step, backbone.backbone_stage_stride(planned))
+                )
                 names.maps[name] = signal
             head, _ = self.section(config.head, signal, scope, names)
-        except Broken:
+        except EvaluationStopped:
             return None
         whole = Plan(
             config.in_channels,
             Chain(stem),
-            backbone.with_taps(stages, Chain(head)),
+            backbone.tap_backbone_stages(stages, Chain(head)),
             Chain(head),
             config.name,
             config.image_size,
@@ -79,7 +81,7 @@ class Planner(StructureUnroller):
         if config.features is None:
             return whole
         faults: list[Fault] = []
-        cut = backbone.cut(whole, config.features, f"{config.path}.features", faults)
+        cut = backbone.cut_backbone(whole, config.features, f"{config.path}.features", faults)
         self.faults |= dict.fromkeys(faults)
         return cut
 
@@ -103,7 +105,7 @@ class Planner(StructureUnroller):
                 f"strides that become dilation leave this network at "
                 f"{one_of(map(str, dict.fromkeys(possible)))}, not at {wanted}",
             )
-            raise Broken
+            raise EvaluationStopped
         self.strides, self.dilations = tuple(strides), tuple(dilations)
 
     def section(self, recipe: Recipe, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
@@ -113,7 +115,7 @@ class Planner(StructureUnroller):
         self.define(recipe, inner)
         return self.expand(recipe.items("layers"), signal, inner, names)
 
-    def stage(self, stage: int, channels: int, outer: Scope) -> Stage:
+    def stage(self, stage: int, channels: int, outer: Scope) -> PlanStage:
         """Return one stage, counted from 0; `channels` is its number of input channels."""
         config = self.config
         recipe = config.blocks[stage]
@@ -139,21 +141,21 @@ class Planner(StructureUnroller):
                 f"{config.transition.path}.layers",
                 f"the transition shrinks the map by {step}, but the stage's stride is {stride}",
             )
-            raise Broken
+            raise EvaluationStopped
         channels, stride = signal.channels, stride // step
 
-        def at(block: int, channels: int) -> Block:
+        def at(block: int, channels: int) -> PlanBlock:
             here = {"in": channels, "stride": stride if block == 0 else 1}
             return self.block(recipe, {**scope, **self.position(stage, block), **here})
 
-        bare = Stage(f"layer{stage + 1}", (), Chain(transition))
+        bare = PlanStage(f"layer{stage + 1}", (), Chain(transition))
         return self.repeat(bare, depth, channels, self.prepared.repeats[stage], at)
 
     def repeat(
-        self, stage: Stage, depth: int, channels: int, repeats: bool, at: Callable[[int, int], Block]
-    ) -> Stage:
+        self, stage: PlanStage, depth: int, channels: int, repeats: bool, at: Callable[[int, int], PlanBlock]
+    ) -> PlanStage:
         """Return the stage with its blocks; `at` plans a block from its index and input channels."""
-        blocks: list[Block] = []
+        blocks: list[PlanBlock] = []
         for block in range(depth):
             if repeats and block > 1 and blocks[-1].in_channels == channels:
                 blocks.append(blocks[-1])
@@ -186,7 +188,7 @@ class Planner(StructureUnroller):
             "previous_depth": depths[stage - 1] if stage else 0,
         }
 
-    def block(self, recipe: Recipe, scope: Scope) -> Block:
+    def block(self, recipe: Recipe, scope: Scope) -> PlanBlock:
         """Return one block, reusing an earlier one with equal dependencies."""
         key = self.prepared.depends[scope["stage"] - 1](scope)
         known = self.planned.get(key)
@@ -194,7 +196,7 @@ class Planner(StructureUnroller):
             known = self.planned[key] = self.new_block(recipe, scope)
         return known
 
-    def new_block(self, recipe: Recipe, scope: Scope) -> Block:
+    def new_block(self, recipe: Recipe, scope: Scope) -> PlanBlock:
         """Return one block: its body and shortcut, planned from `scope` and checked against each other."""
         shortcut = self.config.shortcut
         self.room = MAX_LAYERS
@@ -203,7 +205,7 @@ class Planner(StructureUnroller):
         out = self.whole(scope["out"], where, scope, value)
         if not 0 < out <= MAX_CHANNELS:
             self.fault(where, f"{out} channels; allowed are 1 to {MAX_CHANNELS}", scope, value)
-            raise Broken
+            raise EvaluationStopped
         arrives, stride = scope["in"], scope["stride"]
         scope["out"] = out
         scope["change"] = int(stride != 1 or arrives != out)
@@ -216,15 +218,15 @@ class Planner(StructureUnroller):
                 f"the body ends in {signal.channels} channels, but 'out' is {out}; end it in 'to: out'",
                 scope,
             )
-            raise Broken
-        if not shrinks_by(signal.step, stride):
+            raise EvaluationStopped
+        if not planner_step_shrinks_by(signal.step, stride):
             self.fault(
                 f"{recipe.path}.body",
                 f"the body shrinks the map by {axes_text(signal.step)}, but the stage's stride is {stride}"
                 "; give one layer 'stride: stride'",
                 scope,
             )
-            raise Broken
+            raise EvaluationStopped
         words, here = self.words, scope
         if shortcut.names:
             here = dict(scope)
@@ -244,8 +246,8 @@ class Planner(StructureUnroller):
         post, signal = self.expand(recipe.items("post"), whole, scope, names)
         if signal != whole:
             self.fault(f"{recipe.path}.post", "'post' changes the channels or the size of the map", scope)
-            raise Broken
-        return Block(
+            raise EvaluationStopped
+        return PlanBlock(
             Chain(node + post, names.taps),
             recipe.title or "block",
             arrives,
@@ -279,11 +281,11 @@ class Planner(StructureUnroller):
                 + f", but the body of stage {scope['stage']} block {scope['block']} gives "
                 f"{body.channels} channels at stride {axes_text(body.step)}; they cannot be added",
             )
-            raise Broken
+            raise EvaluationStopped
         return Chain(layers)
 
 
-def shrinks_by(step: Any, stride: int) -> bool:
+def planner_step_shrinks_by(step: Any, stride: int) -> bool:
     """Return whether layers of stride `step` shrink a map by `stride`, along all axes or some of them."""
     if not isinstance(step, tuple):
         return bool(step == stride)

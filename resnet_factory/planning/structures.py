@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 from resnet_factory.config.recipe import Item
 from resnet_factory.errors import unknown
 from resnet_factory.layers import POINT
-from resnet_factory.planning.agreement import agreeing, joint, misfit
+from resnet_factory.planning.agreement import find_disagreement, join_after_agreement, properties_in_agreement
 from resnet_factory.planning.compiled import Scope
-from resnet_factory.planning.evaluation import Broken
-from resnet_factory.planning.expansion import MAX_LAYERS, Children, Signal, Unroller
+from resnet_factory.planning.evaluation import EvaluationStopped
+from resnet_factory.planning.expansion import MAX_LAYERS, Children, RecipeExpander, Signal
 from resnet_factory.planning.naming import Namer
 from resnet_factory.planning.nodes import (
     CASCADE,
@@ -42,7 +42,7 @@ Given = dict[str, Any]
 """The arguments of an item: numbers and words."""
 
 
-class StructureUnroller(Unroller):
+class StructureUnroller(RecipeExpander):
     """Unrolls items that hold lists, and marks."""
 
     def structure(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
@@ -84,7 +84,7 @@ class StructureUnroller(Unroller):
                 node, after = self.select(item, given, signal, scope, inner)
             case _:
                 raise AssertionError(f"nothing unrolls {item.kind!r}")
-        return ((name, enclosed(node, inner) if name else node),), after
+        return ((name, enclose_structure(node, inner) if name else node),), after
 
     def tap(self, item: Item, signal: Signal, names: Namer) -> tuple[Children, Signal]:
         """Return a tap: from here on the layers of this module may read the map by its name."""
@@ -150,7 +150,7 @@ class StructureUnroller(Unroller):
             inline=True,
         )
         node, after = self.joined(item, how, lists, signal, scope, inner, own=len(written))
-        return ((name, enclosed(node, inner) if name else node),), after
+        return ((name, enclose_structure(node, inner) if name else node),), after
 
     def split(self, item: Item, given: Given, count: int, signal: Signal) -> bool | tuple[int, ...]:
         """Return how the channels of the input are split over branches."""
@@ -203,20 +203,20 @@ class StructureUnroller(Unroller):
                 children, end = self.expand(items, entry, {**scope, "branch": i}, inner)
             branches.append(Chain(children, how.indexed and inner.taps))
             ends.append(end)
-        if (message := misfit(item.kind, how, ends)) is not None:
+        if (message := find_disagreement(item.kind, how, ends)) is not None:
             self.fail(item.path, message)
-        return replace(how, branches=tuple(branches)), joint(how, ends)
+        return replace(how, branches=tuple(branches)), join_after_agreement(how, ends)
 
     def entry(self, item: Item, how: Parallel, branch: int, share: Signal, ends: list[Signal]) -> Signal:
         """Return what a branch reads."""
         source = how.source(branch)
         if source == PREVIOUS:
             return ends[-1]
-        if source == CASCADE and agreeing(ends[-1]) != agreeing(share):
+        if source == CASCADE and properties_in_agreement(ends[-1]) != properties_in_agreement(share):
             message = f"a cascade adds each branch to the next; all must keep {share.channels} channels"
             self.fail(item.path, f"{message}, and the size of the map")
         if source == DENSE:
-            if any(agreeing(end)[1:] != agreeing(share)[1:] for end in ends):
+            if any(properties_in_agreement(end)[1:] != properties_in_agreement(share)[1:] for end in ends):
                 self.fail(
                     item.path, f"branch {branch} reads all before it, which must keep the size of the map"
                 )
@@ -262,9 +262,9 @@ class StructureUnroller(Unroller):
     def fail(self, path: str, message: str, scope: Scope | None = None) -> NoReturn:
         """Record a fault after which the rest of the list cannot be planned."""
         self.fault(path, message, scope)
-        raise Broken
+        raise EvaluationStopped
 
 
-def enclosed(node: Parallel, names: Namer) -> Node:
+def enclose_structure(node: Parallel, names: Namer) -> Node:
     """Return a node that is a module of its own, whose taps are in `names`."""
     return Chain((("", node),), taps=True) if names.taps else node

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.costing.measurement import Row
-from resnet_factory.costing.memory import Use, memory_faults
+from resnet_factory.costing.measurement import NodeCostRow
+from resnet_factory.costing.memory import MemoryUse, memory_faults
 from resnet_factory.costing.receptive_field import Field, ReceptiveField
 from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.layers import Axes, per_axis
-from resnet_factory.reporting.wording import AXES, axes_number
+from resnet_factory.reporting.wording import AXES, axes_number_wording
 
 DEPTHS = ("network", "stage", "block", "layer")
 
@@ -20,12 +20,12 @@ class ReportRow(NamedTuple):
     """All data of one row."""
 
     cost: Cost
-    row: Row
+    row: NodeCostRow
     seen: Field
-    use: Use
+    use: MemoryUse
 
 
-class Column(NamedTuple):
+class ReportColumn(NamedTuple):
     """One column: its heading, what it means, and its value in a row."""
 
     heading: str
@@ -49,15 +49,15 @@ class Column(NamedTuple):
         if self.kind == "text":
             return str(value)
         if self.kind == "axes":
-            return axes_number(value)
+            return axes_number_wording(value)
         return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
 
 
-def _of_field(read: Callable[[ReceptiveField], Axes]) -> Callable[[ReportRow], Axes | None]:
+def _column_of_receptive_field(read: Callable[[ReceptiveField], Axes]) -> Callable[[ReportRow], Axes | None]:
     return lambda entry: read(entry.seen) if entry.seen is not None else None
 
 
-def _map_side(axis: str) -> Callable[[ReportRow], int | None]:
+def _column_of_map_side(axis: str) -> Callable[[ReportRow], int | None]:
     """Return the function that gives a map's side by the name of its axis, which other maps lack."""
 
     def side(entry: ReportRow) -> int | None:
@@ -67,65 +67,69 @@ def _map_side(axis: str) -> Callable[[ReportRow], int | None]:
     return side
 
 
-def _share_of(part: int, whole: int) -> float:
+def _column_share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
 COLUMNS = {
-    "name": Column("name", "dotted, as in the state dict", lambda e: e.row.name, "text"),
-    "kind": Column("kind", "the block's recipe, or what the layer is", lambda e: e.row.kind, "text"),
-    "depth": Column("depth", "blocks", lambda e: e.row.depth if e.row.kind else None),
-    "output": Column("output", "the shape that leaves, for one image", lambda e: e.row.shape, "shape"),
-    "channels": Column("channels", "channels that leave", lambda e: e.row.shape[0]),
-    "length": Column("length", "length of the map that leaves, in 1 dimension", _map_side("length")),
-    "map_depth": Column("map depth", "depth of the map that leaves, in 3 dimensions", _map_side("depth")),
-    "height": Column("height", "height of the map that leaves", _map_side("height")),
-    "width": Column("width", "width of the map that leaves", _map_side("width")),
-    "params": Column("params", "trainable parameters", lambda e: e.row.tally.params),
-    "params_share": Column(
-        "share", "part of all parameters", lambda e: _share_of(e.row.tally.params, e.cost.params), "share"
+    "name": ReportColumn("name", "dotted, as in the state dict", lambda e: e.row.name, "text"),
+    "kind": ReportColumn("kind", "the block's recipe, or what the layer is", lambda e: e.row.kind, "text"),
+    "depth": ReportColumn("depth", "blocks", lambda e: e.row.depth if e.row.kind else None),
+    "output": ReportColumn("output", "the shape that leaves, for one image", lambda e: e.row.shape, "shape"),
+    "channels": ReportColumn("channels", "channels that leave", lambda e: e.row.shape[0]),
+    "length": ReportColumn(
+        "length", "length of the map that leaves, in 1 dimension", _column_of_map_side("length")
     ),
-    "macs": Column(
+    "map_depth": ReportColumn(
+        "map depth", "depth of the map that leaves, in 3 dimensions", _column_of_map_side("depth")
+    ),
+    "height": ReportColumn("height", "height of the map that leaves", _column_of_map_side("height")),
+    "width": ReportColumn("width", "width of the map that leaves", _column_of_map_side("width")),
+    "params": ReportColumn("params", "trainable parameters", lambda e: e.row.tally.params),
+    "params_share": ReportColumn(
+        "share", "part of all parameters", lambda e: _column_share(e.row.tally.params, e.cost.params), "share"
+    ),
+    "macs": ReportColumn(
         "MACs",
         "for one image, one per multiply-add of convolution and linear layers, without biases; norm, "
         "activation and pooling layers count 0",
         lambda e: e.row.tally.macs,
     ),
-    "macs_share": Column(
-        "share", "part of all MACs", lambda e: _share_of(e.row.tally.macs, e.cost.macs), "share"
+    "macs_share": ReportColumn(
+        "share", "part of all MACs", lambda e: _column_share(e.row.tally.macs, e.cost.macs), "share"
     ),
-    "activations": Column(
+    "activations": ReportColumn(
         "activations",
         "elements that convolution and linear layers output, for one image",
         lambda e: e.row.tally.activations,
     ),
-    "receptive_field": Column(
+    "receptive_field": ReportColumn(
         "RF",
         "receptive field of a position of the map: pixels along one axis, through the convolutions; gates "
         "that pool the whole map are left out",
-        _of_field(lambda s: s.size),
+        _column_of_receptive_field(lambda s: s.size),
         "axes",
     ),
-    "stride": Column(
+    "stride": ReportColumn(
         "stride",
         "pixels between the receptive fields of neighbouring positions",
-        _of_field(lambda s: s.stride),
+        _column_of_receptive_field(lambda s: s.stride),
         "axes",
     ),
-    "padding": Column(
+    "padding": ReportColumn(
         "padding",
         "pixels of the first position's receptive field before the image begins",
-        _of_field(lambda s: s.before),
+        _column_of_receptive_field(lambda s: s.before),
         "axes",
     ),
-    "weights": Column("weights", "bytes of parameters and buffers", lambda e: e.use.weights, "bytes"),
-    "alive": Column(
+    "weights": ReportColumn("weights", "bytes of parameters and buffers", lambda e: e.use.weights, "bytes"),
+    "alive": ReportColumn(
         "alive",
         "peak bytes of feature maps in the whole network while this runs, in inference",
         lambda e: e.use.alive,
         "bytes",
     ),
-    "kept": Column(
+    "kept": ReportColumn(
         "kept",
         "bytes of its outputs that training saves for the backward pass",
         lambda e: e.use.kept,
@@ -155,7 +159,7 @@ DEFAULT = {
 """The default columns, by depth."""
 
 
-class Selection(NamedTuple):
+class ColumnSelection(NamedTuple):
     """The rows and columns of a report, their order, and the number and dtype of images."""
 
     depth: str = "stage"
@@ -170,7 +174,7 @@ class Selection(NamedTuple):
         """Return the heading of a column."""
         return HEADINGS[self.depth].get(column, COLUMNS[column].heading)
 
-    def checked(self) -> Selection:
+    def checked(self) -> ColumnSelection:
         """Return this selection with its default columns filled in.
 
         Raises:
@@ -191,7 +195,7 @@ class Selection(NamedTuple):
         return self._replace(columns=self.columns or DEFAULT[self.depth])
 
 
-def report_rows(cost: Cost, selection: Selection) -> list[ReportRow]:
+def report_rows(cost: Cost, selection: ColumnSelection) -> list[ReportRow]:
     """Return the rows of a report in display order.
 
     Raises:
@@ -204,40 +208,40 @@ def report_rows(cost: Cost, selection: Selection) -> list[ReportRow]:
     found = [_report_row(cost, row, selection) for row in rows]
     if selection.sort:
         by = COLUMNS[selection.sort.removeprefix("-")]
-        found.sort(key=lambda entry: _sort_key(by, entry), reverse=selection.sort.startswith("-"))
+        found.sort(key=lambda entry: _column_sort_key(by, entry), reverse=selection.sort.startswith("-"))
     return found
 
 
-def columns_of(cost: Cost) -> tuple[str, ...]:
+def report_columns(cost: Cost) -> tuple[str, ...]:
     """Return all columns that a network's maps have: the sides of other dimensions are left out."""
     own = AXES[cost.plan.dims]
     return tuple(name for name in COLUMNS if SIDES.get(name, own[0]) in own)
 
 
-def total(cost: Cost, selection: Selection) -> ReportRow:
+def column_total(cost: Cost, selection: ColumnSelection) -> ReportRow:
     """Return the whole network as one row."""
     return _report_row(
         cost, cost.rows("network")[0]._replace(name="total"), selection._replace(depth="network")
     )
 
 
-def values(found: Sequence[ReportRow], columns: Sequence[str]) -> dict[str, list[Any]]:
+def column_values(found: Sequence[ReportRow], columns: Sequence[str]) -> dict[str, list[Any]]:
     """Return a dictionary of column name -> plain values, as `pandas.DataFrame` takes it."""
     return {name: [COLUMNS[name].value(entry) for entry in found] for name in columns}
 
 
-def _report_row(cost: Cost, row: Row, selection: Selection) -> ReportRow:
+def _report_row(cost: Cost, row: NodeCostRow, selection: ColumnSelection) -> ReportRow:
     memory = cost.memory(selection.batch, selection.dtype)
     fields = cost.receptive_fields
     if selection.depth == "network":
-        use = Use(memory.weights, memory.inference, memory.kept)
+        use = MemoryUse(memory.weights, memory.inference, memory.kept)
         return ReportRow(cost, row, fields.last, use)
     found = {"stage": fields.sections, "block": fields.blocks, "layer": fields.layers}
-    use = memory.uses.get((selection.depth, row.name), Use(0, 0, 0))
+    use = memory.uses.get((selection.depth, row.name), MemoryUse(0, 0, 0))
     return ReportRow(cost, row, found[selection.depth].get(row.name), use)
 
 
-def _sort_key(column: Column, entry: ReportRow) -> tuple[bool, Any]:
+def _column_sort_key(column: ReportColumn, entry: ReportRow) -> tuple[bool, Any]:
     """Return the key of a row; numbers per axis are compared from the largest on."""
     value = column.value(entry)
     if value is not None and column.kind == "axes":

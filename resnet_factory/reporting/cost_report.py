@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from resnet_factory.costing import complexity
-from resnet_factory.planning.models import Source, plan_of
-from resnet_factory.reporting.columns import Selection, columns_of, report_rows, values
+from resnet_factory.planning.models import Source, plan_of_model
+from resnet_factory.reporting.columns import ColumnSelection, column_values, report_columns, report_rows
 from resnet_factory.reporting.html import html_of_cost
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class CostReport(complexity.Cost):
         Raises:
             ConfigError: an unknown depth, column or dtype.
         """
-        chosen = Selection(depth, tuple(columns) or columns_of(self), sort, batch, dtype)
-        return values(report_rows(self, chosen), chosen.columns)
+        chosen = ColumnSelection(depth, tuple(columns) or report_columns(self), sort, batch, dtype)
+        return column_values(report_rows(self, chosen), chosen.columns)
 
     def to_frame(
         self,
@@ -70,5 +70,5 @@ def cost(plan: Source, image: tuple[int, ...] | None = None) -> CostReport:
         ConfigError: the image does not fit the network: it is too small, or has other channels.
         TypeError: `plan` is no network.
     """
-    found = complexity.cost(plan_of(plan, "cost()"), image)
+    found = complexity.compute_complexity(plan_of_model(plan, "cost()"), image)
     return CostReport(found.plan, found.image, found.total, found.shape, found.sections)

@@ -7,21 +7,21 @@ from collections.abc import Sequence
 
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.reporting.columns import COLUMNS, Selection, report_rows, total
-from resnet_factory.reporting.tables import cells, headline, totals
-from resnet_factory.reporting.templating import render
+from resnet_factory.reporting.columns import COLUMNS, ColumnSelection, column_total, report_rows
+from resnet_factory.reporting.tables import table_cells, table_headline, table_totals
+from resnet_factory.reporting.templating import render_template
 
 
 def html_of_cost(cost: Cost) -> str:
     """Return the stage table and the totals."""
-    selection = Selection().checked()
+    selection = ColumnSelection().checked()
     return html_table(
-        headline(cost),
+        table_headline(cost),
         [selection.heading(name) for name in selection.columns],
-        [cells(entry, selection.columns) for entry in report_rows(cost, selection)],
+        [table_cells(entry, selection.columns) for entry in report_rows(cost, selection)],
         [COLUMNS[name].kind == "text" for name in selection.columns],
-        cells(total(cost, selection), selection.columns),
-        [f"{term}: {text}" for term, text in totals(cost, selection).items()],
+        table_cells(column_total(cost, selection), selection.columns),
+        [f"{term}: {text}" for term, text in table_totals(cost, selection).items()],
     )
 
 
@@ -43,7 +43,7 @@ def html_of_plan(plan: Plan) -> str:
     return f"{table}<details><summary>every layer</summary><pre>{html.escape(str(plan))}</pre></details>"
 
 
-def register() -> None:
+def register_html_formatter() -> None:
     """Register the HTML formatter of plans in the running notebook; `Plan` itself has none."""
     from IPython import get_ipython
 
@@ -60,7 +60,7 @@ def html_table(
     notes: Sequence[str] = (),
 ) -> str:
     """Return a table; `left` marks the left-aligned columns."""
-    return render(
+    return render_template(
         "notebook_table.html",
         {"title": title, "heads": heads, "rows": rows, "left": left, "whole": whole, "notes": notes},
     )

@@ -12,7 +12,7 @@ from resnet_factory import layers
 from resnet_factory.costing.complexity import Cost
 
 
-class Count(NamedTuple):
+class OtherCount(NamedTuple):
     """One tool's count of one quantity."""
 
     tool: str
@@ -24,7 +24,7 @@ class Count(NamedTuple):
     """The reasons for the difference; empty if there is none."""
 
 
-def peers(cost: Cost) -> tuple[Count, ...]:
+def counts_of_other_tools(cost: Cost) -> tuple[OtherCount, ...]:
     """Return the counts of torch's FlopCounterMode, torchinfo and pycls for this network and image.
 
     pycls has no layers for other than 2 dimensions, and so no counts there.
@@ -32,7 +32,9 @@ def peers(cost: Cost) -> tuple[Count, ...]:
     placed = [(leaf.layer, row) for leaf, row in zip(cost.plan.leaves, cost.layers, strict=True)]
     positions = [(layer, row.positions) for layer, row in placed]
     found = (
-        Count("torch FlopCounterMode", "flops", 2 * cost.macs, cost.macs, ("a multiply and an add are two",)),
+        OtherCount(
+            "torch FlopCounterMode", "flops", 2 * cost.macs, cost.macs, ("a multiply and an add are two",)
+        ),
         _torchinfo_count(cost, positions),
     )
     if cost.plan.dims != 2:
@@ -44,24 +46,24 @@ Placed = list[tuple[layers.Layer, int]]
 """Layers, each with its number of output positions."""
 
 
-def _torchinfo_count(cost: Cost, placed: Placed) -> Count:
+def _torchinfo_count(cost: Cost, placed: Placed) -> OtherCount:
     """Convolutions: parameters times positions, biases included; other modules: `weight` and `bias` once."""
     biases = sum(layer.biases() * area for layer, area in placed)
     norms = sum(2 * layer.channels for layer, _ in placed if isinstance(layer, layers.Norm))
     once = layers.Scale | layers.PReLU | layers.GlobalResponseNorm
     scales = sum(layer.params() for layer, _ in placed if isinstance(layer, once))
-    attention = sum(_products(layer, area) for layer, area in placed)
+    attention = sum(_torchinfo_attention_count(layer, area) for layer, area in placed)
     blurs = sum(layer.macs(area) for layer, area in placed if isinstance(layer, layers.BlurPool))
     channel = sum(
         layer.macs(1) - layer.params() for layer, _ in placed if isinstance(layer, layers.ChannelConv)
     )
     number = cost.macs + biases + norms + scales - blurs - channel - attention
-    return Count(
+    return OtherCount(
         "torchinfo",
         "mult-adds",
         number,
         cost.macs,
-        _difference_reasons(
+        _reasons_of_other_count(
             (norms, "weights and biases of norms, once each"),
             (biases, "biases, at every position"),
             (scales, "trained factors, once each"),
@@ -72,7 +74,7 @@ def _torchinfo_count(cost: Cost, placed: Placed) -> Count:
     )
 
 
-def _products(layer: layers.Layer, area: int) -> int:
+def _torchinfo_attention_count(layer: layers.Layer, area: int) -> int:
     """Return the multiply-adds of attention beyond one use of each weight matrix."""
     if isinstance(layer, layers.SelfAttention):
         return layer.macs(area)
@@ -82,23 +84,27 @@ def _products(layer: layers.Layer, area: int) -> int:
     return 0
 
 
-def _pycls_flops(cost: Cost, placed: Placed) -> Count:
+def _pycls_flops(cost: Cost, placed: Placed) -> OtherCount:
     biases = sum(layer.biases() for layer, _ in placed)
-    return Count(
-        "pycls", "flops", cost.macs + biases, cost.macs, _difference_reasons((biases, "biases, once each"))
+    return OtherCount(
+        "pycls",
+        "flops",
+        cost.macs + biases,
+        cost.macs,
+        _reasons_of_other_count((biases, "biases, once each")),
     )
 
 
-def _pycls_activations(cost: Cost, placed: Placed) -> Count:
+def _pycls_activations(cost: Cost, placed: Placed) -> OtherCount:
     pooled = sum(layer.channels * area for layer, area in placed if isinstance(layer, layers.MaxPool))
-    return Count(
+    return OtherCount(
         "pycls",
         "activations",
         cost.activations + pooled,
         cost.activations,
-        _difference_reasons((pooled, "elements that max-pooling outputs")),
+        _reasons_of_other_count((pooled, "elements that max-pooling outputs")),
     )
 
 
-def _difference_reasons(*parts: tuple[int, str]) -> tuple[str, ...]:
+def _reasons_of_other_count(*parts: tuple[int, str]) -> tuple[str, ...]:
     return tuple(f"{amount:+,} {what}" for amount, what in parts if amount)

@@ -21,16 +21,16 @@ from resnet_factory.planning.network_plan import Plan
 from resnet_factory.reporting.columns import (
     COLUMNS,
     DEFAULT,
+    ColumnSelection,
     ReportRow,
-    Selection,
     bytes_text,
+    column_total,
+    column_values,
     report_rows,
     shape_text,
-    total,
-    values,
 )
-from resnet_factory.reporting.other_counters import peers
-from resnet_factory.reporting.wording import worded
+from resnet_factory.reporting.other_counters import counts_of_other_tools
+from resnet_factory.reporting.wording import wording_for_dimensions
 
 WIDEST = 110
 """Maximum number of characters in a line of prose."""
@@ -41,7 +41,7 @@ MEMORY_CONVENTION = (
 )
 
 
-def console() -> Console:
+def table_console() -> Console:
     """Return a console for reports; for pipes, without colour, width limits or cropping."""
     if sys.stdout.isatty():
         return Console(highlight=False)
@@ -53,37 +53,39 @@ def plain_table() -> Table:
     return Table(box=None, pad_edge=False, header_style="bold")
 
 
-def print_cost(cost: Cost, out: Console, selection: Selection | None = None, form: str = "table") -> None:
+def print_cost_table(
+    cost: Cost, out: Console, selection: ColumnSelection | None = None, form: str = "table"
+) -> None:
     """Print a report. CSV and JSON are printed without any other text."""
-    selection = (selection or Selection()).checked()
+    selection = (selection or ColumnSelection()).checked()
     if form == "csv":
-        out.file.write(comma_separated(cost, selection))
+        out.file.write(comma_separated_table(cost, selection))
         print(
-            "\n".join(f"{term}: {text}" for term, text in conventions(cost, selection).items()),
+            "\n".join(f"{term}: {text}" for term, text in table_conventions(cost, selection).items()),
             file=sys.stderr,
         )
     elif form == "json":
-        out.file.write(as_json(cost, selection) + "\n")
+        out.file.write(json_table(cost, selection) + "\n")
     elif form == "markdown":
-        out.file.write(markdown(cost, selection) + "\n")
+        out.file.write(markdown_table(cost, selection) + "\n")
     else:
-        out.print(headline(cost), style="bold", markup=False)
+        out.print(table_headline(cost), style="bold", markup=False)
         out.print()
         table = fitting_table(cost, selection, out)
-        put(table, out, max(table_width(table, out), min(out.width, WIDEST)))
+        print_table_at_width(table, out, max(table_width(table, out), min(out.width, WIDEST)))
         out.print()
         for name, channels, stride in cost.plan.features:
             out.print(f"returns {name}: {channels} channels at stride {axes_text(stride)}", markup=False)
-        put_terms(totals(cost, selection).items(), out)
+        print_table_of_terms(table_totals(cost, selection).items(), out)
         for title, terms in (
-            ("conventions", conventions(cost, selection).items()),
-            ("other counters", comparison(cost)),
+            ("conventions", table_conventions(cost, selection).items()),
+            ("other counters", table_of_other_counts(cost)),
         ):
             out.print(f"\n{title}", style="dim bold", markup=False)
-            put_terms(terms, out, style="dim")
+            print_table_of_terms(terms, out, style="dim")
 
 
-def put(renderable: Table, out: Console, width: int) -> None:
+def print_table_at_width(renderable: Table, out: Console, width: int) -> None:
     """Print at the given width: a narrow terminal wraps lines, and no number is cut off.
 
     Output to a pipe has no colours and no trailing spaces.
@@ -99,14 +101,14 @@ def put(renderable: Table, out: Console, width: int) -> None:
     out.file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
-def put_terms(terms: Iterable[tuple[str, str]], out: Console, style: str = "") -> None:
+def print_table_of_terms(terms: Iterable[tuple[str, str]], out: Console, style: str = "") -> None:
     """Print terms and their descriptions side by side."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for term, text in terms:
         grid.add_row(Text(term), Text(text), style=style)
-    put(grid, out, min(out.width, WIDEST))
+    print_table_at_width(grid, out, min(out.width, WIDEST))
 
 
 def table_width(table: Table, out: Console) -> int:
@@ -114,7 +116,7 @@ def table_width(table: Table, out: Console) -> int:
     return Measurement.get(out, out.options.update(width=10_000), table).maximum
 
 
-def fitting_table(cost: Cost, selection: Selection, out: Console) -> Table:
+def fitting_table(cost: Cost, selection: ColumnSelection, out: Console) -> Table:
     """Return the table; on a narrow terminal without the columns that the totals repeat."""
     table = cost_table(cost, selection)
     for spare in ("macs_share", "params_share", "receptive_field"):
@@ -126,41 +128,47 @@ def fitting_table(cost: Cost, selection: Selection, out: Console) -> Table:
     return table
 
 
-def cost_table(cost: Cost, selection: Selection) -> Table:
+def cost_table(cost: Cost, selection: ColumnSelection) -> Table:
     """Return one row per network, stage, block or layer, and the total."""
     table = plain_table()
     for name in selection.columns:
         side: Any = "left" if COLUMNS[name].kind == "text" else "right"
         table.add_column(selection.heading(name), justify=side, no_wrap=True)
     for entry in report_rows(cost, selection):
-        table.add_row(*map(Text, cells(entry, selection.columns)), style=_row_style(entry, selection))
+        table.add_row(
+            *map(Text, table_cells(entry, selection.columns)), style=_table_row_style(entry, selection)
+        )
     if selection.depth != "network":
         table.add_section()
-        table.add_row(*map(Text, cells(total(cost, selection), selection.columns)), style="bold")
+        table.add_row(*map(Text, table_cells(column_total(cost, selection), selection.columns)), style="bold")
     return table
 
 
-def markdown(cost: Cost, selection: Selection) -> str:
+def markdown_table(cost: Cost, selection: ColumnSelection) -> str:
     """Return the report as Markdown."""
     rows = [[selection.heading(name) for name in selection.columns]]
     rows.append([":--" if COLUMNS[name].kind == "text" else "--:" for name in selection.columns])
-    rows += [cells(entry, selection.columns) for entry in report_rows(cost, selection)]
+    rows += [table_cells(entry, selection.columns) for entry in report_rows(cost, selection)]
     if selection.depth != "network":
-        whole = cells(total(cost, selection), selection.columns)
+        whole = table_cells(column_total(cost, selection), selection.columns)
         rows.append([f"**{cell}**" if cell else "" for cell in whole])
     table = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
-    parts = [f"### {headline(cost)}", table]
-    for terms in (totals(cost, selection).items(), conventions(cost, selection).items(), comparison(cost)):
+    parts = [f"### {table_headline(cost)}", table]
+    for terms in (
+        table_totals(cost, selection).items(),
+        table_conventions(cost, selection).items(),
+        table_of_other_counts(cost),
+    ):
         parts.append("\n".join(f"- {term}: {text}" for term, text in terms))
     return "\n\n".join(parts)
 
 
-def comma_separated(cost: Cost, selection: Selection) -> str:
+def comma_separated_table(cost: Cost, selection: ColumnSelection) -> str:
     """Return rows as CSV: plain numbers, memory in bytes, shares as fractions of 1, no total."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(selection.columns)
-    columns = values(report_rows(cost, selection), selection.columns)
+    columns = column_values(report_rows(cost, selection), selection.columns)
     for row in zip(*columns.values(), strict=True):
         writer.writerow([shape_text(cell) if isinstance(cell, tuple) else cell for cell in row])
     return text.getvalue()
@@ -170,10 +178,10 @@ ALWAYS = ("params", "macs", "activations", "receptive_field", "stride", "padding
 """Figures of the whole network that JSON has for any selection of columns."""
 
 
-def as_json(cost: Cost, selection: Selection) -> str:
+def json_table(cost: Cost, selection: ColumnSelection) -> str:
     """Return rows as JSON, with the totals and the conventions."""
     memory = cost.memory(selection.batch, selection.dtype)
-    columns = values(report_rows(cost, selection), selection.columns)
+    columns = column_values(report_rows(cost, selection), selection.columns)
     data = {
         "model": cost.plan.name,
         "id": cost.plan.id,
@@ -189,24 +197,27 @@ def as_json(cost: Cost, selection: Selection) -> str:
         "memory": {entry.name: getattr(memory, entry.name) for entry in fields(memory) if entry.repr},
         "depth": selection.depth,
         "rows": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
-        "conventions": _worded(
+        "conventions": _reworded_table_terms(
             {name: COLUMNS[name].meaning for name in dict.fromkeys((*selection.columns, *ALWAYS))}
             | {"memory": MEMORY_CONVENTION},
             cost,
         ),
-        "peers": [peer._asdict() for peer in peers(cost)],
+        "peers": [peer._asdict() for peer in counts_of_other_tools(cost)],
     }
     # The stride of an enlarged map is a fraction.
     return json.dumps(data, indent=2, ensure_ascii=False, default=float)
 
 
-def headline(cost: Cost) -> str:
+def table_headline(cost: Cost) -> str:
     """Return the network in one line: name, id, image."""
     plan = cost.plan
-    return f"{plan.name or 'plan'}  id {plan.id}  {worded(f'image {shape_text(cost.image)}', plan.dims)}"
+    return (
+        f"{plan.name or 'plan'}  id {plan.id}  "
+        f"{wording_for_dimensions(f'image {shape_text(cost.image)}', plan.dims)}"
+    )
 
 
-def totals(cost: Cost, selection: Selection) -> dict[str, str]:
+def table_totals(cost: Cost, selection: ColumnSelection) -> dict[str, str]:
     """Return costs, receptive field and memory of the whole network, as text by heading."""
     memory = cost.memory(selection.batch, selection.dtype)
     images = "1 image" if memory.batch == 1 else f"{memory.batch} images"
@@ -222,26 +233,26 @@ def totals(cost: Cost, selection: Selection) -> dict[str, str]:
         "training": f"{bytes_text(memory.training)} of feature maps and gradients for {images}, "
         f"peak at {memory.training_at}; {bytes_text(memory.kept)} saved for the backward pass",
     }
-    return _worded(found, cost)
+    return _reworded_table_terms(found, cost)
 
 
-def _worded(terms: Mapping[str, str], cost: Cost) -> dict[str, str]:
-    return {term: worded(text, cost.plan.dims) for term, text in terms.items()}
+def _reworded_table_terms(terms: Mapping[str, str], cost: Cost) -> dict[str, str]:
+    return {term: wording_for_dimensions(text, cost.plan.dims) for term, text in terms.items()}
 
 
-def conventions(cost: Cost, selection: Selection) -> dict[str, str]:
+def table_conventions(cost: Cost, selection: ColumnSelection) -> dict[str, str]:
     """Return the meaning of the columns shown and of the totals."""
     said = ("macs", "activations", "receptive_field")
     named = dict.fromkeys([*said, *(name for name in selection.columns if COLUMNS[name].kind == "bytes")])
     found = {COLUMNS[name].heading: COLUMNS[name].meaning for name in named} | {"memory": MEMORY_CONVENTION}
-    return _worded(found, cost)
+    return _reworded_table_terms(found, cost)
 
 
-def comparison(cost: Cost) -> list[tuple[str, str]]:
+def table_of_other_counts(cost: Cost) -> list[tuple[str, str]]:
     """Return the counts of other tools, with the reasons of differences, and the tools that count none."""
     found = [
         (peer.tool, f"{peer.number:,} {peer.quantity}: {', '.join(peer.why) or 'the same'}")
-        for peer in peers(cost)
+        for peer in counts_of_other_tools(cost)
     ]
     if cost.plan.dims != 2:
         found.append(("pycls", "counts networks for images only, of 2 dimensions"))
@@ -257,11 +268,11 @@ def model_table(costs: Iterable[tuple[Plan, Cost]]) -> Table:
         table.add_column(name, justify="right")
     for plan, cost in costs:
         depths = "-".join(str(len(stage.blocks)) for stage in plan.stages)
-        table.add_row(plan.name, depths, _size_of(cost), f"{cost.params:,}", f"{cost.macs:,}")
+        table.add_row(plan.name, depths, _table_image_size(cost), f"{cost.params:,}", f"{cost.macs:,}")
     return table
 
 
-def _size_of(cost: Cost) -> str:
+def _table_image_size(cost: Cost) -> str:
     """Return the side of a square image, the sides of another one, or a sequence's length."""
     sides = cost.image[1:]
     if cost.plan.dims == 1:
@@ -269,12 +280,12 @@ def _size_of(cost: Cost) -> str:
     return str(sides[0]) if cost.plan.dims == 2 and len(set(sides)) == 1 else shape_text(sides)
 
 
-def cells(entry: ReportRow, columns: Sequence[str]) -> list[str]:
+def table_cells(entry: ReportRow, columns: Sequence[str]) -> list[str]:
     """Return the formatted values of a row."""
     return [COLUMNS[name].text(entry) for name in columns]
 
 
-def _row_style(entry: ReportRow, selection: Selection) -> str:
+def _table_row_style(entry: ReportRow, selection: ColumnSelection) -> str:
     """Return the style of a row: dim for layers without cost."""
     free = selection.depth == "layer" and not entry.row.tally.params and not entry.row.tally.macs
     return "dim" if free else ""

@@ -8,13 +8,13 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 
-def render(template: str, context: Mapping[str, object]) -> str:
+def render_template(template: str, context: Mapping[str, object]) -> str:
     """Return a template of `reporting/templates` filled in."""
-    return _environment().get_template(f"{template}.jinja").render(context)
+    return _template_environment().get_template(f"{template}.jinja").render(context)
 
 
 @cache
-def _environment() -> Environment:
+def _template_environment() -> Environment:
     return Environment(
         loader=PackageLoader("resnet_factory.reporting"),
         autoescape=select_autoescape(enabled_extensions=("html.jinja",)),

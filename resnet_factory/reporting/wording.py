@@ -14,28 +14,28 @@ GENERAL = {"image": "input", "images": "inputs", "pixel": "input position", "pix
 _IMAGES = re.compile(rf"(?<![\w.])({'|'.join(GENERAL)})(?!\w|\.\w)", re.IGNORECASE)
 
 
-def kernel_text(kernel: Axes | Size, dims: int, sign: str = "x") -> str:
+def kernel_wording(kernel: Axes | Size, dims: int, sign: str = "x") -> str:
     """Return a kernel as an adjective: `3x3`, `1x3x3`, or `length-3`."""
     sides = sign.join(map(str, per_axis(kernel, dims)))
     return f"length-{sides}" if dims == 1 else sides
 
 
-def kernel_noun(kernel: Axes | Size, dims: int) -> str:
+def kernel_noun_wording(kernel: Axes | Size, dims: int) -> str:
     """Return a kernel as a noun: `3x3`, or `length-3 kernel`."""
-    return f"{kernel_text(kernel, dims)} kernel" if dims == 1 else kernel_text(kernel, dims)
+    return f"{kernel_wording(kernel, dims)} kernel" if dims == 1 else kernel_wording(kernel, dims)
 
 
-def window_text(kernel: Axes | Size, dims: int) -> str:
+def window_wording(kernel: Axes | Size, dims: int) -> str:
     """Return what a window covers, to follow `of`: `3x3`, or `length 3`."""
-    return kernel_text(kernel, dims).replace("-", " ")
+    return kernel_wording(kernel, dims).replace("-", " ")
 
 
-def axes_number(value: Axes) -> str:
+def axes_number_wording(value: Axes) -> str:
     """Return a number as `1,234`; where axes differ, `1x7`; a fraction as `1/2`."""
     return f"{value:,}" if isinstance(value, int) else axes_text(value)
 
 
-def along_axes(texts: list[str]) -> str:
+def wording_along_axes(texts: list[str]) -> str:
     """Return a text per axis as `A high, B wide`, or only one if all are the same."""
     if len(set(texts)) == 1:
         return texts[0]
@@ -44,12 +44,12 @@ def along_axes(texts: list[str]) -> str:
     )
 
 
-def worded(text: str, dims: int) -> str:
+def wording_for_dimensions(text: str, dims: int) -> str:
     """Return a text about images; in other than 2 dimensions, with words that hold there."""
     if dims == 2:
         return text
-    return _IMAGES.sub(lambda match: _like(GENERAL[match[0].lower()], match[0]), text)
+    return _IMAGES.sub(lambda match: _wording_in_case_of(GENERAL[match[0].lower()], match[0]), text)
 
 
-def _like(word: str, other: str) -> str:
+def _wording_in_case_of(word: str, other: str) -> str:
     return word.capitalize() if other[0].isupper() else word

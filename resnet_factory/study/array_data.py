@@ -15,7 +15,7 @@ Arrays = tuple[Tensor, Tensor]
 
 
 @lru_cache(maxsize=1)
-def _digits(_folder: str | None) -> tuple[Arrays, Arrays]:
+def _read_digits_arrays(_folder: str | None) -> tuple[Arrays, Arrays]:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -26,7 +26,7 @@ def _digits(_folder: str | None) -> tuple[Arrays, Arrays]:
     return (images[train], labels[train]), (images[test], labels[test])
 
 
-def _cifar(name: str, folder: str | None) -> tuple[Arrays, Arrays]:
+def _read_cifar_arrays(name: str, folder: str | None) -> tuple[Arrays, Arrays]:
     from torchvision import datasets
 
     def read(train: bool) -> Arrays:
@@ -40,7 +40,7 @@ def _cifar(name: str, folder: str | None) -> tuple[Arrays, Arrays]:
 CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 """Source -> torchvision's class."""
 READERS: dict[str, Callable[[str | None], tuple[Arrays, Arrays]]] = {
-    "digits": _digits,
-    **{source: partial(_cifar, name) for source, name in CIFAR.items()},
+    "digits": _read_digits_arrays,
+    **{source: partial(_read_cifar_arrays, name) for source, name in CIFAR.items()},
 }
 """Source -> reader of its training and its test set in a folder."""

@@ -9,18 +9,28 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from resnet_factory.config.composition import Composed, compose_all
-from resnet_factory.costing.complexity import cost
+from resnet_factory.costing.complexity import compute_complexity
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.planning.planner import plan
-from resnet_factory.reporting.tables import console
-from resnet_factory.study.jobs import image_shape, study_jobs
-from resnet_factory.study.preflight import checked_settings
-from resnet_factory.study.processes import Watcher, finished_results, is_main_process, train_all
+from resnet_factory.planning.planner import run_planner
+from resnet_factory.reporting.tables import table_console
+from resnet_factory.study.jobs import study_job_image_shape, study_jobs
+from resnet_factory.study.preflight import preflight_settings
+from resnet_factory.study.processes import (
+    TrainingProcessWatcher,
+    finished_results_of_processes,
+    is_main_process,
+    train_in_processes,
+)
 from resnet_factory.study.progress import ProgressBars
-from resnet_factory.study.report import StudyTable, main_table, study_report, write_study_report
+from resnet_factory.study.report import StudyTable, study_report, study_report_main_table, write_study_report
 from resnet_factory.study.settings import FolderData, StudySettings
-from resnet_factory.study.signals import leaving
-from resnet_factory.study.summary import best_rates, by_series, by_test_loss, findings
+from resnet_factory.study.signals import watch_stop_signals
+from resnet_factory.study.summary import (
+    summaries_at_best_rates,
+    summaries_by_series,
+    summaries_by_test_loss,
+    summary_findings,
+)
 from resnet_factory.study.training_result import FAILED
 
 WIDE = 110
@@ -38,21 +48,21 @@ def study(composed: Composed) -> int:
     """
     own = ["--config-dir", str(composed.config_dir)] if composed.config_dir else []
     command = shlex.join(["resnet-factory", "study", *composed.overrides, *own])
-    composed = _with_default_study(composed)
-    settings = checked_settings(composed)
+    composed = _command_with_default_study(composed)
+    settings = preflight_settings(composed)
     _refuse_unread(settings, composed)
     jobs = study_jobs(settings, composed)
     folder = Path(settings.out).expanduser()
-    runs, out = folder / "runs", console()
-    found = finished_results(jobs, runs, fresh=not settings.resume)
+    runs, out = folder / "runs", table_console()
+    found = finished_results_of_processes(jobs, runs, fresh=not settings.resume)
     left = [job for job in jobs if job.name not in found]
     workers = _worker_count(settings, composed) if left else 0
     if left:
         _refuse_unfit(settings, composed)
     _refuse_unwritable(folder, composed)
-    with leaving() as stop:
+    with watch_stop_signals() as stop:
         if not is_main_process():
-            train_all(left, runs, Watcher(), stop, workers)
+            train_in_processes(left, runs, TrainingProcessWatcher(), stop, workers)
             return 0
         before = f", {len(found)} of them trained before" if found else ""
         count = f"{len(jobs)} training{'s' if len(jobs) > 1 else ''}"
@@ -60,14 +70,19 @@ def study(composed: Composed) -> int:
         if isinstance(settings.data, FolderData):
             out.print(settings.data.transform, markup=False)
         with ProgressBars(out, len(left)) as bars:
-            found |= train_all(left, runs, bars, stop, workers)
+            found |= train_in_processes(left, runs, bars, stop, workers)
         stopped = stop()
     results = [found[job.name] for job in jobs if job.name in found]
-    rows = best_rates(results)
+    rows = summaries_at_best_rates(results)
     out.print()
-    out.print(_rich_table(main_table(rows if by_series(rows) else by_test_loss(rows)), out.width))
+    out.print(
+        _study_command_table(
+            study_report_main_table(rows if summaries_by_series(rows) else summaries_by_test_loss(rows)),
+            out.width,
+        )
+    )
     out.print()
-    for line in findings(rows):
+    for line in summary_findings(rows):
         out.print(line, markup=False, soft_wrap=True)
     report = study_report(settings, results, len(jobs), command)
     for file in write_study_report(report, results, folder):
@@ -79,18 +94,18 @@ def study(composed: Composed) -> int:
     return 1 if any(result.state == FAILED for result in results) else 0
 
 
-def figures(composed: Composed) -> dict[str, float | str]:
+def study_command_figures(composed: Composed) -> dict[str, float | str]:
     """Return costs, and errors so far, of a study of one network, for the table of a multirun."""
-    composed = _with_default_study(composed)
-    settings = checked_settings(composed)
+    composed = _command_with_default_study(composed)
+    settings = preflight_settings(composed)
     jobs = study_jobs(settings, composed)
     if len({job.label for job in jobs}) != 1:
         return {}
-    results = finished_results(jobs, Path(settings.out).expanduser() / "runs", fresh=False)
-    costed = cost(plan(jobs[0].config), image_shape(settings.data))
+    results = finished_results_of_processes(jobs, Path(settings.out).expanduser() / "runs", fresh=False)
+    costed = compute_complexity(run_planner(jobs[0].config), study_job_image_shape(settings.data))
     columns: dict[str, float | str] = {"plan": jobs[0].plan_id}
     columns |= {"params": costed.params, "macs": costed.macs, "activations": costed.activations}
-    for row in best_rates(list(results.values())):
+    for row in summaries_at_best_rates(list(results.values())):
         for name in ("train_error", "test_error", "test_loss"):
             if (spread := getattr(row, name)) is not None:
                 columns |= {name: spread.mean, f"{name}_deviation": spread.deviation}
@@ -114,7 +129,7 @@ def _worker_count(settings: StudySettings, composed: Composed) -> int:
     return fit if machine.jobs is None else machine.jobs
 
 
-def _with_default_study(composed: Composed) -> Composed:
+def _command_with_default_study(composed: Composed) -> Composed:
     """Return study=compare where `models` is set without a study."""
     if "models" in composed.given and "study" not in composed.given:
         return compose_all("study", ["study=compare", *composed.overrides], composed.config_dir)
@@ -138,13 +153,13 @@ def _refuse_unread(settings: StudySettings, composed: Composed) -> None:
 
 def _refuse_unfit(settings: StudySettings, composed: Composed) -> None:
     """Refuse what would stop each training on its own."""
-    from resnet_factory.study.data_checks import data_faults
+    from resnet_factory.study.data_checks import data_check_faults
 
     batches = {"train.batch": settings.train.batch}
     for name, own in settings.per_model.items():
         if own.batch != settings.train.batch:
             batches[f"per_model.{name}.batch"] = own.batch
-    if found := data_faults(settings.data, batches):
+    if found := data_check_faults(settings.data, batches):
         raise ConfigError(map(composed.locate, found))
 
 
@@ -159,7 +174,7 @@ def _refuse_unwritable(folder: Path, composed: Composed) -> None:
         raise ConfigError([composed.locate(fault)]) from None
 
 
-def _rich_table(table: StudyTable, width: int) -> RichTable:
+def _study_command_table(table: StudyTable, width: int) -> RichTable:
     """Return a table for a terminal; a narrow one leaves out what is in the report anyway."""
     made = RichTable(box=None, pad_edge=False, header_style="bold")
     shown = [i for i, name in enumerate(table.columns) if width >= WIDE or name not in DISPENSABLE]

@@ -52,7 +52,7 @@ def load_data(data: DataSettings, group: ProcessGroup, loaders: int | None) -> D
     return FolderSource(data, group, loaders) if isinstance(data, FolderData) else ArraySource(data, group)
 
 
-def permutation(seed: int, epoch: int, count: int) -> Tensor:
+def data_permutation(seed: int, epoch: int, count: int) -> Tensor:
     """Return the order of `count` images in an epoch, the same on every machine."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed_for(seed, "order", epoch)))
 
@@ -77,7 +77,7 @@ class ArraySource(DataSource):
 
     def training(self, seed: int, batch: int, epoch: int, first: int) -> Iterator[Batch]:
         images, labels = self.sets[True]
-        drawn, device = permutation(seed, epoch, self.count), self.group.device
+        drawn, device = data_permutation(seed, epoch, self.count), self.group.device
         for i in range(first, self.count // batch):
             here = self.group.shard(drawn[i * batch : (i + 1) * batch]).to(device)
             moves = [self.group.shard(move).to(device) for move in self.moves(seed, epoch, i, batch)]
@@ -132,7 +132,7 @@ class FolderSource(DataSource):
         )
 
     def training(self, seed: int, batch: int, epoch: int, first: int) -> Iterator[Batch]:
-        drawn = permutation(seed, epoch, self.count)
+        drawn = data_permutation(seed, epoch, self.count)
         yield from self.loaded(
             [RandomCrop(seed, epoch, int(i)) for i in self.group.shard(drawn[at : at + batch])]
             for at in range(first * batch, self.count - batch + 1, batch)
@@ -147,7 +147,7 @@ class FolderSource(DataSource):
 
     def sample(self, count: int) -> Batch:
         # In random order: the first images of the folder are all of one class.
-        requests = [CentralCrop(True, index) for index in permutation(0, 0, self.count)[:count].tolist()]
+        requests = [CentralCrop(True, index) for index in data_permutation(0, 0, self.count)[:count].tolist()]
         return next(self.loaded([requests]))
 
     def loaded(self, batches: Iterable[list[Any]]) -> Iterator[Batch]:

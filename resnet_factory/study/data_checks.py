@@ -11,7 +11,7 @@ from resnet_factory.study.array_data import CIFAR, READERS
 from resnet_factory.study.settings import ArrayData, DataSettings, FolderData
 
 
-def data_faults(data: DataSettings, batches: Mapping[str, int]) -> list[Fault]:
+def data_check_faults(data: DataSettings, batches: Mapping[str, int]) -> list[Fault]:
     """Return what would stop every training: unreadable files, settings that do not fit, too large batches.
 
     `batches` holds batch sizes by the key that sets them.
@@ -27,18 +27,18 @@ def data_faults(data: DataSettings, batches: Mapping[str, int]) -> list[Fault]:
             return [Fault("data.folder", f"'{root}': {' '.join(str(error).split())}")]
         found = []
     else:
-        if data.source in CIFAR and (found := list(_cifar_faults(data))):
+        if data.source in CIFAR and (found := list(_cifar_data_check_faults(data))):
             return found
         images, labels = READERS[data.source](data.folder)[0]
         count, (channels, size), classes = len(labels), images.shape[1:3], int(labels.max()) + 1
-        found = list(_array_faults(data, channels, size, classes))
+        found = list(_array_data_check_faults(data, channels, size, classes))
     for path, batch in batches.items():
         if batch > count:
             found.append(Fault(path, f"a batch of {batch} is more than the {count} training images"))
     return found
 
 
-def _array_faults(data: ArrayData, channels: int, size: int, classes: int) -> Iterator[Fault]:
+def _array_data_check_faults(data: ArrayData, channels: int, size: int, classes: int) -> Iterator[Fault]:
     if data.channels != channels:
         yield Fault("data.channels", f"images of {data.source} have {channels}, not {data.channels}")
     if data.size != size:
@@ -48,7 +48,7 @@ def _array_faults(data: ArrayData, channels: int, size: int, classes: int) -> It
         yield Fault("data.classes", f"{data.source} has {classes} classes, not {data.classes}")
 
 
-def _cifar_faults(data: ArrayData) -> Iterator[Fault]:
+def _cifar_data_check_faults(data: ArrayData) -> Iterator[Fault]:
     from torchvision import datasets
     from torchvision.datasets.utils import check_integrity
 

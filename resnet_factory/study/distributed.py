@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from resnet_factory.study.processes import torchrun
+from resnet_factory.study.processes import is_torchrun_process
 
 ValueT = TypeVar("ValueT")
 
@@ -71,7 +71,7 @@ class ProcessGroup:
         return items.chunk(self.size)[self.rank] if self.size > 1 else items
 
 
-def find_device(wanted: str) -> torch.device:
+def find_training_device(wanted: str) -> torch.device:
     """Return the device of that name; `auto` is a GPU if there is one.
 
     Raises:
@@ -94,7 +94,7 @@ def parallel_trainings(wanted: str, threads: int) -> int:
     Raises:
         RuntimeError: there is no such device here.
     """
-    here = find_device(wanted)
+    here = find_training_device(wanted)
     if str(here) == "cuda":
         return torch.cuda.device_count()
     if here.type != "cpu":
@@ -109,10 +109,13 @@ def process_group(wanted: str, slot: int = 0) -> Iterator[ProcessGroup]:
 
     `slot` distributes processes that train different networks over the GPUs.
     """
-    here, local = find_device(wanted), int(os.environ["LOCAL_RANK"]) if torchrun() else slot
-    if here.type == "cuda" and (torchrun() or here.index is None):
+    here, local = (
+        find_training_device(wanted),
+        int(os.environ["LOCAL_RANK"]) if is_torchrun_process() else slot,
+    )
+    if here.type == "cuda" and (is_torchrun_process() or here.index is None):
         here = torch.device("cuda", local % torch.cuda.device_count())
-    if not torchrun():
+    if not is_torchrun_process():
         yield ProcessGroup(here)
         return
     if here.type == "cuda":

@@ -14,7 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from resnet_factory.study.summary import NetworkSummary, SeedSpread, by_series
+from resnet_factory.study.summary import SeedSummary, StudyNetworkSummary, summaries_by_series
 from resnet_factory.study.training_result import EpochRecord
 
 
@@ -74,13 +74,13 @@ class StudyFigure:
         return text.getvalue()
 
 
-def study_figures(rows: Sequence[NetworkSummary]) -> list[StudyFigure]:
+def study_figures(rows: Sequence[StudyNetworkSummary]) -> list[StudyFigure]:
     """Return the figures that there are data for."""
     rows = [row for row in rows if any(run.history for run in row.runs)]
     if not rows:
         return []
     done = [row for row in rows if row.done]
-    networks = by_series(done)
+    networks = summaries_by_series(done)
     found = [
         StudyFigure(
             "curves", "Error while training",
@@ -118,10 +118,12 @@ def study_figures(rows: Sequence[NetworkSummary]) -> list[StudyFigure]:
     return found
 
 
-def colours(rows: Sequence[NetworkSummary], theme: Theme) -> dict[str, str]:
+def study_figure_colours(rows: Sequence[StudyNetworkSummary], theme: Theme) -> dict[str, str]:
     """Label -> colour: a hue for each series, a shade for each depth."""
     found = {}
-    for (_, line), (shallow, deep) in zip(by_series(rows).items(), cycle(theme.ramps), strict=False):
+    for (_, line), (shallow, deep) in zip(
+        summaries_by_series(rows).items(), cycle(theme.ramps), strict=False
+    ):
         ramp = LinearSegmentedColormap.from_list("", [shallow, deep])
         for i, row in enumerate(line):
             found[row.label] = to_hex(ramp(i / (len(line) - 1) if len(line) > 1 else 1.0))
@@ -129,11 +131,11 @@ def colours(rows: Sequence[NetworkSummary], theme: Theme) -> dict[str, str]:
     return found | dict(zip(singles, cycle(theme.single), strict=False))
 
 
-def _draw_curves(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
-    columns = [*by_series(rows).items()] or [("", list(rows))]
+def _draw_curves(rows: Sequence[StudyNetworkSummary], theme: Theme) -> Figure:
+    columns = [*summaries_by_series(rows).items()] or [("", list(rows))]
     figure = Figure(figsize=(4.1 * max(len(columns), 2) if len(columns) > 1 else 7.6, 5.6))
     grid = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
-    colour = colours(rows, theme)
+    colour = study_figure_colours(rows, theme)
     measures: list[tuple[str, Callable[[EpochRecord], float]]] = [
         ("training error, %", lambda epoch: epoch.train_error),
         ("test error, %", lambda epoch: epoch.test_error),
@@ -141,7 +143,7 @@ def _draw_curves(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
     for column, (name, line) in enumerate(columns):
         for (measure, value), axes in zip(measures, grid[:, column], strict=True):
             for row in line:
-                _seeds_over_time(axes, row, value, colour[row.label])
+                _draw_study_seeds(axes, row, value, colour[row.label])
             axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])
             if column == 0:
                 axes.set_ylabel(measure)
@@ -152,28 +154,35 @@ def _draw_curves(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
     return figure
 
 
-def _seeds_over_time(
-    axes: Axes, row: NetworkSummary, value: Callable[[EpochRecord], float], colour: str
+def _draw_study_seeds(
+    axes: Axes, row: StudyNetworkSummary, value: Callable[[EpochRecord], float], colour: str
 ) -> None:
     curves = [[value(epoch) for epoch in run.history] for run in row.runs]
     for curve in curves:
         axes.plot(
-            range(1, len(curve) + 1), curve, _curve_style(curve), color=colour, linewidth=0.8, alpha=0.45
+            range(1, len(curve) + 1),
+            curve,
+            _study_curve_style(curve),
+            color=colour,
+            linewidth=0.8,
+            alpha=0.45,
         )
     whole = [curve for curve in curves if len(curve) == max(map(len, curves))]
     mean = [sum(values) / len(values) for values in zip(*whole, strict=True)]
-    axes.plot(range(1, len(mean) + 1), mean, _curve_style(mean), color=colour, linewidth=2.2, label=row.label)
+    axes.plot(
+        range(1, len(mean) + 1), mean, _study_curve_style(mean), color=colour, linewidth=2.2, label=row.label
+    )
 
 
-def _curve_style(curve: Sequence[float]) -> str:
+def _study_curve_style(curve: Sequence[float]) -> str:
     """Line style of a curve: a dot where there is a single epoch."""
     return "-" if len(curve) > 1 else "o"
 
 
-def _draw_depth(lines: dict[str, list[NetworkSummary]], theme: Theme) -> Figure:
+def _draw_depth(lines: dict[str, list[StudyNetworkSummary]], theme: Theme) -> Figure:
     figure = Figure(figsize=(8.2, 3.4))
     grid = figure.subplots(1, 2)
-    measures: list[tuple[str, Callable[[NetworkSummary], SeedSpread | None]]] = [
+    measures: list[tuple[str, Callable[[StudyNetworkSummary], SeedSummary | None]]] = [
         ("final training error, %", lambda row: row.train_error),
         ("final test error, %", lambda row: row.test_error),
     ]
@@ -193,10 +202,10 @@ def _draw_depth(lines: dict[str, list[NetworkSummary]], theme: Theme) -> Figure:
     return figure
 
 
-def _draw_scores(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
+def _draw_scores(rows: Sequence[StudyNetworkSummary], theme: Theme) -> Figure:
     figure = Figure(figsize=(8.2, 1.1 + 0.36 * len(rows)))
     grid = figure.subplots(1, 2, sharey=True)
-    colour = colours(rows, theme)
+    colour = study_figure_colours(rows, theme)
     for axes, measure in zip(grid, ("test loss", "test error, %"), strict=True):
         for i, row in enumerate(rows):
             spread = row.test_loss if measure == "test loss" else row.test_error
@@ -211,30 +220,30 @@ def _draw_scores(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
     return figure
 
 
-def _draw_gradients(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
+def _draw_gradients(rows: Sequence[StudyNetworkSummary], theme: Theme) -> Figure:
     panels: dict[str, dict[str, list[tuple[float, ...]]]] = {}
     for title, start in (("at initialisation", True), ("after training", False)):
         probes = {row.label: [run.start if start else run.end for run in row.runs] for row in rows}
         panels[title] = {label: [p.gradients for p in found if p] for label, found in probes.items()}
-    figure = _by_layer(rows, panels, "gradient norm", theme)
+    figure = _draw_study_layers(rows, panels, "gradient norm", theme)
     for axes in figure.axes:
         axes.set_yscale("log")
     return figure
 
 
-def _draw_responses(rows: Sequence[NetworkSummary], theme: Theme) -> Figure:
+def _draw_responses(rows: Sequence[StudyNetworkSummary], theme: Theme) -> Figure:
     ordered = {row.label: [run.end.responses for run in row.runs if run.end] for row in rows}
     by_size = {label: [sorted(values, reverse=True) for values in seeds] for label, seeds in ordered.items()}
     panels: dict[str, Mapping[str, Sequence[Sequence[float]]]] = {}
     panels |= {"layers in order": ordered, "layers by size": by_size}
-    figure = _by_layer(rows, panels, "standard deviation of responses", theme)
+    figure = _draw_study_layers(rows, panels, "standard deviation of responses", theme)
     for axes in figure.axes:
         axes.set_ylim(bottom=0)
     return figure
 
 
-def _by_layer(
-    rows: Sequence[NetworkSummary],
+def _draw_study_layers(
+    rows: Sequence[StudyNetworkSummary],
     panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
     ylabel: str,
     theme: Theme,
@@ -242,7 +251,7 @@ def _by_layer(
     """Return two plots, given by title, of the values of layers for the seeds of each network."""
     figure = Figure(figsize=(8.2, 3.6))
     grid = figure.subplots(1, 2, sharey=True)
-    colour = colours(rows, theme)
+    colour = study_figure_colours(rows, theme)
     for axes, (title, networks) in zip(grid, panels.items(), strict=True):
         for label, seeds in networks.items():
             layers = range(1, max(map(len, seeds), default=0) + 1)

@@ -11,15 +11,15 @@ from typing import Any
 
 from resnet_factory.config import schema
 from resnet_factory.config.composition import Composed
-from resnet_factory.costing.complexity import cost
+from resnet_factory.costing.complexity import compute_complexity
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.planning.models import compose
-from resnet_factory.planning.paths import depth
-from resnet_factory.planning.planner import plan
+from resnet_factory.planning.paths import path_depth
+from resnet_factory.planning.planner import run_planner
 from resnet_factory.study.settings import (
     DataSettings,
     MachineSettings,
-    ModelEntry,
+    StudyModelSettings,
     StudySettings,
     TrainSettings,
 )
@@ -29,7 +29,7 @@ JOB_FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class StudyJob:
     """All that the result of a training depends on; can be pickled."""
 
     label: str
@@ -74,16 +74,16 @@ class Job:
         return schema.read_config(self.model, name=self.label)
 
 
-def study_jobs(settings: StudySettings, composed: Composed) -> list[Job]:
+def study_jobs(settings: StudySettings, composed: Composed) -> list[StudyJob]:
     """Return every job of a study: networks in the order they are given, then learning rates, then seeds.
 
     Raises:
         ConfigError: with every fault in every model.
     """
     if settings.entries:
-        found = _composed_models(settings, composed)
+        found = _compose_study_job_models(settings, composed)
     else:
-        alone = ModelEntry(name=composed.model.name, overrides=(), series="", path="model")
+        alone = StudyModelSettings(name=composed.model.name, overrides=(), series="", path="model")
         found = [(alone, composed.model)]
     names = [entry.name for entry, _ in found]
     jobs = []
@@ -91,7 +91,7 @@ def study_jobs(settings: StudySettings, composed: Composed) -> list[Job]:
         label = entry.name if names.count(entry.name) == 1 else entry.text
         train = settings.per_model.get(entry.name, settings.train)
         with composed.locating():
-            first = new_job(
+            first = new_study_job(
                 config,
                 settings.data,
                 train,
@@ -105,16 +105,16 @@ def study_jobs(settings: StudySettings, composed: Composed) -> list[Job]:
     return jobs
 
 
-def _composed_models(
+def _compose_study_job_models(
     settings: StudySettings, composed: Composed
-) -> list[tuple[ModelEntry, schema.ModelConfig]]:
+) -> list[tuple[StudyModelSettings, schema.ModelConfig]]:
     """Return the config of each of `models`, which must fit the data."""
     found, faults = [], []
     for entry in settings.entries:
         try:
             overrides = (*settings.overrides, *entry.overrides)
             config = compose(entry.name, *overrides, config_dir=composed.config_dir)
-            new_job(config, settings.data, settings.train, settings.machine, rate=1, seed=0, label="")
+            new_study_job(config, settings.data, settings.train, settings.machine, rate=1, seed=0, label="")
             found.append((entry, config))
         except ConfigError as error:
             # An override made here was not typed there; a place in a file helps.
@@ -126,7 +126,7 @@ def _composed_models(
     return found
 
 
-def new_job(
+def new_study_job(
     config: schema.ModelConfig,
     data: DataSettings,
     train: TrainSettings,
@@ -136,22 +136,23 @@ def new_job(
     seed: int,
     label: str,
     series: str = "",
-) -> Job:
+) -> StudyJob:
     """Return the job of training a network once, with the input channels, classes and image size of the data.
 
     Raises:
         ConfigError: the network cannot take the images.
     """
-    config = fitted(config, data)
-    planned = plan(config)
-    costed = cost(planned, image_shape(data))
-    return Job(
-        label=label, series=series, model=config.to_dict(), plan_id=planned.id, depth=depth(planned.root),
-        params=costed.params, macs=costed.macs, data=data, train=train, rate=rate, seed=seed, machine=machine,
+    config = study_job_config(config, data)
+    planned = run_planner(config)
+    costed = compute_complexity(planned, study_job_image_shape(data))
+    return StudyJob(
+        label=label, series=series, model=config.to_dict(), plan_id=planned.id,
+        depth=path_depth(planned.root), params=costed.params, macs=costed.macs, data=data, train=train,
+        rate=rate, seed=seed, machine=machine,
     )  # fmt: skip
 
 
-def fitted(config: schema.ModelConfig, data: DataSettings) -> schema.ModelConfig:
+def study_job_config(config: schema.ModelConfig, data: DataSettings) -> schema.ModelConfig:
     """Return the config with the input channels, classes and image size of the data.
 
     Raises:
@@ -164,6 +165,6 @@ def fitted(config: schema.ModelConfig, data: DataSettings) -> schema.ModelConfig
     return config.changed(sizes)
 
 
-def image_shape(data: DataSettings) -> tuple[int, int, int]:
+def study_job_image_shape(data: DataSettings) -> tuple[int, int, int]:
     """Return (channels, height, width) of an image."""
     return data.channels, data.size, data.size

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 from resnet_factory.config import schema
 from resnet_factory.config.composition import compose_all
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.study.jobs import Job, new_job
-from resnet_factory.study.preflight import checked_settings
+from resnet_factory.study.jobs import StudyJob, new_study_job
+from resnet_factory.study.preflight import preflight_settings
 from resnet_factory.study.settings import DataSettings, MachineSettings, TrainSettings
-from resnet_factory.study.settings_reader import fill, read_data_settings
-from resnet_factory.study.summary import NetworkSummary, best_rates
+from resnet_factory.study.settings_reader import fill_settings, read_data_settings
+from resnet_factory.study.summary import StudyNetworkSummary, summaries_at_best_rates
 from resnet_factory.study.training_result import RUNNING, TrainingResult, read_result
 
 if TYPE_CHECKING:
     from resnet_factory.study.trainer import Trainer
 
 
-class Interrupted(Exception):  # noqa: N818 - a request was followed
+class TrainedErrorInterrupted(Exception):  # noqa: N818 - a request was followed
     """Raised when training was asked to stop; checkpoints are in the metric's folder, if it has one."""
 
 
@@ -55,7 +55,7 @@ class TrainedError:
         Raises:
             ConfigError: with every fault in the overrides, or naming what is not installed.
         """
-        settings = checked_settings(compose_all("study", ["study=compare", *overrides], config_dir))
+        settings = preflight_settings(compose_all("study", ["study=compare", *overrides], config_dir))
         return cls(
             data=settings.data, train=settings.train, machine=settings.machine, rates=settings.rates,
             seeds=settings.seeds, folder=folder,
@@ -71,8 +71,8 @@ class TrainedError:
         faults: list[Fault] = []
         made = cls(
             data=read_data_settings(data["data"], faults),
-            train=fill(TrainSettings, data["train"], "train", faults),
-            machine=fill(MachineSettings, data["machine"], "machine", faults),
+            train=fill_settings(TrainSettings, data["train"], "train", faults),
+            machine=fill_settings(MachineSettings, data["machine"], "machine", faults),
             rates=tuple(data["rates"]), seeds=tuple(data["seeds"]), folder=data["folder"],
         )  # fmt: skip
         if faults:
@@ -90,7 +90,7 @@ class TrainedError:
 
     def __call__(
         self, config: schema.ModelConfig | Mapping[str, Any], stop: Callable[[], bool] = lambda: False
-    ) -> NetworkSummary:
+    ) -> StudyNetworkSummary:
         """Return the network at its best learning rate, with one run for each seed.
 
         `config` is a ModelConfig or its `to_dict()`; its input channels and classes become the data's. A run
@@ -107,20 +107,20 @@ class TrainedError:
         read = config if isinstance(config, schema.ModelConfig) else schema.read_config(config)
         label = read.name or "network"
         jobs = [
-            new_job(read, self.data, self.train, self.machine, rate=rate, seed=seed, label=label)
+            new_study_job(read, self.data, self.train, self.machine, rate=rate, seed=seed, label=label)
             for rate in self.rates
             for seed in self.seeds
         ]
         with process_group(self.machine.device) as group:
             trainer = Trainer(group)
-            return best_rates([self._result(trainer, job, stop) for job in jobs])[0]
+            return summaries_at_best_rates([self._result(trainer, job, stop) for job in jobs])[0]
 
-    def _result(self, trainer: Trainer, job: Job, stop: Callable[[], bool]) -> TrainingResult:
+    def _result(self, trainer: Trainer, job: StudyJob, stop: Callable[[], bool]) -> TrainingResult:
         folder = None if self.folder is None else Path(self.folder) / job.name
         before = None if folder is None else read_result(folder)
         if before is not None and before.finished:
             return before
         result = None if stop() else trainer.attempt(job, folder, stop=stop)
         if result is None or result.state == RUNNING:
-            raise Interrupted
+            raise TrainedErrorInterrupted
         return result

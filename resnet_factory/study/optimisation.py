@@ -6,10 +6,10 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
 
-from resnet_factory.study.jobs import Job
+from resnet_factory.study.jobs import StudyJob
 
 
-def make_optimizer(job: Job, network: nn.Module) -> Optimizer:
+def make_optimizer(job: StudyJob, network: nn.Module) -> Optimizer:
     """Return torch's optimiser; the momentum is the first beta of AdamW."""
     train = job.train
     if train.optimizer == "adamw":
@@ -18,7 +18,7 @@ def make_optimizer(job: Job, network: nn.Module) -> Optimizer:
     return SGD(network.parameters(), lr=job.rate, momentum=train.momentum, weight_decay=train.weight_decay)
 
 
-def make_schedules(job: Job, optimizer: Optimizer, total: int) -> list[LRScheduler]:
+def make_schedules(job: StudyJob, optimizer: Optimizer, total: int) -> list[LRScheduler]:
     """Return torch's schedules of the learning rate, with one step per iteration; they multiply.
 
     A warm-up is the rising part of one-cycle (Smith & Topin 2018); other schedules begin with a tenth of the

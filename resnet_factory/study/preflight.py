@@ -30,7 +30,7 @@ ARCHIVES = {
 """Source -> the folder in its archive, and the archive."""
 
 
-def checked_settings(composed: Composed) -> StudySettings:
+def preflight_settings(composed: Composed) -> StudySettings:
     """Return the settings of a composed study, completed from its data folder.
 
     Imports torch only if torchvision reads the data.
@@ -47,16 +47,16 @@ def checked_settings(composed: Composed) -> StudySettings:
             if name not in known
         ]
         data = settings.data
-        faults = faults or list(_package_faults(data)) or list(_folder_faults(data))
+        faults = faults or list(_preflight_package_faults(data)) or list(_preflight_folder_faults(data))
         if faults:
             raise ConfigError(faults)
         if isinstance(data, FolderData):
-            classes = len(_classes(data, "train"))
+            classes = len(_preflight_folder_classes(data, "train"))
             settings = replace(settings, data=replace(data, classes=classes, resize=data.shorter_side))
         return settings
 
 
-def _package_faults(data: DataSettings) -> Iterator[Fault]:
+def _preflight_package_faults(data: DataSettings) -> Iterator[Fault]:
     readers = READER_PACKAGES[data.source]
     needed = readers | {"matplotlib": "matplotlib"}
     if missing := [name for module, name in needed.items() if find_spec(module) is None]:
@@ -70,26 +70,32 @@ def _package_faults(data: DataSettings) -> Iterator[Fault]:
 
 
 def _import_message(package: str, error: Exception) -> str:
-    message = f"{package} {_version(package)} is installed, but cannot be imported"
+    message = f"{package} {_preflight_package_version(package)} is installed, but cannot be imported"
     message += f" ({type(error).__name__}: {' '.join(str(error).split())})"
     if package != "torchvision":
         return f"{message}; install it anew"
     wanted = next(
         filter(None, (re.match(r"torch\s*\(?==\s*([\w.]+)", r) for r in requires(package) or [])), None
     )
-    if wanted and wanted[1] != _version("torch").partition("+")[0]:
-        message += f"; it is built for torch {wanted[1]}, but torch {_version('torch')} is installed"
-    return f"{message}; install the torchvision built for torch {_version('torch')}: both from one index"
+    if wanted and wanted[1] != _preflight_package_version("torch").partition("+")[0]:
+        message += (
+            f"; it is built for torch {wanted[1]}, but torch {_preflight_package_version('torch')} is "
+            "installed"
+        )
+    return (
+        f"{message}; install the torchvision built for torch {_preflight_package_version('torch')}: both "
+        "from one index"
+    )
 
 
-def _version(package: str) -> str:
+def _preflight_package_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
         return "of unknown version"
 
 
-def _folder_faults(data: DataSettings) -> Iterator[Fault]:
+def _preflight_folder_faults(data: DataSettings) -> Iterator[Fault]:
     """Yield the faults of a data folder."""
     if not isinstance(data, FolderData):
         if data.source not in ARCHIVES:
@@ -110,7 +116,7 @@ def _folder_faults(data: DataSettings) -> Iterator[Fault]:
         yield Fault("data.folder", message)
     if missing:
         return
-    train, test = _classes(data, "train"), _classes(data, "val")
+    train, test = _preflight_folder_classes(data, "train"), _preflight_folder_classes(data, "val")
     if train != test:
         odd = ", ".join(sorted(train ^ test)[:5])
         yield Fault("data.folder", f"train and val in '{root}' have different classes: {odd}")
@@ -128,5 +134,5 @@ def _folder_faults(data: DataSettings) -> Iterator[Fault]:
         yield Fault("data.classes", message)
 
 
-def _classes(data: FolderData, part: str) -> set[str]:
+def _preflight_folder_classes(data: FolderData, part: str) -> set[str]:
     return {folder.name for folder in (Path(data.folder).expanduser() / part).iterdir() if folder.is_dir()}

@@ -13,10 +13,10 @@ from resnet_factory.network.builder import build
 from resnet_factory.network.network import Network
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.paths import main_path
-from resnet_factory.study.training_result import LayerProbe
+from resnet_factory.study.training_result import LayerProbeResult
 
 
-def probe_layers(network: Network, images: Tensor, labels: Tensor) -> LayerProbe:
+def probe_gradients_and_responses(network: Network, images: Tensor, labels: Tensor) -> LayerProbeResult:
     """Return gradient norms and standard deviations of responses on one batch, in training mode, in float32.
 
     `images` is (N, C, H, W), `labels` (N,). A copy is probed: `network`, its running statistics and its
@@ -33,23 +33,23 @@ def probe_layers(network: Network, images: Tensor, labels: Tensor) -> LayerProbe
 
         return hook
 
-    points = response_points(network.plan)
+    points = response_probe_points(network.plan)
     hooks = [copy.get_submodule(at).register_forward_hook(hook_of(name)) for name, at in points.items()]
     loss = functional.cross_entropy(copy(images), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     for hook in hooks:
         hook.remove()
-    names = weighted_layers(network.plan)
-    norms = [_gradient_norm(copy.get_submodule(name)) for name in names]
-    return LayerProbe(names, tuple(norms), tuple(points), tuple(deviations[name] for name in points))
+    names = gradient_probe_layers(network.plan)
+    norms = [_probe_gradient_norm(copy.get_submodule(name)) for name in names]
+    return LayerProbeResult(names, tuple(norms), tuple(points), tuple(deviations[name] for name in points))
 
 
-def weighted_layers(planned: Plan) -> tuple[str, ...]:
+def gradient_probe_layers(planned: Plan) -> tuple[str, ...]:
     """Return the convolutions and linear layers of the main path, from input to output."""
     return tuple(leaf.name for leaf in main_path(planned.root) if isinstance(leaf.layer, (Conv, Linear)))
 
 
-def response_points(planned: Plan) -> dict[str, str]:
+def response_probe_points(planned: Plan) -> dict[str, str]:
     """Return convolution -> layer whose output is its response: the norm right after it, or itself.
 
     He et al. 2015, figure 7: "the outputs of each 3x3 layer, after BN and before nonlinearity". Here it is
@@ -65,7 +65,7 @@ def response_points(planned: Plan) -> dict[str, str]:
     return found
 
 
-def _gradient_norm(module: nn.Module) -> float:
+def _probe_gradient_norm(module: nn.Module) -> float:
     weight = module.weight
     assert isinstance(weight, Tensor)
     assert weight.grad is not None

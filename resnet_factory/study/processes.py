@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from resnet_factory.study.jobs import Job
-from resnet_factory.study.signals import leaving
+from resnet_factory.study.jobs import StudyJob
+from resnet_factory.study.signals import watch_stop_signals
 from resnet_factory.study.training_result import (
     FILES,
     RUNNING,
@@ -18,26 +18,28 @@ from resnet_factory.study.training_result import (
     failed_result,
     read_result,
 )
-from resnet_factory.study.worker_pool import Perform, Send, Stopped, WorkerPool
+from resnet_factory.study.worker_pool import Perform, Send, WorkerPool, WorkerStopped
 
 REPORT_EVERY = 0.1
 """Seconds between two reports of a worker's progress."""
 
 
-class Watcher:
+class TrainingProcessWatcher:
     """Callbacks for the progress of a study, which do nothing by default."""
 
-    def started(self, job: Job) -> None:
+    def started(self, job: StudyJob) -> None:
         """Called when training starts."""
 
-    def advanced(self, job: Job, iteration: int, iterations: int) -> None:
+    def advanced(self, job: StudyJob, iteration: int, iterations: int) -> None:
         """Called after iterations."""
 
-    def ended(self, job: Job, result: TrainingResult) -> None:
+    def ended(self, job: StudyJob, result: TrainingResult) -> None:
         """Called with the result."""
 
 
-def finished_results(jobs: Sequence[Job], root: Path, *, fresh: bool) -> dict[str, TrainingResult]:
+def finished_results_of_processes(
+    jobs: Sequence[StudyJob], root: Path, *, fresh: bool
+) -> dict[str, TrainingResult]:
     """Return the finished results in `root` by job name; `fresh` deletes all results of the jobs first."""
     found = {}
     for job in jobs:
@@ -50,8 +52,12 @@ def finished_results(jobs: Sequence[Job], root: Path, *, fresh: bool) -> dict[st
     return found
 
 
-def train_all(
-    jobs: Sequence[Job], root: Path, watcher: Watcher, stop: Callable[[], bool], workers: int
+def train_in_processes(
+    jobs: Sequence[StudyJob],
+    root: Path,
+    watcher: TrainingProcessWatcher,
+    stop: Callable[[], bool],
+    workers: int,
 ) -> dict[str, TrainingResult]:
     """Train jobs in `root/NAME`, from their checkpoints where there are any, and return the results by name.
 
@@ -61,10 +67,10 @@ def train_all(
     results: dict[str, TrainingResult] = {}
     if not jobs:
         return results
-    if workers == 0 or torchrun():
-        _train_here(jobs, root, watcher, stop, results)
+    if workers == 0 or is_torchrun_process():
+        _train_in_this_process(jobs, root, watcher, stop, results)
         return results
-    setup = partial(training_worker, jobs[0].machine.device)
+    setup = partial(prepare_training_process, jobs[0].machine.device)
     with WorkerPool(setup, min(len(jobs), workers)) as pool:
         for (job, folder), kind, value in pool.run([(job, root / job.name) for job in jobs], stop=stop):
             if kind == "started":
@@ -78,10 +84,10 @@ def train_all(
     return results
 
 
-def _train_here(
-    jobs: Sequence[Job],
+def _train_in_this_process(
+    jobs: Sequence[StudyJob],
     root: Path,
-    watcher: Watcher,
+    watcher: TrainingProcessWatcher,
     stop: Callable[[], bool],
     results: dict[str, TrainingResult],
 ) -> None:
@@ -93,7 +99,7 @@ def _train_here(
         for job in group.broadcast(jobs):
             watcher.started(job)
 
-            def report(so_far: TrainingResult, job: Job = job) -> None:
+            def report(so_far: TrainingResult, job: StudyJob = job) -> None:
                 watcher.advanced(job, so_far.iteration, so_far.iterations)
 
             results[job.name] = trainer.attempt(job, root / job.name, report, stop)
@@ -103,15 +109,15 @@ def _train_here(
 
 
 @contextmanager
-def training_worker(device: str, slot: int) -> Iterator[Perform]:
+def prepare_training_process(device: str, slot: int) -> Iterator[Perform]:
     """Prepare a worker of a pool to train jobs, each given with its folder."""
     from resnet_factory.study.distributed import process_group
     from resnet_factory.study.trainer import Trainer
 
-    with leaving() as asked, process_group(device, slot) as group:
+    with watch_stop_signals() as asked, process_group(device, slot) as group:
         trainer = Trainer(group)
 
-        def perform(item: tuple[Job, Path], send: Send) -> TrainingResult:
+        def perform(item: tuple[StudyJob, Path], send: Send) -> TrainingResult:
             orphaned, reported = False, 0.0
 
             def report(so_far: TrainingResult) -> None:
@@ -125,17 +131,17 @@ def training_worker(device: str, slot: int) -> Iterator[Perform]:
 
             result = trainer.attempt(*item, report, lambda: orphaned or asked())
             if result.state == RUNNING:
-                raise Stopped(result)
+                raise WorkerStopped(result)
             return result
 
         yield perform
 
 
-def torchrun() -> bool:
+def is_torchrun_process() -> bool:
     """Return whether torchrun started this process as one of several."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def is_main_process() -> bool:
     """Return whether this process is the one that prints and reports."""
-    return not torchrun() or os.environ.get("RANK") == "0"
+    return not is_torchrun_process() or os.environ.get("RANK") == "0"

@@ -11,16 +11,16 @@ from pathlib import Path
 
 from resnet_factory import __version__
 from resnet_factory.config.file_access import write_whole
-from resnet_factory.reporting.templating import render
+from resnet_factory.reporting.templating import render_template
 from resnet_factory.study.settings import DataSettings, FolderData, StudySettings, TrainSettings
 from resnet_factory.study.summary import (
-    NetworkSummary,
-    SeedSpread,
-    best_rates,
-    by_series,
-    by_test_loss,
-    findings,
-    summaries,
+    SeedSummary,
+    StudyNetworkSummary,
+    study_summaries,
+    summaries_at_best_rates,
+    summaries_by_series,
+    summaries_by_test_loss,
+    summary_findings,
 )
 from resnet_factory.study.training_result import DONE, RUNNING, TrainingResult
 
@@ -71,28 +71,28 @@ def study_report(
     settings: StudySettings, results: Sequence[TrainingResult], jobs: int, command: str
 ) -> StudyReport:
     """Return the report of the results so far of `jobs` trainings."""
-    rows = best_rates(results)
-    if not by_series(rows):
-        rows = by_test_loss(rows)
-    tables = [main_table(rows)]
+    rows = summaries_at_best_rates(results)
+    if not summaries_by_series(rows):
+        rows = summaries_by_test_loss(rows)
+    tables = [study_report_main_table(rows)]
     if len(settings.rates) > 1:
-        tables.append(_rates_table(summaries(results)))
+        tables.append(_study_report_rates_table(study_summaries(results)))
     if settings.paper:
-        tables.append(_paper_table(settings, rows))
+        tables.append(_study_report_paper_table(settings, rows))
     if unfinished := [result for result in results if result.state != DONE]:
-        tables.append(_unfinished_table(unfinished))
+        tables.append(_study_report_unfinished_table(unfinished))
     over = sum(result.state != RUNNING for result in results)
     return StudyReport(
         title=settings.title,
         complete="" if over == jobs else f"Not complete: {over} of {jobs} networks are trained.",
-        findings=tuple(findings(rows)),
+        findings=tuple(summary_findings(rows)),
         notes=settings.notes,
         tables=tuple(tables),
         facts=tuple(_study_facts(settings, results, command).items()),
     )
 
 
-def main_table(rows: Sequence[NetworkSummary]) -> StudyTable:
+def study_report_main_table(rows: Sequence[StudyNetworkSummary]) -> StudyTable:
     """Return each network with its size and its errors over all seeds."""
     return StudyTable("Each network at its best learning rate: mean ± standard deviation over seeds", {
         "network": [row.label for row in rows],
@@ -100,16 +100,16 @@ def main_table(rows: Sequence[NetworkSummary]) -> StudyTable:
         "params": [f"{row.params:,}" for row in rows],
         "MACs": [f"{row.macs:,}" for row in rows],
         "rate": [f"{row.rate:g}" for row in rows],
-        "train error, %": [spread_text(row.train_error, 2) for row in rows],
-        "train loss": [spread_text(row.train_loss, 4) for row in rows],
-        "test error, %": [spread_text(row.test_error, 2) for row in rows],
-        "test loss": [spread_text(row.test_loss, 4) for row in rows],
+        "train error, %": [study_report_spread_text(row.train_error, 2) for row in rows],
+        "train loss": [study_report_spread_text(row.train_loss, 4) for row in rows],
+        "test error, %": [study_report_spread_text(row.test_error, 2) for row in rows],
+        "test loss": [study_report_spread_text(row.test_loss, 4) for row in rows],
     })  # fmt: skip
 
 
-def _rates_table(rows: Sequence[NetworkSummary]) -> StudyTable:
+def _study_report_rates_table(rows: Sequence[StudyNetworkSummary]) -> StudyTable:
     labels = list(dict.fromkeys(row.label for row in rows))
-    cells = {(row.label, row.rate): " / ".join(map(_error_text, row.runs)) for row in rows}
+    cells = {(row.label, row.rate): " / ".join(map(_study_report_error_text, row.runs)) for row in rows}
     by_rate = {
         f"rate {rate:g}": [cells.get((label, rate), "") for label in labels]
         for rate in sorted({row.rate for row in rows})
@@ -118,11 +118,11 @@ def _rates_table(rows: Sequence[NetworkSummary]) -> StudyTable:
     return StudyTable(title, {"network": labels, **by_rate})
 
 
-def _error_text(run: TrainingResult) -> str:
+def _study_report_error_text(run: TrainingResult) -> str:
     return f"{run.train.error:.2f}" if run.train else run.state
 
 
-def _paper_table(settings: StudySettings, rows: Sequence[NetworkSummary]) -> StudyTable:
+def _study_report_paper_table(settings: StudySettings, rows: Sequence[StudyNetworkSummary]) -> StudyTable:
     ours, paper = {row.label: row for row in rows}, settings.paper
     return StudyTable("Published figures (He et al. 2015) beside ours", {
         "network": [published.model for published in paper],
@@ -130,13 +130,13 @@ def _paper_table(settings: StudySettings, rows: Sequence[NetworkSummary]) -> Stu
         "in the paper": [published.where for published in paper],
         "paper's test error, %": [f"{published.error:.2f}" for published in paper],
         f"ours on {settings.data.source}, %": [
-            spread_text(ours[published.model].test_error, 2) if published.model in ours else ""
+            study_report_spread_text(ours[published.model].test_error, 2) if published.model in ours else ""
             for published in paper
         ],
     }, words=3)  # fmt: skip
 
 
-def _unfinished_table(results: Sequence[TrainingResult]) -> StudyTable:
+def _study_report_unfinished_table(results: Sequence[TrainingResult]) -> StudyTable:
     return StudyTable("Runs that did not come to their end", {
         "network": [result.label for result in results],
         "rate": [f"{result.rate:g}" for result in results],
@@ -154,36 +154,39 @@ def _study_facts(settings: StudySettings, results: Sequence[TrainingResult], com
     return {
         "command": command,
         "date": ", ".join(sorted({result.date for result in results if result.date})),
-        "data": _settings_text(settings.data),
+        "data": _study_report_settings_text(settings.data),
         **({"every network with": " ".join(settings.overrides)} if settings.overrides else {}),
         **({"images": settings.data.transform} if isinstance(settings.data, FolderData) else {}),
-        "training": _settings_text(settings.train),
-        "learning rates": _value_text(settings.rates),
-        "seeds": _value_text(settings.seeds),
+        "training": _study_report_settings_text(settings.train),
+        "learning rates": _study_report_value_text(settings.rates),
+        "seeds": _study_report_value_text(settings.seeds),
         "trained on": "; ".join(sorted({result.place for result in results if result.place})),
         "training time": f"{seconds / 60:.1f} minutes in all",
         "versions": versions,
-        **{f"{name} trains with": _settings_text(own) for name, own in settings.per_model.items()},
+        **{
+            f"{name} trains with": _study_report_settings_text(own)
+            for name, own in settings.per_model.items()
+        },
     }
 
 
-def _settings_text(settings: TrainSettings | DataSettings) -> str:
+def _study_report_settings_text(settings: TrainSettings | DataSettings) -> str:
     """Return settings in one line, without those that are off or have no effect."""
     values = asdict(settings)
     if values.get("schedule") != "steps":
         values.pop("milestones", None)
     if values.get("iterations"):
         values.pop("epochs")
-    return ", ".join(f"{key} {_value_text(value)}" for key, value in values.items() if value)
+    return ", ".join(f"{key} {_study_report_value_text(value)}" for key, value in values.items() if value)
 
 
-def _value_text(value: object) -> str:
+def _study_report_value_text(value: object) -> str:
     if isinstance(value, tuple):
-        return ", ".join(map(_value_text, value))
+        return ", ".join(map(_study_report_value_text, value))
     return "yes" if value is True else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def spread_text(spread: SeedSpread | None, digits: int) -> str:
+def study_report_spread_text(spread: SeedSummary | None, digits: int) -> str:
     """Return `45.60 ± 2.91`, `8.1e+33`; without ± for a single seed; a dash without a value."""
     if spread is None:
         return "–"
@@ -202,7 +205,7 @@ def write_study_report(report: StudyReport, results: Sequence[TrainingResult], f
 
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     drawn = []
-    for figure in study_figures(best_rates(results)):
+    for figure in study_figures(summaries_at_best_rates(results)):
         inline = {}
         for theme in THEMES:
             svg = figure.svg(theme)
@@ -211,5 +214,5 @@ def write_study_report(report: StudyReport, results: Sequence[TrainingResult], f
         drawn.append((figure, inline))
     files = [folder / "report.html", folder / "report.md"]
     for file in files:
-        write_whole(file, render(f"study_{file.name}", {"report": report, "figures": drawn}))
+        write_whole(file, render_template(f"study_{file.name}", {"report": report, "figures": drawn}))
     return files

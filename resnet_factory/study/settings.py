@@ -7,12 +7,12 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
 
 
-def minimum(least: float, default: Any = MISSING) -> Any:
+def setting_minimum(least: float, default: Any = MISSING) -> Any:
     """Return a field whose values are not less than `least`."""
     return field(metadata={"least": least}, default=default)
 
 
-def above(limit: float) -> Any:
+def setting_above(limit: float) -> Any:
     """Return a field whose values are greater than `limit`."""
     return field(metadata={"above": limit})
 
@@ -23,14 +23,14 @@ class ArrayData:
 
     source: Literal["digits", "cifar10", "cifar100"]
     folder: str | None = None
-    channels: int = minimum(1)
-    classes: int = minimum(2)
-    size: int = minimum(1)
+    channels: int = setting_minimum(1)
+    classes: int = setting_minimum(2)
+    size: int = setting_minimum(1)
     center: Literal["channel", "pixel"] = "channel"
     """The mean over the training images that is subtracted: one number per channel, or one per pixel."""
     scale: bool = True
     """Divide by the standard deviation of each channel."""
-    pad: int = minimum(0, default=0)
+    pad: int = setting_minimum(0, default=0)
     """Padding before a random crop, while training."""
     flip: bool = False
 
@@ -41,10 +41,10 @@ class FolderData:
 
     source: Literal["folder"]
     folder: str = ""
-    channels: int = minimum(1, default=3)
+    channels: int = setting_minimum(1, default=3)
     classes: int | None = None
-    size: int = minimum(1)
-    resize: int | None = minimum(1, default=None)
+    size: int = setting_minimum(1)
+    resize: int | None = setting_minimum(1, default=None)
     """The shorter side before the central crop of a test image; None: 8/7 of `size`, as 256 is of 224."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
@@ -72,17 +72,17 @@ DataSettings = ArrayData | FolderData
 class TrainSettings:
     """Settings of training, the same for every network of a study."""
 
-    epochs: int | None = minimum(1, default=15)
-    iterations: int | None = minimum(1, default=None)
-    batch: int = minimum(1, default=128)
+    epochs: int | None = setting_minimum(1, default=15)
+    iterations: int | None = setting_minimum(1, default=None)
+    batch: int = setting_minimum(1, default=128)
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    momentum: float = minimum(0, default=0.9)
-    weight_decay: float = minimum(0, default=0.0)
-    label_smoothing: float = minimum(0, default=0.0)
-    clip: float | None = minimum(0, default=None)
+    momentum: float = setting_minimum(0, default=0.9)
+    weight_decay: float = setting_minimum(0, default=0.0)
+    label_smoothing: float = setting_minimum(0, default=0.0)
+    clip: float | None = setting_minimum(0, default=None)
     schedule: Literal["one_cycle", "cosine", "steps", "constant"] = "one_cycle"
     milestones: tuple[float, ...] = (0.5, 0.75)
-    warmup: int = minimum(0, default=0)
+    warmup: int = setting_minimum(0, default=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +94,11 @@ class MachineSettings:
     channels_last: bool = False
     compile: bool = False
     sync_batch_norm: bool = False
-    threads: int = minimum(1, default=1)
-    jobs: int | None = minimum(0, default=None)
-    loaders: int | None = minimum(0, default=None)
+    threads: int = setting_minimum(1, default=1)
+    jobs: int | None = setting_minimum(0, default=None)
+    loaders: int | None = setting_minimum(0, default=None)
     """Processes that read image files; None: none for a few images, else as many as cores, at most four."""
-    checkpoint: float = minimum(0, default=30.0)
+    checkpoint: float = setting_minimum(0, default=30.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ class PublishedError:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelEntry:
+class StudyModelSettings:
     """A network of a study with its own overrides, and its series."""
 
     name: str
@@ -134,11 +134,11 @@ class StudySettings:
     name: str
     title: str
     notes: tuple[str, ...]
-    entries: tuple[ModelEntry, ...]
+    entries: tuple[StudyModelSettings, ...]
     """Empty: the one composed `model`."""
     overrides: tuple[str, ...]
-    seeds: tuple[int, ...] = minimum(0)
-    rates: tuple[float, ...] = above(0)
+    seeds: tuple[int, ...] = setting_minimum(0)
+    rates: tuple[float, ...] = setting_above(0)
     """Learning rates."""
     train: TrainSettings
     per_model: Mapping[str, TrainSettings]

@@ -14,7 +14,7 @@ from resnet_factory.study.settings import (
     ArrayData,
     DataSettings,
     FolderData,
-    ModelEntry,
+    StudyModelSettings,
     StudySettings,
     TrainSettings,
 )
@@ -29,26 +29,26 @@ def read_settings(data: Mapping[str, Any]) -> StudySettings:
         ConfigError: with every fault found.
     """
     faults: list[Fault] = []
-    train = fill(TrainSettings, data["train"], "train", faults)
-    _check_lengths(train, "train", faults)
+    train = fill_settings(TrainSettings, data["train"], "train", faults)
+    _check_setting_lengths(train, "train", faults)
     per_model: dict[str, TrainSettings] = {}
-    for name, delta in _mapping(data["per_model"], "per_model", faults).items():
-        own = fill(TrainSettings, delta, f"per_model.{name}", faults)
+    for name, delta in _read_settings_mapping(data["per_model"], "per_model", faults).items():
+        own = fill_settings(TrainSettings, delta, f"per_model.{name}", faults)
         if not faults:
             per_model[name] = replace(train, **{key: getattr(own, key) for key in delta})
-            _check_lengths(per_model[name], f"per_model.{name}", faults)
+            _check_setting_lengths(per_model[name], f"per_model.{name}", faults)
     plain = ("name", "title", "notes", "seeds", "rates", "machine", "out", "resume", "paper")
     values = {key: data[key] for key in plain} | {
-        "entries": _read_models(data["models"], faults),
-        "overrides": _read_overrides(data["overrides"], faults),
+        "entries": _read_model_settings(data["models"], faults),
+        "overrides": _read_override_settings(data["overrides"], faults),
         "train": train,
         "per_model": per_model,
         "data": read_data_settings(data["data"], faults),
     }
-    settings = fill(StudySettings, values, "", faults)
+    settings = fill_settings(StudySettings, values, "", faults)
     for key in ("seeds", "rates"):
         if not any(fault.path.startswith(key) for fault in faults):
-            _check_distinct(getattr(settings, key), key, faults)
+            _check_distinct_settings(getattr(settings, key), key, faults)
     if faults:
         raise ConfigError(faults)
     return settings
@@ -57,13 +57,13 @@ def read_settings(data: Mapping[str, Any]) -> StudySettings:
 def read_data_settings(data: Any, faults: list[Fault]) -> DataSettings:
     """Read the settings of a data set; its keys depend on its source."""
     if isinstance(data, Mapping) and data.get("source") == "folder":
-        return fill(FolderData, data, "data", faults)
-    return fill(ArrayData, data, "data", faults)
+        return fill_settings(FolderData, data, "data", faults)
+    return fill_settings(ArrayData, data, "data", faults)
 
 
-def fill(cls: type[SettingsT], data: Any, path: str, faults: list[Fault]) -> SettingsT:
+def fill_settings(cls: type[SettingsT], data: Any, path: str, faults: list[Fault]) -> SettingsT:
     """Return an instance of a settings class from plain data; not to be used if `faults` grew."""
-    given = _mapping(data, path, faults)
+    given = _read_settings_mapping(data, path, faults)
     hints = get_type_hints(cls)
     known = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
     for key in given:
@@ -73,7 +73,7 @@ def fill(cls: type[SettingsT], data: Any, path: str, faults: list[Fault]) -> Set
     for name, entry in known.items():
         if name in given:
             inner = f"{path}.{name}".lstrip(".")
-            values[name] = _read_value(given[name], hints[name], inner, entry.metadata, faults)
+            values[name] = _read_setting_value(given[name], hints[name], inner, entry.metadata, faults)
         elif entry.default is not MISSING:
             values[name] = entry.default
         else:
@@ -82,22 +82,22 @@ def fill(cls: type[SettingsT], data: Any, path: str, faults: list[Fault]) -> Set
     return cls(**values)
 
 
-def _read_models(models: Any, faults: list[Fault]) -> tuple[ModelEntry, ...]:
+def _read_model_settings(models: Any, faults: list[Fault]) -> tuple[StudyModelSettings, ...]:
     if models is None:
         return ()
     by_series = models if isinstance(models, Mapping) else {"": models}
-    entries: dict[str, ModelEntry] = {}
+    entries: dict[str, StudyModelSettings] = {}
     before = len(faults)
     for series, names in by_series.items():
         inner = f"models.{series}".rstrip(".")
-        for i, text in enumerate(_read_value(names, tuple[str, ...], inner, {}, faults)):
+        for i, text in enumerate(_read_setting_value(names, tuple[str, ...], inner, {}, faults)):
             path = f"{inner}.{i}"
             try:
                 name, *overrides = shlex.split(text)
             except ValueError:
                 faults.append(Fault(path, f"expected a name, then overrides, found {text!r}"))
                 continue
-            entry = ModelEntry(name=name, overrides=tuple(overrides), series=str(series), path=path)
+            entry = StudyModelSettings(name=name, overrides=tuple(overrides), series=str(series), path=path)
             if entries.setdefault(entry.text, entry) is not entry:
                 faults.append(Fault(path, f"{entry.text!r} is there twice"))
     if not entries and len(faults) == before:
@@ -105,10 +105,10 @@ def _read_models(models: Any, faults: list[Fault]) -> tuple[ModelEntry, ...]:
     return tuple(entries.values())
 
 
-def _read_overrides(data: Any, faults: list[Fault]) -> tuple[str, ...]:
+def _read_override_settings(data: Any, faults: list[Fault]) -> tuple[str, ...]:
     """Return a list of overrides, or those of a text as on a command line."""
     if not isinstance(data, str):
-        return _read_value(data, tuple[str, ...], "overrides", {}, faults)  # type: ignore[no-any-return]
+        return _read_setting_value(data, tuple[str, ...], "overrides", {}, faults)  # type: ignore[no-any-return]
     if data.startswith("["):
         message = "an equals sign inside a list wants quotes: overrides=['a=1','b=2'], or overrides='a=1 b=2'"
         faults.append(Fault("overrides", message))
@@ -119,7 +119,7 @@ def _read_overrides(data: Any, faults: list[Fault]) -> tuple[str, ...]:
         return ()
 
 
-def _check_lengths(train: TrainSettings, path: str, faults: list[Fault]) -> None:
+def _check_setting_lengths(train: TrainSettings, path: str, faults: list[Fault]) -> None:
     if train.epochs is None and train.iterations is None:
         faults.append(Fault(path, "how long to train? give 'epochs', or 'iterations'"))
     if train.schedule == "one_cycle" and train.warmup == 1:
@@ -134,14 +134,14 @@ def _check_lengths(train: TrainSettings, path: str, faults: list[Fault]) -> None
         faults.append(Fault(f"{path}.milestones", message))
 
 
-def _mapping(data: Any, path: str, faults: list[Fault]) -> Mapping[str, Any]:
+def _read_settings_mapping(data: Any, path: str, faults: list[Fault]) -> Mapping[str, Any]:
     if isinstance(data, Mapping):
         return data
     faults.append(Fault(path, f"expected a mapping, found {data!r}"))
     return {}
 
 
-def _check_distinct(values: Sequence[object], path: str, faults: list[Fault]) -> None:
+def _check_distinct_settings(values: Sequence[object], path: str, faults: list[Fault]) -> None:
     if not values:
         faults.append(Fault(path, "an empty list; one value at least"))
     for i, value in enumerate(values):
@@ -149,20 +149,24 @@ def _check_distinct(values: Sequence[object], path: str, faults: list[Fault]) ->
             faults.append(Fault(f"{path}.{i}", f"{value!r} is there twice"))
 
 
-def _read_value(value: Any, kind: Any, path: str, limits: Mapping[str, Any], faults: list[Fault]) -> Any:
+def _read_setting_value(
+    value: Any, kind: Any, path: str, limits: Mapping[str, Any], faults: list[Fault]
+) -> Any:
     """Return `value` as a `kind`: a plain type, a Literal, a settings class, a tuple of one type, or None."""
     origin, inside = get_origin(kind), get_args(kind)
     if kind is Any or origin is Mapping or is_dataclass(value) or (value is None and NoneType in inside):
         return value
     if isinstance(kind, type) and is_dataclass(kind):
-        return fill(kind, value, path, faults)
+        return fill_settings(kind, value, path, faults)
     if origin in (Union, UnionType):
-        return _read_value(value, inside[0], path, limits, faults)
+        return _read_setting_value(value, inside[0], path, limits, faults)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             faults.append(Fault(path, f"expected a list, found {value!r}"))
             return ()
-        return tuple(_read_value(v, inside[0], f"{path}.{i}", limits, faults) for i, v in enumerate(value))
+        return tuple(
+            _read_setting_value(v, inside[0], f"{path}.{i}", limits, faults) for i, v in enumerate(value)
+        )
     if origin is Literal:
         if value not in inside:
             faults.append(Fault(path, f"expected {one_of(inside)}, found {value!r}"))

@@ -24,7 +24,7 @@ def signal_handler(number: int, handler: Any) -> Iterator[None]:
 
 
 @contextmanager
-def leaving() -> Iterator[Callable[[], bool]]:
+def watch_stop_signals() -> Iterator[Callable[[], bool]]:
     """Yield a function that returns whether Ctrl-C or SIGTERM came; a second Ctrl-C interrupts."""
     asked = False
 
@@ -41,7 +41,7 @@ def leaving() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
+def sigterm_as_interrupt() -> Iterator[None]:
     """Let SIGTERM, as sent by a batch system, end the work inside like Ctrl-C."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

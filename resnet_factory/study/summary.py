@@ -12,7 +12,7 @@ from resnet_factory.study.training_result import DONE, TrainingResult
 
 
 @dataclass(frozen=True)
-class SeedSpread:
+class SeedSummary:
     """One number over several seeds."""
 
     values: tuple[float, ...]
@@ -29,7 +29,7 @@ class SeedSpread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkSummary:
+class StudyNetworkSummary:
     """One network at one learning rate, with a run for each seed."""
 
     label: str
@@ -49,27 +49,27 @@ class NetworkSummary:
         return tuple(run for run in self.runs if run.state == DONE)
 
     @property
-    def train_error(self) -> SeedSpread | None:
+    def train_error(self) -> SeedSummary | None:
         """Return the error over the training set in percent."""
-        return _seed_spread(run.train and run.train.error for run in self.done)
+        return _summarise_seeds(run.train and run.train.error for run in self.done)
 
     @property
-    def train_loss(self) -> SeedSpread | None:
+    def train_loss(self) -> SeedSummary | None:
         """Return the mean cross-entropy over the training set."""
-        return _seed_spread(run.train and run.train.loss for run in self.done)
+        return _summarise_seeds(run.train and run.train.loss for run in self.done)
 
     @property
-    def test_error(self) -> SeedSpread | None:
+    def test_error(self) -> SeedSummary | None:
         """Return the error over the test set in percent."""
-        return _seed_spread(run.test and run.test.error for run in self.done)
+        return _summarise_seeds(run.test and run.test.error for run in self.done)
 
     @property
-    def test_loss(self) -> SeedSpread | None:
+    def test_loss(self) -> SeedSummary | None:
         """Return the mean cross-entropy over the test set."""
-        return _seed_spread(run.test and run.test.loss for run in self.done)
+        return _summarise_seeds(run.test and run.test.loss for run in self.done)
 
     @property
-    def gradient_ratio(self) -> SeedSpread | None:
+    def gradient_ratio(self) -> SeedSummary | None:
         """Return the gradient norm of the first convolution over that of the last, at initialisation."""
         ratios = []
         for run in self.runs:
@@ -77,21 +77,21 @@ class NetworkSummary:
                 norm = dict(zip(run.start.gradient_layers, run.start.gradients, strict=True))
                 first, last = (norm[run.start.response_layers[end]] for end in (0, -1))
                 ratios.append(first / last if last else math.inf)
-        return _seed_spread(ratios)
+        return _summarise_seeds(ratios)
 
 
-def _seed_spread(values: Iterator[float | None] | Sequence[float]) -> SeedSpread | None:
+def _summarise_seeds(values: Iterator[float | None] | Sequence[float]) -> SeedSummary | None:
     known = tuple(value for value in values if value is not None)
-    return SeedSpread(known) if known else None
+    return SeedSummary(known) if known else None
 
 
-def summaries(results: Sequence[TrainingResult]) -> list[NetworkSummary]:
+def study_summaries(results: Sequence[TrainingResult]) -> list[StudyNetworkSummary]:
     """Return a summary for every network and learning rate, in the order of the results."""
     groups: dict[tuple[str, float], list[TrainingResult]] = {}
     for result in results:
         groups.setdefault((result.label, result.rate), []).append(result)
     return [
-        NetworkSummary(
+        StudyNetworkSummary(
             label=label, series=runs[0].series, depth=runs[0].depth, params=runs[0].params,
             macs=runs[0].macs, rate=rate, runs=tuple(runs),
         )
@@ -99,45 +99,45 @@ def summaries(results: Sequence[TrainingResult]) -> list[NetworkSummary]:
     ]  # fmt: skip
 
 
-def best_rates(results: Sequence[TrainingResult]) -> list[NetworkSummary]:
+def summaries_at_best_rates(results: Sequence[TrainingResult]) -> list[StudyNetworkSummary]:
     """Return every network at the learning rate with the lowest mean training error, then training loss.
 
     A learning rate at which a seed was not trained to the end is taken only where there is no other. The test
     set does not count.
     """
-    chosen: dict[str, NetworkSummary] = {}
-    for row in summaries(results):
-        if row.label not in chosen or _rank_key(row) < _rank_key(chosen[row.label]):
+    chosen: dict[str, StudyNetworkSummary] = {}
+    for row in study_summaries(results):
+        if row.label not in chosen or _summary_rank(row) < _summary_rank(chosen[row.label]):
             chosen[row.label] = row
     return list(chosen.values())
 
 
-def _rank_key(row: NetworkSummary) -> tuple[int, float, float]:
+def _summary_rank(row: StudyNetworkSummary) -> tuple[int, float, float]:
     error, loss = row.train_error, row.train_loss
     missing = len(row.runs) - len(row.done)
     return missing, error.mean if error else 100.0, loss.mean if loss else math.inf
 
 
-def by_series(rows: Sequence[NetworkSummary]) -> dict[str, list[NetworkSummary]]:
+def summaries_by_series(rows: Sequence[StudyNetworkSummary]) -> dict[str, list[StudyNetworkSummary]]:
     """Return the networks of each series from shallow to deep, without those of no series."""
-    found: dict[str, list[NetworkSummary]] = {}
+    found: dict[str, list[StudyNetworkSummary]] = {}
     for row in sorted(rows, key=lambda row: row.depth):
         found.setdefault(row.series, []).append(row)
     return {name: found[name] for name in dict.fromkeys(row.series for row in rows) if name}
 
 
-def by_test_loss(rows: Sequence[NetworkSummary]) -> list[NetworkSummary]:
+def summaries_by_test_loss(rows: Sequence[StudyNetworkSummary]) -> list[StudyNetworkSummary]:
     """Return networks from the lowest mean test loss to the highest; those without one last."""
     return sorted(rows, key=lambda row: row.test_loss.mean if row.test_loss else math.inf)
 
 
-def findings(rows: Sequence[NetworkSummary]) -> list[str]:
+def summary_findings(rows: Sequence[StudyNetworkSummary]) -> list[str]:
     """Return sentences on depth, equal parameters, gradients and overlapping seeds."""
     found = []
-    for name, networks in by_series(rows).items():
+    for name, networks in summaries_by_series(rows).items():
         shallow, deep = networks[0], networks[-1]
         if len(networks) > 1 and shallow.train_error and deep.train_error:
-            found.append(_depth_finding(name, shallow, deep, shallow.train_error, deep.train_error))
+            found.append(_summary_depth_finding(name, shallow, deep, shallow.train_error, deep.train_error))
     for row in rows:
         for other in rows:
             if row.series < other.series and row.depth == other.depth:
@@ -152,13 +152,17 @@ def findings(rows: Sequence[NetworkSummary]) -> list[str]:
     if ratios:
         begin = "Gradient norm of the first convolution over the last, at initialisation: "
         found.append(f"{begin}{', '.join(ratios)}.")
-    if not by_series(rows):
-        found += _tied_models(by_test_loss(rows))
+    if not summaries_by_series(rows):
+        found += _tied_summaries(summaries_by_test_loss(rows))
     return found
 
 
-def _depth_finding(
-    name: str, shallow: NetworkSummary, deep: NetworkSummary, before: SeedSpread, after: SeedSpread
+def _summary_depth_finding(
+    name: str,
+    shallow: StudyNetworkSummary,
+    deep: StudyNetworkSummary,
+    before: SeedSummary,
+    after: SeedSummary,
 ) -> str:
     text = f"{name}: {deep.label} ends at {after.mean:.2f} % training error"
     text += f", {shallow.label} at {before.mean:.2f} %"
@@ -171,7 +175,7 @@ def _depth_finding(
     return f"{text}: {points} at {deep.depth} layers than at {shallow.depth} ({seeds})."
 
 
-def _tied_models(rows: Sequence[NetworkSummary]) -> Iterator[str]:
+def _tied_summaries(rows: Sequence[StudyNetworkSummary]) -> Iterator[str]:
     """Yield neighbours in the ranking whose seeds overlap."""
     for row, other in pairwise(rows):
         if row.test_loss and other.test_loss and max(row.test_loss.values) >= min(other.test_loss.values):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from resnet_factory.study.data import DataSource, load_data
 from resnet_factory.study.distributed import ProcessGroup
-from resnet_factory.study.jobs import Job
+from resnet_factory.study.jobs import StudyJob
 from resnet_factory.study.settings import DataSettings
-from resnet_factory.study.training import ReportProgress, ShouldStop, train
+from resnet_factory.study.training import ReportProgress, ShouldStop, run_training
 from resnet_factory.study.training_result import TrainingResult, failed_result
 
 
@@ -21,7 +21,7 @@ class Trainer:
 
     def attempt(
         self,
-        job: Job,
+        job: StudyJob,
         folder: Path | None = None,
         report: ReportProgress = lambda result: None,
         stop: ShouldStop = lambda: False,
@@ -30,7 +30,7 @@ class Trainer:
         try:
             if self.loaded is None or self.loaded[0] != job.data:
                 self.loaded = job.data, load_data(job.data, self.group, job.machine.loaders)
-            return train(job, self.group, self.loaded[1], folder, report, stop)
+            return run_training(job, self.group, self.loaded[1], folder, report, stop)
         except Exception as error:
             if self.group.size > 1:
                 raise  # the others wait for this process; torchrun ends them all

@@ -19,13 +19,13 @@ from torch.nn import functional
 from resnet_factory.network.builder import build
 from resnet_factory.network.threads import num_threads
 from resnet_factory.network.weights.transfer import save
-from resnet_factory.planning.planner import plan
+from resnet_factory.planning.planner import run_planner
 from resnet_factory.study import checkpoint
 from resnet_factory.study.data import Batch, DataSource
 from resnet_factory.study.distributed import ProcessGroup
-from resnet_factory.study.jobs import Job
+from resnet_factory.study.jobs import StudyJob
 from resnet_factory.study.optimisation import make_optimizer, make_schedules
-from resnet_factory.study.probes import probe_layers
+from resnet_factory.study.probes import probe_gradients_and_responses
 from resnet_factory.study.randomness import seed_for
 from resnet_factory.study.training_result import (
     CHECKPOINT,
@@ -33,8 +33,8 @@ from resnet_factory.study.training_result import (
     DONE,
     WEIGHTS,
     EpochRecord,
-    Evaluation,
-    LayerProbe,
+    EvaluationResult,
+    LayerProbeResult,
     TrainingResult,
     new_result,
     result_from_dict,
@@ -51,14 +51,14 @@ ShouldStop = Callable[[], bool]
 """Called after every iteration: whether to save and stop."""
 
 
-class Diverged(Exception):  # noqa: N818 - a result, not a mistake
+class TrainingDiverged(Exception):  # noqa: N818 - a result, not a mistake
     """Raised when the loss is not finite."""
 
 
 class Training:
     """The state of training one network."""
 
-    def __init__(self, job: Job, group: ProcessGroup, source: DataSource) -> None:
+    def __init__(self, job: StudyJob, group: ProcessGroup, source: DataSource) -> None:
         self.job, self.group, self.source = job, group, source
         train, machine = job.train, job.machine
         if train.batch > source.count:
@@ -68,7 +68,7 @@ class Training:
         self.per_epoch = source.count // train.batch
         self.total = train.iterations or self.per_epoch * (train.epochs or 0)
         torch.manual_seed(job.seed)
-        self.network = build(plan(job.config)).to(group.device)
+        self.network = build(run_planner(job.config)).to(group.device)
         if machine.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.wrapped = group.wrap(self.network, sync_batch_norm=machine.sync_batch_norm)
@@ -82,7 +82,9 @@ class Training:
         self.running = self.sums()
         """Loss times images, errors and images of the epoch so far."""
         self.losses: list[Tensor] = []
-        self.result = replace(new_result(job), iterations=self.total, place=_machine_text(job, group))
+        self.result = replace(
+            new_result(job), iterations=self.total, place=_training_machine_text(job, group)
+        )
 
     def sums(self) -> Tensor:
         """Return zeros for a loss, errors and images."""
@@ -117,7 +119,7 @@ class Training:
         result.end = self.probe()
         trained, tested = self.evaluate(train=True), self.evaluate(train=False)
         if not math.isfinite(trained.loss):  # the last step was one too far
-            raise Diverged(f"the trained network's loss over the training set is {trained.loss}")
+            raise TrainingDiverged(f"the trained network's loss over the training set is {trained.loss}")
         result.train, result.test, result.state = trained, tested, DONE
         return result
 
@@ -181,7 +183,9 @@ class Training:
         value = losses[int(bad[0])].item() if len(bad) else math.nan
         self.losses.clear()
         if self.group.any_process(bool(len(bad))):
-            raise Diverged(f"the loss is {value} at iteration {at + 1} (epoch {at // self.per_epoch + 1})")
+            raise TrainingDiverged(
+                f"the loss is {value} at iteration {at + 1} (epoch {at // self.per_epoch + 1})"
+            )
 
     def end_epoch(self) -> None:
         """Append the errors of the epoch to the history."""
@@ -193,7 +197,7 @@ class Training:
         self.running.zero_()
 
     @torch.no_grad()
-    def evaluate(self, *, train: bool) -> Evaluation:
+    def evaluate(self, *, train: bool) -> EvaluationResult:
         """Return error and loss over a whole data set, in evaluation mode."""
         self.group.broadcast_buffers(self.network)
         self.network.eval()
@@ -204,11 +208,13 @@ class Training:
             loss = functional.cross_entropy(logits, labels, reduction="sum")
             sums += self.summed(loss, logits, labels)
         loss_sum, errors, count = self.group.all_reduce(sums).tolist()
-        return Evaluation(100 * errors / count, loss_sum / count)
+        return EvaluationResult(100 * errors / count, loss_sum / count)
 
-    def probe(self) -> LayerProbe:
+    def probe(self) -> LayerProbeResult:
         """Return the gradients and responses of the layers."""
-        return probe_layers(self.network, *self.source.sample(min(self.job.train.batch, self.source.count)))
+        return probe_gradients_and_responses(
+            self.network, *self.source.sample(min(self.job.train.batch, self.source.count))
+        )
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint, and the result so far."""
@@ -244,8 +250,8 @@ class Training:
             self.result.place += f", then {place}"
 
 
-def train(
-    job: Job,
+def run_training(
+    job: StudyJob,
     group: ProcessGroup,
     source: DataSource,
     folder: Path | None = None,
@@ -267,7 +273,7 @@ def train(
             training.restore(state)
         try:
             training.run(folder, report, stop)
-        except Diverged as reason:
+        except TrainingDiverged as reason:
             training.result.state, training.result.reason = DIVERGED, str(reason)
         if training.result.finished:
             training.result.date = datetime.now(UTC).date().isoformat()
@@ -280,7 +286,7 @@ def train(
         return training.result
 
 
-def _machine_text(job: Job, group: ProcessGroup) -> str:
+def _training_machine_text(job: StudyJob, group: ProcessGroup) -> str:
     name = f"{platform.machine()}, {os.cpu_count()} cores, {job.machine.threads} thread(s) each"
     if group.device.type == "cuda":
         name = torch.cuda.get_device_name(group.device)

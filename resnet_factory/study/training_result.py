@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnet_factory.config.file_access import write_whole
-from resnet_factory.study.jobs import Job
+from resnet_factory.study.jobs import StudyJob
 from resnet_factory.study.settings import FolderData
 
 RUNNING, DONE, DIVERGED, FAILED = "running", "done", "diverged", "failed"
@@ -19,7 +19,7 @@ RESULT_FILE, CHECKPOINT, WEIGHTS = FILES = "result.json", "checkpoint.pt", "weig
 """The files in a job's folder: always, during training, after training."""
 
 
-class Evaluation(NamedTuple):
+class EvaluationResult(NamedTuple):
     """Error and loss over a whole data set, in evaluation mode."""
 
     error: float
@@ -38,7 +38,7 @@ class EpochRecord(NamedTuple):
     test_loss: float
 
 
-class LayerProbe(NamedTuple):
+class LayerProbeResult(NamedTuple):
     """Gradients and responses of layers from input to output, on one batch in training mode."""
 
     gradient_layers: tuple[str, ...]
@@ -67,12 +67,12 @@ class TrainingResult:
     """The reason of `diverged` or `failed`."""
     iteration: int = 0
     iterations: int = 0
-    train: Evaluation | None = None
+    train: EvaluationResult | None = None
     """Over the training set after training, without augmentation."""
-    test: Evaluation | None = None
+    test: EvaluationResult | None = None
     history: list[EpochRecord] = field(default_factory=list)
-    start: LayerProbe | None = None
-    end: LayerProbe | None = None
+    start: LayerProbeResult | None = None
+    end: LayerProbeResult | None = None
     seconds: float = 0.0
     place: str = ""
     """Machine and versions."""
@@ -96,7 +96,7 @@ class TrainingResult:
         write_whole(folder / RESULT_FILE, json.dumps(result_to_dict(self), allow_nan=False))
 
 
-def new_result(job: Job) -> TrainingResult:
+def new_result(job: StudyJob) -> TrainingResult:
     """Return the result of a job before its first iteration."""
     return TrainingResult(
         id=job.id, label=job.label, series=job.series, depth=job.depth, params=job.params, macs=job.macs,
@@ -104,7 +104,7 @@ def new_result(job: Job) -> TrainingResult:
     )  # fmt: skip
 
 
-def failed_result(job: Job, reason: str, folder: Path | None) -> TrainingResult:
+def failed_result(job: StudyJob, reason: str, folder: Path | None) -> TrainingResult:
     """Return, and try to write, the result of a job that failed; it is tried again next time."""
     found = replace(new_result(job), state=FAILED, reason=reason)
     if folder is not None:
@@ -123,7 +123,7 @@ def read_result(folder: Path) -> TrainingResult | None:
 
 def result_to_dict(result: TrainingResult) -> dict[str, Any]:
     """Return plain data; a number that is not finite is null."""
-    plain: dict[str, Any] = _finite(asdict(result))
+    plain: dict[str, Any] = _finite_training_result(asdict(result))
     return plain
 
 
@@ -131,26 +131,26 @@ def result_from_dict(data: Mapping[str, Any]) -> TrainingResult:
     """Return a result from its plain data; null is NaN."""
     values = {entry.name: data[entry.name] for entry in fields(TrainingResult)}
     for name, kind in {
-        "train": Evaluation,
-        "test": Evaluation,
-        "start": LayerProbe,
-        "end": LayerProbe,
+        "train": EvaluationResult,
+        "test": EvaluationResult,
+        "start": LayerProbeResult,
+        "end": LayerProbeResult,
     }.items():
         if values[name] is not None:
-            values[name] = kind(*map(_with_nan, values[name]))
-    values["history"] = [EpochRecord(*map(_with_nan, epoch)) for epoch in values["history"]]
+            values[name] = kind(*map(_training_result_with_nan, values[name]))
+    values["history"] = [EpochRecord(*map(_training_result_with_nan, epoch)) for epoch in values["history"]]
     return TrainingResult(**values)
 
 
-def _with_nan(value: Any) -> Any:
+def _training_result_with_nan(value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(map(_with_nan, value))
+        return tuple(map(_training_result_with_nan, value))
     return math.nan if value is None else value
 
 
-def _finite(value: Any) -> Any:
+def _finite_training_result(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: _finite_training_result(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
+        return [_finite_training_result(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

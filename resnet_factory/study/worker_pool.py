@@ -45,7 +45,7 @@ class PoolEvent(NamedTuple):
     """Progress or result; a message where the job has none."""
 
 
-class Stopped(Exception):  # noqa: N818 - a request was followed
+class WorkerStopped(Exception):  # noqa: N818 - a request was followed
     """Raised by a job that followed a request to stop; its worker ends, too."""
 
     def __init__(self, result: Any) -> None:
@@ -57,7 +57,7 @@ class WorkerPool:
     """Processes that are started when they are needed, and again after they were lost; a context manager."""
 
     def __init__(self, setup: Setup, size: int) -> None:
-        self.workers = [_Worker(setup, slot) for slot in range(size)]
+        self.workers = [_PoolWorker(setup, slot) for slot in range(size)]
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -111,7 +111,7 @@ class WorkerPool:
 _NONE = object()
 
 
-class _Worker:
+class _PoolWorker:
     """A process and its job."""
 
     process: BaseProcess
@@ -140,7 +140,9 @@ class _Worker:
             context = multiprocessing.get_context("spawn")
             self.pipe, theirs = context.Pipe()
             # As a daemon, it does not keep an interpreter from ending that does not close the pool.
-            self.process = context.Process(target=_serve, args=(theirs, self.setup, self.slot), daemon=True)
+            self.process = context.Process(
+                target=_serve_worker_pool, args=(theirs, self.setup, self.slot), daemon=True
+            )
             self.process.start()
             theirs.close()
             self.alive, self.ready, self.deadline = True, False, time.monotonic() + START
@@ -211,13 +213,13 @@ class _Worker:
         return self.process.exitcode or 0
 
 
-def _serve(pipe: Connection, setup: Setup, slot: int) -> None:
+def _serve_worker_pool(pipe: Connection, setup: Setup, slot: int) -> None:
     """Run the jobs that arrive until the pipe is closed."""
     # Ctrl-C in a terminal reaches a whole process group; the parent decides what it means.
     if hasattr(os, "setpgrp"):
         os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    allow_children()
+    allow_worker_children()
 
     def send(kind: str, value: Any = None) -> None:
         pipe.send((kind, value))
@@ -228,13 +230,13 @@ def _serve(pipe: Connection, setup: Setup, slot: int) -> None:
             job = pipe.recv()
             try:
                 kind, result = "done", perform(job, send)
-            except Stopped as stopped:
+            except WorkerStopped as stopped:
                 kind, result = "stopped", stopped.result
             send(kind, result)
             if kind == "stopped":
                 return
 
 
-def allow_children() -> None:
+def allow_worker_children() -> None:
     """Let this process start others although it is a daemon, as workers of this pool and of Dask are."""
     multiprocessing.current_process().daemon = False

@@ -13,7 +13,7 @@ import numpy as np
 from resnet_factory.sweep.vector import Array
 
 
-def front(first: Array, second: Array) -> Array:
+def pareto_front(first: Array, second: Array) -> Array:
     """Return the indices of the Pareto front (less is better), by rising `first`.
 
     Of equal points all are on the front. Points with a NaN are not.
@@ -31,21 +31,21 @@ def front(first: Array, second: Array) -> Array:
     return order[keep[starts]]
 
 
-class Steps(NamedTuple):
+class EmpiricalDistribution(NamedTuple):
     """An empirical distribution: at each of the sorted values, the share of models not above it."""
 
     values: Array
     shares: Array
 
 
-def edf(errors: Array, weights: Array | None = None) -> Steps:
+def empirical_distribution(errors: Array, weights: Array | None = None) -> EmpiricalDistribution:
     """Return F(e) = sum of w_i where e_i <= e, with weights 1/n by default. The paper counts e_i < e."""
     order = np.argsort(errors, kind="stable")
     given = np.full(len(errors), 1 / max(len(errors), 1)) if weights is None else weights
-    return Steps(errors[order], np.cumsum(given[order]))
+    return EmpiricalDistribution(errors[order], np.cumsum(given[order]))
 
 
-def complexity_weights(complexity: Array, bins: int = 10) -> tuple[Array, int]:
+def distribution_bin_weights(complexity: Array, bins: int = 10) -> tuple[Array, int]:
     """Return weights that give each bin of complexity the same share, and the number of empty bins.
 
     Empty bins are left out: their share goes to the others, which the caller should tell.
@@ -59,7 +59,7 @@ def complexity_weights(complexity: Array, bins: int = 10) -> tuple[Array, int]:
     return 1 / (counts[place] * filled), bins - filled if high > low else 0
 
 
-class Range(NamedTuple):
+class BootstrapRange(NamedTuple):
     """The range of a parameter among the best models: median and 95 % interval of the bootstrap."""
 
     low: float
@@ -67,9 +67,9 @@ class Range(NamedTuple):
     high: float
 
 
-def bootstrap(
+def bootstrap_range(
     parameter: Array, errors: Array, *, share: float = 0.25, times: int = 10_000, seed: int = 0
-) -> Range:
+) -> BootstrapRange:
     """Return the range of the best one's parameter among a share of the models, drawn with replacement."""
     random = np.random.default_rng(seed)
     count = len(errors)
@@ -79,7 +79,7 @@ def bootstrap(
     best = np.minimum((least * count).astype(int), count - 1)
     order = np.argsort(errors, kind="stable")
     low, median, high = np.quantile(parameter[order[best]], [0.025, 0.5, 0.975])
-    return Range(float(low), float(median), float(high))
+    return BootstrapRange(float(low), float(median), float(high))
 
 
 class RankAgreement(NamedTuple):
@@ -129,7 +129,7 @@ def kendall(first: Array, second: Array) -> RankAgreement | None:
     return RankAgreement(tau, max(tau - error, -1.0), min(tau + error, 1.0), count)
 
 
-class Shares(NamedTuple):
+class ChoiceShares(NamedTuple):
     """The share of each choice among all models, and among the best with its 95 % interval."""
 
     every: Array
@@ -140,7 +140,7 @@ class Shares(NamedTuple):
 
 def choice_shares(
     codes: Array, errors: Array, count: int, *, best: float = 0.1, times: int = 1_000, seed: int = 0
-) -> Shares:
+) -> ChoiceShares:
     """Return the share of each of `count` choices among the best of the models, and among all.
 
     The interval is the percentile bootstrap's: as many models as there are, drawn with replacement
@@ -158,7 +158,7 @@ def choice_shares(
         ranks = np.minimum((waits / total * len(errors)).astype(int), len(errors) - 1)
         drawn[i] = np.bincount(ordered[ranks], minlength=count)
     low, high = np.quantile(drawn / size, [0.025, 0.975], axis=0)
-    return Shares(
+    return ChoiceShares(
         np.bincount(ordered, minlength=count) / len(errors),
         np.bincount(ordered[:size], minlength=count) / size,
         low,
@@ -166,7 +166,7 @@ def choice_shares(
     )
 
 
-def random_search(errors: Array, picks: Array) -> Array:
+def expected_random_search_error(errors: Array, picks: Array) -> Array:
     """Return the expected least error of k models drawn without replacement, for each k of `picks`."""
     ordered, count = np.sort(errors), len(errors)
     expected = []

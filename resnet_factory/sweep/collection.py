@@ -14,7 +14,7 @@ from resnet_factory.sweep.costing_pool import CostingPool
 from resnet_factory.sweep.draws import Draws
 from resnet_factory.sweep.evaluation import BatchEvaluation, evaluate_samples
 from resnet_factory.sweep.options import SweepOptions
-from resnet_factory.sweep.progress import advance
+from resnet_factory.sweep.progress import advance_sweep_progress
 from resnet_factory.sweep.sampled_populations import CostConditions
 from resnet_factory.sweep.samplers import BATCH
 from resnet_factory.sweep.space import Space
@@ -72,7 +72,7 @@ class Collector:
                 new = kept.get(start, 0)
             total, idle = total + new, 0 if new else idle + 1
             tick()
-            advance(progress, task, total if self.wanted is not None else stop)
+            advance_sweep_progress(progress, task, total if self.wanted is not None else stop)
 
     def _is_cut(self, start: int, done: dict[int, int], kept: dict[int, int], total: int) -> bool:
         """Return whether a batch ends early because there were enough architectures, as there still are."""
@@ -80,7 +80,7 @@ class Collector:
 
     def _collect(self, start: int, stop: int, missing: int | None) -> int:
         """Cost and store a batch, up to the last architecture that is missing; return how many are new."""
-        sizes = [stop - start] if missing is None else _sizes(missing, stop - start)
+        sizes = [stop - start] if missing is None else _collection_batch_sizes(missing, stop - start)
         found = BatchEvaluation([], Counter(), [], [])
         for size in sizes:
             stop = start + size
@@ -107,7 +107,7 @@ class Collector:
         return evaluate_samples(self.space, self.templates, samples, start, self.conditions, examples)
 
 
-def _sizes(missing: int, size: int) -> Iterator[int]:
+def _collection_batch_sizes(missing: int, size: int) -> Iterator[int]:
     """Yield how many samples of a batch are costed: few at first, where few architectures are missing."""
     first = max(LEAST, 2 * missing)
     if first < size // 2:
@@ -115,7 +115,7 @@ def _sizes(missing: int, size: int) -> Iterator[int]:
     yield size
 
 
-class Shortfall(NamedTuple):
+class CollectionShortfall(NamedTuple):
     """Reasons for fewer architectures than were asked for."""
 
     found: int
@@ -135,7 +135,7 @@ class Shortfall(NamedTuple):
         return f"{text}; widen what rejects most, or raise max_samples={self.most}"
 
 
-def shortfall(store: SweepStore) -> Shortfall | None:
+def collection_shortfall(store: SweepStore) -> CollectionShortfall | None:
     """Return why a sweep has fewer architectures than were asked for; None if it has them, or goes on."""
     run = store.run()
     wanted, most = json.loads(run.get("architectures", "null")), int(run.get("samples", 0))
@@ -146,4 +146,6 @@ def shortfall(store: SweepStore) -> Shortfall | None:
     last = [kept for _, kept in sorted(store.kept_by_batch().items())][-IDLE:]
     if samples < most and (any(last) or len(last) < IDLE):
         return None  # interrupted
-    return Shortfall(found, wanted, samples, most, {key: n / samples for key, n in rejected.items() if n})
+    return CollectionShortfall(
+        found, wanted, samples, most, {key: n / samples for key, n in rejected.items() if n}
+    )

@@ -14,23 +14,23 @@ from typing import Any
 from resnet_factory.config.composition import Composed, choices, compose_all, take_sweeps
 from resnet_factory.config.own_layers import missing_layers
 from resnet_factory.errors import ConfigError, Fault, unknown
-from resnet_factory.reporting.tables import console
-from resnet_factory.study.signals import terminated_as_interrupted
+from resnet_factory.reporting.tables import table_console
+from resnet_factory.study.signals import sigterm_as_interrupt
 from resnet_factory.sweep.csv_table import write_csv
 from resnet_factory.sweep.dimension import Dimension, read_dimension
 from resnet_factory.sweep.live_page import LivePage
-from resnet_factory.sweep.objectives import MEASURED, TRAINED, ReportOptions
+from resnet_factory.sweep.objectives import MEASURED, TRAINED, ObjectiveRankingOptions
 from resnet_factory.sweep.options import (
     SweepOptions,
     read_report_options,
     read_sweep_options,
-    refuse_unknown_metrics,
-    report_package_faults,
+    refuse_unknown_metric_options,
+    report_option_package_faults,
 )
 from resnet_factory.sweep.own_metrics import own_metric_names
-from resnet_factory.sweep.run import refuse_unread_dimensions, run_record, run_sweep
+from resnet_factory.sweep.run import refuse_run_of_unread_dimensions, run_record, run_sweep
 from resnet_factory.sweep.space import Space, read_space
-from resnet_factory.sweep.store import SweepStore, metrics_in
+from resnet_factory.sweep.store import SweepStore, stored_metrics
 from resnet_factory.sweep.templates import ModelTemplates
 
 REPORT_KEYS = ("pareto", "by", "top", "errors", "where", "out")
@@ -40,30 +40,32 @@ def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     """Sample a space, cost, measure, store and report it; continue where an earlier run ended."""
     single, several = take_sweeps(overrides, config_dir)
     composed = compose_all("sweep", single, config_dir)
-    space = _composed_space(composed, several)
+    space = _compose_command_space(composed, several)
     options, report_options = read_sweep_options(composed, space), read_report_options(composed)
-    out = Path(options.out or f"runs/{space.name}-{_run_hash(space, options, composed)}").expanduser()
-    refuse_unknown_metrics(report_options, space, (*options.measure, *metrics_in(out)), composed)
-    compose_one = partial(_composed_model, tuple(single), config_dir)
+    out = Path(
+        options.out or f"runs/{space.name}-{_sweep_command_hash(space, options, composed)}"
+    ).expanduser()
+    refuse_unknown_metric_options(report_options, space, (*options.measure, *stored_metrics(out)), composed)
+    compose_one = partial(_compose_command_model, tuple(single), config_dir)
     try:
-        refuse_unread_dimensions(space, ModelTemplates(space, compose_one), options)
+        refuse_run_of_unread_dimensions(space, ModelTemplates(space, compose_one), options)
     except ConfigError as error:
-        raise ConfigError(_located(error.faults, several, composed)) from None
+        raise ConfigError(_locate_command_faults(error.faults, several, composed)) from None
     with SweepStore(out, write=True) as store:
-        live = LivePage(partial(_write_live_page, store, report_options, config_dir))
+        live = LivePage(partial(_write_sweep_command_page, store, report_options, config_dir))
         try:
-            with terminated_as_interrupted():
+            with sigterm_as_interrupt():
                 tick = live.tick if options.report else (lambda: None)
                 run_sweep(space, ModelTemplates(space, compose_one), options, store, tick)
         except KeyboardInterrupt:
             write_csv(store)
             live.end()
-            console().print(f"interrupted; what is done is in '{out}', and the same command goes on")
+            table_console().print(f"interrupted; what is done is in '{out}', and the same command goes on")
             raise
-        return _finish(store, report_options, config_dir, page=options.report)
+        return _finish_sweep_command(store, report_options, config_dir, page=options.report)
 
 
-def _composed_model(
+def _compose_command_model(
     overrides: Sequence[str], config_dir: str | None, changes: Sequence[str]
 ) -> Mapping[str, Any]:
     """Return the model of a sweep with further overrides."""
@@ -85,50 +87,56 @@ def report(arguments: Sequence[str], config_dir: str | None) -> int:
             raise ConfigError([Fault("", unknown("option", key, REPORT_KEYS), f"command line '{argument}'")])
     composed = compose_all("sweep", given)
     options, out = read_report_options(composed), composed.data["out"]
-    if faults := list(report_package_faults()):
+    if faults := list(report_option_package_faults()):
         raise ConfigError(faults)
     if len(folders) > 1:
-        return _compare([Path(folder).expanduser() for folder in folders], out, options, config_dir)
+        return _sweep_comparison_command(
+            [Path(folder).expanduser() for folder in folders], out, options, config_dir
+        )
     if out is not None:
         message = "a sweep's report is in its own folder; out= is for a comparison of several"
         raise ConfigError([Fault("", message, f"command line 'out={out}'")])
     with SweepStore(Path(folders[0]).expanduser(), write=False) as store:
         if missing := list(missing_layers(store.run().get("layers", "{}"))):
             raise ConfigError(Fault("", line, f"command line '{folders[0]}'") for line in missing)
-        return _finish(store, options, config_dir, page=True)
+        return _finish_sweep_command(store, options, config_dir, page=True)
 
 
-def _write_live_page(
-    store: SweepStore, options: ReportOptions, config_dir: str | None, refresh: int | None
+def _write_sweep_command_page(
+    store: SweepStore, options: ObjectiveRankingOptions, config_dir: str | None, refresh: int | None
 ) -> None:
-    from resnet_factory.sweep.results import write_page
+    from resnet_factory.sweep.results import write_results_page
 
-    write_page(store, options, config_dir, refresh)
+    write_results_page(store, options, config_dir, refresh)
 
 
-def _compare(folders: Sequence[Path], out: str | None, options: ReportOptions, config_dir: str | None) -> int:
-    from resnet_factory.sweep.comparison import write_comparison
+def _sweep_comparison_command(
+    folders: Sequence[Path], out: str | None, options: ObjectiveRankingOptions, config_dir: str | None
+) -> int:
+    from resnet_factory.sweep.comparison import write_sweep_comparison
 
     names = "\n".join(str(folder.absolute()) for folder in folders)
     target = Path(out or f"runs/comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}").expanduser()
     try:
-        page = write_comparison(folders, target, options, config_dir)
+        page = write_sweep_comparison(folders, target, options, config_dir)
     except OSError as error:
         raise ConfigError([Fault("out", f"'{target}' cannot be written: {error}")]) from None
-    console().print(f"  {page}", markup=False)
+    table_console().print(f"  {page}", markup=False)
     return 0
 
 
-def _finish(store: SweepStore, options: ReportOptions, config_dir: str | None, *, page: bool) -> int:
+def _finish_sweep_command(
+    store: SweepStore, options: ObjectiveRankingOptions, config_dir: str | None, *, page: bool
+) -> int:
     """Write all results; return exit code 1 where a measurement failed."""
     from resnet_factory.sweep.results import write_results
 
-    notes = list(invalid_messages(store))
-    failed = write_results(store, options, console(), config_dir=config_dir, page=page, notes=notes)
+    notes = list(sweep_command_notes(store))
+    failed = write_results(store, options, table_console(), config_dir=config_dir, page=page, notes=notes)
     return 1 if failed else 0
 
 
-def invalid_messages(store: SweepStore) -> Iterator[str]:
+def sweep_command_notes(store: SweepStore) -> Iterator[str]:
     """Yield the three most common reasons of samples that cannot be planned, each with an example."""
     reasons = json.loads(store.run().get("invalid", "[]"))
     for kind, count in Counter(kind for kind, _, _ in reasons).most_common(3):
@@ -138,7 +146,7 @@ def invalid_messages(store: SweepStore) -> Iterator[str]:
         yield "no architecture is left; widen the space or its windows"
 
 
-def _run_hash(space: Space, options: SweepOptions, composed: Composed) -> str:
+def _sweep_command_hash(space: Space, options: SweepOptions, composed: Composed) -> str:
     """Return a hash of all that may not change when a sweep continues; the metrics may."""
     run = run_record(space, options)
     measuring = options.measuring.conditions
@@ -150,7 +158,7 @@ def _run_hash(space: Space, options: SweepOptions, composed: Composed) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
-def _located(
+def _locate_command_faults(
     faults: Sequence[Fault], several: Mapping[str, Mapping[str, Any]], composed: Composed
 ) -> Iterator[Fault]:
     """Yield faults of what varies with the override, or the line of the space, that says it."""
@@ -160,7 +168,7 @@ def _located(
         yield replace(fault, path="", where=f"command line '{word}=…'") if word else composed.locate(fault)
 
 
-def _composed_space(composed: Composed, several: Mapping[str, Mapping[str, Any]]) -> Space:
+def _compose_command_space(composed: Composed, several: Mapping[str, Mapping[str, Any]]) -> Space:
     faults: list[Fault] = []
     sweeps: list[Dimension] = []
     for key, spec in several.items():
@@ -184,4 +192,4 @@ def _composed_space(composed: Composed, several: Mapping[str, Mapping[str, Any]]
             (*MEASURED, *TRAINED, *own_metric_names()),
         )  # fmt: skip
     except ConfigError as error:
-        raise ConfigError(_located(error.faults, several, composed)) from None
+        raise ConfigError(_locate_command_faults(error.faults, several, composed)) from None

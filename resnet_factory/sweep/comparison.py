@@ -13,15 +13,15 @@ from scipy.special import bdtrc
 
 from resnet_factory.config.file_access import write_whole
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.reporting.templating import render
-from resnet_factory.sweep.figures import axis_label, in_unit, short_number
-from resnet_factory.sweep.objectives import ReportOptions
-from resnet_factory.sweep.page.architectures import page_table
-from resnet_factory.sweep.page.columns import MOST_ROWS, PageColumn, PageTable
-from resnet_factory.sweep.page.document import page_parts
-from resnet_factory.sweep.report import HtmlTable
-from resnet_factory.sweep.results import choose_winners, read_results
-from resnet_factory.sweep.results_table import Results
+from resnet_factory.reporting.templating import render_template
+from resnet_factory.sweep.figures import in_sweep_figure_unit, sweep_figure_axis_label, sweep_figure_number
+from resnet_factory.sweep.objectives import ObjectiveRankingOptions
+from resnet_factory.sweep.page.architectures import page_table_of_architectures
+from resnet_factory.sweep.page.columns import MOST_ROWS, PageColumn, PageColumnTable
+from resnet_factory.sweep.page.document import page_document_parts
+from resnet_factory.sweep.report import SweepReportTable
+from resnet_factory.sweep.results import choose_best_results, read_ranked_results
+from resnet_factory.sweep.results_table import ResultsTable
 from resnet_factory.sweep.store import STORE_FILE, SweepStore
 from resnet_factory.sweep.vector import Array
 
@@ -35,13 +35,13 @@ class ComparedSweep:
 
     name: str
     run: Mapping[str, str]
-    results: Results
+    results: ResultsTable
     sampled: int
-    table: PageTable
+    table: PageColumnTable
 
 
-def write_comparison(
-    folders: Sequence[Path], out: Path, options: ReportOptions, config_dir: str | Path | None = None
+def write_sweep_comparison(
+    folders: Sequence[Path], out: Path, options: ObjectiveRankingOptions, config_dir: str | Path | None = None
 ) -> Path:
     """Write `report.html` of several sweeps into the folder `out`.
 
@@ -52,25 +52,26 @@ def write_comparison(
     if (out / STORE_FILE).exists():
         message = f"'{out}' holds a sweep, whose own report this would replace; choose another folder"
         raise ConfigError([Fault("out", message)])
-    names = short_names(folders)
+    names = compared_folder_names(folders)
     most = max(1, MOST_ROWS // len(folders))
     sweeps = [
-        _read(folder, name, options, config_dir, most) for folder, name in zip(folders, names, strict=True)
+        _read_compared_sweep(folder, name, options, config_dir, most)
+        for folder, name in zip(folders, names, strict=True)
     ]
-    table = joined_tables({sweep.name: sweep.table for sweep in sweeps})
+    table = join_compared_tables({sweep.name: sweep.table for sweep in sweeps})
     context = {
         "title": f"Comparison of {', '.join(names)}",
-        "warnings": list(_warnings(sweeps)),
-        "medians": _medians(sweeps),
-        "sweeps": _facts(sweeps, folders),
-        "page": page_parts(table) | {"all": sum(len(sweep.results) for sweep in sweeps)},
+        "warnings": list(_sweep_comparison_warnings(sweeps)),
+        "medians": _compared_medians_table(sweeps),
+        "sweeps": _compared_sweeps_table(sweeps, folders),
+        "page": page_document_parts(table) | {"all": sum(len(sweep.results) for sweep in sweeps)},
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "report.html", render("sweep_comparison.html", context))
+    write_whole(out / "report.html", render_template("sweep_comparison.html", context))
     return out / "report.html"
 
 
-def short_names(folders: Sequence[Path]) -> list[str]:
+def compared_folder_names(folders: Sequence[Path]) -> list[str]:
     """Return the name of each folder, with the folders above it where two have one name."""
     parts = [folder.absolute().parts for folder in folders]
     for depth in range(1, max(map(len, parts)) + 1):
@@ -80,15 +81,15 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     raise ConfigError([Fault("", "two of the folders are the same", f"command line '{folders[0]}'")])
 
 
-def _read(
-    folder: Path, name: str, options: ReportOptions, config_dir: str | Path | None, most: int
+def _read_compared_sweep(
+    folder: Path, name: str, options: ObjectiveRankingOptions, config_dir: str | Path | None, most: int
 ) -> ComparedSweep:
     with SweepStore(folder, write=False) as store:
-        results, ranking = read_results(store, options)
+        results, ranking = read_ranked_results(store, options)
         if not results.candidates:
             raise ConfigError([Fault("", "holds no architecture", f"command line '{folder}'")])
-        winners = choose_winners(results, ranking, options.top)
-        table = page_table(
+        winners = choose_best_results(results, ranking, options.top)
+        table = page_table_of_architectures(
             results, store.structures(), store.run(), ranking, winners.indices, config_dir, most
         )
         return ComparedSweep(
@@ -96,14 +97,14 @@ def _read(
         )
 
 
-def joined_tables(tables: Mapping[str, PageTable]) -> PageTable:
+def join_compared_tables(tables: Mapping[str, PageColumnTable]) -> PageColumnTable:
     """Return the rows of all tables in one, with a column that says from where each is."""
     sizes = [len(table) for table in tables.values()]
     codes = np.repeat(np.arange(len(tables)), sizes).astype(float)
     columns = {GROUP: PageColumn(label=GROUP, values=codes, names=list(tables))}
     every = list(tables.values())
     for name in dict.fromkeys(name for table in every for name in table.columns):
-        columns[name if name != GROUP else f"sampled {name}"] = _joined_column(
+        columns[name if name != GROUP else f"sampled {name}"] = _join_compared_column(
             [(table.columns.get(name), len(table)) for table in every]
         )
     texts = {
@@ -128,7 +129,7 @@ def joined_tables(tables: Mapping[str, PageTable]) -> PageTable:
     )  # fmt: skip
 
 
-def _joined_column(parts: Sequence[tuple[PageColumn | None, int]]) -> PageColumn:
+def _join_compared_column(parts: Sequence[tuple[PageColumn | None, int]]) -> PageColumn:
     known = [column for column, _ in parts if column is not None]
     if all(column.names is None for column in known):
         values = [np.full(size, np.nan) if column is None else column.values for column, size in parts]
@@ -146,7 +147,7 @@ def _joined_column(parts: Sequence[tuple[PageColumn | None, int]]) -> PageColumn
     return replace(known[0], values=np.array(found, float), names=list(names))
 
 
-def median_interval(values: Array) -> tuple[float, float, float]:
+def compared_median_interval(values: Array) -> tuple[float, float, float]:
     """Return the median of values (n,) and the 95 % interval of its percentile bootstrap.
 
     The median of n draws with replacement is at most the k-th least value as often as at least half of them
@@ -158,47 +159,50 @@ def median_interval(values: Array) -> tuple[float, float, float]:
     return float(np.median(values)), float(low), float(high)
 
 
-def _medians(sweeps: Sequence[ComparedSweep]) -> HtmlTable:
+def _compared_medians_table(sweeps: Sequence[ComparedSweep]) -> SweepReportTable:
     metrics = dict.fromkeys(metric for sweep in sweeps for metric in sweep.results.known)
     rows = []
     for metric in metrics:
-        cells = [axis_label(metric)]
+        cells = [sweep_figure_axis_label(metric)]
         for sweep in sweeps:
-            values = in_unit(metric, sweep.results.metrics.get(metric, np.array([])))
+            values = in_sweep_figure_unit(metric, sweep.results.metrics.get(metric, np.array([])))
             values = values[np.isfinite(values)]
             if not values.size:
                 cells.append("")
                 continue
-            median, low, high = map(short_number, median_interval(values))
+            median, low, high = map(sweep_figure_number, compared_median_interval(values))
             cells.append(f"{median} [{low}, {high}], n = {values.size:,}")
         rows.append(cells)
-    return HtmlTable(["median", *(sweep.name for sweep in sweeps)], rows, [True] + [False] * len(sweeps))
+    return SweepReportTable(
+        ["median", *(sweep.name for sweep in sweeps)], rows, [True] + [False] * len(sweeps)
+    )
 
 
-def _facts(sweeps: Sequence[ComparedSweep], folders: Sequence[Path]) -> HtmlTable:
+def _compared_sweeps_table(sweeps: Sequence[ComparedSweep], folders: Sequence[Path]) -> SweepReportTable:
     rows = [
         [
             f"`{folder}`", sweep.run["name"], sweep.run["base"], f"{sweep.sampled:,}",
-            f"{len(sweep.results):,}", f"{sweep.run['sampler']}, {sweep.run['seed']}", _image(sweep.run),
+            f"{len(sweep.results):,}", f"{sweep.run['sampler']}, {sweep.run['seed']}",
+            _compared_image_size(sweep.run),
         ]
         for sweep, folder in zip(sweeps, folders, strict=True)
     ]  # fmt: skip
     heads = ["folder", "space", "base", "samples", "architectures", "sampler, seed", "image"]
-    return HtmlTable(heads, rows, [True, True, True, False, False, True, True])
+    return SweepReportTable(heads, rows, [True, True, True, False, False, True, True])
 
 
-def _image(run: Mapping[str, str]) -> str:
+def _compared_image_size(run: Mapping[str, str]) -> str:
     image = json.loads(run["image"])
     return "x".join(map(str, image)) if image else "each model's own"
 
 
-def _warnings(sweeps: Sequence[ComparedSweep]) -> Any:
-    if len({_image(sweep.run) for sweep in sweeps}) > 1:
+def _sweep_comparison_warnings(sweeps: Sequence[ComparedSweep]) -> Any:
+    if len({_compared_image_size(sweep.run) for sweep in sweeps}) > 1:
         yield "The sweeps are costed at different image sizes; MACs and activations do not compare."
     conditions = [json.loads(sweep.run.get("conditions", "{}")) for sweep in sweeps]
     for metric in dict.fromkeys(metric for each in conditions for metric in each):
         if len({json.dumps(each[metric], sort_keys=True) for each in conditions if metric in each}) > 1:
-            yield f"{axis_label(metric)} was measured under different conditions."
+            yield f"{sweep_figure_axis_label(metric)} was measured under different conditions."
     for sweep in sweeps:
         for text in sweep.results.partial(
             sweep.sampled, int(sweep.run["samples"]), json.loads(sweep.run.get("architectures", "null"))

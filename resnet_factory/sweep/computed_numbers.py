@@ -14,7 +14,7 @@ from resnet_factory.errors import Fault, unknown
 from resnet_factory.layers.expressions import FUNCTIONS, Expression, ExpressionError, parse
 from resnet_factory.sweep.dimension import DIMENSION_KEYS, Dimension, read_dimension
 from resnet_factory.sweep.member_values import member_values
-from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS, scope_name
+from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS, structure_number_name
 from resnet_factory.sweep.vector import Array
 
 OWN = "numbers."
@@ -38,7 +38,7 @@ class ComputedNumber:
 
 
 @dataclass
-class NumberNames:
+class ComputedNumberNames:
     """The names that arithmetic of a space may read, and which of them have a value per stage."""
 
     shared: set[str]
@@ -47,7 +47,7 @@ class NumberNames:
 
     def add(self, key: str, *, each: bool, stages: int) -> None:
         """Add a number and, where it has one per stage, those of its stages."""
-        name = scope_name(key)
+        name = structure_number_name(key)
         if each:
             self.shared.discard(name)
             self.staged.add(name)
@@ -62,8 +62,8 @@ class NumberNames:
         return sorted({*self.shared, *self.staged})
 
 
-def read_own_numbers(
-    data: Any, names: NumberNames, stages: int, faults: list[Fault]
+def read_drawn_and_computed_numbers(
+    data: Any, names: ComputedNumberNames, stages: int, faults: list[Fault]
 ) -> tuple[list[Dimension], list[ComputedNumber]]:
     """Read the own numbers of a space in their order: those that are drawn, and those that are computed."""
     dimensions: list[Dimension] = []
@@ -73,7 +73,7 @@ def read_own_numbers(
         return [], []
     for name, value in data.items():
         path, key = f"space.numbers.{name}", f"{OWN}{name}"
-        if reason := _unfit_name(name):
+        if reason := _computed_name_fault(name):
             faults.append(Fault(path, reason))
         elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
             if (found := read_computed(key, value, path, names, faults)) is not None:
@@ -88,7 +88,7 @@ def read_own_numbers(
     return dimensions, computed
 
 
-def _unfit_name(name: object) -> str:
+def _computed_name_fault(name: object) -> str:
     """Return why a name cannot be that of an own number; empty if it can."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z_0-9]*(?<!\d)", name):
         return "a number's name has letters and _, and ends in no digit: those of the stages do"
@@ -98,7 +98,7 @@ def _unfit_name(name: object) -> str:
 
 
 def read_computed(
-    key: str, text: Any, path: str, names: NumberNames, faults: list[Fault]
+    key: str, text: Any, path: str, names: ComputedNumberNames, faults: list[Fault]
 ) -> ComputedNumber | None:
     """Read one computed number; None where it cannot be read."""
     try:
@@ -113,7 +113,7 @@ def read_computed(
     return None if strange else ComputedNumber(key, expression, each)
 
 
-def base_numbers(base: Mapping[str, Any], stages: int) -> dict[str, Any]:
+def base_numbers_to_compute_from(base: Mapping[str, Any], stages: int) -> dict[str, Any]:
     """Return the numbers of a model as plain data, by their names in arithmetic."""
     found: dict[str, Any] = {"stages": stages}
     for key in WHOLE:
@@ -128,14 +128,14 @@ def base_numbers(base: Mapping[str, Any], stages: int) -> dict[str, Any]:
         recipe = base.get(head)
         for name, value in recipe.items() if isinstance(recipe, Mapping) else ():
             if isinstance(value, (int, float)) and not isinstance(value, bool):
-                found[scope_name(f"{head}.{name}")] = value
+                found[structure_number_name(f"{head}.{name}")] = value
     return found
 
 
-def names_of_base(base: Mapping[str, Any], stages: int) -> NumberNames:
-    """Return the names of `base_numbers`."""
-    names = NumberNames(set(), set())
-    every = base_numbers(base, stages)
+def base_names_to_compute_from(base: Mapping[str, Any], stages: int) -> ComputedNumberNames:
+    """Return the names of `base_numbers_to_compute_from`."""
+    names = ComputedNumberNames(set(), set())
+    every = base_numbers_to_compute_from(base, stages)
     for key in PER_STAGE:
         if f"{key}1" in every:
             names.add(key, each=True, stages=stages)
@@ -155,24 +155,24 @@ def add_computed(
     `drawn` are all numbers that were drawn. A key of the model that was not drawn is the base model's own in
     arithmetic, also where it is computed.
     """
-    scope: dict[str, Any] = {**base_numbers(base, stages)}
-    scope |= {scope_name(key): values for key, values in drawn.items()}
+    scope: dict[str, Any] = {**base_numbers_to_compute_from(base, stages)}
+    scope |= {structure_number_name(key): values for key, values in drawn.items()}
     size = len(next(iter(columns.values())))
     for number in computed:
         for stage, key in enumerate(number.keys(stages)):
-            own = {name: _named(scope, name, stage) for name in number.expression.names}
+            own = {name: _value_to_compute_from(scope, name, stage) for name in number.expression.names}
             values, defined = member_values(number.expression.value, own, size)
             if number.key.split(".")[0] in (*PER_STAGE, *WHOLE) and values.dtype.kind == "f":
                 whole = values == np.rint(values)
                 values, defined = np.where(whole & defined, values, 1).astype(np.int64), defined & whole
             if not defined.all():
-                yield scope_name(key), ~defined
+                yield structure_number_name(key), ~defined
             columns[key] = values
             if key.startswith(OWN):
-                scope[scope_name(key)] = values
+                scope[structure_number_name(key)] = values
 
 
-def _named(scope: Mapping[str, Any], name: str, stage: int) -> Any:
+def _value_to_compute_from(scope: Mapping[str, Any], name: str, stage: int) -> Any:
     """Return the value of a name in a stage: the stage's own, or that of all."""
     if name == "stage":
         return stage + 1

@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resnet_factory.sweep.filters import windows_text
+from resnet_factory.sweep.filters import windows_as_filter_text
 from resnet_factory.sweep.objectives import Objective
 from resnet_factory.sweep.population import BASIC_COSTS
-from resnet_factory.sweep.results_table import Results
-from resnet_factory.sweep.rows import format_metric
+from resnet_factory.sweep.results_table import ResultsTable
+from resnet_factory.sweep.rows import format_row_metric
 from resnet_factory.sweep.vector import Array
 
 
-class Question(NamedTuple):
+class ConclusionQuestion(NamedTuple):
     """The question that a sweep answers."""
 
     objectives: tuple[Objective, ...]
@@ -25,14 +25,16 @@ class Question(NamedTuple):
     """All that an architecture must satisfy, as text."""
 
 
-def asked_of(objectives: Sequence[Objective], run: dict[str, str], where: str | None) -> Question:
+def conclusion_question(
+    objectives: Sequence[Objective], run: dict[str, str], where: str | None
+) -> ConclusionQuestion:
     """Return the question of a sweep's record and its report's options."""
     windows = json.loads(run.get("windows", "{}")) | json.loads(run.get("limits", "{}"))
-    conditions = [*json.loads(run.get("relations", "[]")), *windows_text(windows)]
-    return Question(tuple(objectives), [*conditions, *([where] if where else [])])
+    conditions = [*json.loads(run.get("relations", "[]")), *windows_as_filter_text(windows)]
+    return ConclusionQuestion(tuple(objectives), [*conditions, *([where] if where else [])])
 
 
-def reason_of(results: Results, objectives: Sequence[Objective]) -> str:
+def conclusion_reason(results: ResultsTable, objectives: Sequence[Objective]) -> str:
     """Return why architectures were chosen; best only by a metric of quality."""
     if len(objectives) == 1:
         (by,) = objectives
@@ -42,8 +44,8 @@ def reason_of(results: Results, objectives: Sequence[Objective]) -> str:
     return f"on the front of {' and '.join(map(str, objectives))}"
 
 
-def closing_lines(
-    results: Results, question: Question, chosen: Array, names: Sequence[str], folder: str
+def conclusion_lines(
+    results: ResultsTable, question: ConclusionQuestion, chosen: Array, names: Sequence[str], folder: str
 ) -> list[str]:
     """Return three lines that answer a question; none where nothing was chosen."""
     if not chosen.size:
@@ -51,12 +53,12 @@ def closing_lines(
     objectives, first = question.objectives, int(chosen[0])
     front = len(objectives) > 1
     metrics = [objective.metric for objective in objectives]
-    what = reason_of(results, objectives).removeprefix("on ")
+    what = conclusion_reason(results, objectives).removeprefix("on ")
     asked = f"asked: {what}"
     if question.conditions:
         asked += f", where {' and '.join(question.conditions)}"
     named = [metric for metric in dict.fromkeys((*metrics, *BASIC_COSTS[:2])) if metric in results.rankable]
-    numbers = ", ".join(f"{metric} {format_metric(results, metric, first)}" for metric in named)
+    numbers = ", ".join(f"{metric} {format_row_metric(results, metric, first)}" for metric in named)
     eligible = len(results) if results.eligible is None else int(np.count_nonzero(results.eligible))
     there = np.count_nonzero(~np.isnan(np.stack([results.minimised(one) for one in objectives])).any(axis=0))
     among = f"of {there:,} with {' and '.join(metrics)}" if there < eligible else f"of {there:,}"

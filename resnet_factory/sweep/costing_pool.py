@@ -11,7 +11,12 @@ from typing import Any, NamedTuple
 
 from resnet_factory.study.worker_pool import Perform, Send, WorkerPool
 from resnet_factory.sweep.draws import Draws
-from resnet_factory.sweep.evaluation import BatchEvaluation, Candidate, InvalidSample, evaluate_samples
+from resnet_factory.sweep.evaluation import (
+    BatchEvaluation,
+    EvaluatedCandidate,
+    InvalidEvaluation,
+    evaluate_samples,
+)
 from resnet_factory.sweep.sampled_populations import CostConditions
 from resnet_factory.sweep.space import Space
 from resnet_factory.sweep.templates import ModelTemplate, ModelTemplates
@@ -19,7 +24,7 @@ from resnet_factory.sweep.templates import ModelTemplate, ModelTemplates
 Compose = Callable[[Sequence[str]], Mapping[str, Any]]
 BatchJob = tuple[int, int, int]
 """The first sample of a batch, one past its last, and of how many invalid samples the reason is kept."""
-FIELDS = tuple(entry.name for entry in fields(Candidate))
+FIELDS = tuple(entry.name for entry in fields(EvaluatedCandidate))
 
 
 class CostedBatch(NamedTuple):
@@ -27,13 +32,13 @@ class CostedBatch(NamedTuple):
 
     rows: list[tuple[Any, ...]]
     rejected: dict[str, int]
-    invalid: list[InvalidSample]
+    invalid: list[InvalidEvaluation]
     templates: list[ModelTemplate]
     """Those of the batch, in the order in which it needed them."""
 
 
 @contextmanager
-def costing(
+def prepare_costing_process(
     _slot: int, space: Space, draws: Draws, conditions: CostConditions, compose: Compose
 ) -> Iterator[Perform]:
     """Prepare a process that costs batches."""
@@ -60,7 +65,11 @@ class CostingPool:
         self, workers: int, draws: Draws, conditions: CostConditions, templates: ModelTemplates
     ) -> None:
         setup = partial(
-            costing, space=draws.space, draws=draws, conditions=conditions, compose=templates.compose
+            prepare_costing_process,
+            space=draws.space,
+            draws=draws,
+            conditions=conditions,
+            compose=templates.compose,
         )
         self.pool = WorkerPool(setup, workers)
         self.templates = templates
@@ -90,5 +99,5 @@ class CostingPool:
         for row in batch.rows:
             values = dict(zip(FIELDS, row, strict=True))
             values["structure"] = numbers[values["structure"]]
-            candidates.append(Candidate(**values))
+            candidates.append(EvaluatedCandidate(**values))
         return BatchEvaluation(candidates, Counter(batch.rejected), batch.invalid, numbers)

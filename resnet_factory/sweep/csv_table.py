@@ -12,9 +12,9 @@ from typing import Any
 from resnet_factory.config.file_access import replacing
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.environment import ENVIRONMENT_KEYS
-from resnet_factory.sweep.rows import dashed
-from resnet_factory.sweep.store import Measurement, SweepStore
-from resnet_factory.sweep.structure_numbers import stage_lists
+from resnet_factory.sweep.rows import dashed_row_list
+from resnet_factory.sweep.store import StoredMeasurement, SweepStore
+from resnet_factory.sweep.structure_numbers import structure_number_lists
 
 CSV_FILE = "archs.csv"
 
@@ -29,7 +29,7 @@ def write_csv(store: SweepStore) -> Path:
     try:
         with replacing(target) as stream:
             text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-            _write_rows(csv.writer(text), store)
+            _write_csv_rows(csv.writer(text), store)
             text.flush()
             text.detach()
     except OSError as error:
@@ -37,10 +37,10 @@ def write_csv(store: SweepStore) -> Path:
     return target
 
 
-class _MetricColumns:
+class _CsvMetricColumns:
     """The columns of one metric; those of spread and environment only where a measurement has them."""
 
-    def __init__(self, metric: str, rows: Sequence[Measurement]) -> None:
+    def __init__(self, metric: str, rows: Sequence[StoredMeasurement]) -> None:
         self.rows = {row.plan: row for row in rows}
         self.sides = ("low", "high") if any(row.low is not None for row in rows) else ()
         self.environment = ENVIRONMENT_KEYS if any(row.environment for row in rows) else ()
@@ -56,11 +56,11 @@ class _MetricColumns:
         return [row.value, *sides, row.state, row.note, *(made.get(key) for key in self.environment)]
 
 
-def _write_rows(table: Any, store: SweepStore) -> None:
-    measured: dict[str, list[Measurement]] = {}
+def _write_csv_rows(table: Any, store: SweepStore) -> None:
+    measured: dict[str, list[StoredMeasurement]] = {}
     for one in store.measured():
         measured.setdefault(one.metric, []).append(one)
-    metrics = [_MetricColumns(metric, measured[metric]) for metric in sorted(measured)]
+    metrics = [_CsvMetricColumns(metric, measured[metric]) for metric in sorted(measured)]
     overrides = [" ".join(template.overrides) for template in store.structures()]
     first = next(store.candidates(), None)
     keys, optional = ([*json.loads(text)] for text in (first.numbers, first.further)) if first else ([], [])
@@ -73,12 +73,12 @@ def _write_rows(table: Any, store: SweepStore) -> None:
         costs = [row.params, row.macs, row.activations, *json.loads(row.further).values()]
         cells = [cell for metric in metrics for cell in metric.cells(row.plan)]
         values = [numbers.get(key) for key in keys]
-        depths, widths = stage_lists(models[row.structure], json.loads(row.changes))
+        depths, widths = structure_number_lists(models[row.structure], json.loads(row.changes))
         own = {
             "stages": len(depths),
             "total_depth": sum(depths),
-            "depths": dashed(depths),
-            "widths": dashed(widths),
+            "depths": dashed_row_list(depths),
+            "widths": dashed_row_list(widths),
         }
         shape = [own[name] for name in stages]
         table.writerow([row.plan, row.sample, overrides[row.structure], *values, *costs, *shape, *cells])

@@ -142,16 +142,16 @@ def read_dimension(key: str, data: Any, path: str, faults: list[Fault]) -> tuple
     if len(kinds) == 1 and kind == "choice":
         check(isinstance(values, list) and values, ".choice", f"expected a list of choices, found {values!r}")
     elif len(kinds) == 1:
-        pair = isinstance(values, list) and len(values) == 2 and all(map(_is_finite, values))
+        pair = isinstance(values, list) and len(values) == 2 and all(map(_is_dimension_bound, values))
         check(pair, f".{kind}", f"expected [low, high], found {values!r}")
     if not isinstance(values, list) or (len(faults) > before and kind != "choice"):
         return Dimension(key, "choice", (0,)), staged
     if kind == "choice":
-        return Dimension(key, kind, tuple(map(_as_tuple, values))), staged
+        return Dimension(key, kind, tuple(map(_dimension_choice_as_tuple, values))), staged
     low, high = values
     step = data.get("step", 0 if kind == "uniform" or not all(isinstance(v, int) for v in values) else 1)
     check(low <= high, f".{kind}", f"{low} is more than {high}")
-    good = _is_finite(step) and step >= 0
+    good = _is_dimension_bound(step) and step >= 0
     check(good, ".step", f"expected a number of at least 0, found {step!r}")
     logarithm = f"{low} has no logarithm; a log-uniform range begins above 0"
     check(kind != "log" or low > 0, ".log", logarithm)
@@ -169,9 +169,9 @@ def read_dimension(key: str, data: Any, path: str, faults: list[Fault]) -> tuple
     return Dimension(key, kind, (), low, high, step if good else 1), staged
 
 
-def _is_finite(value: Any) -> bool:
+def _is_dimension_bound(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _as_tuple(value: Any) -> Any:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+def _dimension_choice_as_tuple(value: Any) -> Any:
+    return tuple(map(_dimension_choice_as_tuple, value)) if isinstance(value, list) else value

@@ -16,9 +16,9 @@ import numpy as np
 
 from resnet_factory.sweep.dimension import Dimension
 from resnet_factory.sweep.relation import Relation
-from resnet_factory.sweep.samplers import draw_samples, unit_numbers
+from resnet_factory.sweep.samplers import draw_samples, sampler_unit_numbers
 from resnet_factory.sweep.space import Space
-from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS, scope_name, structure_number
+from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS, structure_number, structure_number_name
 from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.windows import window_relations
 
@@ -26,7 +26,7 @@ MOST_COMBINATIONS = 2**18
 """The most combinations of values that a table holds."""
 
 
-class Conditional(Protocol):
+class ConditionalDraw(Protocol):
     """Dimensions that are drawn together, given relations between them."""
 
     dimensions: Sequence[Dimension]
@@ -43,9 +43,9 @@ class Draws:
 
     def __init__(self, space: Space, sampler: str, seed: int, *, conditional: bool = True) -> None:
         self.space, self.sampler, self.seed = space, sampler, seed
-        self.parts: list[Conditional] = []
+        self.parts: list[ConditionalDraw] = []
         if conditional and sampler != "grid":
-            self.parts = list(conditional_parts(space))
+            self.parts = list(conditional_draws(space))
 
     @property
     def met(self) -> dict[str, float]:
@@ -57,14 +57,14 @@ class Draws:
         dimensions = self.space.dimensions
         samples = draw_samples(self.sampler, dimensions, self.seed, start, stop)
         if self.parts:
-            unit = unit_numbers(self.sampler, len(dimensions), self.seed, start)[:, : stop - start]
+            unit = sampler_unit_numbers(self.sampler, len(dimensions), self.seed, start)[:, : stop - start]
             rows = dict(zip((dimension.key for dimension in dimensions), unit, strict=True))
             for part in self.parts:
                 samples |= part.draw(np.stack([rows[dimension.key] for dimension in part.dimensions]))
         return samples
 
 
-class _Support(NamedTuple):
+class _DrawSupport(NamedTuple):
     """The values of a dimension by rising number."""
 
     samples: Array
@@ -73,21 +73,21 @@ class _Support(NamedTuple):
     chances: Array
 
 
-def _support(dimension: Dimension, sign: int = 1) -> _Support | None:
+def _draw_support(dimension: Dimension, sign: int = 1) -> _DrawSupport | None:
     found = dimension.support() if dimension.numeric else None
     if found is None:
         return None
     samples, chances = found
     numbers = dimension.numbers(samples) * sign
     order = np.argsort(numbers, kind="stable")
-    return _Support(samples[order], numbers[order], chances[order])
+    return _DrawSupport(samples[order], numbers[order], chances[order])
 
 
 class OrderedDraw:
     """Stages drawn in an order, each given the one before and that the later ones fit."""
 
     def __init__(
-        self, dimensions: Sequence[Dimension], relation: Relation, supports: Sequence[_Support]
+        self, dimensions: Sequence[Dimension], relation: Relation, supports: Sequence[_DrawSupport]
     ) -> None:
         self.dimensions, self.supports = dimensions, supports
         self.relations: Sequence[Relation] = (relation,)
@@ -100,7 +100,7 @@ class OrderedDraw:
             self.cumulated.insert(0, np.cumsum(here.chances * later))
         self.share = float(self.cumulated[0][-1])
 
-    def _first(self, support: _Support, before: Array) -> Array:
+    def _first(self, support: _DrawSupport, before: Array) -> Array:
         """Return the index of the first value that may follow each of `before`."""
         return np.searchsorted(support.numbers, before, "right" if self.strict else "left")
 
@@ -125,8 +125,8 @@ class TableDraw:
     """Dimensions of few values, drawn from all combinations for which the relations hold."""
 
     def __init__(
-        self, dimensions: Sequence[Dimension], relations: Sequence[Relation], supports: Sequence[_Support],
-        space: Space,
+        self, dimensions: Sequence[Dimension], relations: Sequence[Relation],
+        supports: Sequence[_DrawSupport], space: Space,
     ) -> None:  # fmt: skip
         self.dimensions, self.relations, self.supports = dimensions, relations, supports
         shape = [len(support.numbers) for support in supports]
@@ -135,7 +135,7 @@ class TableDraw:
             dimension.key: support.numbers[at]
             for dimension, support, at in zip(dimensions, supports, places, strict=True)
         }
-        by_name = {scope_name(key): values for key, values in columns.items()}
+        by_name = {structure_number_name(key): values for key, values in columns.items()}
         size, stages = places.shape[1], space.stages
 
         def number(name: str) -> Array:
@@ -160,14 +160,14 @@ class TableDraw:
         }
 
 
-def conditional_parts(space: Space) -> Iterator[Conditional]:
+def conditional_draws(space: Space) -> Iterator[ConditionalDraw]:
     """Yield the draws of all relations that can be met by construction."""
-    readable = {scope_name(d.key): d for d in space.dimensions if d.numeric}
-    made = {scope_name(key) for number in space.computed for key in number.keys(space.stages)}
-    made |= {scope_name(number.key) for number in space.computed}
+    readable = {structure_number_name(d.key): d for d in space.dimensions if d.numeric}
+    made = {structure_number_name(key) for number in space.computed for key in number.keys(space.stages)}
+    made |= {structure_number_name(number.key) for number in space.computed}
     waiting: list[tuple[list[Relation], set[str]]] = []
     for relation in (*space.relations, *window_relations(space.windows)):
-        read = _dimensions_read(relation, readable, made, space)
+        read = _dimensions_drawn_together(relation, readable, made, space)
         if read is None:
             continue
         relations = [relation]
@@ -177,9 +177,9 @@ def conditional_parts(space: Space) -> Iterator[Conditional]:
         waiting.append((relations, read))
     for relations, read in waiting:
         dimensions = [readable[name] for name in readable if name in read]
-        found = [_support(dimension) for dimension in dimensions]
+        found = [_draw_support(dimension) for dimension in dimensions]
         supports = [support for support in found if support is not None]
-        part: Conditional
+        part: ConditionalDraw
         if len(supports) < len(found):
             continue
         if math.prod(len(support.numbers) for support in supports) <= MOST_COMBINATIONS:
@@ -190,17 +190,17 @@ def conditional_parts(space: Space) -> Iterator[Conditional]:
         for relation in relations:
             if not relation.order:
                 continue
-            names = [scope_name(f"{relation.key}.{stage}") for stage in range(space.stages)]
+            names = [structure_number_name(f"{relation.key}.{stage}") for stage in range(space.stages)]
             sign = -1 if relation.order in ("non_increasing", "decreasing") else 1
             ordered = [readable[name] for name in names]
-            signed = [support for one in ordered if (support := _support(one, sign)) is not None]
+            signed = [support for one in ordered if (support := _draw_support(one, sign)) is not None]
             part = OrderedDraw(ordered, relation, signed)
             if part.share > 0:
                 yield part
             break  # others that share its dimensions are left to rejection
 
 
-def _dimensions_read(
+def _dimensions_drawn_together(
     relation: Relation, readable: Mapping[str, Dimension], made: set[str], space: Space
 ) -> set[str] | None:
     """Return the names of the dimensions that decide a relation; None where more than they decide it."""

@@ -20,7 +20,7 @@ ENVIRONMENT_KEYS = ("host", "concurrency", "threads", "versions")
 LOCK = "resnet-factory-latency.lock"
 
 
-def environment(concurrency: int | None, threads: int) -> dict[str, Any]:
+def machine_environment(concurrency: int | None, threads: int) -> dict[str, Any]:
     """Return this machine's environment; `concurrency` measurements run at a time (None: unknown)."""
     return {
         "host": platform.node(),
@@ -42,7 +42,7 @@ def describe_environment(stored: str) -> str:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def exclusive_environment() -> Iterator[None]:
     """Hold the lock of this machine for measuring latency, which others would disturb."""
     try:
         import fcntl

@@ -11,7 +11,7 @@ import numpy as np
 
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.environment import ENVIRONMENT_KEYS
-from resnet_factory.sweep.results_table import Results
+from resnet_factory.sweep.results_table import ResultsTable
 from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS
 
 
@@ -33,7 +33,7 @@ def read_error_file(file: Path) -> tuple[list[str], list[dict[str, str]]]:
     return names, rows
 
 
-def join_errors(results: Results, file: Path, indices: Mapping[str, int]) -> None:
+def join_error_file(results: ResultsTable, file: Path, indices: Mapping[str, int]) -> None:
     """Add the columns of a CSV file with a `plan` column. `accuracy` is an error too, unless there is one.
 
     Columns of the sweep's own with the same values are skipped, so that a copy of its `archs.csv` with
@@ -49,9 +49,9 @@ def join_errors(results: Results, file: Path, indices: Mapping[str, int]) -> Non
     names = [
         name
         for name in columns
-        if name and name not in own and any(_is_number(row[name]) for _, row in matching)
+        if name and name not in own and any(_is_error_file_number(row[name]) for _, row in matching)
     ]
-    faults = list(_collisions(results, file, matching))
+    faults = list(_error_file_collisions(results, file, matching))
     if not matching:
         message = f"'{file}' has {len(rows):,} rows, none of them for one of the sweep's "
         message += f"{len(indices):,} plans"
@@ -67,7 +67,7 @@ def join_errors(results: Results, file: Path, indices: Mapping[str, int]) -> Non
     for name in names:
         column = np.full(len(results), math.nan)
         for index, row in matching:
-            if _is_number(row[name]):
+            if _is_error_file_number(row[name]):
                 column[index] = float(row[name])
         results.metrics[name] = column
         results.joined.append(name)
@@ -76,15 +76,15 @@ def join_errors(results: Results, file: Path, indices: Mapping[str, int]) -> Non
             results.joined.append("error")
 
 
-def _collisions(
-    results: Results, file: Path, matching: Sequence[tuple[int, Mapping[str, str]]]
+def _error_file_collisions(
+    results: ResultsTable, file: Path, matching: Sequence[tuple[int, Mapping[str, str]]]
 ) -> Iterator[Fault]:
     """Yield columns that have the name of a cost or a measured metric, and other values."""
     for name in results.known:
         own = results.metrics[name]
         for index, row in matching:
             text = row.get(name)
-            if _is_number(text) and float(text or "") != own[index]:
+            if _is_error_file_number(text) and float(text or "") != own[index]:
                 known = "nothing" if math.isnan(own[index]) else f"{own[index]:.10g}"
                 message = (
                     f"'{file}' says {name} {text} of plan {row['plan']!r}, and the sweep {known}; nothing "
@@ -96,7 +96,7 @@ def _collisions(
                 break
 
 
-def _is_number(text: str | None) -> bool:
+def _is_error_file_number(text: str | None) -> bool:
     try:
         return text is not None and math.isfinite(float(text))
     except ValueError:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resnet_factory.costing.complexity import cost
+from resnet_factory.costing.complexity import compute_complexity
 from resnet_factory.errors import ConfigError
 from resnet_factory.layers import axes_text
-from resnet_factory.planning.planner import plan
+from resnet_factory.planning.planner import run_planner
 from resnet_factory.sweep.computed_numbers import add_computed
 from resnet_factory.sweep.json_rows import json_rows
 from resnet_factory.sweep.plan_ids import plan_ids
@@ -22,30 +22,30 @@ from resnet_factory.sweep.population import (
     OPTIONAL_COSTS,
     Population,
     PopulationPart,
-    parts,
+    population_parts,
 )
 from resnet_factory.sweep.sampled_populations import (
     CostConditions,
-    by_template,
-    generate,
-    numbers_before_planning,
-    numbers_of,
-    numeric,
-    population_of,
-    structural,
+    generate_sampled_stages,
+    numeric_sampled_columns,
+    sampled_members_by_template,
+    sampled_numbers_before_planning,
+    sampled_population,
+    sampled_population_numbers,
+    sampled_structural_dimensions,
 )
 from resnet_factory.sweep.space import Space
 from resnet_factory.sweep.templates import ModelTemplates
 from resnet_factory.sweep.vector import Array, Vector
 from resnet_factory.sweep.vector_planner import VectorStage
-from resnet_factory.sweep.windows import COSTS, format_limit, window_relations
+from resnet_factory.sweep.windows import COSTS, format_window_limit, window_relations
 
 INVALID = "invalid"
 """The reason of samples that cannot be planned or costed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class EvaluatedCandidate:
     """An architecture that satisfies the space; its fields are the columns of the store."""
 
     plan: str
@@ -70,7 +70,7 @@ class Candidate:
         return self.plan.partition("-")[0]
 
 
-class InvalidSample(NamedTuple):
+class InvalidEvaluation(NamedTuple):
     """A sample that cannot be planned or costed."""
 
     kind: str
@@ -82,10 +82,10 @@ class InvalidSample(NamedTuple):
 class BatchEvaluation(NamedTuple):
     """The result of one batch of samples."""
 
-    candidates: list[Candidate]
+    candidates: list[EvaluatedCandidate]
     rejected: Counter[str]
     """Rejected samples by reason."""
-    invalid: list[InvalidSample]
+    invalid: list[InvalidEvaluation]
     """Some of those that cannot be planned."""
     templates: list[int]
     """The templates of the samples, in the order in which they were needed."""
@@ -113,28 +113,28 @@ def evaluate_samples(
             rejected[reason] += count
 
     if space.generator is not None:
-        stages, kept = generate(columns, space)
+        stages, kept = generate_sampled_stages(columns, space)
         reject(INVALID, ~kept)
     for name, lacking in add_computed(
-        columns, numeric(samples, space), space.computed, space.base, space.stages
+        columns, numeric_sampled_columns(samples, space), space.computed, space.base, space.stages
     ):
         reject(f"{name} has no value", kept & lacking)
         kept &= ~lacking
     late = []
     for relation in (*space.relations, *window_relations(space.windows)):
-        if (number := numbers_before_planning(relation, columns, stages, space)) is None:
+        if (number := sampled_numbers_before_planning(relation, columns, stages, space)) is None:
             late.append(relation)
             continue
         good = relation.holds(number, space.stages, size)
         reject(relation.text, kept & ~good)
         kept &= good
-    candidates: list[Candidate] = []
-    invalid: list[InvalidSample] = []
+    candidates: list[EvaluatedCandidate] = []
+    invalid: list[InvalidEvaluation] = []
     needed: list[int] = []
     sized = conditions.image is None and any(d.key == "image_size" for d in space.dimensions)
     optional = [metric for metric in OPTIONAL_COSTS if metric in space.windows]
-    template_keys = structural(space)
-    for overrides, alike in by_template(template_keys, columns, stages, np.flatnonzero(kept)):
+    template_keys = sampled_structural_dimensions(space)
+    for overrides, alike in sampled_members_by_template(template_keys, columns, stages, np.flatnonzero(kept)):
         members = alike
         template = templates.find(overrides, int(stages[members[0]]))
         needed.append(template)
@@ -142,23 +142,25 @@ def evaluate_samples(
             config = templates.config(template)
         except ConfigError as error:
             rejected[INVALID] += len(members)
-            invalid += [_invalid_sample(error, start + int(members[0]))][:examples]
+            invalid += [_invalid_evaluation(error, start + int(members[0]))][:examples]
             continue
-        population = population_of(config, space, columns, members, conditions)
+        population = sampled_population(config, space, columns, members, conditions)
         for relation in late:
-            good = relation.holds(numbers_of(population, columns, members, space), space.stages, len(members))
+            good = relation.holds(
+                sampled_population_numbers(population, columns, members, space), space.stages, len(members)
+            )
             if count := int(np.count_nonzero(~good)):
                 rejected[relation.text] += count
                 members = members[good]
-                population = population_of(config, space, columns, members, conditions)
+                population = sampled_population(config, space, columns, members, conditions)
             if not members.size:
                 break
         if not members.size:
             continue
-        for part in parts(population, optional=optional):
+        for part in population_parts(population, optional=optional):
             for i in part.members[~part.valid][: max(examples - len(invalid), 0)].tolist():
-                invalid += _invalid_reason(population, i, start + int(members[i]))
-            inside, names, costs = _inside_windows(part, space, rejected)
+                invalid += _evaluate_invalid_member(population, i, start + int(members[i]))
+            inside, names, costs = _evaluate_population_part(part, space, rejected)
             if not inside.size:
                 continue
             at = members[inside]
@@ -173,38 +175,40 @@ def evaluate_samples(
                 *(costs[cost].tolist() for cost in BASIC_COSTS), json_rows(further, len(at)), strict=True,
             )  # fmt: skip
             for name, sample, numbers, changes, params, macs, activations, others in rows:
-                candidate = Candidate(
+                candidate = EvaluatedCandidate(
                     plan=name + ending, sample=sample, structure=template, numbers=numbers,
                     changes=changes, params=params, macs=macs, activations=activations, further=others,
                 )  # fmt: skip
                 candidates.append(candidate)
-    return BatchEvaluation(_distinct(candidates, rejected), rejected, invalid, needed)
+    return BatchEvaluation(_distinct_evaluated_candidates(candidates, rejected), rejected, invalid, needed)
 
 
-def _invalid_reason(population: Population, member: int, sample: int) -> list[InvalidSample]:
+def _evaluate_invalid_member(population: Population, member: int, sample: int) -> list[InvalidEvaluation]:
     """Return why a member cannot be planned or costed; nothing where it can."""
     try:
-        planned = plan(population.member(member))
-        cost(planned, (planned.in_channels, *population.image))
+        planned = run_planner(population.member(member))
+        compute_complexity(planned, (planned.in_channels, *population.image))
     except ConfigError as error:
-        return [_invalid_sample(error, sample)]
+        return [_invalid_evaluation(error, sample)]
     return []
 
 
-def _invalid_sample(error: ConfigError, sample: int) -> InvalidSample:
+def _invalid_evaluation(error: ConfigError, sample: int) -> InvalidEvaluation:
     message = error.faults[0].message.partition("; read by ")[0].partition("; in stage ")[0]
-    return InvalidSample(re.sub(r"\d+(\.\d+)?", "N", message.partition(";")[0]), message, sample)
+    return InvalidEvaluation(re.sub(r"\d+(\.\d+)?", "N", message.partition(";")[0]), message, sample)
 
 
-def _distinct(candidates: list[Candidate], rejected: Counter[str]) -> list[Candidate]:
-    first: dict[str, Candidate] = {}
+def _distinct_evaluated_candidates(
+    candidates: list[EvaluatedCandidate], rejected: Counter[str]
+) -> list[EvaluatedCandidate]:
+    first: dict[str, EvaluatedCandidate] = {}
     for candidate in sorted(candidates, key=lambda candidate: candidate.sample):
         if first.setdefault(candidate.plan, candidate) is not candidate:
             rejected["duplicate"] += 1
     return list(first.values())
 
 
-def _inside_windows(
+def _evaluate_population_part(
     part: PopulationPart, space: Space, rejected: Counter[str]
 ) -> tuple[Array, list[str], dict[str, Array]]:
     """Return the members of a part that are inside every window, with plan ids and costs."""
@@ -223,7 +227,7 @@ def _inside_windows(
         below, above = values[key] < low, values[key] > high
         for side, limit, mask in (("below", low, below), ("above", high, above)):
             if (count := int(np.count_nonzero(kept & mask))) > 0:
-                rejected[f"{key} {side} {format_limit(limit)}"] += count
+                rejected[f"{key} {side} {format_window_limit(limit)}"] += count
         kept &= ~(below | above)
     chosen = np.flatnonzero(kept)
     if not chosen.size:

@@ -22,11 +22,11 @@ from resnet_factory.study.worker_pool import (
     PoolEvent,
     Send,
     Setup,
-    Stopped,
     WorkerPool,
-    allow_children,
+    WorkerStopped,
+    allow_worker_children,
 )
-from resnet_factory.sweep.environment import alone
+from resnet_factory.sweep.environment import exclusive_environment
 
 COUNT_EVERY = 1.0
 """Seconds between counts of a cluster's threads."""
@@ -39,7 +39,7 @@ Measure = Callable[[str], str]
 """Runs a job given as JSON and returns its result as JSON."""
 
 
-class JobResult(NamedTuple):
+class ExecutionResult(NamedTuple):
     """The end of one job."""
 
     key: str
@@ -56,80 +56,84 @@ def import_torch() -> None:
     import resnet_factory.sweep.jobs  # noqa: F401
 
 
-def measure_job(job: str) -> str:
+def execute_job(job: str) -> str:
     """Measure one architecture."""
-    from resnet_factory.sweep.jobs import measure
+    from resnet_factory.sweep.jobs import measure_sweep_job
 
-    return measure(job)
+    return measure_sweep_job(job)
 
 
-def turn(job: str) -> AbstractContextManager[None]:
+def executor_turn(job: str) -> AbstractContextManager[None]:
     """Wait until no other process of this machine measures latency, if the job does."""
-    return alone() if json.loads(job).get("alone") else nullcontext()
+    return exclusive_environment() if json.loads(job).get("alone") else nullcontext()
 
 
-def attempt(key: str, job: str, measure: Measure) -> JobResult:
+def attempt_job(key: str, job: str, measure: Measure) -> ExecutionResult:
     """Run a job; an exception is a result, too."""
     start = time.perf_counter()
     try:
         state, text = "ok", measure(job)
     except Exception as error:  # noqa: BLE001 - any exception of a job is the row of that job
         state, text = "failed", " ".join(f"{type(error).__name__}: {error}".split())
-    return JobResult(key, state, text, time.perf_counter() - start)
+    return ExecutionResult(key, state, text, time.perf_counter() - start)
 
 
-def inline(
-    jobs: Iterable[KeyedJob], limit: float | None, measure: Measure = measure_job
-) -> Iterator[JobResult]:
+def execute_inline(
+    jobs: Iterable[KeyedJob], limit: float | None, measure: Measure = execute_job
+) -> Iterator[ExecutionResult]:
     """Run jobs in this process, which ends with a job that is killed; the next start goes on."""
     import_torch()
     for key, job in jobs:
         try:
-            with turn(job), _alarm(limit):
-                result = attempt(key, job, measure)
+            with executor_turn(job), _execution_alarm(limit):
+                result = attempt_job(key, job, measure)
         except TimeoutError:
-            result = JobResult(key, "timeout", f"took more than {limit:g} seconds")
+            result = ExecutionResult(key, "timeout", f"took more than {limit:g} seconds")
         yield result
 
 
 @contextmanager
-def measuring(_slot: int = 0, measure: Measure = measure_job) -> Iterator[Perform]:
+def prepare_executor_process(_slot: int = 0, measure: Measure = execute_job) -> Iterator[Perform]:
     """Prepare a worker process; what its jobs print goes to standard error."""
     os.dup2(2, 1)
-    if measure is measure_job:
+    if measure is execute_job:
         import_torch()
 
-    def perform(keyed: KeyedJob, send: Send) -> JobResult:
+    def perform(keyed: KeyedJob, send: Send) -> ExecutionResult:
         key, job = keyed
-        with turn(job):
+        with executor_turn(job):
             send("begun")
             try:
-                return attempt(key, job, measure)
+                return attempt_job(key, job, measure)
             except KeyboardInterrupt:
-                raise Stopped(JobResult(key, INTERRUPTED_STATE, "")) from None
+                raise WorkerStopped(ExecutionResult(key, INTERRUPTED_STATE, "")) from None
 
     yield perform
 
 
-def processes(
-    jobs: Iterable[KeyedJob], limit: float | None, workers: int, setup: Setup = measuring
-) -> Iterator[JobResult]:
+def execute_in_processes(
+    jobs: Iterable[KeyedJob], limit: float | None, workers: int, setup: Setup = prepare_executor_process
+) -> Iterator[ExecutionResult]:
     """Run jobs in `workers` processes."""
     with WorkerPool(setup, workers) as pool:
-        yield from _results(pool.run(jobs, limit))
+        yield from _execution_results(pool.run(jobs, limit))
 
 
-def _results(events: Iterable[PoolEvent]) -> Iterator[JobResult]:
+def _execution_results(events: Iterable[PoolEvent]) -> Iterator[ExecutionResult]:
     for event in events:
-        if isinstance(event.value, JobResult):
+        if isinstance(event.value, ExecutionResult):
             yield event.value
         elif event.kind in ("timeout", "died"):
-            yield JobResult(event.job[0], event.kind, event.value)
+            yield ExecutionResult(event.job[0], event.kind, event.value)
 
 
-def dask(
-    jobs: Iterable[KeyedJob], limit: float | None, workers: int, address: str | None, setup: Setup = measuring
-) -> Iterator[JobResult]:
+def execute_on_dask(
+    jobs: Iterable[KeyedJob],
+    limit: float | None,
+    workers: int,
+    address: str | None,
+    setup: Setup = prepare_executor_process,
+) -> Iterator[ExecutionResult]:
     """Run jobs on the Dask cluster at `address`, or on `workers` processes of this machine.
 
     Raises:
@@ -150,7 +154,7 @@ def dask(
         message = f"no Dask scheduler answers at {address!r}: {error}"
         raise ConfigError([Fault("executor.address", message)]) from None
     try:
-        yield from _on_cluster(client, jobs, limit, workers, setup)
+        yield from _execute_on_cluster(client, jobs, limit, workers, setup)
     except (OSError, asyncio.CancelledError, CancelledError) as error:
         where = f"at {address!r} " if address else ""
         message = f"the Dask scheduler {where}was lost ({type(error).__name__}); what is done is kept, "
@@ -162,9 +166,9 @@ def dask(
                 cluster.close()
 
 
-def _on_cluster(
+def _execute_on_cluster(
     client: Any, jobs: Iterable[KeyedJob], limit: float | None, workers: int, setup: Setup
-) -> Iterator[JobResult]:
+) -> Iterator[ExecutionResult]:
     """Yield the results of jobs, four of them submitted for each thread that the cluster has at the time.
 
     Raises:
@@ -181,7 +185,7 @@ def _on_cluster(
             counted = time.monotonic()
         while len(keys) < most and (job := next(source, None)) is not None:
             # pure=False: a key of its own for every start, so that no older result is taken for this one.
-            future = client.submit(measure_on_dask, job, limit, setup, pure=False)
+            future = client.submit(execute_on_dask_worker, job, limit, setup, pure=False)
             keys[future] = job[0]
             running.add(future)
         if not keys:
@@ -192,18 +196,22 @@ def _on_cluster(
             raise ConnectionError
         lost = future.exception()
         # Dask runs the jobs of a lost worker on others; one that loses several workers is at fault itself.
-        yield JobResult(key, "died", " ".join(str(lost).split())) if lost else JobResult(*future.result())
+        yield (
+            ExecutionResult(key, "died", " ".join(str(lost).split()))
+            if lost
+            else ExecutionResult(*future.result())
+        )
 
 
 _OF_THREAD = threading.local()
 
 
-def measure_on_dask(job: KeyedJob, limit: float | None, setup: Setup) -> JobResult:
+def execute_on_dask_worker(job: KeyedJob, limit: float | None, setup: Setup) -> ExecutionResult:
     """Run a job in a process that belongs to this thread of a Dask worker."""
-    allow_children()
+    allow_worker_children()
     if (pool := getattr(_OF_THREAD, "pool", None)) is None:
         pool = _OF_THREAD.pool = WorkerPool(setup, 1)
-    (result,) = _results(pool.run([job], limit))
+    (result,) = _execution_results(pool.run([job], limit))
     return result
 
 
@@ -220,7 +228,7 @@ def _without_dask_log() -> Iterator[None]:
 
 
 @contextmanager
-def _alarm(limit: float | None) -> Iterator[None]:
+def _execution_alarm(limit: float | None) -> Iterator[None]:
     """Raise TimeoutError in this thread after `limit` seconds, where the system has alarms."""
     usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if limit is None or not usable:
@@ -228,17 +236,17 @@ def _alarm(limit: float | None) -> Iterator[None]:
         return
 
     def ring(*_: object) -> None:
-        raise _LimitReached
+        raise _ExecutionLimitReached
 
     with signal_handler(signal.SIGALRM, ring):
         signal.setitimer(signal.ITIMER_REAL, limit)
         try:
             yield
-        except _LimitReached:
+        except _ExecutionLimitReached:
             raise TimeoutError from None
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-class _LimitReached(BaseException):
+class _ExecutionLimitReached(BaseException):
     """Not an Exception: an `except Exception` in a job must not catch it."""

@@ -15,8 +15,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 from resnet_factory.sweep import analysis, own_metrics
 from resnet_factory.sweep.objectives import BYTE_METRICS, METRICS, MIB, Objective
-from resnet_factory.sweep.results_table import Results
-from resnet_factory.sweep.rows import key_title
+from resnet_factory.sweep.results_table import ResultsTable
+from resnet_factory.sweep.rows import row_key_title
 from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS
 from resnet_factory.sweep.vector import Array
 
@@ -31,7 +31,7 @@ MANY = 2_000
 """More dots than this are drawn as pixels inside the SVG."""
 
 
-def axis_label(metric: str) -> str:
+def sweep_figure_axis_label(metric: str) -> str:
     """Return a metric's name and unit."""
     if metric in STRUCTURE_NUMBERS:
         return STRUCTURE_NUMBERS[metric]
@@ -41,12 +41,12 @@ def axis_label(metric: str) -> str:
     return METRICS[metric].label if metric in METRICS else metric
 
 
-def in_unit(metric: str, values: Array) -> Array:
+def in_sweep_figure_unit(metric: str, values: Array) -> Array:
     """Return a metric's values in the unit of its label."""
     return values / MIB if metric in BYTE_METRICS else values
 
 
-def svg_of(figure: Figure) -> str:
+def sweep_figure_svg(figure: Figure) -> str:
     """Return a figure as one SVG element."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
@@ -54,11 +54,13 @@ def svg_of(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def pareto(results: Results, first: Objective, second: Objective, picked: Sequence[int]) -> Figure:
+def pareto_figure(
+    results: ResultsTable, first: Objective, second: Objective, picked: Sequence[int]
+) -> Figure:
     """Return all architectures and the front, numbered at its `picked` indices."""
-    figure = _new_figure(6.2, 4.2)
+    figure = _new_sweep_figure(6.2, 4.2)
     axes: Any = figure.add_subplot()
-    x, y = (in_unit(one.metric, results.column(one.metric)) for one in (first, second))
+    x, y = (in_sweep_figure_unit(one.metric, results.column(one.metric)) for one in (first, second))
     chosen = results.front(first, second)
     axes.scatter(
         x, y, s=6 if len(x) > MANY else 12, color=PALE, alpha=0.5, linewidths=0, rasterized=len(x) > MANY,
@@ -74,10 +76,13 @@ def pareto(results: Results, first: Objective, second: Objective, picked: Sequen
             textcoords="offset points", fontsize=8, ha="left" if right else "right",
             va="bottom" if up else "top",
         )  # fmt: skip
-    _label_axis(axes.xaxis, first.metric, x, logarithmic=_needs_log_axis(x))
-    _label_axis(axes.yaxis, second.metric, y, logarithmic=_needs_log_axis(y))
+    _label_sweep_figure_axis(axes.xaxis, first.metric, x, logarithmic=_sweep_figure_needs_log_axis(x))
+    _label_sweep_figure_axis(axes.yaxis, second.metric, y, logarithmic=_sweep_figure_needs_log_axis(y))
     axes.margins(0.06)
-    better = [f"{'more' if one.maximize else 'less'} {axis_label(one.metric)}" for one in (first, second)]
+    better = [
+        f"{'more' if one.maximize else 'less'} {sweep_figure_axis_label(one.metric)}"
+        for one in (first, second)
+    ]
     axes.set_title(f"better: {' and '.join(better)}", loc="left", fontweight="normal", fontsize=9, pad=18)
     legend = axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8)
     for handle in legend.legend_handles:
@@ -85,7 +90,7 @@ def pareto(results: Results, first: Objective, second: Objective, picked: Sequen
     return figure
 
 
-def picked_on_front(results: Results, first: Objective, second: Objective, wanted: int) -> list[int]:
+def pareto_figure_picks(results: ResultsTable, first: Objective, second: Objective, wanted: int) -> list[int]:
     """Return at most `wanted` indices of the front with both ends, about equally far apart in the figure."""
     chosen = results.front(first, second)
     if not chosen.size:
@@ -93,7 +98,7 @@ def picked_on_front(results: Results, first: Objective, second: Objective, wante
     way = np.zeros(len(chosen))
     for objective in (first, second):
         every = results.column(objective.metric)
-        scale = np.log10 if _needs_log_axis(every) else np.asarray
+        scale = np.log10 if _sweep_figure_needs_log_axis(every) else np.asarray
         values = scale(every[chosen])
         full = np.ptp(scale(every[np.isfinite(every)]))
         way[1:] += (np.diff(values) / (full or 1)) ** 2
@@ -108,16 +113,16 @@ def picked_on_front(results: Results, first: Objective, second: Objective, wante
     return kept
 
 
-def distributions(results: Results, metrics: Sequence[str]) -> Figure:
+def metric_histograms_figure(results: ResultsTable, metrics: Sequence[str]) -> Figure:
     """Return a histogram of every metric, with its median."""
     columns = min(3, len(metrics))
     rows = -(-len(metrics) // columns)
-    figure = _new_figure(3.1 * columns, 2.3 * rows)
+    figure = _new_sweep_figure(3.1 * columns, 2.3 * rows)
     for i, metric in enumerate(metrics):
         axes = figure.add_subplot(rows, columns, i + 1)
-        values = in_unit(metric, results.metrics[metric])
+        values = in_sweep_figure_unit(metric, results.metrics[metric])
         values = values[np.isfinite(values)]
-        wide = _needs_log_axis(values, 100)
+        wide = _sweep_figure_needs_log_axis(values, 100)
         if values.size:
             bins: Any = min(60, max(10, round(values.size**0.5)))
             if wide:
@@ -125,22 +130,24 @@ def distributions(results: Results, metrics: Sequence[str]) -> Figure:
             axes.hist(values, bins=bins, color=PALE)
             axes.axvline(np.median(values), color=WARM, linewidth=1.2)
             axes.set_title(
-                f"median {short_number(np.median(values))}, n={values.size:,}",
+                f"median {sweep_figure_number(np.median(values))}, n={values.size:,}",
                 loc="left",
                 fontweight="normal",
                 fontsize=8,
             )
-        _label_axis(axes.xaxis, metric, values, logarithmic=wide)
+        _label_sweep_figure_axis(axes.xaxis, metric, values, logarithmic=wide)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.yaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 
-def profiles(stages: Sequence[tuple[Sequence[int], Sequence[int]]], names: Sequence[str]) -> Figure:
+def width_profiles_figure(
+    stages: Sequence[tuple[Sequence[int], Sequence[int]]], names: Sequence[str]
+) -> Figure:
     """Return the stage width of every block, in one small plot for the depths and widths of each network."""
     columns = min(6, len(names))
     rows = -(-len(names) // columns)
-    figure = _new_figure(1.75 * columns if columns > 1 else 3, 1.5 * rows + 0.2)
+    figure = _new_sweep_figure(1.75 * columns if columns > 1 else 3, 1.5 * rows + 0.2)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(names) :]:
         axes.set_axis_off()
@@ -157,7 +164,7 @@ def profiles(stages: Sequence[tuple[Sequence[int], Sequence[int]]], names: Seque
     return figure
 
 
-def best_ranges(results: Results, by: Objective, keys: Sequence[str]) -> Figure:
+def best_ranges_figure(results: ResultsTable, by: Objective, keys: Sequence[str]) -> Figure:
     """Return the range of each sampled key among the best, over its distribution in all.
 
     Numbers: the bootstrap of the best range. Choices: the share of each among the best tenth.
@@ -165,7 +172,7 @@ def best_ranges(results: Results, by: Objective, keys: Sequence[str]) -> Figure:
     columns = min(4, len(keys))
     heights = [max(1.9, 0.75 + 0.2 * len(results.choices.get(key, ()))) for key in keys]
     rows = [max(heights[start : start + columns]) for start in range(0, len(keys), columns)]
-    figure = _new_figure(2.6 * columns, sum(rows) + 0.25)
+    figure = _new_sweep_figure(2.6 * columns, sum(rows) + 0.25)
     grid = figure.add_gridspec(len(rows), columns, height_ratios=rows)
     values = results.minimised(by)
     known = ~np.isnan(values)
@@ -174,28 +181,28 @@ def best_ranges(results: Results, by: Objective, keys: Sequence[str]) -> Figure:
         axes = figure.add_subplot(grid[divmod(i, columns)])
         parameter = results.numbers[key][known]
         if key in results.choices:
-            _draw_shares(axes, key, results.choices[key], parameter, values[known])
+            _plot_choice_shares(axes, key, results.choices[key], parameter, values[known])
             continue
-        found = analysis.bootstrap(parameter, values[known], times=2_500)
+        found = analysis.bootstrap_range(parameter, values[known], times=2_500)
         whole = bool((parameter == np.rint(parameter)).all())
-        wide = _needs_log_axis(parameter, 20)
+        wide = _sweep_figure_needs_log_axis(parameter, 20)
         axes.hist(parameter, bins=_histogram_bins(parameter, 30, logarithmic=wide), color=PALE, alpha=0.7)
         axes.axvspan(found.low, found.high, color=WARM, alpha=0.18, linewidth=0)
         axes.axvline(found.median, color=WARM, linewidth=1.4)
         axes.set_title(
-            f"{key_title(key)}: {found.median:.4g} [{found.low:.4g}, {found.high:.4g}]",
+            f"{row_key_title(key)}: {found.median:.4g} [{found.low:.4g}, {found.high:.4g}]",
             loc="left",
             fontsize=8,
         )
         if wide:
-            _make_logarithmic(axes.xaxis)
+            _make_sweep_figure_axis_log(axes.xaxis)
         else:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole))
         axes.set_yticks([])
     return figure
 
 
-def _draw_shares(axes: Any, key: str, names: Sequence[str], codes: Array, errors: Array) -> None:
+def _plot_choice_shares(axes: Any, key: str, names: Sequence[str], codes: Array, errors: Array) -> None:
     found = analysis.choice_shares(codes, errors, len(names))
     at = np.arange(len(names))
     axes.barh(at, 100 * found.every, color=PALE, alpha=0.7, height=0.75)
@@ -207,7 +214,7 @@ def _draw_shares(axes: Any, key: str, names: Sequence[str], codes: Array, errors
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.xaxis.set_major_formatter("{x:g} %")
     axes.tick_params(axis="x", labelsize=7)
-    axes.set_title(key_title(key), loc="left", fontsize=8)
+    axes.set_title(row_key_title(key), loc="left", fontsize=8)
 
 
 def _histogram_bins(values: Array, most: int, *, logarithmic: bool) -> Any:
@@ -222,20 +229,20 @@ def _histogram_bins(values: Array, most: int, *, logarithmic: bool) -> Any:
     return min(most, max(2, len(np.unique(values))))
 
 
-def distribution_of_errors(results: Results, error: str) -> Figure:
+def error_distribution_figure(results: ResultsTable, error: str) -> Figure:
     """Return the distribution of a metric like an error, plain and normalised by complexity.
 
     Beside it is the least of so many models picked at random, as expected.
     """
     known = ~np.isnan(results.metrics[error])
     errors, macs = results.metrics[error][known], results.metrics["macs"][known]
-    figure = _new_figure(8.2, 3.6)
+    figure = _new_sweep_figure(8.2, 3.6)
     axes = figure.add_subplot(1, 2, 1)
-    plain = analysis.edf(errors)
+    plain = analysis.empirical_distribution(errors)
     axes.step(plain.values, plain.shares, where="post", color=ACCENT,
               label=f"EDF, n={len(errors)}, min {errors.min():.4g}, mean {errors.mean():.4g}")  # fmt: skip
-    weights, empty = analysis.complexity_weights(macs)
-    weighed = analysis.edf(errors, weights)
+    weights, empty = analysis.distribution_bin_weights(macs)
+    weighed = analysis.empirical_distribution(errors, weights)
     mean = float((errors * weights).sum())
     note = f", {empty} empty bins left out" if empty else ""
     axes.step(weighed.values, weighed.shares, where="post", color=WARM,
@@ -245,40 +252,40 @@ def distribution_of_errors(results: Results, error: str) -> Figure:
     axes.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0, 1))
     axes = figure.add_subplot(1, 2, 2)
     picks = np.unique(np.round(np.geomspace(1, len(errors), 40)).astype(int))
-    axes.plot(picks, analysis.random_search(errors, picks), color=ACCENT)
+    axes.plot(picks, analysis.expected_random_search_error(errors, picks), color=ACCENT)
     axes.set_xscale("log")
     axes.set_xlabel(f"models picked at random, of {len(errors):,}")
     axes.set_ylabel(f"expected least {error}")
     return figure
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def _new_sweep_figure(width: float, height: float) -> Figure:
     settings: Any = mpl.rcParams
     settings.update(SWEEP_STYLE)
     return Figure(figsize=(width, height), dpi=150)
 
 
-def _needs_log_axis(values: Array, least: float = 10) -> bool:
+def _sweep_figure_needs_log_axis(values: Array, least: float = 10) -> bool:
     """Return whether the largest is more than `least` times the smallest, so that the axis is logarithmic."""
     finite = values[np.isfinite(values)]
     return bool(finite.size and finite.min() > 0 and finite.max() > least * finite.min())
 
 
-def _label_axis(axis: Any, metric: str, values: Array, *, logarithmic: bool = False) -> None:
-    axis.set_label_text(axis_label(metric))
+def _label_sweep_figure_axis(axis: Any, metric: str, values: Array, *, logarithmic: bool = False) -> None:
+    axis.set_label_text(sweep_figure_axis_label(metric))
     finite = values[np.isfinite(values)]
     if logarithmic:
-        _make_logarithmic(axis)
+        _make_sweep_figure_axis_log(axis)
     elif finite.size and np.abs(finite).max() >= 1e4:
         axis.set_major_formatter(EngFormatter(sep=""))
 
 
-def _make_logarithmic(axis: Any) -> None:
+def _make_sweep_figure_axis_log(axis: Any) -> None:
     (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
     axis.set_major_formatter(EngFormatter(sep=""))
     axis.set_minor_formatter(NullFormatter())
 
 
-def short_number(value: float) -> str:
+def sweep_figure_number(value: float) -> str:
     """Return a number in a few characters."""
     return EngFormatter(sep="", places=2)(value) if abs(value) >= 1e4 else f"{value:,.4g}"

@@ -8,7 +8,7 @@ from typing import TextIO
 from resnet_factory.errors import ConfigError, Fault
 
 
-def locked(folder: Path) -> TextIO | None:
+def lock_folder(folder: Path) -> TextIO | None:
     """Lock a folder until this process ends."""
     try:
         import fcntl

@@ -27,15 +27,15 @@ class Importance(NamedTuple):
     """Architectures it is from."""
 
 
-def explained_variance(parameter: Array, values: Array) -> float:
+def variance_importance(parameter: Array, values: Array) -> float:
     """Return omega squared, the share of the variance of `values` (n,) that `parameter` (n,) explains.
 
     Unlike eta squared it is not biased by the number of groups (Hays 1963); below 0 it is 0.
     """
-    return _omega_squared(_grouped(parameter), values)
+    return _omega_squared_importance(_importance_groups(parameter), values)
 
 
-def _omega_squared(groups: Array, values: Array) -> float:
+def _omega_squared_importance(groups: Array, values: Array) -> float:
     sizes = np.bincount(groups)
     filled = sizes > 0
     count, kinds = len(values), int(filled.sum())
@@ -48,7 +48,7 @@ def _omega_squared(groups: Array, values: Array) -> float:
     return max(0.0, (between - (kinds - 1) * within) / (total + within))
 
 
-def importance(
+def parameter_importance(
     parameter: Array, values: Array, *, times: int = 200, most: int = 5_000, seed: int = 0
 ) -> Importance:
     """Return the importance of a parameter for a metric; NaN where a value is unknown are left out.
@@ -66,15 +66,15 @@ def importance(
     random, count = np.random.default_rng(seed), len(values)
     if count < 3:
         return Importance(0.0, 0.0, 0.0, count)
-    groups, drawn = _grouped(parameter), []
+    groups, drawn = _importance_groups(parameter), []
     for _ in range(times):
         rows = random.integers(0, count, count)
-        drawn.append(_omega_squared(groups[rows], values[rows]))
+        drawn.append(_omega_squared_importance(groups[rows], values[rows]))
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Importance(_omega_squared(groups, values), float(low), float(high), count)
+    return Importance(_omega_squared_importance(groups, values), float(low), float(high), count)
 
 
-def _grouped(parameter: Array) -> Array:
+def _importance_groups(parameter: Array) -> Array:
     """Return the group of each value: the value itself where they are few, else its tenth by rank."""
     found, codes = np.unique(parameter, return_inverse=True)
     if len(found) <= GROUPS:

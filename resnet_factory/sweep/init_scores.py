@@ -12,23 +12,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_factory.costing.measurement import FormAfter
+from resnet_factory.costing.measurement import FormAfterNode
 from resnet_factory.layers import MAP, Activation, BatchNorm, Conv, Layer, Linear, Norm
 from resnet_factory.network.builder import build
 from resnet_factory.network.network import Network
-from resnet_factory.planning.network_plan import Block, Stage
+from resnet_factory.planning.network_plan import PlanBlock, PlanStage
 from resnet_factory.planning.nodes import IDENTITY, SUM, Chain, Node, Parallel, Tap
 
 RECTIFIERS = ("relu", "relu6", "leaky_relu")
 """Activations that are linear on either side of 0."""
 
 
-class NotApplicable(Exception):  # noqa: N818 - an answer, not an error
+class MetricNotApplicable(Exception):  # noqa: N818 - an answer, not an error
     """Raised where a metric is undefined for a network, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conditions:
+class MetricConditions:
     """Conditions of a measurement."""
 
     image: tuple[int, ...]
@@ -59,7 +59,7 @@ class MetricValue:
     note: str = ""
 
 
-def synflow(network: Network, conditions: Conditions) -> MetricValue:
+def synflow_score(network: Network, conditions: MetricConditions) -> MetricValue:
     """Return log10 of the sum of |w * dR/dw|, R the sum of outputs for an image of ones (Tanaka et al. 2020).
 
     Absolute weights, double precision, without normalisation layers: with them R would not depend on w.
@@ -79,19 +79,19 @@ def synflow(network: Network, conditions: Conditions) -> MetricValue:
         if parameter.grad is not None and parameter.dim() > 1
     )
     if flow == 0:
-        raise NotApplicable("no signal flows through")
+        raise MetricNotApplicable("no signal flows through")
     if not flow < math.inf:
-        raise NotApplicable("the signal overflows double precision")
+        raise MetricNotApplicable("the signal overflows double precision")
     return MetricValue(math.log10(flow), note="log10, float64, no normalisation")
 
 
-def naswot(network: Network, conditions: Conditions) -> MetricValue:
+def naswot_score(network: Network, conditions: MetricConditions) -> MetricValue:
     """Return log |K|, K_ij the rectifiers that agree on images i and j of noise (Mellor et al. 2021)."""
     activations = {name: layer for name, layer in network.plan.leaves if isinstance(layer, Activation)}
     names = [name for name, layer in activations.items() if layer.function in RECTIFIERS]
     if not names:
         found = ", ".join(sorted({layer.function for layer in activations.values()})) or "none"
-        raise NotApplicable(f"no rectifiers give a binary code; the activations are {found}")
+        raise MetricNotApplicable(f"no rectifiers give a binary code; the activations are {found}")
     module = copy.deepcopy(network).to(conditions.device).train()
     kernel = torch.zeros(conditions.batch, conditions.batch, dtype=torch.double, device=conditions.device)
 
@@ -101,15 +101,15 @@ def naswot(network: Network, conditions: Conditions) -> MetricValue:
 
     for name in names:
         module.get_submodule(name).register_forward_hook(add)
-    with torch.no_grad(), seeded(conditions.seed):
-        module(noise(network, conditions))
+    with torch.no_grad(), seeded_for_scores(conditions.seed):
+        module(noise_for_scores(network, conditions))
     sign, value = torch.linalg.slogdet(kernel)
     if sign <= 0 or not math.isfinite(value):
-        raise NotApplicable("the kernel is singular: some images are answered alike by every rectifier")
+        raise MetricNotApplicable("the kernel is singular: some images are answered alike by every rectifier")
     return MetricValue(float(value), note=f"batch {conditions.batch} of noise [{len(names)} activations]")
 
 
-def zen(network: Network, conditions: Conditions) -> MetricValue:
+def zen_score(network: Network, conditions: MetricConditions) -> MetricValue:
     """Return the Zen score: log E|f(x) - f(x + 0.01 e)| + sum of log sigma of the norms (Lin et al. 2021).
 
     f is the network before its head, without shortcuts, with weights from N(0, 1).
@@ -117,9 +117,9 @@ def zen(network: Network, conditions: Conditions) -> MetricValue:
     plan = network.plan
     norms = [layer for _, layer in plan.leaves if isinstance(layer, Norm)]
     if not norms or not all(isinstance(layer, BatchNorm) for layer in norms):
-        raise NotApplicable("the score is made from batch normalisation's variances, and this has none")
-    stages = tuple(_without_shortcuts(stage) for stage in plan.stages)
-    with seeded(conditions.seed):
+        raise MetricNotApplicable("the score is made from batch normalisation's variances, and this has none")
+    stages = tuple(_zen_stage_without_shortcuts(stage) for stage in plan.stages)
+    with seeded_for_scores(conditions.seed):
         module = build(replace(plan, stages=stages, head=Chain())).to(conditions.device).train()
         spread = 0.0
 
@@ -137,26 +137,26 @@ def zen(network: Network, conditions: Conditions) -> MetricValue:
                 nn.init.ones_(part.weight)
                 part.register_forward_pre_hook(add)
         with torch.no_grad():
-            images = noise(network, conditions)
+            images = noise_for_scores(network, conditions)
             first = module(images)
             total = spread
-            moved = module(images + 1e-2 * noise(network, conditions))
+            moved = module(images + 1e-2 * noise_for_scores(network, conditions))
     change = float((first - moved).abs().sum(dim=tuple(range(1, first.dim()))).mean())
     if not 0 < change < math.inf:
-        raise NotApplicable("the features do not change, or overflow")
+        raise MetricNotApplicable("the features do not change, or overflow")
     return MetricValue(
         math.log(change) + total, note=f"batch {conditions.batch} of noise, shortcuts left out"
     )
 
 
-def gradients(network: Network, conditions: Conditions) -> MetricValue:
+def gradient_range_score(network: Network, conditions: MetricConditions) -> MetricValue:
     """Return log10 of the largest norm of a layer's weight gradient over the smallest.
 
     The loss is cross-entropy of noise against random labels; the sum of squares where there is no head.
     """
     module = copy.deepcopy(network).to(conditions.device).train()
-    with seeded(conditions.seed):
-        output = module(noise(network, conditions))
+    with seeded_for_scores(conditions.seed):
+        output = module(noise_for_scores(network, conditions))
         if output.dim() == 2:
             labels = torch.randint(output.shape[1], (conditions.batch,), device=conditions.device)
             loss = nn.functional.cross_entropy(output, labels)
@@ -171,50 +171,55 @@ def gradients(network: Network, conditions: Conditions) -> MetricValue:
             norms[name] = 0.0 if weight.grad is None else float(weight.grad.norm())
     least, most = min(norms, key=norms.__getitem__), max(norms, key=norms.__getitem__)
     if norms[least] == 0:
-        raise NotApplicable(f"the gradient of {least} is 0")
+        raise MetricNotApplicable(f"the gradient of {least} is 0")
     if not math.isfinite(norms[most]):
-        raise NotApplicable("the gradients overflow")
+        raise MetricNotApplicable("the gradients overflow")
     ends = f"largest {most} {norms[most]:.3g}, smallest {least} {norms[least]:.3g}"
     note = f"batch {conditions.batch} of noise [{ends}]"
     return MetricValue(math.log10(norms[most] / norms[least]), note=note)
 
 
-def noise(network: Network, conditions: Conditions) -> Tensor:
+def noise_for_scores(network: Network, conditions: MetricConditions) -> Tensor:
     """Return a batch of images from N(0, 1)."""
     shape = (conditions.batch, network.plan.in_channels, *conditions.image)
     return torch.randn(shape).to(conditions.device)
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded_for_scores(seed: int) -> Iterator[None]:
     """Seed torch inside, and leave its random state outside unchanged."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
 
 
-def _without_shortcuts(stage: Stage) -> Stage:
-    blocks: dict[int, Block] = {}
+def _zen_stage_without_shortcuts(stage: PlanStage) -> PlanStage:
+    blocks: dict[int, PlanBlock] = {}
     for block in stage.blocks:
-        blocks.setdefault(id(block), replace(block, node=block.node.changed(_plain_node)))
+        blocks.setdefault(id(block), replace(block, node=block.node.changed(_zen_node_without_shortcuts)))
     return replace(stage, blocks=tuple(blocks[id(block)] for block in stage.blocks))
 
 
-def _plain_node(node: Node) -> Node:
+def _zen_node_without_shortcuts(node: Node) -> Node:
     if isinstance(node, Layer):
         return node
-    if isinstance(node, Parallel) and node.join == SUM and not node.split and not _tapped(node.branches):
+    if (
+        isinstance(node, Parallel)
+        and node.join == SUM
+        and not node.split
+        and not _is_tapped_for_zen(node.branches)
+    ):
         body = next((branch for branch in node.branches if branch.children), IDENTITY)
-        if FormAfter().through(body, MAP) != MAP:
-            return node.changed(_plain_node)  # a term for all positions, not a map
-        return body.changed(_plain_node)
-    return node.changed(_plain_node)
+        if FormAfterNode().through(body, MAP) != MAP:
+            return node.changed(_zen_node_without_shortcuts)  # a term for all positions, not a map
+        return body.changed(_zen_node_without_shortcuts)
+    return node.changed(_zen_node_without_shortcuts)
 
 
-def _tapped(branches: Iterable[Node]) -> bool:
+def _is_tapped_for_zen(branches: Iterable[Node]) -> bool:
     """Return whether other layers may read a map of these branches."""
     return any(
         isinstance(node, Tap)
-        or (not isinstance(node, Layer) and _tapped(child for _, child in node.items("")))
+        or (not isinstance(node, Layer) and _is_tapped_for_zen(child for _, child in node.items("")))
         for node in branches
     )

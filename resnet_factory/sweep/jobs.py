@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from resnet_factory.config import pruning
-from resnet_factory.planning.planner import plan as make_plan
-from resnet_factory.study.metric import Interrupted, TrainedError
-from resnet_factory.study.signals import leaving
-from resnet_factory.study.summary import SeedSpread
+from resnet_factory.planning.planner import run_planner as make_plan
+from resnet_factory.study.metric import TrainedError, TrainedErrorInterrupted
+from resnet_factory.study.signals import watch_stop_signals
+from resnet_factory.study.summary import SeedSummary
 from resnet_factory.study.training_result import FAILED
-from resnet_factory.sweep.environment import environment
-from resnet_factory.sweep.init_scores import Conditions, MetricValue, NotApplicable
-from resnet_factory.sweep.metrics import measured, own_value
-from resnet_factory.sweep.model_numbers import image_for
+from resnet_factory.sweep.environment import machine_environment
+from resnet_factory.sweep.init_scores import MetricConditions, MetricNotApplicable, MetricValue
+from resnet_factory.sweep.metrics import measure_metric, own_metric_value
+from resnet_factory.sweep.model_numbers import model_image_sides
 from resnet_factory.sweep.objectives import TRAINED
-from resnet_factory.sweep.own_metrics import OwnMetric, find_metric
+from resnet_factory.sweep.own_metrics import OwnMetric, find_own_metric
 
 ATTRIBUTES = {"error": "test_error", "loss": "test_loss", "train_error": "train_error"}
 """Metric of a trained network -> attribute of its summary."""
 
 
-def measure(job: str) -> str:
+def measure_sweep_job(job: str) -> str:
     """Measure one architecture.
 
     Raises:
@@ -38,30 +38,30 @@ def measure(job: str) -> str:
     if plan.id != data["plan"]:
         raise ValueError(f"the model plans to {plan.id}, not to {data['plan']}: another version made it")
     keys = ("batch", "repeats", "seeds", "threads", "device", "dtype", "channels_last", "seed")
-    image = plan.image[1:] if data["image"] is None else image_for(data["image"], plan.dims)
-    conditions = Conditions(image=image, **{key: data[key] for key in keys if key in data})
-    trained = Trained(data) if set(data["metrics"]) & set(TRAINED) else None
+    image = plan.image[1:] if data["image"] is None else model_image_sides(data["image"], plan.dims)
+    conditions = MetricConditions(image=image, **{key: data[key] for key in keys if key in data})
+    trained = TrainedSweepJob(data) if set(data["metrics"]) & set(TRAINED) else None
     threads = trained.metric.machine.threads if trained else conditions.threads
-    rows, own = [], {name: _known(name, one) for name, one in data.get("own", {}).items()}
-    made = json.dumps(environment(data.get("concurrency"), threads))
+    rows, own = [], {name: _own_metric_of_sweep_job(name, one) for name, one in data.get("own", {}).items()}
+    made = json.dumps(machine_environment(data.get("concurrency"), threads))
     for metric in data["metrics"]:
         try:
             if metric in own:
-                value = own_value(own[metric], plan, data, conditions)
+                value = own_metric_value(own[metric], plan, data, conditions)
             else:
-                value = trained.value(metric) if trained else measured(plan, metric, conditions)
+                value = trained.value(metric) if trained else measure_metric(plan, metric, conditions)
             rows.append([metric, "ok", value.value, value.low, value.high, value.note, made])
-        except NotApplicable as reason:
+        except MetricNotApplicable as reason:
             rows.append([metric, "not applicable", None, None, None, str(reason), made])
     return json.dumps(rows)
 
 
-def _known(name: str, data: dict[str, Any]) -> OwnMetric:
+def _own_metric_of_sweep_job(name: str, data: dict[str, Any]) -> OwnMetric:
     """Return a metric of one's own: this process's, or the one that the job says where to find."""
-    return find_metric(name) or OwnMetric(**data)
+    return find_own_metric(name) or OwnMetric(**data)
 
 
-class Trained:
+class TrainedSweepJob:
     """The network of a job, trained from several seeds as `measuring.study` says.
 
     Checkpoints are kept in the job's folder, if it exists here, and a training that was begun continues.
@@ -72,9 +72,9 @@ class Trained:
         kept = folder if folder is not None and Path(folder).is_dir() else None
         self.metric = replace(TrainedError.from_dict(job["study"]), folder=kept)
         try:
-            with leaving() as asked:
+            with watch_stop_signals() as asked:
                 self.summary = self.metric(job["model"], stop=asked)
-        except Interrupted:
+        except TrainedErrorInterrupted:
             raise KeyboardInterrupt from None
         if failed := [run for run in self.summary.runs if run.state == FAILED]:
             raise RuntimeError(failed[0].reason)
@@ -85,10 +85,10 @@ class Trained:
         Raises:
             NotApplicable: there are none.
         """
-        spread: SeedSpread | None = getattr(self.summary, ATTRIBUTES[metric])
+        spread: SeedSummary | None = getattr(self.summary, ATTRIBUTES[metric])
         runs, done = len(self.summary.runs), len(self.summary.done)
         if spread is None:
-            raise NotApplicable(self.summary.runs[0].reason)
+            raise MetricNotApplicable(self.summary.runs[0].reason)
         note = f"mean of {self.metric}, rate {self.summary.rate:g}"
         if done < runs:
             note += f", {runs - done} of which did not come to their end"

@@ -15,12 +15,12 @@ def json_rows(columns: Mapping[str, tuple[Array, Sequence[Any]]], size: int) -> 
     A column is an array, and the choices that it holds the indices of; none where it holds the numbers.
     """
     form = ",".join(f"{json.dumps(key).replace('%', '%%')}:%s" for key in columns)
-    cells = [_texts(values, choices) for values, choices in columns.values()]
+    cells = [_json_row_texts(values, choices) for values, choices in columns.values()]
     rows = zip(*cells, strict=True) if cells else ((),) * size
     return [f"{{{text}}}" for text in map(form.__mod__, rows)]
 
 
-def _texts(values: Array, choices: Sequence[Any]) -> list[str]:
+def _json_row_texts(values: Array, choices: Sequence[Any]) -> list[str]:
     if choices:
         known = [json.dumps(choice, separators=(",", ":")) for choice in choices]
         return [known[code] for code in values.tolist()]

@@ -14,16 +14,16 @@ from rich.progress import Progress
 
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep import executors
-from resnet_factory.sweep.evaluation import Candidate
-from resnet_factory.sweep.executors import INTERRUPTED_STATE, JobResult, KeyedJob
-from resnet_factory.sweep.model_numbers import place
+from resnet_factory.sweep.evaluation import EvaluatedCandidate
+from resnet_factory.sweep.executors import INTERRUPTED_STATE, ExecutionResult, KeyedJob
+from resnet_factory.sweep.model_numbers import place_model_number
 from resnet_factory.sweep.objectives import TRAINED
 from resnet_factory.sweep.options import SweepOptions
-from resnet_factory.sweep.own_metrics import metrics_of_record, own_record
-from resnet_factory.sweep.progress import advance
-from resnet_factory.sweep.results_table import load_results
-from resnet_factory.sweep.steps import Step, Survivors
-from resnet_factory.sweep.store import Measurement, SweepStore
+from resnet_factory.sweep.own_metrics import own_metrics_of_record, own_metrics_record
+from resnet_factory.sweep.progress import advance_sweep_progress
+from resnet_factory.sweep.results_table import load_results_table
+from resnet_factory.sweep.steps import StepSurvivors, SweepStep
+from resnet_factory.sweep.store import StoredMeasurement, SweepStore
 from resnet_factory.sweep.templates import ModelTemplate
 from resnet_factory.sweep.windows import Windows
 
@@ -33,7 +33,7 @@ CHECKPOINTS = "trainings"
 """The folder of checkpoints, while networks are trained."""
 
 
-class Phase(NamedTuple):
+class MeasuringPhase(NamedTuple):
     """Metrics that are measured together, before others."""
 
     title: str
@@ -44,14 +44,14 @@ class Phase(NamedTuple):
     checkpoints: bool = False
 
 
-def phases(metrics: Sequence[str], options: SweepOptions) -> Iterator[Phase]:
+def measuring_phases(metrics: Sequence[str], options: SweepOptions) -> Iterator[MeasuringPhase]:
     """Yield the metrics of a step; latency is measured apart from all else, so that nothing disturbs it."""
     measuring = options.measuring
     others = tuple(metric for metric in metrics if metric != "latency" and metric not in TRAINED)
     for phase in (
-        Phase("measuring", others, measuring.limit),
-        Phase("timing", ("latency",), measuring.limit, exclusive=True),
-        Phase("training", TRAINED, measuring.training_limit, checkpoints=True),
+        MeasuringPhase("measuring", others, measuring.limit),
+        MeasuringPhase("timing", ("latency",), measuring.limit, exclusive=True),
+        MeasuringPhase("training", TRAINED, measuring.training_limit, checkpoints=True),
     ):
         if asked := tuple(metric for metric in metrics if metric in phase.metrics):
             yield phase._replace(metrics=asked)
@@ -68,22 +68,22 @@ def measure_missing(
 
     `tick` is called after each measurement, except where it would disturb.
     """
-    own = metrics_of_record(json.loads(store.run().get("own_metrics", "{}")))
-    survivors = Survivors(limits, options.where, own)
+    own = own_metrics_of_record(json.loads(store.run().get("own_metrics", "{}")))
+    survivors = StepSurvivors(limits, options.where, own)
     for step in options.steps:
-        for number, phase in enumerate(phases(step.metrics, options)):
+        for number, phase in enumerate(measuring_phases(step.metrics, options)):
             among = None
             if survivors.selects(step):
-                results = load_results(store)
-                survivors.select(results, step if number == 0 else Step(step.metrics))
+                results = load_results_table(store)
+                survivors.select(results, step if number == 0 else SweepStep(step.metrics))
                 assert survivors.mask is not None, "a selection has a mask"
                 among = {results.candidates[i].plan for i in np.flatnonzero(survivors.mask)}
-            _measure_phase(phase, options, store, progress, among, tick)
+            _run_measuring_phase(phase, options, store, progress, among, tick)
             survivors.measured += phase.metrics
 
 
-def _measure_phase(
-    phase: Phase,
+def _run_measuring_phase(
+    phase: MeasuringPhase,
     options: SweepOptions,
     store: SweepStore,
     progress: Progress,
@@ -113,25 +113,26 @@ def _measure_phase(
 
     def jobs() -> Iterator[KeyedJob]:
         for candidate in wanted:
-            own = None if folder is None else _made_folder(folder / candidate.plan)
+            own = None if folder is None else _make_measuring_folder(folder / candidate.plan)
             job = {
-                "model": model_of(candidate, templates[candidate.structure]), "plan": candidate.plan_id,
+                "model": measuring_model(candidate, templates[candidate.structure]),
+                "plan": candidate.plan_id,
                 "image": options.image, "metrics": lacking[candidate.plan], "seed": options.seed,
-                "own": own_record(lacking[candidate.plan]),
+                "own": own_metrics_record(lacking[candidate.plan]),
                 "alone": phase.exclusive, "folder": own, "concurrency": concurrency,
                 **options.measuring.conditions,
             }  # fmt: skip
             yield candidate.plan, json.dumps(job)
 
-    for result in _run_jobs(jobs(), phase, options, store):
+    for result in _run_measuring_jobs(jobs(), phase, options, store):
         if result.state == INTERRUPTED_STATE:
             continue
-        rows = _measurements(result, lacking[result.key])
+        rows = _measuring_outcomes(result, lacking[result.key])
         store.add_measured(rows, " ".join(lacking[result.key]), result.seconds)
         if folder is not None and result.state == "ok":
             shutil.rmtree(folder / result.key, ignore_errors=True)
         done += 1
-        advance(progress, task, done)
+        advance_sweep_progress(progress, task, done)
         if not phase.exclusive:
             tick()
     if folder is not None:
@@ -139,7 +140,7 @@ def _measure_phase(
             folder.rmdir()
 
 
-def _made_folder(folder: Path) -> str:
+def _make_measuring_folder(folder: Path) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -147,41 +148,45 @@ def _made_folder(folder: Path) -> str:
     return str(folder)
 
 
-def _run_jobs(
-    jobs: Iterable[KeyedJob], phase: Phase, options: SweepOptions, store: SweepStore
-) -> Iterator[JobResult]:
+def _run_measuring_jobs(
+    jobs: Iterable[KeyedJob], phase: MeasuringPhase, options: SweepOptions, store: SweepStore
+) -> Iterator[ExecutionResult]:
     executor = options.executor
     if executor.kind == "processes":
-        return executors.processes(jobs, phase.limit, 1 if phase.exclusive else executor.workers)
+        return executors.execute_in_processes(jobs, phase.limit, 1 if phase.exclusive else executor.workers)
     if executor.kind == "dask":
-        return executors.dask(jobs, phase.limit, executor.workers, executor.address)
-    return _run_inline(jobs, phase.limit, store)
+        return executors.execute_on_dask(jobs, phase.limit, executor.workers, executor.address)
+    return _run_measuring_inline(jobs, phase.limit, store)
 
 
-def _run_inline(jobs: Iterable[KeyedJob], limit: float | None, store: SweepStore) -> Iterator[JobResult]:
+def _run_measuring_inline(
+    jobs: Iterable[KeyedJob], limit: float | None, store: SweepStore
+) -> Iterator[ExecutionResult]:
     """Run jobs in this process; one with which the process was lost more than once is given up."""
     for job in jobs:
         if store.begin(job[0]) > MOST_STARTS:
-            yield JobResult(job[0], "died", f"this process ended {MOST_STARTS} times while measuring it")
+            yield ExecutionResult(
+                job[0], "died", f"this process ended {MOST_STARTS} times while measuring it"
+            )
             continue
         try:
-            yield from executors.inline([job], limit)
+            yield from executors.execute_inline([job], limit)
         except BaseException:  # an interruption is no fault of the job
             with suppress(ConfigError):
                 store.take_back(job[0])
             raise
 
 
-def model_of(candidate: Candidate, template: ModelTemplate) -> dict[str, Any]:
+def measuring_model(candidate: EvaluatedCandidate, template: ModelTemplate) -> dict[str, Any]:
     """Return the model of an architecture as plain data."""
     model: dict[str, Any] = json.loads(json.dumps(template.model))
     depths = model.get("depths")  # a generator may say them
     for key, number in json.loads(candidate.changes).items():
-        place(model, key, number, len(depths) if isinstance(depths, list) else template.stages)
+        place_model_number(model, key, number, len(depths) if isinstance(depths, list) else template.stages)
     return model
 
 
-def _measurements(result: JobResult, metrics: list[str]) -> list[Measurement]:
+def _measuring_outcomes(result: ExecutionResult, metrics: list[str]) -> list[StoredMeasurement]:
     if result.state == "ok":
-        return [Measurement(result.key, *row) for row in json.loads(result.text)]
-    return [Measurement(result.key, m, result.state, None, None, None, result.text) for m in metrics]
+        return [StoredMeasurement(result.key, *row) for row in json.loads(result.text)]
+    return [StoredMeasurement(result.key, m, result.state, None, None, None, result.text) for m in metrics]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from resnet_factory.layers.expressions import ExpressionError
-from resnet_factory.sweep.vector import Array, Split, Unfit, Vector, values_of
+from resnet_factory.sweep.vector import Array, Vector, VectorSplit, VectorUnfit, vector_values
 
 
 def member_values(
@@ -21,8 +21,8 @@ def member_values(
     try:
         with np.errstate(all="ignore"):
             value = compute({n: Vector.of(v) if isinstance(v, np.ndarray) else v for n, v in scope.items()})
-            return np.full(size, values_of(value)), np.ones(size, bool)
-    except Split as split:
+            return np.full(size, vector_values(value)), np.ones(size, bool)
+    except VectorSplit as split:
         values, defined = np.zeros(size, np.int64), np.zeros(size, bool)
         for mask in (split.mask, ~split.mask):
             part = {n: v[mask] if isinstance(v, np.ndarray) else v for n, v in scope.items()}
@@ -30,13 +30,13 @@ def member_values(
             values = values.astype(np.result_type(values, found), copy=False)
             values[mask], defined[mask] = found, good
         return values, defined
-    except Unfit:
-        return _one_by_one(compute, scope, size)
+    except VectorUnfit:
+        return _member_values_one_by_one(compute, scope, size)
     except ExpressionError:
         return np.zeros(size, np.int64), np.zeros(size, bool)
 
 
-def _one_by_one(
+def _member_values_one_by_one(
     compute: Callable[[dict[str, Any]], Any], scope: Mapping[str, Any], size: int
 ) -> tuple[Array, Array]:
     defined = np.zeros(size, bool)
@@ -50,7 +50,9 @@ def _one_by_one(
     return np.array(found), defined
 
 
-def where_true(condition: Callable[[dict[str, Any]], Any], scope: Mapping[str, Any], size: int) -> Array:
+def members_where_true(
+    condition: Callable[[dict[str, Any]], Any], scope: Mapping[str, Any], size: int
+) -> Array:
     """Return for each member whether a condition on its numbers is true; one without a value is not."""
     true, defined = member_values(lambda numbers: bool(condition(numbers)), scope, size)
     return np.asarray(true.astype(bool) & defined)

@@ -22,21 +22,21 @@ from resnet_factory.network.builder import build
 from resnet_factory.network.network import Network
 from resnet_factory.network.threads import num_threads
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.planning.planner import plan as make_plan
+from resnet_factory.planning.planner import run_planner as make_plan
 from resnet_factory.study.data import load_data
 from resnet_factory.study.distributed import process_group
-from resnet_factory.study.jobs import fitted
+from resnet_factory.study.jobs import study_job_config
 from resnet_factory.study.metric import TrainedError
 from resnet_factory.sweep.init_scores import (
-    Conditions,
+    MetricConditions,
+    MetricNotApplicable,
     MetricValue,
-    NotApplicable,
-    gradients,
-    naswot,
-    noise,
-    seeded,
-    synflow,
-    zen,
+    gradient_range_score,
+    naswot_score,
+    noise_for_scores,
+    seeded_for_scores,
+    synflow_score,
+    zen_score,
 )
 from resnet_factory.sweep.own_metrics import OwnMetric
 
@@ -44,17 +44,17 @@ WARM_UP = 3
 """Forward passes before the clock starts."""
 
 
-def measured(plan: Plan, metric: str, conditions: Conditions) -> MetricValue:
+def measure_metric(plan: Plan, metric: str, conditions: MetricConditions) -> MetricValue:
     """Measure one metric of networks freshly built from a plan; a score is the mean over `seeds` of them.
 
     Raises:
         NotApplicable: with the reason.
     """
     function, values = METRIC_FUNCTIONS[metric], []
-    seeds = 1 if function in (latency, peak_memory) else conditions.seeds
+    seeds = 1 if function in (latency_metric, peak_memory_metric) else conditions.seeds
     with num_threads(conditions.threads):
         for seed in range(conditions.seed, conditions.seed + seeds):
-            with seeded(seed):
+            with seeded_for_scores(seed):
                 network = build(plan)
             values.append(function(network, replace(conditions, seed=seed)))
     if len(values) == 1:
@@ -64,7 +64,9 @@ def measured(plan: Plan, metric: str, conditions: Conditions) -> MetricValue:
     return MetricValue(statistics.fmean(numbers), low, high, f"mean of {len(values)} seeds, {values[0].note}")
 
 
-def own_value(own: OwnMetric, plan: Plan, job: dict[str, Any], conditions: Conditions) -> MetricValue:
+def own_metric_value(
+    own: OwnMetric, plan: Plan, job: dict[str, Any], conditions: MetricConditions
+) -> MetricValue:
     """Measure a metric of one's own; with `network`, the mean over `seeds` networks, as scores are.
 
     Raises:
@@ -76,16 +78,16 @@ def own_value(own: OwnMetric, plan: Plan, job: dict[str, Any], conditions: Condi
     shape = (plan.in_channels, *conditions.image)
     with num_threads(conditions.threads):
         for seed in range(conditions.seed, conditions.seed + seeds):
-            with seeded(seed):
+            with seeded_for_scores(seed):
                 if own.needs == "plan":
                     value = own.value(plan, shape)
                 elif own.needs == "network":
                     network = build(plan).to(conditions.device)
-                    value = own.value(network, noise(network, replace(conditions, seed=seed)))
+                    value = own.value(network, noise_for_scores(network, replace(conditions, seed=seed)))
                 else:
-                    value = _value_on_data(own, job)
+                    value = _metric_on_study_data(own, job)
             if value is None:
-                raise NotApplicable("it has no value for this network")
+                raise MetricNotApplicable("it has no value for this network")
             values.append(value)
     note = "" if own.needs == "plan" else f"batch {conditions.batch} of noise"
     if own.needs == "data":
@@ -96,24 +98,24 @@ def own_value(own: OwnMetric, plan: Plan, job: dict[str, Any], conditions: Condi
     return MetricValue(statistics.fmean(values), low, high, f"mean of {len(values)} seeds, {note}")
 
 
-def _value_on_data(own: OwnMetric, job: dict[str, Any]) -> float | None:
+def _metric_on_study_data(own: OwnMetric, job: dict[str, Any]) -> float | None:
     """Return the value of a network with the data's channels, classes and image size."""
     study = TrainedError.from_dict(job["study"])
     with process_group(study.machine.device) as group:
-        network = build(make_plan(fitted(pruning.read_pruned(job["model"]), study.data)))
+        network = build(make_plan(study_job_config(pruning.read_pruned(job["model"]), study.data)))
         return own.value(network.to(group.device), load_data(study.data, group, 0))
 
 
-def latency(network: Network, conditions: Conditions) -> MetricValue:
+def latency_metric(network: Network, conditions: MetricConditions) -> MetricValue:
     """Measure milliseconds of the forward pass of a batch in evaluation mode: median and quartiles."""
     times = []
-    module, images = _prepared(network, conditions)
+    module, images = _prepare_network_for_metric(network, conditions)
     with torch.inference_mode():
         for run in range(WARM_UP + conditions.repeats):
-            _synchronize(conditions.device)
+            _synchronize_for_metric(conditions.device)
             start = time.perf_counter()
             module(images)
-            _synchronize(conditions.device)
+            _synchronize_for_metric(conditions.device)
             if run >= WARM_UP:
                 times.append((time.perf_counter() - start) * 1e3)
     low, middle, high = statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else times * 3
@@ -121,25 +123,25 @@ def latency(network: Network, conditions: Conditions) -> MetricValue:
     return MetricValue(middle, low, high, note)
 
 
-def peak_memory(network: Network, conditions: Conditions) -> MetricValue:
+def peak_memory_metric(network: Network, conditions: MetricConditions) -> MetricValue:
     """Measure the peak bytes of a forward pass in evaluation mode: parameters, buffers and activations.
 
     On a CPU live tensors are counted, without the workspace of operations. On a GPU it is the allocator's
     peak.
     """
-    module, images = _prepared(network, conditions)
+    module, images = _prepare_network_for_metric(network, conditions)
     with torch.inference_mode():
         if conditions.device.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats(conditions.device)
             module(images)
             peak = torch.cuda.max_memory_allocated(conditions.device)
             return MetricValue(float(peak), note=f"{conditions}, allocator's peak")
-        with _LiveTensors([*module.parameters(), *module.buffers(), images]) as live:
+        with _PeakMemoryMetricMode([*module.parameters(), *module.buffers(), images]) as live:
             module(images)
     return MetricValue(float(live.peak), note=f"{conditions}, tensors alive")
 
 
-class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _PeakMemoryMetricMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all live tensors."""
 
     def __init__(self, fixed: list[Tensor]) -> None:
@@ -168,30 +170,30 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _prepared(network: Network, conditions: Conditions) -> tuple[nn.Module, Tensor]:
+def _prepare_network_for_metric(network: Network, conditions: MetricConditions) -> tuple[nn.Module, Tensor]:
     """Return a copy in evaluation mode and a batch of noise, as the conditions say."""
     dtype = getattr(torch, conditions.dtype)
     layout = torch.contiguous_format
     if conditions.channels_last:
         if network.plan.dims == 1:
-            raise NotApplicable("torch has no layout of sequences with channels last")
+            raise MetricNotApplicable("torch has no layout of sequences with channels last")
         layout = torch.channels_last if network.plan.dims == 2 else torch.channels_last_3d
     module = copy.deepcopy(network).to(conditions.device, dtype).eval()
     module.to(memory_format=layout)  # type: ignore[call-overload]
-    with seeded(conditions.seed):
-        return module, noise(network, conditions).to(dtype).to(memory_format=layout)
+    with seeded_for_scores(conditions.seed):
+        return module, noise_for_scores(network, conditions).to(dtype).to(memory_format=layout)
 
 
-def _synchronize(device: str) -> None:
+def _synchronize_for_metric(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
 
 
-METRIC_FUNCTIONS: dict[str, Callable[[Network, Conditions], MetricValue]] = {
-    "latency": latency,
-    "memory": peak_memory,
-    "synflow": synflow,
-    "naswot": naswot,
-    "zen": zen,
-    "gradients": gradients,
+METRIC_FUNCTIONS: dict[str, Callable[[Network, MetricConditions], MetricValue]] = {
+    "latency": latency_metric,
+    "memory": peak_memory_metric,
+    "synflow": synflow_score,
+    "naswot": naswot_score,
+    "zen": zen_score,
+    "gradients": gradient_range_score,
 }

@@ -13,7 +13,7 @@ STRUCTURAL = ("image_size", "dims")
 """Numbers that a template fixes: they change the size of the data rather than a layer's numbers."""
 
 
-def image_for(image: Sequence[int], dims: int) -> tuple[int, ...]:
+def model_image_sides(image: Sequence[int], dims: int) -> tuple[int, ...]:
     """Return the sides of an image for a network of `dims` dimensions: one side for all is one there, too."""
     return (image[0],) * dims if len(set(image)) == 1 else tuple(image)
 
@@ -21,8 +21,8 @@ def image_for(image: Sequence[int], dims: int) -> tuple[int, ...]:
 RECIPES = ("stem", "head", "shortcut", "transition")
 
 
-def substitute(config: ModelConfig, numbers: Mapping[str, Any]) -> Specification:
-    """Return the model with numbers or vectors at keys for which `may_vary` is true."""
+def substitute_model_numbers(config: ModelConfig, numbers: Mapping[str, Any]) -> Specification:
+    """Return the model with numbers or vectors at keys for which `model_number_may_vary` is true."""
     stages = range(len(config.depths))
     changes: dict[str, Any] = {}
     recipes: dict[str, Any] = {name: getattr(config, name) for name in RECIPES}
@@ -35,15 +35,17 @@ def substitute(config: ModelConfig, numbers: Mapping[str, Any]) -> Specification
             old = changes.get(head, getattr(config, head))
             changes[head] = tuple(number if not rest or i == int(rest[0]) else old[i] for i in stages)
         elif head == "block":
-            recipes["blocks"] = tuple(_with_number(block, rest, number) for block in recipes["blocks"])
+            recipes["blocks"] = tuple(
+                _recipe_with_model_number(block, rest, number) for block in recipes["blocks"]
+            )
         else:
-            recipes[head] = _with_number(recipes[head], rest, number)
+            recipes[head] = _recipe_with_model_number(recipes[head], rest, number)
     slots = {name: recipes.pop(name) for name in config.slots}
     unchanged = {entry.name: getattr(config, entry.name) for entry in fields(Specification)}
     return Specification(**unchanged | recipes | {"slots": slots} | changes)
 
 
-def _with_number(recipe: Recipe, keys: list[str], number: Any) -> Recipe:
+def _recipe_with_model_number(recipe: Recipe, keys: list[str], number: Any) -> Recipe:
     name, *index = keys
     if index:
         old = dict(recipe.names)[name]
@@ -56,7 +58,7 @@ def _with_number(recipe: Recipe, keys: list[str], number: Any) -> Recipe:
     )
 
 
-def may_vary(config: ModelConfig, key: str) -> bool:
+def model_number_may_vary(config: ModelConfig, key: str) -> bool:
     """Return whether the number at a dotted key below the model may differ within one population."""
     head, *rest = key.split(".")
     if head in config.stage_slots:
@@ -77,7 +79,7 @@ def may_vary(config: ModelConfig, key: str) -> bool:
     return value is not None and not isinstance(value, (str, PerStage))
 
 
-def place(data: dict[str, Any], key: str, number: Any, stages: int) -> None:
+def place_model_number(data: dict[str, Any], key: str, number: Any, stages: int) -> None:
     """Write a number into a model's plain data, at a dotted key."""
     head, *rest = key.split(".")
     if head in PER_STAGE:

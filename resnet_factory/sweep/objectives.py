@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from resnet_factory.errors import ConfigError, Fault, unknown
-from resnet_factory.study.settings import minimum
+from resnet_factory.study.settings import setting_minimum
 
 _SCORE = ("batch", "seeds", "threads", "device")
 
 
-class Metric(NamedTuple):
+class ObjectiveMetric(NamedTuple):
     """A metric with a better direction."""
 
     label: str
@@ -25,22 +25,24 @@ class Metric(NamedTuple):
 
 
 METRICS = {
-    "params": Metric("parameters"),
-    "macs": Metric("MACs"),
-    "activations": Metric("activations"),
-    "receptive_field": Metric("receptive field (pixels)"),
-    "inference_memory": Metric("inference memory (MiB)"),
-    "training_memory": Metric("training memory (MiB)"),
-    "latency": Metric("latency (ms)", ("batch", "repeats", "threads", "device", "dtype", "channels_last")),
-    "memory": Metric("peak memory (MiB)", ("batch", "device", "dtype", "channels_last")),
-    "synflow": Metric("log synflow", ("seeds", "threads", "device"), maximize=True),
-    "naswot": Metric("NASWOT", _SCORE, maximize=True),
-    "zen": Metric("Zen score", _SCORE, maximize=True),
-    "gradients": Metric("gradient spread (decades)", _SCORE),
-    "error": Metric("error", ("study",), quality=True),
-    "loss": Metric("loss", ("study",), quality=True),
-    "train_error": Metric("train_error", ("study",), quality=True),
-    "accuracy": Metric("accuracy", maximize=True, quality=True),
+    "params": ObjectiveMetric("parameters"),
+    "macs": ObjectiveMetric("MACs"),
+    "activations": ObjectiveMetric("activations"),
+    "receptive_field": ObjectiveMetric("receptive field (pixels)"),
+    "inference_memory": ObjectiveMetric("inference memory (MiB)"),
+    "training_memory": ObjectiveMetric("training memory (MiB)"),
+    "latency": ObjectiveMetric(
+        "latency (ms)", ("batch", "repeats", "threads", "device", "dtype", "channels_last")
+    ),
+    "memory": ObjectiveMetric("peak memory (MiB)", ("batch", "device", "dtype", "channels_last")),
+    "synflow": ObjectiveMetric("log synflow", ("seeds", "threads", "device"), maximize=True),
+    "naswot": ObjectiveMetric("NASWOT", _SCORE, maximize=True),
+    "zen": ObjectiveMetric("Zen score", _SCORE, maximize=True),
+    "gradients": ObjectiveMetric("gradient spread (decades)", _SCORE),
+    "error": ObjectiveMetric("error", ("study",), quality=True),
+    "loss": ObjectiveMetric("loss", ("study",), quality=True),
+    "train_error": ObjectiveMetric("train_error", ("study",), quality=True),
+    "accuracy": ObjectiveMetric("accuracy", maximize=True, quality=True),
 }
 TRAINED = ("error", "loss", "train_error")
 """Metrics of a trained network."""
@@ -65,11 +67,11 @@ class Objective(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions:
+class ObjectiveRankingOptions:
     """Options of a sweep's report, as in `conf/sweep.yaml`."""
 
     by: str | None
-    top: int = minimum(0)
+    top: int = setting_minimum(0)
     errors: str | None
     where: str | None = None
     """A condition that the winners and the fronts satisfy."""
@@ -77,7 +79,7 @@ class ReportOptions:
     """Pairs of metrics."""
 
 
-class Ranking(NamedTuple):
+class ObjectiveRanking(NamedTuple):
     """Objectives of the winners and of the Pareto fronts."""
 
     by: Objective | None
@@ -98,7 +100,7 @@ def parse_objective(text: str, metrics: Collection[str]) -> tuple[str, bool | No
 
 
 def read_objective(
-    text: str, metrics: Collection[str], key: str, own: Mapping[str, Metric], faults: list[Fault]
+    text: str, metrics: Collection[str], key: str, own: Mapping[str, ObjectiveMetric], faults: list[Fault]
 ) -> Objective | None:
     """Read one objective of `metrics`; those of `own` have directions as the shipped ones do."""
     metric, maximize = parse_objective(text, metrics)
@@ -113,9 +115,11 @@ def read_objective(
     return None
 
 
-def read_ranking(
-    options: ReportOptions, metrics: Collection[str], own: Mapping[str, Metric] | None = None
-) -> Ranking:
+def read_objective_ranking(
+    options: ObjectiveRankingOptions,
+    metrics: Collection[str],
+    own: Mapping[str, ObjectiveMetric] | None = None,
+) -> ObjectiveRanking:
     """Return the objectives of `by` and `pareto`, which must be among `metrics`.
 
     Raises:
@@ -131,4 +135,4 @@ def read_ranking(
     pairs = [objectives("pareto", pair) for pair in options.pareto]
     if faults:
         raise ConfigError(faults)
-    return Ranking(by, [(first, second) for first, second in pairs])
+    return ObjectiveRanking(by, [(first, second) for first, second in pairs])

@@ -12,39 +12,39 @@ from typing import Any, Literal
 from resnet_factory.config.composition import Composed, image_size
 from resnet_factory.errors import ConfigError, Fault, install_hint, unknown
 from resnet_factory.layers import per_axis
-from resnet_factory.study.settings import above, minimum
-from resnet_factory.study.settings_reader import fill
+from resnet_factory.study.settings import setting_above, setting_minimum
+from resnet_factory.study.settings_reader import fill_settings
 from resnet_factory.sweep.error_file import read_error_file
-from resnet_factory.sweep.filters import read_filter
-from resnet_factory.sweep.objectives import MEASURED, TRAINED, ReportOptions, read_ranking
+from resnet_factory.sweep.filters import read_where_filter
+from resnet_factory.sweep.objectives import MEASURED, TRAINED, ObjectiveRankingOptions, read_objective_ranking
 from resnet_factory.sweep.own_metrics import (
     OwnMetric,
-    find_metric,
-    metrics_of_record,
+    find_own_metric,
     own_metric_names,
-    own_record,
+    own_metrics_of_record,
+    own_metrics_record,
 )
 from resnet_factory.sweep.population import BASIC_COSTS, OPTIONAL_COSTS
 from resnet_factory.sweep.regnet import SKIPPED
 from resnet_factory.sweep.relation import relation_names
-from resnet_factory.sweep.samplers import size_of
+from resnet_factory.sweep.samplers import sampler_size
 from resnet_factory.sweep.space import Space
-from resnet_factory.sweep.steps import Step, check_steps, read_steps
+from resnet_factory.sweep.steps import SweepStep, check_sweep_steps, read_sweep_steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringOptions:
     """Conditions of measurements, as under `measuring` in `conf/sweep.yaml`."""
 
-    batch: int = minimum(1)
-    repeats: int = minimum(1)
-    seeds: int = minimum(1)
-    threads: int = minimum(1)
+    batch: int = setting_minimum(1)
+    repeats: int = setting_minimum(1)
+    seeds: int = setting_minimum(1)
+    threads: int = setting_minimum(1)
     device: str
     dtype: Literal["float32", "float64", "bfloat16", "float16"]
     channels_last: bool
-    limit: float | None = above(0)
-    training_limit: float | None = above(0)
+    limit: float | None = setting_above(0)
+    training_limit: float | None = setting_above(0)
     study: Any
     """Overrides of a study; once they are read, its `TrainedError` as plain data, or None."""
 
@@ -60,7 +60,7 @@ class ExecutorOptions:
     """Options of an executor, as in `conf/executor`."""
 
     kind: Literal["inline", "processes", "dask"]
-    workers: int = minimum(1)
+    workers: int = setting_minimum(1)
     address: str | None
 
 
@@ -74,7 +74,7 @@ class SweepOptions:
     """A number of architectures to draw until; None: all samples count."""
     max_samples: Any
     sampler: Literal["grid", "random", "sobol"]
-    seed: int = minimum(0)
+    seed: int = setting_minimum(0)
     out: str | None
     measure: tuple[str, ...]
     measuring: MeasuringOptions
@@ -82,7 +82,7 @@ class SweepOptions:
     executor: ExecutorOptions
     report: bool
     where: str | None = None
-    steps: tuple[Step, ...] = ()
+    steps: tuple[SweepStep, ...] = ()
     """The metrics of `measure` by step."""
     image: tuple[int, ...] | None = None
     """None: each model's own image size."""
@@ -102,26 +102,30 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
             value = data[key] = int(value)
         if value is not None and (type(value) is not int or value < 1):
             faults.append(Fault(key, f"expected a whole number above 0, found {value!r}"))
-    steps = read_steps(data["measure"], faults)
+    steps = read_sweep_steps(data["measure"], faults)
     data["measure"] = list(dict.fromkeys(metric for step in steps for metric in step.metrics))
-    options = fill(SweepOptions, _fields_of(SweepOptions, data), "", faults)
+    options = fill_settings(SweepOptions, _sweep_option_fields(SweepOptions, data), "", faults)
     faults += [
         Fault("measure", unknown("metric", str(metric), (*MEASURED, *TRAINED, *own_metric_names())))
         for metric in options.measure
         if metric not in (*MEASURED, *TRAINED, *own_metric_names())
     ]
-    own = {metric: found for metric in options.measure if (found := _own(metric, faults)) is not None}
+    own = {
+        metric: found
+        for metric in options.measure
+        if (found := _own_metric_option(metric, faults)) is not None
+    }
     if options.executor.kind != "inline":
         message = "is known to this process alone; give it an entry point, define it in a module, or "
         message += "take executor=inline"
         faults += [Fault("measure", f"{name!r} {message}") for name, one in own.items() if not one.place]
     numbers = [*BASIC_COSTS, *OPTIONAL_COSTS]
     numbers += relation_names(space.dimensions, space.computed, space.stages)
-    check_steps(steps, numbers, {name: one.metric(name) for name, one in own.items()}, faults)
+    check_sweep_steps(steps, numbers, {name: one.metric(name) for name, one in own.items()}, faults)
     address = options.executor.address
     if address is not None and not re.fullmatch(r"[a-z]+://\S+", address):
         faults.append(Fault("executor.address", f"expected tcp://host:port, found {address!r}"))
-    faults += _trained_faults(options.measure, space)
+    faults += _trained_metric_option_faults(options.measure, space)
     measuring, study = options.measuring, options.measuring.study
     if not isinstance(study, list) or not all(isinstance(word, str) for word in study):
         faults.append(Fault("measuring.study", f"expected overrides of a study, found {study!r}"))
@@ -135,12 +139,12 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
     else:
         study = None
     if options.measure and options.executor.kind != "dask" and not faults:
-        faults += _device_faults(measuring.device, measuring.threads)
-    faults += _missing_packages(options)
+        faults += _measuring_device_option_faults(measuring.device, measuring.threads)
+    faults += _sweep_option_package_faults(options)
     if not faults:
         try:
             most = options.samples if options.architectures is None else options.max_samples
-            samples = size_of(options.sampler, space.dimensions, most)
+            samples = sampler_size(options.sampler, space.dimensions, most)
         except ConfigError as error:
             faults += error.faults
     if faults:
@@ -152,19 +156,19 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
     return replace(options, samples=samples, measuring=measuring, image=image, steps=steps)
 
 
-def _own(metric: str, faults: list[Fault]) -> OwnMetric | None:
+def _own_metric_option(metric: str, faults: list[Fault]) -> OwnMetric | None:
     try:
-        return find_metric(metric)
+        return find_own_metric(metric)
     except ConfigError as error:
         faults += error.faults
     return None
 
 
-def _fields_of(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+def _sweep_option_fields(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     return {entry.name: data[entry.name] for entry in fields(cls) if entry.name in data}
 
 
-def _trained_faults(measure: Sequence[str], space: Space) -> Iterable[Fault]:
+def _trained_metric_option_faults(measure: Sequence[str], space: Space) -> Iterable[Fault]:
     """Yield the fault of metrics of trained networks in a space whose networks take no images."""
     trained = [metric for metric in measure if metric in TRAINED]
     varied = next((dimension for dimension in space.dimensions if dimension.key == "dims"), None)
@@ -176,7 +180,7 @@ def _trained_faults(measure: Sequence[str], space: Space) -> Iterable[Fault]:
         yield Fault("measure", message)
 
 
-def _device_faults(device: str, threads: int) -> list[Fault]:
+def _measuring_device_option_faults(device: str, threads: int) -> list[Fault]:
     """Return the fault of a device that is not there; on a cluster only its workers know."""
     from resnet_factory.study.distributed import parallel_trainings
 
@@ -188,8 +192,8 @@ def _device_faults(device: str, threads: int) -> list[Fault]:
     return []
 
 
-def refuse_unknown_metrics(
-    options: ReportOptions, space: Space, metrics: Sequence[str], composed: Composed
+def refuse_unknown_metric_options(
+    options: ObjectiveRankingOptions, space: Space, metrics: Sequence[str], composed: Composed
 ) -> None:
     """Refuse, before anything is measured, to rank by a metric that is none of the space's costs, of
     `metrics`, or of the user's file.
@@ -200,13 +204,13 @@ def refuse_unknown_metrics(
     known = [*BASIC_COSTS, *(metric for metric in OPTIONAL_COSTS if metric in space.windows), *metrics]
     known += sorted(relation_names(space.dimensions, space.computed, space.stages) - {SKIPPED})
     with composed.locating():
-        own = metrics_of_record(own_record(metrics))
+        own = own_metrics_of_record(own_metrics_record(metrics))
         if options.errors is not None:
             columns, _ = read_error_file(Path(options.errors).expanduser())
             known += [*columns, *(["error"] if "accuracy" in columns else [])]
-        read_ranking(options, known, own)
+        read_objective_ranking(options, known, own)
         faults: list[Fault] = []
-        read_filter(options.where, known, "where", faults)
+        read_where_filter(options.where, known, "where", faults)
         for name in space.limits:
             if name not in metrics:
                 message = f"nothing measures {name!r}; measure=[{name}] does"
@@ -215,28 +219,30 @@ def refuse_unknown_metrics(
             raise ConfigError(faults)
 
 
-def report_package_faults(otherwise: str = "") -> Iterable[Fault]:
+def report_option_package_faults(otherwise: str = "") -> Iterable[Fault]:
     """Yield the fault of packages that the report needs and that are not installed."""
-    return _not_installed(
+    return _sweep_option_not_installed(
         "report", {"bokeh": "Bokeh", "matplotlib": "matplotlib", "scipy": "SciPy"}, "sweep", otherwise
     )
 
 
-def _missing_packages(options: SweepOptions) -> Iterable[Fault]:
+def _sweep_option_package_faults(options: SweepOptions) -> Iterable[Fault]:
     if options.report:
-        yield from report_package_faults(", or report=false")
+        yield from report_option_package_faults(", or report=false")
     if options.sampler == "sobol":
-        yield from _not_installed("sampler", {"scipy": "SciPy"}, "sweep", ", or sampler=random")
+        yield from _sweep_option_not_installed("sampler", {"scipy": "SciPy"}, "sweep", ", or sampler=random")
     if options.executor.kind == "dask":
-        yield from _not_installed("executor", {"distributed": "dask.distributed"}, "dask")
+        yield from _sweep_option_not_installed("executor", {"distributed": "dask.distributed"}, "dask")
 
 
-def _not_installed(key: str, packages: Mapping[str, str], extra: str, otherwise: str = "") -> Iterable[Fault]:
+def _sweep_option_not_installed(
+    key: str, packages: Mapping[str, str], extra: str, otherwise: str = ""
+) -> Iterable[Fault]:
     if names := [name for module, name in packages.items() if find_spec(module) is None]:
         yield Fault(key, f"needs {' and '.join(names)}; {install_hint(extra)}{otherwise}")
 
 
-def read_report_options(composed: Composed) -> ReportOptions:
+def read_report_options(composed: Composed) -> ObjectiveRankingOptions:
     """Return what the report shows.
 
     Raises:
@@ -246,7 +252,9 @@ def read_report_options(composed: Composed) -> ReportOptions:
     pareto = data["pareto"]
     if isinstance(pareto, list) and pareto and not isinstance(pareto[0], list):
         data["pareto"] = [pareto]
-    options = fill(ReportOptions, _fields_of(ReportOptions, data), "", faults)
+    options = fill_settings(
+        ObjectiveRankingOptions, _sweep_option_fields(ObjectiveRankingOptions, data), "", faults
+    )
     if any(len(pair) != 2 for pair in options.pareto):
         message = f"expected pairs of metrics, as [[params, macs]], found {pareto!r}"
         faults.append(Fault("pareto", message))

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from resnet_factory.errors import ConfigError, Fault, all_of, one_of, shown
 from resnet_factory.layers.package_entries import entries_of, package_of
-from resnet_factory.sweep.objectives import METRICS, Metric
+from resnet_factory.sweep.objectives import METRICS, ObjectiveMetric
 from resnet_factory.sweep.population import BASIC_COSTS
 from resnet_factory.sweep.structure_numbers import is_structure_number
 
@@ -68,10 +68,10 @@ class OwnMetric:
             if getattr(self, key) not in words:
                 raise ValueError(f"{key} is {one_of(words)}, found {getattr(self, key)!r}")
 
-    def metric(self, name: str) -> Metric:
+    def metric(self, name: str) -> ObjectiveMetric:
         """Return it as the metrics of `objectives` are."""
         label = f"{name} ({self.unit})" if self.unit else name
-        return Metric(label, READS[self.needs], self.direction == "max", self.quality)
+        return ObjectiveMetric(label, READS[self.needs], self.direction == "max", self.quality)
 
     @property
     def place(self) -> str:
@@ -136,12 +136,12 @@ def register_metric(
         ValueError: the name is taken, or a word is none of those allowed.
     """
     try:
-        _check_name(name)
+        _check_own_metric_name(name)
         own = OwnMetric(function=function, unit=unit, direction=direction, needs=needs, quality=quality)
         if (known := REGISTERED.get(name)) is not None and known != own:
             raise ValueError(f"{name!r} is registered already, for {known.place or 'another function'}")
-        if name in _package_metrics():
-            (package,) = {package_of(entry) for entry in _package_metrics()[name][:1]}
+        if name in _own_metrics_of_packages():
+            (package,) = {package_of(entry) for entry in _own_metrics_of_packages()[name][:1]}
             raise ValueError(f"{name!r} is a metric of package {package!r}; choose another name")
     except (TypeError, ValueError) as error:
         raise type(error)(f"register_metric(): {error}") from None
@@ -150,10 +150,10 @@ def register_metric(
 
 def own_metric_names() -> list[str]:
     """Return the names of all metrics of one's own, those of packages included."""
-    return sorted({*REGISTERED, *_package_metrics()})
+    return sorted({*REGISTERED, *_own_metrics_of_packages()})
 
 
-def find_metric(name: str) -> OwnMetric | None:
+def find_own_metric(name: str) -> OwnMetric | None:
     """Return a metric of one's own, from its package if it has one; None if there is none.
 
     Raises:
@@ -161,7 +161,7 @@ def find_metric(name: str) -> OwnMetric | None:
     """
     if name in REGISTERED:
         return REGISTERED[name]
-    entries = _package_metrics().get(name, ())
+    entries = _own_metrics_of_packages().get(name, ())
     if not entries:
         return None
     packages = [package_of(entry) for entry in entries]
@@ -170,7 +170,7 @@ def find_metric(name: str) -> OwnMetric | None:
         raise ConfigError([Fault("measure", f"metric {name!r} is in several packages, {names}")])
     failed = f"metric {name!r} of package {packages[0]!r} cannot be used"
     try:
-        _check_name(name)
+        _check_own_metric_name(name)
         found = entries[0].load()
     except Exception as error:  # importing runs anything
         message = f"{failed}: {type(error).__name__}: {error}"
@@ -181,21 +181,21 @@ def find_metric(name: str) -> OwnMetric | None:
     return found
 
 
-def metric_of(name: str) -> Metric | None:
+def shipped_or_own_metric(name: str) -> ObjectiveMetric | None:
     """Return a shipped metric, or one of one's own; None where it is not known here."""
     if name in METRICS:
         return METRICS[name]
-    own = find_metric(name)
+    own = find_own_metric(name)
     return None if own is None else own.metric(name)
 
 
-def own_record(names: Iterable[str]) -> dict[str, Any]:
+def own_metrics_record(names: Iterable[str]) -> dict[str, Any]:
     """Return what a store keeps of the metrics of one's own among some."""
-    return {name: own.to_dict() for name in names if (own := find_metric(name)) is not None}
+    return {name: own.to_dict() for name in names if (own := find_own_metric(name)) is not None}
 
 
-def metrics_of_record(record: Mapping[str, Any]) -> dict[str, Metric]:
-    """Return the metrics of `own_record`, also where they are not known."""
+def own_metrics_of_record(record: Mapping[str, Any]) -> dict[str, ObjectiveMetric]:
+    """Return the metrics of `own_metrics_record`, also where they are not known."""
     found = {}
     for name, data in record.items():
         own = OwnMetric(**{**data, "function": data["function"] or "unknown:unknown"})
@@ -203,7 +203,7 @@ def metrics_of_record(record: Mapping[str, Any]) -> dict[str, Metric]:
     return found
 
 
-def _check_name(name: object) -> None:
+def _check_own_metric_name(name: object) -> None:
     if not isinstance(name, str):
         raise TypeError(f"the name of a metric is a text, as 'flips'; found {shown(name)}")
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
@@ -214,5 +214,5 @@ def _check_name(name: object) -> None:
         raise ValueError(f"{name!r} is a metric already; choose another name")
 
 
-def _package_metrics() -> Mapping[str, tuple[EntryPoint, ...]]:
+def _own_metrics_of_packages() -> Mapping[str, tuple[EntryPoint, ...]]:
     return entries_of(GROUP)

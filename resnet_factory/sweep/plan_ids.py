@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from resnet_factory.layers import Layer, merged
-from resnet_factory.planning.network_plan import Plan, content_hash
+from resnet_factory.planning.network_plan import Plan, plan_content_hash
 from resnet_factory.planning.nodes import Chain
-from resnet_factory.planning.plan_text import text_of, words
+from resnet_factory.planning.plan_text import plan_text_lines, plan_text_words
 from resnet_factory.sweep.vector import Array, Vector
 
 INDEX = "\x01"
@@ -20,7 +20,7 @@ INDEX = "\x01"
 GAP = "\x00"
 
 
-class PlanSection(NamedTuple):
+class PlanIdSection(NamedTuple):
     """The text of a stem, a transition, a block or a head."""
 
     texts: list[str]
@@ -32,7 +32,7 @@ class PlanSection(NamedTuple):
     """Repetitions of a block, for each member."""
 
 
-class _Groups:
+class _PlanIdGroups:
     """Members by the numbers that they share."""
 
     def __init__(self, members: Array) -> None:
@@ -58,29 +58,31 @@ class _Groups:
 def plan_ids(plan: Plan, members: Array) -> list[str]:
     """Return the plan ids of members, given by their indices in the vectors of the plan."""
     known: dict[Any, dict[Any, str]] = {}
-    sections: list[PlanSection] = []
-    groups = _Groups(members)
+    sections: list[PlanIdSection] = []
+    groups = _PlanIdGroups(members)
 
     def add(node: Chain, prefix: str = "", counts: Sequence[int] | None = None) -> None:
         gaps: list[Any] = []
 
         def say(part: Any) -> str:
-            if not _vectors_of(part):
-                return words(part).replace("%", "%%")
+            if not _vectors_of_plan_id_part(part):
+                return plan_text_words(part).replace("%", "%%")
             gaps.append(part)
             return GAP
 
-        form = "\n".join(text_of(node, prefix, say=say)).replace(GAP, "%s")
+        form = "\n".join(plan_text_lines(node, prefix, say=say)).replace(GAP, "%s")
         if not form:
             return
-        vectors = list({id(vector): vector for part in gaps for vector in _vectors_of(part)}.values())
+        vectors = list(
+            {id(vector): vector for part in gaps for vector in _vectors_of_plan_id_part(part)}.values()
+        )
         if not vectors:
-            sections.append(PlanSection([form % ()], None, prefix, counts))
+            sections.append(PlanIdSection([form % ()], None, prefix, counts))
             return
         first, which = groups.of(vectors)
-        cells = [_texts(part, first, groups, known) for part in gaps]
+        cells = [_plan_id_layer_texts(part, first, groups, known) for part in gaps]
         texts = list(map(form.__mod__, zip(*cells, strict=True)))
-        sections.append(PlanSection(texts, which.tolist(), prefix, counts))
+        sections.append(PlanIdSection(texts, which.tolist(), prefix, counts))
 
     add(plan.stem)
     for stage in plan.stages:
@@ -91,25 +93,27 @@ def plan_ids(plan: Plan, members: Array) -> list[str]:
             add(block.node, f"{stage.name}.{INDEX}", counts)
         add(stage.tap)
     add(plan.head)
-    return [content_hash(text, plan) for text in _member_texts(sections, len(members))]
+    return [plan_content_hash(text, plan) for text in _plan_id_member_texts(sections, len(members))]
 
 
-def _vectors_of(part: Any) -> list[Vector]:
+def _vectors_of_plan_id_part(part: Any) -> list[Vector]:
     """Return the vectors among the arguments of a layer; of a number, itself if it is one."""
-    return list(_vectors(_arguments(part)))
+    return list(_plan_id_vectors(_plan_id_arguments(part)))
 
 
-def _arguments(part: Any) -> list[Any]:
+def _plan_id_arguments(part: Any) -> list[Any]:
     return [getattr(part, entry.name) for entry in fields(part)] if isinstance(part, Layer) else [part]
 
 
-def _texts(part: Any, rows: Array, groups: _Groups, known: dict[Any, dict[Any, str]]) -> list[str]:
+def _plan_id_layer_texts(
+    part: Any, rows: Array, groups: _PlanIdGroups, known: dict[Any, dict[Any, str]]
+) -> list[str]:
     """Return the description of a layer for some of the members."""
-    given = _arguments(part)
+    given = _plan_id_arguments(part)
     names = [entry.name for entry in fields(part)] if isinstance(part, Layer) else []
-    vectors = list(_vectors(given))
+    vectors = list(_plan_id_vectors(given))
     # Layers of one kind with the same plain arguments have the same text wherever they are.
-    plain = tuple(_filled(value, repeat(None)) for value in given)
+    plain = tuple(_fill_plan_id_gaps(value, repeat(None)) for value in given)
     texts = known.setdefault((type(part), plain), {})
     first, which = groups.of(vectors)
     columns = [vector.values[groups.members[first]].tolist() for vector in vectors]
@@ -120,32 +124,34 @@ def _texts(part: Any, rows: Array, groups: _Groups, known: dict[Any, dict[Any, s
             own = iter(numbers)
             # As the planner merges the numbers of all axes; those of single sides stay apart.
             whole = [
-                merged(_filled(value, own)) if isinstance(value, tuple) else _filled(value, own)
+                merged(_fill_plan_id_gaps(value, own))
+                if isinstance(value, tuple)
+                else _fill_plan_id_gaps(value, own)
                 for value in given
             ]
             made = type(part)(**dict(zip(names, whole, strict=True))) if names else whole[0]
-            text = texts[numbers] = words(made)
+            text = texts[numbers] = plan_text_words(made)
         found.append(text)
     return [found[i] for i in which[rows].tolist()]
 
 
-def _vectors(values: Iterable[Any]) -> Iterator[Vector]:
+def _plan_id_vectors(values: Iterable[Any]) -> Iterator[Vector]:
     """Yield the vectors among values, those of single axes included."""
     for value in values:
         if isinstance(value, Vector):
             yield value
         elif isinstance(value, tuple):
-            yield from _vectors(value)
+            yield from _plan_id_vectors(value)
 
 
-def _filled(value: Any, numbers: Iterator[Any]) -> Any:
+def _fill_plan_id_gaps(value: Any, numbers: Iterator[Any]) -> Any:
     """Return a value with the next of `numbers` in place of each vector."""
     if isinstance(value, tuple):
-        return tuple(_filled(entry, numbers) for entry in value)
+        return tuple(_fill_plan_id_gaps(entry, numbers) for entry in value)
     return next(numbers) if isinstance(value, Vector) else value
 
 
-def _member_texts(sections: Sequence[PlanSection], size: int) -> Iterator[str]:
+def _plan_id_member_texts(sections: Sequence[PlanIdSection], size: int) -> Iterator[str]:
     """Yield the text of each member: its sections, a repeated block's once for each time."""
     once = [1] * size
     texts = [

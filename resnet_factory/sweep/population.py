@@ -23,15 +23,15 @@ from resnet_factory.config.schema import (
     WHOLE,
     ModelConfig,
 )
-from resnet_factory.costing.complexity import Cost, cost
-from resnet_factory.costing.peak_memory import most_memory
-from resnet_factory.costing.receptive_field import larger, last_field
+from resnet_factory.costing.complexity import Cost, compute_complexity
+from resnet_factory.costing.peak_memory import peak_memory_of_plan
+from resnet_factory.costing.receptive_field import larger, last_receptive_field
 from resnet_factory.errors import ConfigError
 from resnet_factory.layers import per_axis
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.planning.planner import plan as plan_one
-from resnet_factory.sweep.model_numbers import place, substitute
-from resnet_factory.sweep.vector import Array, Split, Unfit, Vector, values_of
+from resnet_factory.planning.planner import run_planner as plan_one
+from resnet_factory.sweep.model_numbers import place_model_number, substitute_model_numbers
+from resnet_factory.sweep.vector import Array, Vector, VectorSplit, VectorUnfit, vector_values
 from resnet_factory.sweep.vector_planner import VectorPlanner
 
 CHUNK = 32_768
@@ -68,7 +68,7 @@ class Population:
         """Return the model of one member as plain data."""
         data = self.config.to_dict()
         for key, values in self.columns.items():
-            place(data, key, values[member].item(), len(self.config.depths))
+            place_model_number(data, key, values[member].item(), len(self.config.depths))
         return data
 
     def member(self, member: int) -> ModelConfig:
@@ -122,12 +122,14 @@ class PopulationCosts(NamedTuple):
     """Those of OPTIONAL_COSTS that were asked for."""
 
 
-def cost_all(population: Population, chunk: int = CHUNK, optional: Sequence[str] = ()) -> PopulationCosts:
+def cost_population(
+    population: Population, chunk: int = CHUNK, optional: Sequence[str] = ()
+) -> PopulationCosts:
     """Return the costs of every member: the same integers as planning and costing each one."""
     size = len(population)
     valid = np.zeros(size, bool)
     totals = {name: np.zeros(size, np.int64) for name in (*BASIC_COSTS, *optional)}
-    for part in parts(population, chunk, optional):
+    for part in population_parts(population, chunk, optional):
         valid[part.members] = part.valid
         for name, found in part.costs.items():
             values = found.values if isinstance(found, Vector) else found
@@ -136,7 +138,7 @@ def cost_all(population: Population, chunk: int = CHUNK, optional: Sequence[str]
     return PopulationCosts(valid, params, macs, activations, totals)
 
 
-def parts(
+def population_parts(
     population: Population, chunk: int = CHUNK, optional: Sequence[str] = ()
 ) -> Iterator[PopulationPart]:
     """Yield the population in parts of one structure each, with some of OPTIONAL_COSTS.
@@ -145,10 +147,12 @@ def parts(
     """
     inside = population.in_range()
     if not inside.all():
-        yield _invalid(np.flatnonzero(~inside))
+        yield _invalid_population_part(np.flatnonzero(~inside))
     # Members by the answers they have given so far: those that agreed stay together, in full chunks.
     waiting: dict[tuple[bool, ...], list[Array]] = {(): [np.flatnonzero(inside)]}
-    plan_together = _planned_with_own_layers if own_layers(population.config) else _planned_together
+    plan_together = (
+        _plan_population_own_layers if own_layers(population.config) else _plan_population_together
+    )
     while waiting:
         key = max(waiting, key=lambda key: sum(map(len, waiting[key])))
         pool = np.concatenate(waiting.pop(key))
@@ -157,48 +161,50 @@ def parts(
             waiting[key] = [rest]
         try:
             if members.size <= FEW:
-                raise Unfit
+                raise VectorUnfit
             yield plan_together(population, members, optional)
-        except Split as split:
+        except VectorSplit as split:
             for answer in (True, False):
                 mask = split.mask if answer else ~split.mask
                 waiting.setdefault((*key, answer), []).append(members[mask])
-        except Unfit:
-            yield from (_planned_alone(population, member, optional) for member in members)
+        except VectorUnfit:
+            yield from (_plan_population_member(population, member, optional) for member in members)
 
 
-def _invalid(members: Array) -> PopulationPart:
+def _invalid_population_part(members: Array) -> PopulationPart:
     return PopulationPart(members, np.zeros(members.size, bool), None)
 
 
-def _planned_alone(population: Population, member: int, optional: Sequence[str]) -> PopulationPart:
+def _plan_population_member(population: Population, member: int, optional: Sequence[str]) -> PopulationPart:
     at = np.array([member])
     try:
         planned = plan_one(population.member(member))
-        costs = _costs_of_plan(planned, population, optional)
+        costs = _costs_of_population_plan(planned, population, optional)
     except ConfigError:
-        return _invalid(at)
-    return PopulationPart(at, np.ones(1, bool), planned, costs) if costs else _invalid(at)
+        return _invalid_population_part(at)
+    return PopulationPart(at, np.ones(1, bool), planned, costs) if costs else _invalid_population_part(at)
 
 
-def _planned_together(population: Population, members: Array, optional: Sequence[str]) -> PopulationPart:
+def _plan_population_together(
+    population: Population, members: Array, optional: Sequence[str]
+) -> PopulationPart:
     if population.config.features is not None:
-        raise Unfit("a backbone is cut from its whole network")
+        raise VectorUnfit("a backbone is cut from its whole network")
     columns = {key: Vector.of(values[members]) for key, values in population.columns.items()}
-    planner = VectorPlanner(substitute(population.config, columns), members.size)
+    planner = VectorPlanner(substitute_model_numbers(population.config, columns), members.size)
     with np.errstate(all="ignore"):
         plan = planner.network()
         if plan is None or planner.faults:
-            return _invalid(members)
+            return _invalid_population_part(members)
         try:
-            costs = _costs_of_plan(plan, population, optional)
+            costs = _costs_of_population_plan(plan, population, optional)
         except ConfigError:
-            return _invalid(members)
+            return _invalid_population_part(members)
     valid = planner.valid if costs else np.zeros_like(planner.valid)
     return PopulationPart(members, valid, plan, costs)
 
 
-def _planned_with_own_layers(
+def _plan_population_own_layers(
     population: Population, members: Array, optional: Sequence[str]
 ) -> PopulationPart:
     """Plan together members with registered layers, whose formulas may not hold for columns.
@@ -207,35 +213,35 @@ def _planned_with_own_layers(
         Unfit: a formula fails, or gives the first or the last member other costs than alone.
     """
     try:
-        part = _planned_together(population, members, optional)
+        part = _plan_population_together(population, members, optional)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise Unfit("a formula does not hold for columns") from error
+        raise VectorUnfit("a formula does not hold for columns") from error
     for at in (0, members.size - 1):
-        alone = _planned_alone(population, members[at], optional)
-        costs = {name: values_of(value) for name, value in part.costs.items()}
+        alone = _plan_population_member(population, members[at], optional)
+        costs = {name: vector_values(value) for name, value in part.costs.items()}
         together = {
             name: value[at] if isinstance(value, np.ndarray) else value for name, value in costs.items()
         }
         if part.valid[at] != alone.valid[0] or (alone.valid[0] and together != dict(alone.costs)):
-            raise Unfit("a formula gives other numbers for columns")
+            raise VectorUnfit("a formula gives other numbers for columns")
     return part
 
 
-def _costs_of_plan(plan: Plan, population: Population, names: Sequence[str]) -> dict[str, Any]:
+def _costs_of_population_plan(plan: Plan, population: Population, names: Sequence[str]) -> dict[str, Any]:
     """Return all costs asked for; none where one is beyond 64 bits.
 
     Raises:
         ConfigError: the image is too small.
     """
-    found: Cost = cost(plan, (plan.in_channels, *population.image))
+    found: Cost = compute_complexity(plan, (plan.in_channels, *population.image))
     values: dict[str, Any] = dict(zip(BASIC_COSTS, found.total, strict=True))
     for name in names:
         if name == "receptive_field":
-            field = last_field(plan).size
+            field = last_receptive_field(plan).size
             values[name] = reduce(larger, per_axis(field, plan.dims))
         else:
             training = name == "training_memory"
-            values[name] = most_memory(
+            values[name] = peak_memory_of_plan(
                 plan, found.image, population.batch, population.dtype, training=training
             )
     return values if all(isinstance(value, Vector) or value < 2**63 for value in values.values()) else {}

@@ -37,7 +37,7 @@ class RegNetStages(NamedTuple):
     """Levels of the multiplier that no block has: pycls's sampler only takes networks with none."""
 
 
-def generate(numbers: Mapping[str, Any], rounding: str = "nearest") -> RegNetStages:
+def generate_regnet_stages(numbers: Mapping[str, Any], rounding: str = "nearest") -> RegNetStages:
     """Return depths, widths and groups for one array per parameter.
 
     `rounding` makes widths fit whole groups: `nearest` (pycls, timm) or `divisible` (torchvision).
@@ -49,7 +49,7 @@ def generate(numbers: Mapping[str, Any], rounding: str = "nearest") -> RegNetSta
     )  # fmt: skip
     safe = (np.where(valid, values, 2) for values in (initial, slope, multiplier, depth, group, ratio))
     initial, slope, multiplier, depth, group, ratio = safe
-    blocks = _widths(initial, slope, multiplier, depth)
+    blocks = _regnet_block_widths(initial, slope, multiplier, depth)
     first = np.ones_like(blocks, bool)
     first[:, 1:] = blocks[:, 1:] != blocks[:, :-1]
     first &= blocks >= 0
@@ -59,7 +59,7 @@ def generate(numbers: Mapping[str, Any], rounding: str = "nearest") -> RegNetSta
     rows, columns = np.nonzero(blocks >= 0)
     np.add.at(depths, (rows, stage[rows, columns]), 1)
     widths[rows, stage[rows, columns]] = blocks[rows, columns]
-    widths, groups = _fit(widths, group[:, None], ratio[:, None], rounding)
+    widths, groups = _fit_regnet_groups(widths, group[:, None], ratio[:, None], rounding)
     there = depths > 0
     levels = 1 + np.rint(np.log((initial + slope * (depth - 1)) / initial) / np.log(multiplier)).astype(
         np.int64
@@ -69,7 +69,7 @@ def generate(numbers: Mapping[str, Any], rounding: str = "nearest") -> RegNetSta
     )
 
 
-def _widths(initial: Array, slope: Array, multiplier: Array, depth: Array) -> Array:
+def _regnet_block_widths(initial: Array, slope: Array, multiplier: Array, depth: Array) -> Array:
     """Return the width of every block, one row per network, padded with -1."""
     block = np.arange(int(depth.max()))
     initial, slope, multiplier = (column[:, None] for column in (initial, slope, multiplier))
@@ -77,7 +77,7 @@ def _widths(initial: Array, slope: Array, multiplier: Array, depth: Array) -> Ar
     return np.where(block < depth[:, None], widths, -1)
 
 
-def _fit(widths: Array, group: Array, ratio: Array, rounding: str) -> tuple[Array, Array]:
+def _fit_regnet_groups(widths: Array, group: Array, ratio: Array, rounding: str) -> tuple[Array, Array]:
     inner = np.maximum(np.floor(widths * ratio).astype(np.int64), 1)
     own = np.minimum(group, inner)
     if rounding == "nearest":

@@ -14,11 +14,11 @@ from resnet_factory.layers.expressions import Expression, ExpressionError, parse
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.computed_numbers import ComputedNumber
 from resnet_factory.sweep.dimension import Dimension
-from resnet_factory.sweep.member_values import where_true
+from resnet_factory.sweep.member_values import members_where_true
 from resnet_factory.sweep.structure_numbers import (
     STRUCTURE_NUMBERS,
     is_structure_number,
-    scope_name,
+    structure_number_name,
 )
 from resnet_factory.sweep.vector import Array
 
@@ -48,18 +48,18 @@ class Relation:
             return self.expression.names
         if self.window is not None:
             return frozenset([self.key])
-        return frozenset(scope_name(f"{self.key}.{stage}") for stage in range(stages))
+        return frozenset(structure_number_name(f"{self.key}.{stage}") for stage in range(stages))
 
     def holds(self, number: Callable[[str], Array], stages: int, size: int) -> Array:
         """Return for each of `size` architectures whether the relation holds; `number` gives one by name."""
         if self.expression is not None:
             scope = {name: number(name) for name in self.expression.names}
-            return where_true(self.expression.value, scope, size)
+            return members_where_true(self.expression.value, scope, size)
         if self.window is not None:
             values = number(self.key)
             return (values >= self.window[0]) & (values <= self.window[1])
         good = np.ones(size, bool)
-        columns = [number(scope_name(f"{self.key}.{stage}")) for stage in range(stages)]
+        columns = [number(structure_number_name(f"{self.key}.{stage}")) for stage in range(stages)]
         for before, after in itertools.pairwise(columns):
             good &= ORDERS[self.order](after, before)
         return good
@@ -73,7 +73,10 @@ def read_relations(
     faults: list[Fault],
 ) -> tuple[Relation, ...]:
     """Read the relations of a space."""
-    keys, names = _number_keys(dimensions, computed, stages), relation_names(dimensions, computed, stages)
+    keys, names = (
+        _relation_number_keys(dimensions, computed, stages),
+        relation_names(dimensions, computed, stages),
+    )
     relations = []
     for i, entry in enumerate(data if isinstance(data, list) else [data]):
         path = f"space.relations.{i}"
@@ -103,13 +106,13 @@ def relation_names(
     dimensions: Sequence[Dimension], computed: Sequence[ComputedNumber], stages: int
 ) -> set[str]:
     """Return the names of all that varies in a space, and of the numbers of its stages."""
-    keys = _number_keys(dimensions, computed, stages)
-    names = {scope_name(key) for key in keys} | set(STRUCTURE_NUMBERS)
+    keys = _relation_number_keys(dimensions, computed, stages)
+    names = {structure_number_name(key) for key in keys} | set(STRUCTURE_NUMBERS)
     names |= {f"{field}{stage + 1}" for field in ("depths", "widths", "groups") for stage in range(stages)}
     return names | ({regnet.SKIPPED} if any(key.startswith(regnet.PREFIX) for key in keys) else set())
 
 
-def _number_keys(
+def _relation_number_keys(
     dimensions: Sequence[Dimension], computed: Sequence[ComputedNumber], stages: int
 ) -> set[str]:
     keys = {dimension.key for dimension in dimensions if dimension.numeric}

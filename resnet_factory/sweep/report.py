@@ -17,22 +17,22 @@ from matplotlib.figure import Figure
 from resnet_factory.config import pruning
 from resnet_factory.config.file_access import write_whole
 from resnet_factory.errors import ConfigError
-from resnet_factory.planning.planner import plan
+from resnet_factory.planning.planner import run_planner
 from resnet_factory.reporting.drawing import draw
-from resnet_factory.reporting.templating import render
+from resnet_factory.reporting.templating import render_template
 from resnet_factory.sweep import analysis, figures
-from resnet_factory.sweep.importance import importance
-from resnet_factory.sweep.measuring import model_of
-from resnet_factory.sweep.objectives import Objective, Ranking
-from resnet_factory.sweep.page.architectures import page_table
-from resnet_factory.sweep.page.document import page_parts
+from resnet_factory.sweep.importance import parameter_importance
+from resnet_factory.sweep.measuring import measuring_model
+from resnet_factory.sweep.objectives import Objective, ObjectiveRanking
+from resnet_factory.sweep.page.architectures import page_table_of_architectures
+from resnet_factory.sweep.page.document import page_document_parts
 from resnet_factory.sweep.population import BASIC_COSTS
 from resnet_factory.sweep.results import Winners
-from resnet_factory.sweep.results_table import Results
-from resnet_factory.sweep.rows import architecture_rows, key_title
+from resnet_factory.sweep.results_table import ResultsTable
+from resnet_factory.sweep.rows import architecture_rows, row_key_title
 from resnet_factory.sweep.store import SweepStore
 from resnet_factory.sweep.vector import Array
-from resnet_factory.sweep.windows import format_limit
+from resnet_factory.sweep.windows import format_window_limit
 
 DISTRIBUTION_NAMES = {
     "choice": "one of", "range": "uniform", "log": "log-uniform", "log_up": "log-uniform, rounded up",
@@ -43,7 +43,7 @@ PICTURES = 10
 """Winners whose picture is in the page."""
 
 
-class HtmlTable(NamedTuple):
+class SweepReportTable(NamedTuple):
     """A table; text between backticks is code."""
 
     columns: Sequence[str]
@@ -54,8 +54,8 @@ class HtmlTable(NamedTuple):
 
 def write_sweep_report(
     store: SweepStore,
-    results: Results,
-    ranking: Ranking,
+    results: ResultsTable,
+    ranking: ObjectiveRanking,
     winners: Winners,
     config_dir: str | Path | None = None,
     refresh: int | None = None,
@@ -74,23 +74,27 @@ def write_sweep_report(
         old.unlink()
     target = store.folder / "report.html"
     context = SweepReport(store, results, config_dir).context(ranking, winners)
-    write_whole(target, render("sweep_report.html", context | {"refresh": refresh}))
+    write_whole(target, render_template("sweep_report.html", context | {"refresh": refresh}))
     return target
 
 
 class SweepReport:
     """Builds the parts of the report."""
 
-    def __init__(self, store: SweepStore, results: Results, config_dir: str | Path | None = None) -> None:
+    def __init__(
+        self, store: SweepStore, results: ResultsTable, config_dir: str | Path | None = None
+    ) -> None:
         self.store, self.results, self.config_dir = store, results, config_dir
         self.run, self.templates = store.run(), store.structures()
 
-    def context(self, ranking: Ranking, winners: Winners) -> dict[str, object]:
+    def context(self, ranking: ObjectiveRanking, winners: Winners) -> dict[str, object]:
         """Return what the template shows."""
         run, results, sampled = self.run, self.results, self.store.sampled()
         versions = ", ".join(filter(None, (run["versions"], run.get("torch"))))
         medians = {
-            f"{figures.axis_label(metric)}, median": figures.short_number(np.median(results.metrics[metric]))
+            f"{figures.sweep_figure_axis_label(metric)}, median": figures.sweep_figure_number(
+                np.median(results.metrics[metric])
+            )
             for metric in BASIC_COSTS
         }
         rejected = {f"rejected: {reason}": count for reason, count in self.store.rejected().items()}
@@ -98,7 +102,7 @@ class SweepReport:
         latency, image = results.measured.get("latency"), json.loads(run["image"])
         errors = None
         if results.error is not None:
-            figure = self.figure("errors", figures.distribution_of_errors(results, results.error.metric))
+            figure = self.figure("errors", figures.error_distribution_figure(results, results.error.metric))
             errors = {"joining": results.joining() if results.joined else "", "figure": figure}
         return {
             "title": f"Sweep of {run['name']}",
@@ -122,42 +126,44 @@ class SweepReport:
             "importance": self.importance(ranking),
             "environments": len(latency.environments) if latency else 0,
             "measured": self.measured() if results.measured else None,
-            "dimensions": HtmlTable(["varies", "", "values"], list(_dimensions(run)), [True] * 3),
-            "conditions": HtmlTable(["must hold"], list(_conditions(run)), [True]),
+            "dimensions": SweepReportTable(
+                ["varies", "", "values"], list(_sweep_report_dimensions(run)), [True] * 3
+            ),
+            "conditions": SweepReportTable(["must hold"], list(_sweep_report_conditions(run)), [True]),
             "rounding": (json.loads(run["generator"]) or {}).get("rounding"),
             "image": "x".join(map(str, image)) if image else "each model's own",
             "base": run["base"],
         }
 
-    def page(self, ranking: Ranking, winners: Winners) -> dict[str, Any]:
+    def page(self, ranking: ObjectiveRanking, winners: Winners) -> dict[str, Any]:
         """Return the linked views."""
-        table = page_table(
+        table = page_table_of_architectures(
             self.results, self.templates, self.run, ranking, winners.indices, config_dir=self.config_dir
         )
-        self.figure("distributions", figures.distributions(self.results, self.results.known))
-        return page_parts(table) | {"all": len(self.results)}
+        self.figure("distributions", figures.metric_histograms_figure(self.results, self.results.known))
+        return page_document_parts(table) | {"all": len(self.results)}
 
     def pictures(self, winners: Winners) -> Iterator[tuple[str, Markup]]:
         """Yield the pictures of the first winners by plan."""
         for i in winners.indices[:PICTURES].tolist():
             candidate = self.results.candidates[i]
-            model = pruning.read_pruned(model_of(candidate, self.templates[candidate.structure]))
+            model = pruning.read_pruned(measuring_model(candidate, self.templates[candidate.structure]))
             with suppress(ConfigError):
-                planned = plan(model)
+                planned = run_planner(model)
                 image = json.loads(self.run["image"])
                 shape = (planned.in_channels, *image) if image else None
                 yield candidate.plan, Markup(draw(planned, shape))  # noqa: S704 - our own SVG, escaped
 
     def figure(self, name: str, figure: Figure) -> Markup:
         """Write a figure to its file and return it as SVG."""
-        text = figures.svg_of(figure)
+        text = figures.sweep_figure_svg(figure)
         file = re.sub(r"[^\w.-]+", "_", name)  # a joined column may have any name
         write_whole(self.store.folder / "figures" / f"{file}.svg", text)
         return Markup(text)  # noqa: S704 - matplotlib escapes texts
 
     def table(
         self, indices: Array, ranked: Sequence[Objective], others: Sequence[str], title: str
-    ) -> tuple[HtmlTable, list[tuple[list[int], list[int]]]]:
+    ) -> tuple[SweepReportTable, list[tuple[list[int], list[int]]]]:
         """Return architectures as a numbered table, and their depths and widths."""
         metrics = [objective.metric for objective in ranked]
         rows = architecture_rows(self.results, self.templates, self.run["base"], indices, metrics, others)
@@ -165,32 +171,32 @@ class SweepReport:
         columns = {
             "#": [str(number) for number in range(1, len(indices) + 1)],
             title: [f"`{name}`" for name in (rows.names if title == "model" else plans)],
-            **{figures.axis_label(metric): cells for metric, cells in rows.ranked.items()},
+            **{figures.sweep_figure_axis_label(metric): cells for metric, cells in rows.ranked.items()},
             **rows.settings,
-            **{figures.axis_label(metric): cells for metric, cells in rows.others.items()},
+            **{figures.sweep_figure_axis_label(metric): cells for metric, cells in rows.others.items()},
         }
         left = [name == title or name in rows.settings for name in columns]
-        return HtmlTable(list(columns), list(zip(*columns.values(), strict=True)), left), rows.stages
+        return SweepReportTable(list(columns), list(zip(*columns.values(), strict=True)), left), rows.stages
 
     def winners(self, winners: Winners) -> dict[str, object]:
         """Return the table of the winners, and their width profiles."""
         table, stages = self.table(winners.indices, winners.objectives, self.results.known, "model")
         depths = ["-".join(map(str, each)) for each, _ in stages[:12]]
         names = [f"{number}: {text}" for number, text in enumerate(depths, 1)]
-        figure = self.figure("profiles", figures.profiles(stages[:12], names))
+        figure = self.figure("profiles", figures.width_profiles_figure(stages[:12], names))
         folder = self.store.folder / "winners"
         return {"reason": winners.reason, "folder": folder, "table": table, "figure": figure}
 
-    def front(self, first: Objective, second: Objective) -> tuple[str, HtmlTable]:
+    def front(self, first: Objective, second: Objective) -> tuple[str, SweepReportTable]:
         """Return a Pareto front's title, and a table of the architectures that are numbered in its figure."""
-        picked = figures.picked_on_front(self.results, first, second, 8)
-        drawing = figures.pareto(self.results, first, second, picked)
+        picked = figures.pareto_figure_picks(self.results, first, second, 8)
+        drawing = figures.pareto_figure(self.results, first, second, picked)
         indices = self.results.front(first, second)[picked]
         table, _ = self.table(indices, (first, second), (), "plan")
         name = f"front_{first.metric}_{second.metric}"
         self.figure(name, drawing)
         better = [
-            f"{'more' if one.maximize else 'less'} {figures.axis_label(one.metric)}"
+            f"{'more' if one.maximize else 'less'} {figures.sweep_figure_axis_label(one.metric)}"
             for one in (first, second)
         ]
         size = len(self.results.front(first, second))
@@ -203,10 +209,10 @@ class SweepReport:
         if not by or not keys or np.isfinite(results.minimised(by)).sum() < 2:
             return None
         choices = [key in results.choices for key in keys]
-        figure = self.figure("best_ranges", figures.best_ranges(results, by, keys))
+        figure = self.figure("best_ranges", figures.best_ranges_figure(results, by, keys))
         return {"by": by, "numbers": not all(choices), "choices": any(choices), "figure": figure}
 
-    def importance(self, ranking: Ranking) -> dict[str, Any] | None:
+    def importance(self, ranking: ObjectiveRanking) -> dict[str, Any] | None:
         """Return the share of every metric's variance that each sampled key explains; None if none varies."""
         results = self.results
         keys = [key for key, values in results.numbers.items() if len(np.unique(values)) > 1]
@@ -217,11 +223,12 @@ class SweepReport:
             return None
         rows = []
         for key in keys:
-            found = [importance(results.numbers[key], results.metrics[name]) for name in metrics]
-            rows.append((key_title(key), found))
+            found = [parameter_importance(results.numbers[key], results.metrics[name]) for name in metrics]
+            rows.append((row_key_title(key), found))
         rows.sort(key=lambda row: -row[1][0].share)
         heads = [
-            (figures.axis_label(name), each.size) for name, each in zip(metrics, rows[0][1], strict=True)
+            (figures.sweep_figure_axis_label(name), each.size)
+            for name, each in zip(metrics, rows[0][1], strict=True)
         ]
         return {"heads": heads, "rows": rows}
 
@@ -237,7 +244,7 @@ class SweepReport:
         interval = f" [{found.low:.2f}, {found.high:.2f}]" if math.isfinite(found.low) else ""
         return f"{found.tau:.2f}{interval}, n={found.ranked:,}"
 
-    def measured(self) -> HtmlTable:
+    def measured(self) -> SweepReportTable:
         """Return the table of the measured metrics."""
         results, others = self.results, {"params": "params", "macs": "MACs"}
         if (error := results.error) is not None:
@@ -258,21 +265,21 @@ class SweepReport:
             ])  # fmt: skip
         ranks = [f"tau with {name}" for name in others.values()]
         head = ["metric", "better", "ended", "spread", *ranks, "conditions and reasons", "measured on"]
-        return HtmlTable(head, rows, [not name.startswith("tau with") for name in head])
+        return SweepReportTable(head, rows, [not name.startswith("tau with") for name in head])
 
 
-def _dimensions(run: Mapping[str, str]) -> Iterator[list[str]]:
+def _sweep_report_dimensions(run: Mapping[str, str]) -> Iterator[list[str]]:
     for key, kind, values, low, high, step in json.loads(run["dimensions"]):
         text = f"{low:g} to {high:g}" + (f" in steps of {step:g}" if step else "")
         text = ", ".join(map(str, values)) if kind == "choice" else text
         yield [f"`{key}`", DISTRIBUTION_NAMES.get(kind, kind), text]
 
 
-def _conditions(run: Mapping[str, str]) -> Iterator[list[str]]:
+def _sweep_report_conditions(run: Mapping[str, str]) -> Iterator[list[str]]:
     for relation in json.loads(run["relations"]):
         yield [f"`{relation}`"]
     windows: dict[str, Any] = json.loads(run["windows"])
     for key, (low, high) in windows.items():
-        least = f"{format_limit(low)} <= " if low > -math.inf else ""
-        most = f" <= {format_limit(high)}" if high < math.inf else ""
+        least = f"{format_window_limit(low)} <= " if low > -math.inf else ""
+        most = f" <= {format_window_limit(high)}" if high < math.inf else ""
         yield [f"`{least}{key}{most}`"]

@@ -12,12 +12,18 @@ from rich.console import Console
 
 from resnet_factory.errors import ConfigError, Fault, install_hint
 from resnet_factory.reporting.tables import plain_table
-from resnet_factory.sweep.collection import shortfall
-from resnet_factory.sweep.conclusion import asked_of, closing_lines, reason_of
+from resnet_factory.sweep.collection import collection_shortfall
+from resnet_factory.sweep.conclusion import conclusion_lines, conclusion_question, conclusion_reason
 from resnet_factory.sweep.csv_table import write_csv
-from resnet_factory.sweep.filters import limits_mask, read_filter, windows_text
-from resnet_factory.sweep.objectives import BYTE_METRICS, Objective, Ranking, ReportOptions, read_ranking
-from resnet_factory.sweep.results_table import Results, load_results
+from resnet_factory.sweep.filters import limits_filter_mask, read_where_filter, windows_as_filter_text
+from resnet_factory.sweep.objectives import (
+    BYTE_METRICS,
+    Objective,
+    ObjectiveRanking,
+    ObjectiveRankingOptions,
+    read_objective_ranking,
+)
+from resnet_factory.sweep.results_table import ResultsTable, load_results_table
 from resnet_factory.sweep.rows import architecture_rows
 from resnet_factory.sweep.store import SweepStore
 from resnet_factory.sweep.vector import Array
@@ -37,7 +43,7 @@ class Winners(NamedTuple):
 
 def write_results(
     store: SweepStore,
-    options: ReportOptions,
+    options: ObjectiveRankingOptions,
     out: Console,
     *,
     config_dir: str | Path | None = None,
@@ -53,10 +59,10 @@ def write_results(
     Raises:
         ConfigError: a metric that is asked for is not there, or a file cannot be written.
     """
-    results, ranking = read_results(store, options)
+    results, ranking = read_ranked_results(store, options)
     folder, run = store.folder, store.run()
     written = [write_csv(store)]
-    winners, names_of_winners = choose_winners(results, ranking, options.top), list[str]()
+    winners, names_of_winners = choose_best_results(results, ranking, options.top), list[str]()
     try:
         if winners.indices.size or (folder / "winners").is_dir():
             files = write_winners(
@@ -76,7 +82,7 @@ def write_results(
             written.append(write_sweep_report(store, results, ranking, winners, config_dir))
     except OSError as error:
         raise ConfigError([Fault("out", f"'{folder}' cannot be written: {error}")]) from None
-    _print_summary(store, results, winners, out)
+    _print_results_summary(store, results, winners, out)
     if winners.objectives and len(results) and options.top and not winners.indices.size:
         names = " and ".join(objective.metric for objective in winners.objectives)
         out.print(f"no winners: no architecture has {names}", markup=False)
@@ -84,34 +90,38 @@ def write_results(
         out.print(f"  {path}", markup=False)
     for text in notes:
         out.print(text, markup=False, soft_wrap=True)
-    question = asked_of(winners.objectives, run, options.where)
-    for text in closing_lines(results, question, winners.indices, names_of_winners, str(folder / "winners")):
+    question = conclusion_question(winners.objectives, run, options.where)
+    for text in conclusion_lines(
+        results, question, winners.indices, names_of_winners, str(folder / "winners")
+    ):
         out.print(text, markup=False, soft_wrap=True)
     failures = sum(sum(measured.failures.values()) for measured in results.measured.values())
-    return failures + (shortfall(store) is not None)
+    return failures + (collection_shortfall(store) is not None)
 
 
-def read_results(store: SweepStore, options: ReportOptions) -> tuple[Results, Ranking]:
+def read_ranked_results(
+    store: SweepStore, options: ObjectiveRankingOptions
+) -> tuple[ResultsTable, ObjectiveRanking]:
     """Return what is stored, with the mask of what satisfies all conditions, and what it is ranked by.
 
     Raises:
         ConfigError: a metric that is asked for is not there, or a file cannot be read.
     """
-    results = load_results(store, options.errors)
-    ranking = read_ranking(options, results.rankable, results.own)
+    results = load_results_table(store, options.errors)
+    ranking = read_objective_ranking(options, results.rankable, results.own)
     limits = json.loads(store.run().get("limits", "{}"))
     faults: list[Fault] = []
-    condition = read_filter(options.where, results.rankable, "where", faults)
+    condition = read_where_filter(options.where, results.rankable, "where", faults)
     if faults:
         raise ConfigError(faults)
     if limits or condition is not None:
-        inside = limits_mask(limits, results)
+        inside = limits_filter_mask(limits, results)
         results.eligible = inside if condition is None else inside & condition.mask(results)
     return results, ranking
 
 
-def write_page(
-    store: SweepStore, options: ReportOptions, config_dir: str | Path | None, refresh: int | None
+def write_results_page(
+    store: SweepStore, options: ObjectiveRankingOptions, config_dir: str | Path | None, refresh: int | None
 ) -> None:
     """Write the page of what is stored so far; browsers load it again after `refresh` seconds.
 
@@ -120,27 +130,27 @@ def write_page(
     """
     from resnet_factory.sweep.report import write_sweep_report
 
-    results, ranking = read_results(store, options)
+    results, ranking = read_ranked_results(store, options)
     if results.candidates:
-        winners = choose_winners(results, ranking, options.top)
+        winners = choose_best_results(results, ranking, options.top)
         write_sweep_report(store, results, ranking, winners, config_dir, refresh)
 
 
-def choose_winners(results: Results, ranking: Ranking, top: int) -> Winners:
+def choose_best_results(results: ResultsTable, ranking: ObjectiveRanking, top: int) -> Winners:
     """Return the foremost by one metric; without one, those on the first Pareto front."""
     if ranking.by is not None:
         by = (ranking.by,)
-        return Winners(results.best(ranking.by, top), by, reason_of(results, by))
+        return Winners(results.best(ranking.by, top), by, conclusion_reason(results, by))
     if not ranking.pareto:
         return Winners(np.array([], int), (), "")
     first, second = ranking.pareto[0]
     front = results.front(first, second)
     if len(front) > top:
         front = front[np.round(np.linspace(0, len(front) - 1, top)).astype(int)]
-    return Winners(front, (first, second), reason_of(results, (first, second)))
+    return Winners(front, (first, second), conclusion_reason(results, (first, second)))
 
 
-def _print_summary(store: SweepStore, results: Results, winners: Winners, out: Console) -> None:
+def _print_results_summary(store: SweepStore, results: ResultsTable, winners: Winners, out: Console) -> None:
     def line(text: str, style: str = "") -> None:
         out.print(text, style=style, markup=False)
 
@@ -150,7 +160,7 @@ def _print_summary(store: SweepStore, results: Results, winners: Winners, out: C
     if met := json.loads(run.get("met", "{}")):
         parts = [f"{text} ({100 * share:.3g} % of free draws)" for text, share in met.items()]
         line(f"by construction: {'; '.join(parts)}")
-    if (lack := shortfall(store)) is not None:
+    if (lack := collection_shortfall(store)) is not None:
         line(str(lack))
     else:
         wanted = json.loads(run.get("architectures", "null"))
@@ -170,7 +180,7 @@ def _print_summary(store: SweepStore, results: Results, winners: Winners, out: C
             values = results.metrics[name]
             sides = {"below": values < low, "above": values > high, "not measured": np.isnan(values)}
             parts = [f"{n:,} {side}" for side, mask in sides.items() if (n := int(np.count_nonzero(mask)))]
-            (limit,) = windows_text({name: (low, high)}) or [name]
+            (limit,) = windows_as_filter_text({name: (low, high)}) or [name]
             line(f"{limit}: {', '.join(parts) or 'all inside'} of {len(results):,}")
     if spent := store.spent():
         parts = [f"{seconds:,.1f} s on {metrics} of {count:,}" for metrics, count, seconds in spent]

@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from resnet_factory.sweep.analysis import front
+from resnet_factory.sweep.analysis import pareto_front
 from resnet_factory.sweep.environment import describe_environment
-from resnet_factory.sweep.evaluation import Candidate
-from resnet_factory.sweep.objectives import METRICS, Metric, Objective
-from resnet_factory.sweep.own_metrics import metrics_of_record
+from resnet_factory.sweep.evaluation import EvaluatedCandidate
+from resnet_factory.sweep.objectives import METRICS, Objective, ObjectiveMetric
+from resnet_factory.sweep.own_metrics import own_metrics_of_record
 from resnet_factory.sweep.population import BASIC_COSTS, OPTIONAL_COSTS
-from resnet_factory.sweep.store import Measurement, SweepStore
+from resnet_factory.sweep.store import StoredMeasurement, SweepStore
 from resnet_factory.sweep.structure_numbers import (
     STAGE_NUMBER,
     STRUCTURE_NUMBERS,
-    scope_name,
-    stage_lists,
-    structure_columns,
+    structure_number_columns,
+    structure_number_lists,
+    structure_number_name,
 )
 from resnet_factory.sweep.vector import Array
 
@@ -33,7 +33,7 @@ FAILURES = ("failed", "timeout", "died")
 
 
 @dataclass
-class MetricResults:
+class ResultsTableMetric:
     """All measurements of one metric."""
 
     low: Array
@@ -46,7 +46,7 @@ class MetricResults:
     """Notes of failures."""
     environments: Counter[str] = field(default_factory=Counter)
 
-    def add(self, row: Measurement, index: int) -> None:
+    def add(self, row: StoredMeasurement, index: int) -> None:
         """Add a measurement of the architecture at `index`."""
         self.states[row.state] += 1
         if row.note:
@@ -65,16 +65,16 @@ class MetricResults:
 
 
 @dataclass(kw_only=True)
-class Results:
+class ResultsTable:
     """Architectures in the order of their samples; columns have one value for each, NaN where unknown."""
 
-    candidates: list[Candidate]
+    candidates: list[EvaluatedCandidate]
     numbers: dict[str, Array]
     """Sampled values; choices as indices in `choices`."""
     choices: dict[str, list[str]]
     metrics: dict[str, Array]
     """Costs, then measured metrics, then joined columns."""
-    own: Mapping[str, Metric] = field(default_factory=dict)
+    own: Mapping[str, ObjectiveMetric] = field(default_factory=dict)
     """The metrics of one's own among them."""
     wanted: Mapping[str, int] = field(default_factory=dict)
     """Of how many architectures each metric is to be measured, where not of all."""
@@ -84,7 +84,7 @@ class Results:
     """The models of the templates."""
     asked: list[str]
     """The metrics that were to be measured."""
-    measured: dict[str, MetricResults] = field(default_factory=dict)
+    measured: dict[str, ResultsTableMetric] = field(default_factory=dict)
     joined: list[str] = field(default_factory=list)
     """The columns of the user's file."""
     rows: tuple[int, int] = (0, 0)
@@ -101,13 +101,15 @@ class Results:
     @cached_property
     def structure(self) -> dict[str, Array]:
         """Return the numbers of the stages of each architecture, by name."""
-        return structure_columns(self.models, [(one.structure, one.changes) for one in self.candidates])
+        return structure_number_columns(
+            self.models, [(one.structure, one.changes) for one in self.candidates]
+        )
 
     @property
     def rankable(self) -> list[str]:
         """Return the names of all columns of numbers: metrics, numbers of the stages, sampled ones."""
-        sampled = [scope_name(key) for key in self.numbers if key not in self.choices]
-        stages = max((len(stage_lists(model, {})[0]) for model in self.models), default=0)
+        sampled = [structure_number_name(key) for key in self.numbers if key not in self.choices]
+        stages = max((len(structure_number_lists(model, {})[0]) for model in self.models), default=0)
         named = [f"{field}{stage + 1}" for field in ("depths", "widths") for stage in range(stages)]
         return list(dict.fromkeys([*self.metrics, *STRUCTURE_NUMBERS, *named, *sampled]))
 
@@ -117,7 +119,7 @@ class Results:
             return self.metrics[name]
         if name in STRUCTURE_NUMBERS or STAGE_NUMBER.fullmatch(name):
             return self.structure[name]
-        return next(values for key, values in self.numbers.items() if scope_name(key) == name)
+        return next(values for key, values in self.numbers.items() if structure_number_name(key) == name)
 
     def minimised(self, objective: Objective) -> Array:
         """Return a metric with the sign for which less is better; NaN where it is not eligible."""
@@ -134,7 +136,7 @@ class Results:
 
     def front(self, first: Objective, second: Objective) -> Array:
         """Return the indices of the Pareto front of two metrics."""
-        return front(self.minimised(first), self.minimised(second))
+        return pareto_front(self.minimised(first), self.minimised(second))
 
     def partial(self, sampled: int, wanted: int, architectures: int | None = None) -> Iterator[str]:
         """Yield what is still to be done of the samples or architectures, and of the metrics asked for."""
@@ -154,9 +156,9 @@ class Results:
         left = f"; {rows - matching:,} match no plan here" if rows > matching else ""
         return f"{matching:,} of {rows:,} rows joined by plan: {', '.join(self.joined)}{left}"
 
-    def metric(self, name: str) -> Metric:
+    def metric(self, name: str) -> ObjectiveMetric:
         """Return what is known about a metric; a joined column is one of quality."""
-        return METRICS.get(name) or self.own.get(name) or Metric(name, quality=name in self.joined)
+        return METRICS.get(name) or self.own.get(name) or ObjectiveMetric(name, quality=name in self.joined)
 
     @property
     def error(self) -> Objective | None:
@@ -167,28 +169,28 @@ class Results:
         return Objective("error", maximize=False) if "error" in self.known else None
 
 
-def load_results(store: SweepStore, errors: str | None = None) -> Results:
+def load_results_table(store: SweepStore, errors: str | None = None) -> ResultsTable:
     """Return all that a store holds, joined with a user's own CSV of errors by plan id.
 
     Raises:
         ConfigError: one of the files cannot be read.
     """
-    from resnet_factory.sweep.error_file import join_errors
+    from resnet_factory.sweep.error_file import join_error_file
 
     candidates, run = list(store.candidates()), store.run()
     dimensions = json.loads(run.get("dimensions", "[]"))
     offered = {key: values for key, kind, values, *_ in dimensions if kind == "choice"}
-    numbers, choices = _sampled(candidates, offered)
+    numbers, choices = _results_table_numbers(candidates, offered)
     windows = json.loads(run.get("windows", "{}"))
     metrics: dict[str, Array] = {}
     for cost in BASIC_COSTS:
         metrics[cost] = np.array([getattr(candidate, cost) for candidate in candidates], float)
     for cost in (cost for cost in OPTIONAL_COSTS if cost in windows):
         metrics[cost] = np.array([json.loads(candidate.further)[cost] for candidate in candidates], float)
-    results = Results(
+    results = ResultsTable(
         candidates=candidates, numbers=numbers, choices=choices, metrics=metrics,
         asked=json.loads(run.get("metrics", "[]")), wanted=json.loads(run.get("asked", "{}")),
-        own=metrics_of_record(json.loads(run.get("own_metrics", "{}"))),
+        own=own_metrics_of_record(json.loads(run.get("own_metrics", "{}"))),
         models=[template.model or {"depths": 1, "widths": 1} for template in store.structures()],
     )  # fmt: skip
 
@@ -201,18 +203,18 @@ def load_results(store: SweepStore, errors: str | None = None) -> Results:
         if (index := indices.get(row.plan)) is None:
             continue
         if row.metric not in results.measured:
-            results.measured[row.metric] = MetricResults(empty(), empty())
+            results.measured[row.metric] = ResultsTableMetric(empty(), empty())
             metrics.setdefault(row.metric, empty())
         results.measured[row.metric].add(row, index)
         if row.value is not None:
             metrics[row.metric][index] = row.value
     if errors is not None:
-        join_errors(results, Path(errors).expanduser(), indices)
+        join_error_file(results, Path(errors).expanduser(), indices)
     return results
 
 
-def _sampled(
-    candidates: Sequence[Candidate], offered: Mapping[str, Sequence[Any]]
+def _results_table_numbers(
+    candidates: Sequence[EvaluatedCandidate], offered: Mapping[str, Sequence[Any]]
 ) -> tuple[dict[str, Array], dict[str, list[str]]]:
     """Return sampled values by key; choices as indices in the order of the space, and their names."""
     rows = json.loads(f"[{','.join(candidate.numbers for candidate in candidates)}]")  # all in one call

@@ -10,13 +10,13 @@ from typing import Any
 
 from resnet_factory.config.schema import PER_STAGE
 from resnet_factory.sweep.computed_numbers import OWN
-from resnet_factory.sweep.measuring import model_of
+from resnet_factory.sweep.measuring import measuring_model
 from resnet_factory.sweep.objectives import BYTE_METRICS, INTEGER_METRICS, MIB
-from resnet_factory.sweep.results_table import Results
-from resnet_factory.sweep.structure_numbers import is_structure_number, stage_lists
+from resnet_factory.sweep.results_table import ResultsTable
+from resnet_factory.sweep.structure_numbers import is_structure_number, structure_number_lists
 from resnet_factory.sweep.templates import ModelTemplate
 from resnet_factory.sweep.vector import Array
-from resnet_factory.sweep.winners import name_of
+from resnet_factory.sweep.winners import winner_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class ArchitectureRows:
 
 
 def architecture_rows(
-    results: Results,
+    results: ResultsTable,
     templates: Sequence[ModelTemplate],
     base: str,
     chosen: Array,
@@ -46,11 +46,11 @@ def architecture_rows(
     """Return the chosen architectures as rows; `base` is the model that the space varies."""
     indices = chosen.tolist()
     candidates = [results.candidates[i] for i in indices]
-    models = [model_of(candidate, templates[candidate.structure]) for candidate in candidates]
-    stages = [stage_lists(model, {}) for model in models]
+    models = [measuring_model(candidate, templates[candidate.structure]) for candidate in candidates]
+    stages = [structure_number_lists(model, {}) for model in models]
     settings = {
-        "depths": [dashed(depths) for depths, _ in stages],
-        "widths": [dashed(widths) for _, widths in stages],
+        "depths": [dashed_row_list(depths) for depths, _ in stages],
+        "widths": [dashed_row_list(widths) for _, widths in stages],
     }
     sampled = [json.loads(candidate.numbers) for candidate in candidates]
     changed = [json.loads(candidate.changes) for candidate in candidates]  # computed ones included
@@ -63,15 +63,18 @@ def architecture_rows(
         above, _, last = key.rpartition(".")
         read = field if field in PER_STAGE else above if last.isdigit() else key
         if field in PER_STAGE or last.isdigit():
-            cells = [format_value(_nested(model, read)) for model in models]
+            cells = [format_row_value(_nested_row_value(model, read)) for model in models]
         else:
             given = zip(sampled, models, strict=True)
-            cells = [format_value(one[read] if read in one else _nested(model, read)) for one, model in given]
+            cells = [
+                format_row_value(one[read] if read in one else _nested_row_value(model, read))
+                for one, model in given
+            ]
         if len(set(cells)) > 1:
-            settings[key_title(read)] = cells
-    metrics = {name: [format_metric(results, name, i) for i in indices] for name in (*ranked, *others)}
+            settings[row_key_title(read)] = cells
+    metrics = {name: [format_row_metric(results, name, i) for i in indices] for name in (*ranked, *others)}
     return ArchitectureRows(
-        names=[name_of(base, candidate, templates[candidate.structure]) for candidate in candidates],
+        names=[winner_name(base, candidate, templates[candidate.structure]) for candidate in candidates],
         ranked={name: metrics[name] for name in ranked},
         settings=settings,
         others={name: cells for name, cells in metrics.items() if name not in ranked},
@@ -79,7 +82,7 @@ def architecture_rows(
     )
 
 
-def format_metric(results: Results, metric: str, index: int) -> str:
+def format_row_metric(results: ResultsTable, metric: str, index: int) -> str:
     """Return a value, with half the spread where it was measured several times; empty where unknown."""
     value = float(results.column(metric)[index])
     if math.isnan(value):
@@ -87,40 +90,40 @@ def format_metric(results: Results, metric: str, index: int) -> str:
     if metric in INTEGER_METRICS or is_structure_number(metric):
         return f"{value:,.0f}"
     unit = MIB if metric in BYTE_METRICS else 1
-    text = decimal(value / unit)
+    text = format_row_decimal(value / unit)
     if (measured := results.measured.get(metric)) is not None:
         spread = float(measured.high[index] - measured.low[index])
         text += f" ± {spread / 2 / unit:.2g}" if math.isfinite(spread) else ""
     return text
 
 
-def decimal(value: float) -> str:
+def format_row_decimal(value: float) -> str:
     """Return a number with four digits, in powers of ten only if it is tiny."""
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
-def key_title(key: str) -> str:
+def row_key_title(key: str) -> str:
     """Return the heading of a sampled key."""
     for prefix in ("model/", "model.", "generator.regnet.", OWN):
         key = key.removeprefix(prefix)
     return key
 
 
-def format_value(value: Any) -> str:
+def format_row_value(value: Any) -> str:
     """Return a sampled value as text: lists joined by dashes, choices by name."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and not any(isinstance(v, (dict, list)) for v in value):
-        return dashed(value)
-    return decimal(value) if isinstance(value, float) else json.dumps(value, separators=(",", ":"))
+        return dashed_row_list(value)
+    return format_row_decimal(value) if isinstance(value, float) else json.dumps(value, separators=(",", ":"))
 
 
-def dashed(values: Sequence[Any]) -> str:
+def dashed_row_list(values: Sequence[Any]) -> str:
     """Return `3-4-6-3`."""
     return "-".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
 
 
-def _nested(model: Mapping[str, Any], key: str) -> Any:
+def _nested_row_value(model: Mapping[str, Any], key: str) -> Any:
     value: Any = model
     for name in key.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None

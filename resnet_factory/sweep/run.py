@@ -22,12 +22,12 @@ from resnet_factory.sweep.draws import Draws
 from resnet_factory.sweep.evaluation import evaluate_samples
 from resnet_factory.sweep.measuring import measure_missing
 from resnet_factory.sweep.options import SweepOptions
-from resnet_factory.sweep.own_metrics import metric_of, own_record
+from resnet_factory.sweep.own_metrics import own_metrics_record, shipped_or_own_metric
 from resnet_factory.sweep.sampled_populations import CostConditions
 from resnet_factory.sweep.samplers import BATCH
 from resnet_factory.sweep.space import Space
 from resnet_factory.sweep.store import SweepStore
-from resnet_factory.sweep.templates import ModelTemplates, unread_faults
+from resnet_factory.sweep.templates import ModelTemplates, unread_template_faults
 
 FIXED = ("space", "sampler", "seed", "image", "costing")
 """Parts of a run's record that may not change when it continues."""
@@ -49,14 +49,14 @@ def run_sweep(
     Raises:
         ConfigError: the store holds another run, or cannot be written.
     """
-    _add_missing_record(store)
+    _complete_run_record(store)
     # Relations of a sweep that an earlier version began were left to rejection, and are until its end.
     drawing = store.run().get("drawing", CONDITIONAL)
     draws = Draws(space, options.sampler, options.seed, conditional=drawing == CONDITIONAL)
     record = run_record(space, options) | {"drawing": drawing, "met": json.dumps(draws.met)}
-    own = json.loads(store.run().get("own_metrics", "{}")) | own_record(options.measure)
+    own = json.loads(store.run().get("own_metrics", "{}")) | own_metrics_record(options.measure)
     store.freeze(record | {"own_metrics": json.dumps(own, sort_keys=True)}, FIXED)
-    store.note("conditions", json.dumps(_checked_conditions(store, options)))
+    store.note("conditions", json.dumps(_checked_run_conditions(store, options)))
     templates.known.extend(store.structures())
     if options.retry:
         store.forget_failures()
@@ -67,13 +67,13 @@ def run_sweep(
     )  # fmt: skip
     with progress:
         Collector(space, templates, options, store, draws).run(progress, tick)
-        if own := _layer_origins(templates):
+        if own := _layer_origins_of_run(templates):
             store.note("layers", json.dumps(own, sort_keys=True))
         if options.measure:
             measure_missing(options, space.limits, store, progress, tick)
 
 
-def _layer_origins(templates: ModelTemplates) -> dict[str, dict[str, str]]:
+def _layer_origins_of_run(templates: ModelTemplates) -> dict[str, dict[str, str]]:
     """Return the packages of the registered layers that the networks use."""
     found: dict[str, dict[str, str]] = {}
     for number in range(len(templates.known)):
@@ -82,7 +82,7 @@ def _layer_origins(templates: ModelTemplates) -> dict[str, dict[str, str]]:
     return found
 
 
-def refuse_unread_dimensions(space: Space, templates: ModelTemplates, options: SweepOptions) -> None:
+def refuse_run_of_unread_dimensions(space: Space, templates: ModelTemplates, options: SweepOptions) -> None:
     """Hold the fields that vary against the networks of the first samples, before anything is stored.
 
     Raises:
@@ -94,7 +94,7 @@ def refuse_unread_dimensions(space: Space, templates: ModelTemplates, options: S
     for size in (PROBED, BATCH):  # rare choices may be the only ones that read a field
         stop = min(size, options.samples)
         evaluate_samples(space, templates, draws.samples(0, stop), 0, conditions, 0)
-        faults = list(unread_faults(templates))
+        faults = list(unread_template_faults(templates))
         if not faults:
             return
     raise ConfigError(faults)
@@ -115,7 +115,7 @@ def run_record(space: Space, options: SweepOptions) -> dict[str, str]:
         "samples": str(options.samples),
         "architectures": json.dumps(options.architectures),
         "image": json.dumps(options.image),
-        "costing": _costing(space.windows, conditions),
+        "costing": _run_costing_record(space.windows, conditions),
         "measuring": json.dumps(conditions, sort_keys=True),
         "metrics": json.dumps(options.measure),
         "limits": json.dumps({key: list(window) for key, window in space.limits.items()}),
@@ -129,18 +129,18 @@ def run_record(space: Space, options: SweepOptions) -> dict[str, str]:
     }
 
 
-def _costing(windows: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
+def _run_costing_record(windows: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
     """Return as JSON what windows on memory depend on besides the space; empty without any."""
     keys = ("batch", "dtype") if any(metric.endswith("memory") for metric in windows) else ()
     return json.dumps({key: conditions[key] for key in keys})
 
 
-def _conditions_of(metric: str, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    known = metric_of(metric)
+def _run_conditions_of_metric(metric: str, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    known = shipped_or_own_metric(metric)
     return {key: conditions[key] for key in (known.reads if known else ()) if key in conditions}
 
 
-def _add_missing_record(store: SweepStore) -> None:
+def _complete_run_record(store: SweepStore) -> None:
     """Add to the record of an earlier version what its costs and metrics depend on."""
     known = store.run()
     if known and "drawing" not in known:
@@ -148,12 +148,12 @@ def _add_missing_record(store: SweepStore) -> None:
     if not known or "costing" in known:
         return
     conditions = json.loads(known["measuring"])
-    store.note("costing", _costing(json.loads(known["windows"]), conditions))
-    by_metric = {metric: _conditions_of(metric, conditions) for metric in store.metrics()}
+    store.note("costing", _run_costing_record(json.loads(known["windows"]), conditions))
+    by_metric = {metric: _run_conditions_of_metric(metric, conditions) for metric in store.metrics()}
     store.note("conditions", json.dumps(by_metric))
 
 
-def _checked_conditions(store: SweepStore, options: SweepOptions) -> dict[str, Any]:
+def _checked_run_conditions(store: SweepStore, options: SweepOptions) -> dict[str, Any]:
     """Return the conditions of each metric, measured or to be measured.
 
     Raises:
@@ -161,7 +161,7 @@ def _checked_conditions(store: SweepStore, options: SweepOptions) -> dict[str, A
     """
     before: dict[str, Any] = json.loads(store.run().get("conditions", "{}"))
     conditions = json.loads(json.dumps(options.measuring.conditions))
-    now = {metric: _conditions_of(metric, conditions) for metric in options.measure}
+    now = {metric: _run_conditions_of_metric(metric, conditions) for metric in options.measure}
     faults = []
     for metric in store.metrics():
         old, new = before.get(metric, {}), now.get(metric, {})

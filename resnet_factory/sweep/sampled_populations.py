@@ -14,12 +14,12 @@ from resnet_factory.layers import per_axis
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.computed_numbers import OWN
 from resnet_factory.sweep.dimension import Dimension
-from resnet_factory.sweep.model_numbers import image_for, may_vary
+from resnet_factory.sweep.model_numbers import model_image_sides, model_number_may_vary
 from resnet_factory.sweep.population import Population
 from resnet_factory.sweep.relation import Relation
 from resnet_factory.sweep.space import Space
-from resnet_factory.sweep.structure_numbers import scope_name, structure_number
-from resnet_factory.sweep.templates import override
+from resnet_factory.sweep.structure_numbers import structure_number, structure_number_name
+from resnet_factory.sweep.templates import template_override
 from resnet_factory.sweep.vector import Array
 
 
@@ -34,12 +34,12 @@ class CostConditions(NamedTuple):
     """Type of weights and feature maps, for memory."""
 
 
-def numbers_before_planning(
+def sampled_numbers_before_planning(
     relation: Relation, columns: Mapping[str, Array], stages: Array, space: Space
 ) -> Callable[[str], Array] | None:
     """Return the numbers that a relation reads, by name; None where only the networks' models have them."""
-    known = numeric(columns, space)
-    by_name = {scope_name(key): values for key, values in known.items()}
+    known = numeric_sampled_columns(columns, space)
+    by_name = {structure_number_name(key): values for key, values in known.items()}
     if space.generator is None and not relation.names(space.stages) <= by_name.keys():
         return None
     most = int(stages.max())
@@ -52,11 +52,14 @@ def numbers_before_planning(
     return number
 
 
-def numbers_of(
+def sampled_population_numbers(
     population: Population, columns: Mapping[str, Array], members: Array, space: Space
 ) -> Callable[[str], Array]:
     """Return the numbers of a population by name."""
-    by_name = {scope_name(key): values[members] for key, values in numeric(columns, space).items()}
+    by_name = {
+        structure_number_name(key): values[members]
+        for key, values in numeric_sampled_columns(columns, space).items()
+    }
     stages = len(population.config.depths)
     base = {key: getattr(population.config, key) for key in schema.PER_STAGE}
 
@@ -68,17 +71,17 @@ def numbers_of(
     return number
 
 
-def generate(columns: dict[str, Array], space: Space) -> tuple[Array, Array]:
+def generate_sampled_stages(columns: dict[str, Array], space: Space) -> tuple[Array, Array]:
     """Replace parameters of RegNet's generator by its stages; return their number, and which are valid."""
     assert space.generator is not None
     size = len(next(iter(columns.values())))
-    known = numeric(columns, space)
+    known = numeric_sampled_columns(columns, space)
     numbers = {}
     for name in regnet.PARAMETERS:
         key = regnet.PREFIX + name
         columns.pop(key, None)
         numbers[name] = known[key] if key in known else np.full(size, space.generator[name])
-    made = regnet.generate(numbers, space.generator["rounding"])
+    made = regnet.generate_regnet_stages(numbers, space.generator["rounding"])
     for name in ("depths", "widths", "groups"):
         for stage, values in enumerate(getattr(made, name).T):
             columns[f"{name}.{stage}"] = values
@@ -89,7 +92,7 @@ def generate(columns: dict[str, Array], space: Space) -> tuple[Array, Array]:
     return made.stages, made.valid
 
 
-def numeric(columns: Mapping[str, Array], space: Space) -> dict[str, Array]:
+def numeric_sampled_columns(columns: Mapping[str, Array], space: Space) -> dict[str, Array]:
     """Return the numbers among the columns; choices of numbers by value, not by index."""
     known = {dimension.key: dimension for dimension in space.dimensions}
     return {
@@ -99,7 +102,7 @@ def numeric(columns: Mapping[str, Array], space: Space) -> dict[str, Array]:
     }
 
 
-class _StructuralNumber(NamedTuple):
+class _SampledStructuralNumber(NamedTuple):
     """A computed number that may not differ within a population."""
 
     key: str
@@ -109,24 +112,24 @@ class _StructuralNumber(NamedTuple):
         return value
 
 
-def structural(space: Space) -> list[Dimension | _StructuralNumber]:
+def sampled_structural_dimensions(space: Space) -> list[Dimension | _SampledStructuralNumber]:
     """Return what is no number, or a number that may not differ within a population."""
     try:
         base = schema.read_config(space.base)
     except ConfigError:
         return [d for d in space.dimensions if not d.key.startswith(OWN)]
     drawn = [d for d in space.dimensions if not d.key.startswith(OWN)]
-    found: list[Dimension | _StructuralNumber] = [
-        d for d in drawn if not d.numeric or "/" in d.key or not may_vary(base, d.key)
+    found: list[Dimension | _SampledStructuralNumber] = [
+        d for d in drawn if not d.numeric or "/" in d.key or not model_number_may_vary(base, d.key)
     ]
     for number in space.computed:
         keys = [] if number.key.startswith(OWN) else number.keys(space.stages)
-        found += [_StructuralNumber(key) for key in keys if not may_vary(base, key)]
+        found += [_SampledStructuralNumber(key) for key in keys if not model_number_may_vary(base, key)]
     return found
 
 
-def by_template(
-    structural: Sequence[Dimension | _StructuralNumber],
+def sampled_members_by_template(
+    structural: Sequence[Dimension | _SampledStructuralNumber],
     columns: Mapping[str, Array],
     stages: Array,
     members: Array,
@@ -139,11 +142,11 @@ def by_template(
     rows, inverse = np.unique(codes, axis=0, return_inverse=True)
     for i, row in enumerate(rows):
         choices = zip(present, row[1:], strict=True)
-        overrides = tuple(override(d.key, d.shown(code.item())) for d, code in choices)
+        overrides = tuple(template_override(d.key, d.shown(code.item())) for d, code in choices)
         yield overrides, members[inverse.reshape(-1) == i]
 
 
-def population_of(
+def sampled_population(
     config: ModelConfig,
     space: Space,
     columns: Mapping[str, Array],
@@ -153,15 +156,15 @@ def population_of(
     """Return the members of a template as a population."""
     stages = len(config.depths)
     varying = {}
-    for key, values in numeric(columns, space).items():
+    for key, values in numeric_sampled_columns(columns, space).items():
         last = key.split(".")[-1]
-        if may_vary(config, key) and not (last.isdigit() and int(last) >= stages):
+        if model_number_may_vary(config, key) and not (last.isdigit() and int(last) >= stages):
             varying[key] = values[members]
     if not varying:
         varying["num_classes"] = np.full(len(members), config.num_classes)
     image = per_axis(config.image_size, config.dims)
     if conditions.image is not None:
-        image = image_for(conditions.image, config.dims)
+        image = model_image_sides(conditions.image, config.dims)
     return Population(
         config=config, columns=varying, image=image, batch=conditions.batch, dtype=conditions.dtype
     )

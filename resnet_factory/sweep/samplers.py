@@ -18,7 +18,7 @@ MOST = 100_000_000
 """The largest number of samples of one sweep."""
 
 
-def size_of(sampler: str, dimensions: Sequence[Dimension], samples: int | None) -> int:
+def sampler_size(sampler: str, dimensions: Sequence[Dimension], samples: int | None) -> int:
     """Return how many samples a sampler draws.
 
     Raises:
@@ -26,7 +26,7 @@ def size_of(sampler: str, dimensions: Sequence[Dimension], samples: int | None) 
     """
     key, total, message = "samples", samples or 0, ""
     if samples is not None and samples > MOST:
-        message = f"{_count_text(samples)} are more than a sweep takes; expected at most {MOST:,}"
+        message = f"{_sampler_count_text(samples)} are more than a sweep takes; expected at most {MOST:,}"
     elif sampler != "grid" and samples is None:
         message = f"the {sampler!r} sampler needs a number of samples"
     elif sampler == "grid":
@@ -40,7 +40,8 @@ def size_of(sampler: str, dimensions: Sequence[Dimension], samples: int | None) 
             total = min(total, samples)
         elif total > MOST:
             message = (
-                f"a grid of {_count_text(total)} combinations is more than a sweep takes (at most {MOST:,}); "
+                f"a grid of {_sampler_count_text(total)} combinations is more than a sweep takes (at "
+                f"most {MOST:,}); "
                 "vary less, or look at some of them with sampler=random and samples=…"
             )
     if message:
@@ -48,7 +49,7 @@ def size_of(sampler: str, dimensions: Sequence[Dimension], samples: int | None) 
     return total
 
 
-def _count_text(number: int) -> str:
+def _sampler_count_text(number: int) -> str:
     """Return a whole number as short text."""
     return f"{number:,}" if number < 10**15 else f"{Decimal(number):.2e}"
 
@@ -69,11 +70,11 @@ def draw_samples(
             columns[dimension.key] = dimension.grid(index % count)
             index //= count
         return {dimension.key: columns[dimension.key] for dimension in dimensions}
-    unit = unit_numbers(sampler, len(dimensions), seed, start)[:, : stop - start]
+    unit = sampler_unit_numbers(sampler, len(dimensions), seed, start)[:, : stop - start]
     return {dimension.key: dimension.sample(row) for dimension, row in zip(dimensions, unit, strict=True)}
 
 
-def unit_numbers(sampler: str, count: int, seed: int, start: int) -> Array:
+def sampler_unit_numbers(sampler: str, count: int, seed: int, start: int) -> Array:
     """Return BATCH numbers in [0, 1) for each of `count` dimensions, those of samples `start` and following.
 
     Whole batches are drawn, so that a longer run goes on where a shorter one ended.

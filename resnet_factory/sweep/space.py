@@ -15,10 +15,10 @@ from resnet_factory.sweep import regnet
 from resnet_factory.sweep.computed_numbers import (
     COMPUTED,
     ComputedNumber,
-    NumberNames,
-    names_of_base,
+    ComputedNumberNames,
+    base_names_to_compute_from,
     read_computed,
-    read_own_numbers,
+    read_drawn_and_computed_numbers,
 )
 from resnet_factory.sweep.dimension import DIMENSION_KEYS, Dimension, read_dimension
 from resnet_factory.sweep.relation import Relation, read_relations, relation_names
@@ -97,19 +97,19 @@ def read_space(
             faults.append(Fault(f"space.{key}", unknown("key", str(key), SPACE_KEYS) + hint))
     stages = max((len(base[key]) for key in PER_STAGE if isinstance(base.get(key), list)), default=1)
     given = {dimension.key.removeprefix("model."): dimension for dimension in sweeps}
-    scope = names_of_base(base, stages)
-    numbers, own = read_own_numbers(data.get("numbers") or {}, scope, stages, faults)
-    reader = _VaryReader(base, stages, scope, faults)
+    scope = base_names_to_compute_from(base, stages)
+    numbers, own = read_drawn_and_computed_numbers(data.get("numbers") or {}, scope, stages, faults)
+    reader = _SpaceVaryReader(base, stages, scope, faults)
     reader.read(data.get("vary") or {}, given)
     dimensions, lists = [*numbers, *reader.dimensions], reader.lists
     computed = [*own, *reader.computed()]
     dimensions += [dimension.at(key) for key, dimension in given.items()]
-    base = with_lists(base, lists, stages)
+    base = space_model_with_lists(base, lists, stages)
     varied = {dimension.key for dimension in dimensions}
     for dimension in reader.dimensions + [each for each in dimensions if each.key in given]:
         path = f"model.{dimension.key}" if dimension.key in given else f"space.vary.{dimension.key}"
-        faults += dict.fromkeys(_value_faults(dimension, path.removesuffix(".0"), base, varied, names))
-    generator = _read_generator(base, dimensions, faults)
+        faults += dict.fromkeys(_space_value_faults(dimension, path.removesuffix(".0"), base, varied, names))
+    generator = _read_space_generator(base, dimensions, faults)
     relations = read_relations(data.get("relations") or [], dimensions, computed, stages, faults)
     known = relation_names(dimensions, computed, stages)
     windows, limits = read_windows(data.get("constraints") or {}, known, measured, faults)
@@ -125,10 +125,12 @@ def read_space(
     )  # fmt: skip
 
 
-class _VaryReader:
+class _SpaceVaryReader:
     """Reads `vary`: keys of the model that are drawn, and those that are computed."""
 
-    def __init__(self, base: Mapping[str, Any], stages: int, names: NumberNames, faults: list[Fault]) -> None:
+    def __init__(
+        self, base: Mapping[str, Any], stages: int, names: ComputedNumberNames, faults: list[Fault]
+    ) -> None:
         self.base, self.stages, self.names, self.faults = base, stages, names, faults
         self.dimensions: list[Dimension] = []
         self.lists: list[str] = []
@@ -140,7 +142,7 @@ class _VaryReader:
         if not isinstance(data, Mapping):
             self.faults.append(Fault("space.vary", f"expected keys of the model, found {data!r}"))
             return
-        for key, value in _flat_keys(data):
+        for key, value in _flat_space_keys(data):
             head, _, rest = key.partition(".")
             if key in given:
                 continue
@@ -172,7 +174,7 @@ class _VaryReader:
 
     def _may_be_staged(self, key: str) -> bool:
         if key not in PER_STAGE:
-            if not _may_be_list(self.base, key):
+            if not _space_key_may_be_list(self.base, key):
                 self.faults.append(Fault(f"space.vary.{key}.each", f"{key!r} has no value per stage"))
                 return False
             self.lists.append(key)
@@ -186,16 +188,16 @@ class _VaryReader:
                 yield found
 
 
-def _flat_keys(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _flat_space_keys(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Yield dotted keys and values; a mapping without a distribution holds further keys."""
     for key, value in data.items():
         if isinstance(value, Mapping) and not {*DIMENSION_KEYS, COMPUTED} & set(map(str, value)):
-            yield from _flat_keys(value, f"{above}{key}.")
+            yield from _flat_space_keys(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
 
 
-def _may_be_list(base: Mapping[str, Any], key: str) -> bool:
+def _space_key_may_be_list(base: Mapping[str, Any], key: str) -> bool:
     """Return whether a dotted key is a number of a recipe that may have one value per stage."""
     head, _, name = key.partition(".")
     role = schema.ROLES.get(head, schema.SLOT if head in schema.SLOTS else None)
@@ -205,7 +207,7 @@ def _may_be_list(base: Mapping[str, Any], key: str) -> bool:
     return name not in (*role.lists, *role.words) and isinstance(value, (int, float, str, list))
 
 
-def with_lists(model: Mapping[str, Any], keys: Sequence[str], stages: int) -> Mapping[str, Any]:
+def space_model_with_lists(model: Mapping[str, Any], keys: Sequence[str], stages: int) -> Mapping[str, Any]:
     """Return a model's plain data with the numbers at `keys` repeated in lists, one value per stage."""
     data = dict(model)
     for key in keys:
@@ -217,7 +219,7 @@ def with_lists(model: Mapping[str, Any], keys: Sequence[str], stages: int) -> Ma
     return data
 
 
-def _value_faults(
+def _space_value_faults(
     dimension: Dimension,
     path: str,
     base: Mapping[str, Any],
@@ -248,7 +250,7 @@ def _value_faults(
             yield Fault(path, unknown(f"number of {head!r}", rest[0], sorted(own)))
 
 
-def _read_generator(
+def _read_space_generator(
     base: Mapping[str, Any], dimensions: Sequence[Dimension], faults: list[Fault]
 ) -> dict[str, Any] | None:
     """Return the parameters of the base model's RegNet generator, if some of them vary."""

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from resnet_factory.errors import Fault, unknown
-from resnet_factory.sweep.filters import Filter, limits_mask, read_filter
-from resnet_factory.sweep.objectives import Metric, Objective, read_objective
-from resnet_factory.sweep.results_table import Results
+from resnet_factory.sweep.filters import WhereFilter, limits_filter_mask, read_where_filter
+from resnet_factory.sweep.objectives import Objective, ObjectiveMetric, read_objective
+from resnet_factory.sweep.results_table import ResultsTable
 from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.windows import Windows
 
 STEP_KEYS = ("metrics", "top", "by", "where")
 
 
-class Step(NamedTuple):
+class SweepStep(NamedTuple):
     """Metrics measured together, of the architectures that earlier steps left."""
 
     metrics: tuple[str, ...]
@@ -27,16 +27,16 @@ class Step(NamedTuple):
     where: str | None = None
 
 
-def read_steps(data: Any, faults: list[Fault]) -> tuple[Step, ...]:
+def read_sweep_steps(data: Any, faults: list[Fault]) -> tuple[SweepStep, ...]:
     """Read `measure`: metrics; or steps, each a list or {metrics: […], top: N, by: …, where: …}."""
     entries = data if isinstance(data, list) else [data]
     if not any(isinstance(entry, (list, Mapping)) for entry in entries):
-        return (Step(tuple(entries)),) if entries else ()
+        return (SweepStep(tuple(entries)),) if entries else ()
     steps = []
     for i, entry in enumerate(entries):
         path = f"measure.{i}"
         if not isinstance(entry, Mapping):
-            steps.append(Step(tuple(entry) if isinstance(entry, list) else (entry,)))
+            steps.append(SweepStep(tuple(entry) if isinstance(entry, list) else (entry,)))
             continue
         for key in entry:
             if key not in STEP_KEYS:
@@ -51,12 +51,15 @@ def read_steps(data: Any, faults: list[Fault]) -> tuple[Step, ...]:
         names = tuple(metrics) if isinstance(metrics, list) else () if metrics is None else (metrics,)
         if not names:
             faults.append(Fault(path, "a step has metrics, as {metrics: [error], top: 20, by: zen}"))
-        steps.append(Step(names, top, given["by"], given["where"]))
+        steps.append(SweepStep(names, top, given["by"], given["where"]))
     return tuple(steps)
 
 
-def check_steps(
-    steps: Collection[Step], numbers: Collection[str], own: Mapping[str, Metric], faults: list[Fault]
+def check_sweep_steps(
+    steps: Collection[SweepStep],
+    numbers: Collection[str],
+    own: Mapping[str, ObjectiveMetric],
+    faults: list[Fault],
 ) -> None:
     """Check that each step reads numbers that are known when it begins."""
     known = [*numbers]
@@ -64,28 +67,28 @@ def check_steps(
         path = f"measure.{i}"
         if step.by is not None:
             read_objective(step.by, known, f"{path}.by", own, faults)
-        read_filter(step.where, known, f"{path}.where", faults)
+        read_where_filter(step.where, known, f"{path}.where", faults)
         known += step.metrics
 
 
-class Survivors:
+class StepSurvivors:
     """The architectures that are still measured, step by step."""
 
-    def __init__(self, limits: Windows, where: str | None, own: Mapping[str, Metric]) -> None:
+    def __init__(self, limits: Windows, where: str | None, own: Mapping[str, ObjectiveMetric]) -> None:
         self.limits, self.own = limits, own
         self.text = where
         self.mask: Array | None = None
         """None: all."""
         self.measured: list[str] = []
 
-    def select(self, results: Results, step: Step) -> None:
+    def select(self, results: ResultsTable, step: SweepStep) -> None:
         """Leave those that satisfy all that is known by now, and of these the foremost that a step takes."""
         unmeasured = [m for m in (*results.asked, *results.metrics) if m in results.asked]
         known = [name for name in results.rankable if name not in unmeasured or name in self.measured]
-        mask = limits_mask(self.limits, results, self.measured)
+        mask = limits_filter_mask(self.limits, results, self.measured)
         faults: list[Fault] = []
         for text in (self.text, step.where):
-            condition: Filter | None = read_filter(text, results.rankable, "where", faults)
+            condition: WhereFilter | None = read_where_filter(text, results.rankable, "where", faults)
             if condition is not None:
                 mask &= condition.mask(results, known)
         if self.mask is not None:
@@ -93,15 +96,15 @@ class Survivors:
         if step.top is not None and step.by is not None:
             objective = read_objective(step.by, results.rankable, "by", self.own, faults)
             if objective is not None:
-                mask = _foremost(results, objective, mask, step.top)
+                mask = _foremost_in_sweep_step(results, objective, mask, step.top)
         self.mask = mask
 
-    def selects(self, step: Step) -> bool:
+    def selects(self, step: SweepStep) -> bool:
         """Return whether anything may be left out."""
         return bool(self.limits or self.text or step.top or step.where or self.mask is not None)
 
 
-def _foremost(results: Results, objective: Objective, mask: Array, top: int) -> Array:
+def _foremost_in_sweep_step(results: ResultsTable, objective: Objective, mask: Array, top: int) -> Array:
     values = np.where(mask, results.minimised(objective), np.nan)
     order = np.argsort(values, kind="stable")
     kept = np.zeros(len(results), bool)

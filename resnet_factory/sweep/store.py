@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.sweep.evaluation import Candidate
-from resnet_factory.sweep.folder_lock import locked
+from resnet_factory.sweep.evaluation import EvaluatedCandidate
+from resnet_factory.sweep.folder_lock import lock_folder
 from resnet_factory.sweep.store_schema import ADD_CANDIDATE, SCHEMA
 from resnet_factory.sweep.templates import ModelTemplate
 
@@ -21,7 +21,7 @@ STORE_FORMAT = 2
 """SQLite's `user_version` of the file; 0 in those of earlier versions, whose metrics have no environment."""
 
 
-class Measurement(NamedTuple):
+class StoredMeasurement(NamedTuple):
     """One metric of one architecture."""
 
     plan: str
@@ -49,7 +49,7 @@ class SweepStore:
         with self._errors_as_faults():
             if write:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._lock = locked(folder)
+                self._lock = lock_folder(folder)
             elif not self.file.is_file():
                 raise ConfigError([nothing])
             self.connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
@@ -162,7 +162,7 @@ class SweepStore:
         return dict(self._query("SELECT start, stop FROM batches"))
 
     def add_batch(
-        self, start: int, stop: int, candidates: Sequence[Candidate], rejected: Mapping[str, int],
+        self, start: int, stop: int, candidates: Sequence[EvaluatedCandidate], rejected: Mapping[str, int],
         templates: Sequence[ModelTemplate],
     ) -> int:  # fmt: skip
         """Store a batch as one transaction and return how many architectures of it are new.
@@ -183,7 +183,7 @@ class SweepStore:
             db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?)", (start, stop, json.dumps(counts)))
         return int(new)
 
-    def new_among(self, candidates: Sequence[Candidate], start: int) -> list[Candidate]:
+    def new_among(self, candidates: Sequence[EvaluatedCandidate], start: int) -> list[EvaluatedCandidate]:
         """Return those whose architecture no sample before `start` has, in the order of their samples."""
         query, found = "SELECT sample FROM archs WHERE plan = ?", []
         for one in sorted(candidates, key=lambda one: one.sample):
@@ -218,11 +218,11 @@ class SweepStore:
         ((count,),) = self._query("SELECT COUNT(*) FROM archs")
         return int(count)
 
-    def candidates(self) -> Iterator[Candidate]:
+    def candidates(self) -> Iterator[EvaluatedCandidate]:
         """Yield the architectures in the order of their samples."""
         names = self._columns("archs")
         for row in self._query("SELECT * FROM archs ORDER BY sample"):
-            yield Candidate(**dict(zip(names, row, strict=True)))
+            yield EvaluatedCandidate(**dict(zip(names, row, strict=True)))
 
     # Measurements ---------------------------------------------------------------------------------
 
@@ -254,7 +254,9 @@ class SweepStore:
         states = "state IN ('failed', 'timeout', 'died')"
         return any(self._query(f"SELECT 1 FROM metrics WHERE plan = ? AND {states}", plan))  # noqa: S608
 
-    def add_measured(self, rows: Sequence[Measurement], metrics: str = "", seconds: float = 0.0) -> None:
+    def add_measured(
+        self, rows: Sequence[StoredMeasurement], metrics: str = "", seconds: float = 0.0
+    ) -> None:
         """Store the metrics of one architecture, and the time they took; those stored before stay."""
         with self._transaction() as db:
             if metrics and rows:
@@ -263,10 +265,10 @@ class SweepStore:
             db.executemany("INSERT OR IGNORE INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             db.executemany("DELETE FROM begun WHERE plan = ?", {(row.plan,) for row in rows})
 
-    def measured(self) -> Iterator[Measurement]:
+    def measured(self) -> Iterator[StoredMeasurement]:
         """Yield every metric measured."""
         for row in self._query("SELECT * FROM metrics ORDER BY plan, metric"):
-            yield Measurement(*row)  # earlier versions stored no environment
+            yield StoredMeasurement(*row)  # earlier versions stored no environment
 
     def metrics(self) -> list[str]:
         """Return the metrics that have a measurement."""
@@ -285,7 +287,7 @@ class SweepStore:
             db.execute("DELETE FROM metrics WHERE state IN ('failed', 'timeout', 'died')")
 
 
-def metrics_in(folder: Path) -> list[str]:
+def stored_metrics(folder: Path) -> list[str]:
     """Return the metrics measured so far in a folder; none where no sweep is."""
     if not (folder / STORE_FILE).is_file():
         return []

@@ -24,7 +24,7 @@ STAGE_NUMBER = re.compile(rf"({'|'.join(PER_STAGE)})([1-9]\d*)")
 """The number of one stage, as `depths4`: 0 where a network has no such stage."""
 
 
-def scope_name(key: str) -> str:
+def structure_number_name(key: str) -> str:
     """Return the name of a number in an expression: `widths1` for `widths.0`, as its layers are in layer1."""
     *names, last = key.removeprefix("model.").removeprefix("numbers.").split(".")
     return f"{'_'.join(names)}{int(last) + 1}" if last.isdigit() else "_".join([*names, last])
@@ -61,9 +61,11 @@ def structure_number(
     return stage_values(found[1], int(found[2]) - 1)
 
 
-def stage_lists(model: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+def structure_number_lists(
+    model: Mapping[str, Any], changes: Mapping[str, Any]
+) -> tuple[list[Any], list[Any]]:
     """Return depths and widths of an architecture, from its template's model and its changes by key."""
-    fields = {**model, **_generated(model, changes)}
+    fields = {**model, **_generated_structure_numbers(model, changes)}
     lists = [fields.get(key, DEFAULTS.get(key, 1)) for key in ("depths", "widths")]
     stages = max((len(one) for one in lists if isinstance(one, list)), default=1)
     found = []
@@ -74,7 +76,7 @@ def stage_lists(model: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[l
     return found[0], found[1]
 
 
-def _generated(model: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+def _generated_structure_numbers(model: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the per-stage fields of the model's generator, its arguments changed; none without one."""
     if model.get("generator") is None:
         return {}
@@ -84,14 +86,14 @@ def _generated(model: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[
     return read_generated({"generator": {name: {**arguments, **varied}}}, "model", [])
 
 
-def structure_columns(
+def structure_number_columns(
     models: Sequence[Mapping[str, Any]], members: Sequence[tuple[int, str]]
 ) -> dict[str, Array]:
     """Return the structure numbers of architectures, those of their stages included.
 
     `members` gives for each the index of its template's model in `models`, and its changes as JSON.
     """
-    lists = [stage_lists(models[index], json.loads(changes)) for index, changes in members]
+    lists = [structure_number_lists(models[index], json.loads(changes)) for index, changes in members]
     most = max((len(depths) for depths, _ in lists), default=0)
     columns = {
         "stages": [len(depths) for depths, _ in lists],

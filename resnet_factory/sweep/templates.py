@@ -12,7 +12,7 @@ from resnet_factory.config import pruning
 from resnet_factory.config.schema import PER_STAGE, ROLES, SLOTS, ModelConfig
 from resnet_factory.config.unread_fields import READ_AS, read_names
 from resnet_factory.errors import ConfigError, Fault
-from resnet_factory.sweep.space import Space, with_lists
+from resnet_factory.sweep.space import Space, space_model_with_lists
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ class ModelTemplates:
             model = None
         if model is not None:
             if self.space.generator is not None:
-                model = with_stages(model, stages)
-            model = with_lists(model, self.space.lists, stages)
+                model = template_with_stages(model, stages)
+            model = space_model_with_lists(model, self.space.lists, stages)
         self.known.append(ModelTemplate(overrides, stages, model))
         return len(self.known) - 1
 
 
-def unread_faults(templates: ModelTemplates) -> Iterator[Fault]:
+def unread_template_faults(templates: ModelTemplates) -> Iterator[Fault]:
     """Yield a fault for each field that varies, but that none of the networks composed so far reads."""
     names: set[str] = set()
     for number in range(len(templates.known)):
@@ -106,7 +106,7 @@ def unread_faults(templates: ModelTemplates) -> Iterator[Fault]:
             yield Fault(f"space.vary.{key}", message)
 
 
-def with_stages(model: Mapping[str, Any], stages: int) -> Mapping[str, Any]:
+def template_with_stages(model: Mapping[str, Any], stages: int) -> Mapping[str, Any]:
     """Return a model's plain data with another number of stages; the last stage's values are repeated."""
     data = {key: value for key, value in model.items() if key != "generator"}
     for key in (*PER_STAGE, "block", *SLOTS):
@@ -115,7 +115,7 @@ def with_stages(model: Mapping[str, Any], stages: int) -> Mapping[str, Any]:
     return data | {"depths": [1] * stages, "widths": [8] * stages, "groups": [1] * stages}
 
 
-def override(key: str, value: Any) -> str:
+def template_override(key: str, value: Any) -> str:
     """Return a choice as an override of the base model, in Hydra's grammar."""
     if key == "model" or "/" in key:
         return f"{key}={value}"

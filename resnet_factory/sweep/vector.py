@@ -3,9 +3,9 @@
 A vector holds a NumPy array and bounds of its values. Results are those of computing with each value alone:
 
 - A condition (`if`, `and`, a comparison of tuples) that is the same for all members has that value; otherwise
-  `Split` asks the caller to compute the two parts apart.
+  `VectorSplit` asks the caller to compute the two parts apart.
 - Bounds follow every operation: they decide many comparisons, and show where int64 would overflow.
-- Operations that arrays cannot do exactly as Python raise `Unfit`.
+- Operations that arrays cannot do exactly as Python raise `VectorUnfit`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EXACT_FLOAT = 2**53
 """The bound of integers that floats hold exactly."""
 
 
-class Split(Exception):  # noqa: N818 - a request to the caller
+class VectorSplit(Exception):  # noqa: N818 - a request to the caller
     """Raised when a condition differs between members, with its values."""
 
     def __init__(self, mask: Array) -> None:
@@ -37,7 +37,7 @@ class Split(Exception):  # noqa: N818 - a request to the caller
         self.mask = mask
 
 
-class Unfit(Exception):  # noqa: N818 - a request to the caller
+class VectorUnfit(Exception):  # noqa: N818 - a request to the caller
     """Raised when members must be computed one by one."""
 
 
@@ -63,12 +63,12 @@ class Vector:
         mask = self.values if self.values.dtype is _TRUTH else self.values != 0
         true = np.count_nonzero(mask)
         if 0 < true < mask.size:
-            raise Split(mask)
+            raise VectorSplit(mask)
         return bool(true)
 
     def __int__(self) -> int:
         if self.values.dtype is not _TRUTH:
-            raise Unfit("an integer of a vector")
+            raise VectorUnfit("an integer of a vector")
         return int(bool(self))
 
     def __index__(self) -> int:
@@ -76,37 +76,37 @@ class Vector:
         first = self.values[0]
         same = self.values == first
         if self.values.dtype.kind != "i" or (not same.all() and len(np.unique(self.values)) > MOST_COUNTS):
-            raise Unfit("a count of a vector")
+            raise VectorUnfit("a count of a vector")
         if not same.all():
-            raise Split(same)
+            raise VectorSplit(same)
         return int(first)
 
     def _compare(self, operate: Callable[[Any, Any], Any], other: Any, inside: bool, outside: bool) -> Any:
         """Compare the values, unless the bounds already answer: `inside` with true, `outside` with false."""
         if inside or outside:
             return inside
-        return Vector(operate(self.values, values_of(other)), 0, 1)
+        return Vector(operate(self.values, vector_values(other)), 0, 1)
 
     def __lt__(self, other: Any) -> Any:
-        low, high = bounds_of(other)
+        low, high = vector_bounds(other)
         return self._compare(np.less, other, self.high < low, self.low >= high)
 
     def __ge__(self, other: Any) -> Any:
-        low, high = bounds_of(other)
+        low, high = vector_bounds(other)
         return self._compare(np.greater_equal, other, self.low >= high, self.high < low)
 
     def __le__(self, other: Any) -> Any:
-        low, high = bounds_of(other)
+        low, high = vector_bounds(other)
         return self._compare(np.less_equal, other, self.high <= low, self.low > high)
 
     def __gt__(self, other: Any) -> Any:
-        low, high = bounds_of(other)
+        low, high = vector_bounds(other)
         return self._compare(np.greater, other, self.low > high, self.high <= low)
 
     def __eq__(self, other: object) -> Any:
         if not isinstance(other, (Vector, int, float, Fraction)):
             return NotImplemented
-        low, high = bounds_of(other)
+        low, high = vector_bounds(other)
         return self._compare(np.equal, other, self is other, self.high < low or self.low > high)
 
     def __ne__(self, other: object) -> Any:
@@ -118,12 +118,12 @@ class Vector:
     def __and__(self, other: Any) -> Any:
         if isinstance(other, bool):
             return self if other else False
-        return Vector(self.values & values_of(other), 0, 1)
+        return Vector(self.values & vector_values(other), 0, 1)
 
     def __or__(self, other: Any) -> Any:
         if isinstance(other, bool):
             return True if other else self
-        return Vector(self.values | values_of(other), 0, 1)
+        return Vector(self.values | vector_values(other), 0, 1)
 
     __rand__, __ror__ = __and__, __or__
 
@@ -135,20 +135,20 @@ class Vector:
     def __add__(self, other: Any) -> Any:
         if isinstance(other, int) and other == 0:
             return self if self.values.dtype is not _TRUTH else self * 1
-        low, high = bounds_of(other)
+        low, high = vector_bounds(other)
         return self._exact(np.add, other, self.low + low, self.high + high)
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Any:
-        low, high = bounds_of(other)
+        low, high = vector_bounds(other)
         return self._exact(np.subtract, other, self.low - high, self.high - low)
 
     def __rsub__(self, other: Any) -> Any:
         return -self + other
 
     def __neg__(self) -> Any:
-        return Vector(-_as_number(self.values), -self.high, -self.low)
+        return Vector(-_vector_truth_as_number(self.values), -self.high, -self.low)
 
     def __abs__(self) -> Any:
         if self.low >= 0:
@@ -158,10 +158,10 @@ class Vector:
     def __mul__(self, other: Any) -> Any:
         if isinstance(other, int):
             if other == 1:
-                return Vector(_as_number(self.values), self.low, self.high)
+                return Vector(_vector_truth_as_number(self.values), self.low, self.high)
             if other == 0 and self.values.dtype.kind != "f":
                 return 0
-        low, high = bounds_of(other)
+        low, high = vector_bounds(other)
         if self.low >= 0 and low >= 0:
             return self._exact(np.multiply, other, self.low * low, self.high * high)
         corners = [a * b for a in (self.low, self.high) for b in (low, high)]
@@ -171,40 +171,40 @@ class Vector:
 
     def _exact(self, operate: Callable[[Any, Any], Any], other: Any, low: Plain, high: Plain) -> Vector:
         if isinstance(other, Fraction):
-            raise Unfit("a fraction beside a vector")
-        mine, others = _as_number(self.values), other
+            raise VectorUnfit("a fraction beside a vector")
+        mine, others = _vector_truth_as_number(self.values), other
         if isinstance(other, Vector):
-            others = _as_number(other.values)
-        if not -EXACT < low <= high < EXACT and is_whole(mine) and is_whole(others):
+            others = _vector_truth_as_number(other.values)
+        if not -EXACT < low <= high < EXACT and is_whole_vector(mine) and is_whole_vector(others):
             large = np.abs(operate(mine.astype(float), others)) >= EXACT
             if large.any():
                 if large.all():
-                    raise Unfit("too large for arrays")
-                raise Split(large)
+                    raise VectorUnfit("too large for arrays")
+                raise VectorSplit(large)
             low, high = max(low, -EXACT), min(high, EXACT)
         return Vector(operate(mine, others), low, high)
 
     def __floordiv__(self, other: Any) -> Any:
         if isinstance(other, int) and other == 1 and self.values.dtype.kind == "i":
             return self
-        return _divided(np.floor_divide, self, other)
+        return _divided_vector(np.floor_divide, self, other)
 
     def __mod__(self, other: Any) -> Any:
         if isinstance(other, int) and other == 1 and self.values.dtype.kind == "i":
             return 0
-        return _divided(np.remainder, self, other)
+        return _divided_vector(np.remainder, self, other)
 
     def __truediv__(self, other: Any) -> Any:
-        return _divided(np.true_divide, self, other)
+        return _divided_vector(np.true_divide, self, other)
 
     def __rfloordiv__(self, other: Any) -> Any:
-        return _divided(np.floor_divide, other, self)
+        return _divided_vector(np.floor_divide, other, self)
 
     def __rmod__(self, other: Any) -> Any:
-        return _divided(np.remainder, other, self)
+        return _divided_vector(np.remainder, other, self)
 
     def __rtruediv__(self, other: Any) -> Any:
-        return _divided(np.true_divide, other, self)
+        return _divided_vector(np.true_divide, other, self)
 
     # Rounding -------------------------------------------------------------------------------------
 
@@ -219,9 +219,9 @@ class Vector:
 
     def _rounded(self, operate: Callable[[Any], Array]) -> Vector:
         if self.values.dtype.kind != "f":
-            return Vector(_as_number(self.values), self.low, self.high)
+            return Vector(_vector_truth_as_number(self.values), self.low, self.high)
         if not max(abs(self.low), abs(self.high)) < EXACT:
-            raise Unfit("too large to round")
+            raise VectorUnfit("too large to round")
         return Vector(operate(self.values).astype(np.int64), math.floor(self.low), math.ceil(self.high))
 
     def whole(self) -> Any:
@@ -231,7 +231,7 @@ class Vector:
             ValueError: no member is whole.
         """
         if self.values.dtype.kind != "f":
-            return Vector(_as_number(self.values), self.low, self.high)
+            return Vector(_vector_truth_as_number(self.values), self.low, self.high)
         if not Vector(np.floor(self.values) == self.values, 0, 1):
             raise ValueError("not whole numbers")
         return self._rounded(np.floor)
@@ -250,42 +250,43 @@ class Vector:
         return VECTOR_FUNCTIONS
 
 
-def values_of(value: Any) -> Any:
+def vector_values(value: Any) -> Any:
     """Return the array of a vector; a plain number as it is."""
     if isinstance(value, Vector):
         return value.values
     if isinstance(value, int) and not -EXACT < value < EXACT:
-        raise Unfit("too large for arrays")
+        raise VectorUnfit("too large for arrays")
     if isinstance(value, Fraction):
-        raise Unfit("a fraction beside a vector")
+        raise VectorUnfit("a fraction beside a vector")
     return value
 
 
-def bounds_of(value: Any) -> tuple[Plain, Plain]:
+def vector_bounds(value: Any) -> tuple[Plain, Plain]:
     """Return the bounds of a vector or a plain number."""
     return (value.low, value.high) if isinstance(value, Vector) else (value, value)
 
 
-def _as_number(values: Array) -> Array:
+def _vector_truth_as_number(values: Array) -> Array:
     """Return booleans as integers: True + True is 2 in Python."""
     return values.astype(np.int64) if values.dtype is _TRUTH else values
 
 
-def is_whole(value: Any) -> bool:
+def is_whole_vector(value: Any) -> bool:
     """Return whether an array or a number has an integer type."""
     return value.dtype.kind != "f" if isinstance(value, np.ndarray) else isinstance(value, int)
 
 
-def _divided(operate: Callable[[Any, Any], Any], above: Any, below: Any) -> Vector:
-    low, high = bounds_of(below)
+def _divided_vector(operate: Callable[[Any, Any], Any], above: Any, below: Any) -> Vector:
+    low, high = vector_bounds(below)
     if low <= 0 <= high and below == 0:
         raise ZeroDivisionError
     top, bottom = (
-        _as_number(v) if isinstance(v := values_of(side), np.ndarray) else v for side in (above, below)
+        _vector_truth_as_number(v) if isinstance(v := vector_values(side), np.ndarray) else v
+        for side in (above, below)
     )
-    limits = *bounds_of(above), low, high
+    limits = *vector_bounds(above), low, high
     if operate is np.true_divide and not all(abs(limit) <= EXACT_FLOAT for limit in limits):
-        raise Unfit("too large to divide")
+        raise VectorUnfit("too large to divide")
     values = operate(top, bottom)
     if low >= 1 and limits[0] >= 0:
         if operate is np.remainder:
@@ -294,6 +295,6 @@ def _divided(operate: Callable[[Any, Any], Any], above: Any, below: Any) -> Vect
     reach = max(abs(limits[0]), abs(limits[1]))
     if operate is np.remainder:
         return Vector(values, min(low, 0), max(high, 0))
-    if is_whole(values):
+    if is_whole_vector(values):
         return Vector(values, -reach - 1, reach + 1)
     return Vector(values, values.min().item(), values.max().item())

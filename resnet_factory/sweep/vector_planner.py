@@ -11,22 +11,22 @@ import numpy as np
 from resnet_factory.config.schema import Specification
 from resnet_factory.errors import Fault
 from resnet_factory.planning.compiled import Scope
-from resnet_factory.planning.evaluation import Broken
-from resnet_factory.planning.network_plan import Block, Stage
+from resnet_factory.planning.evaluation import EvaluationStopped
+from resnet_factory.planning.network_plan import PlanBlock, PlanStage
 from resnet_factory.planning.planner import Planner
-from resnet_factory.sweep.vector import Split, Vector
-from resnet_factory.sweep.vector_functions import choose
+from resnet_factory.sweep.vector import Vector, VectorSplit
+from resnet_factory.sweep.vector_functions import choose_vector
 
 
 @dataclass(frozen=True, slots=True)
-class VectorStage(Stage):
+class VectorStage(PlanStage):
     """A stage whose block `i` is repeated `counts[i]` times."""
 
     counts: tuple[Any, ...] = ()
     leaves: Any = 0
 
     @property
-    def runs(self) -> tuple[tuple[Block, Any], ...]:
+    def runs(self) -> tuple[tuple[PlanBlock, Any], ...]:
         return tuple(zip(self.blocks, self.counts, strict=True))
 
     @property
@@ -44,9 +44,9 @@ class VectorPlanner(Planner):
         """Mask of the members that have the block being planned."""
 
     def repeat(
-        self, stage: Stage, depth: Any, channels: Any, repeats: bool, at: Callable[[int, Any], Block]
-    ) -> Stage:
-        blocks: list[Block] = []
+        self, stage: PlanStage, depth: Any, channels: Any, repeats: bool, at: Callable[[int, Any], PlanBlock]
+    ) -> PlanStage:
+        blocks: list[PlanBlock] = []
         counts: list[Any] = []
         for block in range(int(depth.high) if isinstance(depth, Vector) else depth):
             if repeats and block > 1 and blocks[-1].in_channels == channels:
@@ -57,12 +57,12 @@ class VectorPlanner(Planner):
             self.applies = depth > block
             try:
                 blocks.append(at(block, channels))
-            except Broken:
+            except EvaluationStopped:
                 if isinstance(self.applies, Vector):
-                    raise Split(self.applies.values) from None
+                    raise VectorSplit(self.applies.values) from None
                 raise
             counts.append(self.applies * 1)
-            channels = choose(self.applies, blocks[-1].out_channels, channels)
+            channels = choose_vector(self.applies, blocks[-1].out_channels, channels)
         self.applies = True
         return VectorStage(stage.name, tuple(blocks), stage.transition, counts=tuple(counts), leaves=channels)
 
@@ -71,12 +71,12 @@ class VectorPlanner(Planner):
             if valid.values.all():
                 return True
             if isinstance(self.applies, Vector):
-                raise Split(self.applies.values)
+                raise VectorSplit(self.applies.values)
             self.valid &= valid.values
             valid = self.valid.any()
         if not valid:
             self.fault("", "a layer's arguments do not fit together")
-            raise Broken
+            raise EvaluationStopped
         return True
 
     def fault(self, path: str, message: str, scope: Scope | None = None, value: Any = None) -> None:
@@ -90,7 +90,7 @@ class VectorPlanner(Planner):
             return value.whole()
         except ValueError:
             self.fault(path, "")
-            raise Broken from None
+            raise EvaluationStopped from None
 
     def cast(self, value: Any, wanted: type, origin: tuple[str, Any], scope: Scope) -> Any:
         if not isinstance(value, Vector):

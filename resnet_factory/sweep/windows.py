@@ -32,7 +32,7 @@ def read_windows(
         if not known and key not in measured:
             faults.append(Fault(path, unknown("cost", str(key), (*COSTS, *measured, *sorted(numbers)))))
         elif window is not None:
-            if not (isinstance(window, list) and len(window) == 2 and all(map(_is_limit, window))):
+            if not (isinstance(window, list) and len(window) == 2 and all(map(_is_window_limit, window))):
                 message = f"expected [low, high], null where there is no limit, found {window!r}"
                 faults.append(Fault(path, message))
                 continue
@@ -52,14 +52,14 @@ def window_relations(windows: Windows) -> Iterator[Relation]:
         if key not in COSTS:
             for side, limit, window in (("below", low, (low, math.inf)), ("above", high, (-math.inf, high))):
                 if math.isfinite(limit):
-                    yield Relation(f"{key} {side} {format_limit(limit)}", key=key, window=window)
+                    yield Relation(f"{key} {side} {format_window_limit(limit)}", key=key, window=window)
 
 
-def format_limit(limit: float) -> str:
+def format_window_limit(limit: float) -> str:
     """Return one end of a window as text."""
     return f"{limit:,.0f}" if limit == round(limit) else f"{limit:g}"
 
 
-def _is_limit(value: Any) -> bool:
+def _is_window_limit(value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return value is None or (number and not math.isnan(value))

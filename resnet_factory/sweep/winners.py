@@ -19,9 +19,9 @@ from resnet_factory.config.repository import Library, user_dir
 from resnet_factory.config.yaml_source import load
 from resnet_factory.errors import ConfigError
 from resnet_factory.planning.models import compose
-from resnet_factory.planning.planner import plan
-from resnet_factory.sweep.evaluation import Candidate
-from resnet_factory.sweep.measuring import model_of
+from resnet_factory.planning.planner import run_planner
+from resnet_factory.sweep.evaluation import EvaluatedCandidate
+from resnet_factory.sweep.measuring import measuring_model
 from resnet_factory.sweep.templates import ModelTemplate
 
 ROOT = "resnet18"
@@ -33,7 +33,7 @@ def write_winners(
     folder: Path,
     base: str,
     choices: Mapping[str, str],
-    chosen: Sequence[tuple[Candidate, str]],
+    chosen: Sequence[tuple[EvaluatedCandidate, str]],
     structures: Sequence[ModelTemplate],
     config_dir: str | Path | None = None,
 ) -> list[Path]:
@@ -49,12 +49,12 @@ def write_winners(
     """
     target = folder / "model"
     target.mkdir(parents=True, exist_ok=True)
-    starts = Starts(base, choices, config_dir)
+    starts = WinnerStarts(base, choices, config_dir)
     written = []
     for candidate, why in chosen:
         structure = structures[candidate.structure]
-        file = target / f"{name_of(base, candidate, structure)}.yaml"
-        text, needed = model_text(starts, candidate, structure, why)
+        file = target / f"{winner_name(base, candidate, structure)}.yaml"
+        text, needed = winner_model_text(starts, candidate, structure, why)
         write_whole(file, text)
         written.append(file)
         for name, source in needed.items():
@@ -67,18 +67,18 @@ def write_winners(
     return written
 
 
-def base_of(base: str, structure: ModelTemplate) -> str:
+def winner_base(base: str, structure: ModelTemplate) -> str:
     """Return the model of a template: `base`, unless its overrides choose another."""
     chosen = [override.partition("=")[2] for override in structure.overrides if override.startswith("model=")]
     return chosen[-1] if chosen else base
 
 
-def name_of(base: str, candidate: Candidate, structure: ModelTemplate) -> str:
+def winner_name(base: str, candidate: EvaluatedCandidate, structure: ModelTemplate) -> str:
     """Return the name of a winner's model."""
-    return f"{base_of(base, structure)}_{candidate.plan}"
+    return f"{winner_base(base, structure)}_{candidate.plan}"
 
 
-class Start(NamedTuple):
+class WinnerStart(NamedTuple):
     """A shipped model with some of its recipes chosen, which a file may be a delta from."""
 
     name: str
@@ -89,7 +89,7 @@ class Start(NamedTuple):
     """Recipes among them that are not shipped, as `model/block/mine`, and their files."""
 
 
-class Starts:
+class WinnerStarts:
     """The shipped models that winners of a sweep may be deltas from."""
 
     def __init__(self, base: str, choices: Mapping[str, str], config_dir: str | Path | None) -> None:
@@ -101,35 +101,35 @@ class Starts:
             self.library = Library.of(user_dir(config_dir))
         except ConfigError:  # gone since: what is shipped has to do
             self.library, self.config_dir = self.shipped, None
-        self._known: dict[tuple[str, ...], list[Start]] = {}
+        self._known: dict[tuple[str, ...], list[WinnerStart]] = {}
 
-    def of(self, structure: ModelTemplate) -> list[Start]:
+    def of(self, structure: ModelTemplate) -> list[WinnerStart]:
         """Return the starts for a template."""
         if structure.overrides not in self._known:
             made = {(start.name, start.choices): start for start in self._start_candidates(structure)}
             self._known[structure.overrides] = list(made.values())
         return self._known[structure.overrides]
 
-    def _start_candidates(self, structure: ModelTemplate) -> Iterator[Start]:
+    def _start_candidates(self, structure: ModelTemplate) -> Iterator[WinnerStart]:
         own = dict(
             override.removeprefix("model/").split("=", 1)
             for override in structure.overrides
             if override.startswith("model/")
         )
-        name = base_of(self.base, structure)
+        name = winner_base(self.base, structure)
         ancestor = self._nearest_model(name)
         every = self.choices | own
         if ancestor is not None:
-            before = _recipes_of_model(self.base, self.config_dir)
+            before = _recipes_of_winner_start(self.base, self.config_dir)
             changed = {group: choice for group, choice in every.items() if choice != before.get(group)}
             yield from self._starts_from_model(
-                ancestor, _recipes_of_model(name, self.config_dir) | changed | own
+                ancestor, _recipes_of_winner_start(name, self.config_dir) | changed | own
             )
             yield from self._starts_from_model(ancestor, every)
         yield from self._starts_from_model(ROOT, every)
 
-    def _starts_from_model(self, name: str, choices: Mapping[str, str]) -> Iterator[Start]:
-        plain = _recipes_of_model(name, None)
+    def _starts_from_model(self, name: str, choices: Mapping[str, str]) -> Iterator[WinnerStart]:
+        plain = _recipes_of_winner_start(name, None)
         differ = tuple(
             (group, choice)
             for group, choice in choices.items()
@@ -145,7 +145,7 @@ class Starts:
             )
         except ConfigError:
             return
-        yield Start(name, differ, model.to_dict(), needed)
+        yield WinnerStart(name, differ, model.to_dict(), needed)
 
     def _unshipped_recipes(self, recipe: str) -> Iterator[tuple[str, Path]]:
         """Yield a recipe that is not shipped and its own defaults, with their files."""
@@ -171,7 +171,7 @@ class Starts:
 
 
 @cache
-def _recipes_of_model(name: str, config_dir: str | Path | None) -> dict[str, str]:
+def _recipes_of_winner_start(name: str, config_dir: str | Path | None) -> dict[str, str]:
     """Return group -> recipe of a model; none where there is no such model."""
     try:
         choices = compose_all("config", [f"model={name}"], config_dir).choices
@@ -181,23 +181,23 @@ def _recipes_of_model(name: str, config_dir: str | Path | None) -> dict[str, str
     return {key.removeprefix(prefix): name for key, name in choices.items() if key.startswith(prefix)}
 
 
-def model_text(
-    starts: Starts, candidate: Candidate, structure: ModelTemplate, why: str
+def winner_model_text(
+    starts: WinnerStarts, candidate: EvaluatedCandidate, structure: ModelTemplate, why: str
 ) -> tuple[str, dict[str, Path]]:
     """Return a model file: the shortest delta that plans to the candidate's id, else the whole model.
 
     With it the recipes that it needs and that are not shipped.
     """
-    config = pruning.read_pruned(model_of(candidate, structure))
+    config = pruning.read_pruned(measuring_model(candidate, structure))
     wanted = config.to_dict()
-    found: list[tuple[Start, str]] = []
+    found: list[tuple[WinnerStart, str]] = []
     for start in starts.of(structure):
-        delta = data_difference(start.model, wanted)
-        if plan_id(start, delta) == candidate.plan_id:
+        delta = winner_delta(start.model, wanted)
+        if winner_plan_id(start, delta) == candidate.plan_id:
             overrides = [{f"override {group}": choice} for group, choice in start.choices]
-            text = yaml_text({"defaults": [start.name, *overrides, "_self_"], **delta})
+            text = winner_yaml_text({"defaults": [start.name, *overrides, "_self_"], **delta})
             found.append((start, text))
-    text, needed = yaml_text(wanted), {}
+    text, needed = winner_yaml_text(wanted), {}
     if found:
         nearest = found[0][0].name
         start, text = min(found, key=lambda one: (one[0].name != nearest, one[1].count("\n")))
@@ -208,12 +208,12 @@ def model_text(
     return title + text, needed
 
 
-def yaml_text(data: Mapping[str, Any]) -> str:
+def winner_yaml_text(data: Mapping[str, Any]) -> str:
     """Return a model's data as the text of its file."""
     return str(yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=None, width=110))
 
 
-def data_difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+def winner_delta(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """Return what must be merged into `before` to get `after`."""
     changed: dict[str, Any] = {key: None for key in before if key not in after}
     for key, value in after.items():
@@ -221,22 +221,22 @@ def data_difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict
         if value == old:
             continue
         inner = isinstance(value, dict) and isinstance(old, dict) and "layer" not in value
-        changed[key] = data_difference(old, value) if inner and isinstance(old, dict) else value
+        changed[key] = winner_delta(old, value) if inner and isinstance(old, dict) else value
     return changed
 
 
-def plan_id(start: Start, delta: Mapping[str, Any]) -> str:
+def winner_plan_id(start: WinnerStart, delta: Mapping[str, Any]) -> str:
     """Return the plan id of a delta without writing it; empty where it cannot be planned."""
     try:
-        return plan(pruning.read_pruned(_with_delta(start.model, delta))).id
+        return run_planner(pruning.read_pruned(_with_winner_delta(start.model, delta))).id
     except ConfigError:
         return ""
 
 
-def _with_delta(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
+def _with_winner_delta(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in delta.items():
         old = merged.get(key)
         both = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = _with_delta(old, value) if both else value  # type: ignore[arg-type]
+        merged[key] = _with_winner_delta(old, value) if both else value  # type: ignore[arg-type]
     return merged

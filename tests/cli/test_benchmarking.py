@@ -13,8 +13,13 @@ from torch import nn
 import resnet_factory as rf
 from resnet_factory.cli import main
 from resnet_factory.network.runtimes import packages
-from resnet_factory.network.runtimes.benchmark import Case, Timing, torch_module
-from resnet_factory.network.runtimes.timing import Latency, Limits, interleaved, peak_memory
+from resnet_factory.network.runtimes.benchmark import BenchmarkCase, BenchmarkTiming, benchmarked_module
+from resnet_factory.network.runtimes.timing import (
+    Latency,
+    MachineLimits,
+    peak_memory_of_call,
+    time_interleaved,
+)
 
 WORDS = ["benchmark", "model.depths=1", "model.widths=8", "input.size=32", "rounds=2", "threads=1"]
 
@@ -82,8 +87,8 @@ def test_mistakes_exit_with_2(words: list[str], message: str, capsys: pytest.Cap
 
 
 def test_shares_are_arithmetic() -> None:
-    case = Case(rf.plan("resnet18"), "eager", "float32", 4, (3, 224, 224))
-    timing = Timing(case, Latency((0.5, 0.25, 1.0)), 10**9, 10**8, None, Limits(4e9, 8e8))
+    case = BenchmarkCase(rf.plan("resnet18"), "eager", "float32", 4, (3, 224, 224))
+    timing = BenchmarkTiming(case, Latency((0.5, 0.25, 1.0)), 10**9, 10**8, None, MachineLimits(4e9, 8e8))
     assert timing.latency.median == 0.5
     assert timing.images == 8
     assert timing.matrix_share == 0.5
@@ -98,20 +103,20 @@ def test_functions_are_called_in_turn() -> None:
         called.append(name)
         time.sleep(seconds)
 
-    latencies = interleaved([lambda: run("a", 0.03), lambda: run("b", 0.03)], 3)
+    latencies = time_interleaved([lambda: run("a", 0.03), lambda: run("b", 0.03)], 3)
     assert [len(each.rounds) for each in latencies] == [3, 3]
     assert "".join(called).endswith("ababab")
 
 
 def test_peak_memory_sees_what_a_call_needs() -> None:
-    found = peak_memory(lambda: torch.ones(2**26).sum(), "cpu")
+    found = peak_memory_of_call(lambda: torch.ones(2**26).sum(), "cpu")
     assert found is None or found > 2**27
 
 
 def test_runtimes_of_torch_are_copies() -> None:
     network = rf.create_model("resnet18", "model.depths=1", "model.widths=8").eval()
     for runtime in ("eager", "folded"):
-        made = torch_module(network, runtime, "bfloat16", "cpu")
+        made = benchmarked_module(network, runtime, "bfloat16", "cpu")
         assert isinstance(made, nn.Module)
         assert {each.dtype for each in made.parameters()} == {torch.bfloat16}
     assert {each.dtype for each in network.parameters()} == {torch.float32}

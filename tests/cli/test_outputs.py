@@ -241,10 +241,10 @@ def test_the_hub_is_asked_through_the_proxy_in_force(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(socket, "create_connection", connect)
     monkeypatch.setenv("https_proxy", "http://user:word@proxy.invalid:3128")
     monkeypatch.setenv("no_proxy", "inside.invalid")
-    assert download.answers("https://nowhere.invalid")
-    assert download.answers("https://inside.invalid")
+    assert download.server_answers("https://nowhere.invalid")
+    assert download.server_answers("https://inside.invalid")
     monkeypatch.setenv("https_proxy", "proxy.invalid:8080")
-    assert download.answers("https://nowhere.invalid")
+    assert download.server_answers("https://nowhere.invalid")
     assert asked == [("proxy.invalid", 3128), ("inside.invalid", 443), ("proxy.invalid", 8080)]
 
 

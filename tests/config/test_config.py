@@ -19,7 +19,7 @@ from resnet_factory.cli import main
 from resnet_factory.config.composition import choices
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.config.unread_fields import NEUTRAL
-from resnet_factory.study.jobs import fitted
+from resnet_factory.study.jobs import study_job_config
 from resnet_factory.study.settings import ArrayData
 
 MODELS = catalogue()
@@ -111,7 +111,7 @@ def test_whatever_composes_is_a_value(name: str, overrides: list[str]) -> None:
     hold(config)
     data = ArrayData(source="digits", channels=1, classes=10, size=8)
     try:
-        hold(fitted(config, data))
+        hold(study_job_config(config, data))
     except rf.ConfigError as error:
         assert any(word in str(error) for word in ("num_classes", "channels", "dims", "image_size"))  # noqa: PT017
 

@@ -9,7 +9,7 @@ from torch import nn
 
 import resnet_factory as rf
 from resnet_factory.config.schema import ModelConfig
-from resnet_factory.sweep.population import Population, cost_all
+from resnet_factory.sweep.population import Population, cost_population
 
 
 def test_each_stage_has_its_own_activation() -> None:
@@ -90,7 +90,7 @@ def test_populations_cost_what_each_costs() -> None:
     columns = {f"widths.{stage}": 8 * random.integers(1, 20, 40) for stage in range(4)}
     columns |= {f"depths.{stage}": random.integers(1, 4, 40) for stage in range(4)}
     population = Population(config=config, columns=columns, image=(64, 64))
-    costs = cost_all(population)
+    costs = cost_population(population)
     for member in range(40):
         alone = rf.cost(rf.plan(population.member(member)), image=(3, 64, 64))
         found = (costs.params[member], costs.macs[member], costs.activations[member])

@@ -19,9 +19,9 @@ import resnet_factory as rf
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.costing.measurement import Tally
 from resnet_factory.reporting.columns import COLUMNS, DEPTHS
-from resnet_factory.reporting.explanation.layer_table import collect_layers, summed
+from resnet_factory.reporting.explanation.layer_table import collect_layer_table, layer_table_total
 from resnet_factory.reporting.html import html_of_plan
-from resnet_factory.reporting.other_counters import peers
+from resnet_factory.reporting.other_counters import counts_of_other_tools
 
 MODELS = catalogue()
 VARIED = [
@@ -46,7 +46,7 @@ def test_rows_sum_to_the_total_at_every_depth(name: str) -> None:
         for row in cost.rows(depth):
             total = total.plus(row.tally)
         assert total == cost.total, depth
-    assert summed(collect_layers(cost)) == cost.total
+    assert layer_table_total(collect_layer_table(cost)) == cost.total
     assert [row.name for row in cost.layers] == [leaf.name for leaf in cost.plan.leaves]
 
 
@@ -59,10 +59,10 @@ def test_other_counters_differ_as_said(name: str) -> None:
     with FlopCounterMode(display=False) as flops:
         network(torch.empty(1, *cost.image, device="meta"))
     statistics = torchinfo.summary(network, input_size=(1, *cost.image), device="meta", verbose=0)
-    numbers = {(peer.tool, peer.quantity): peer.number for peer in peers(cost)}
+    numbers = {(peer.tool, peer.quantity): peer.number for peer in counts_of_other_tools(cost)}
     assert numbers["torch FlopCounterMode", "flops"] == flops.get_total_flops()
     assert numbers["torchinfo", "mult-adds"] == statistics.total_mult_adds
-    for peer in peers(cost)[1:]:
+    for peer in counts_of_other_tools(cost)[1:]:
         reasons = sum(int(reason.split()[0].replace(",", "")) for reason in peer.why)
         assert peer.number - peer.ours == reasons
 
@@ -79,7 +79,11 @@ def test_other_counters_differ_as_said(name: str) -> None:
     ],
 )
 def test_pycls_rules_give_pycls_numbers(name: str, flops: int, activations: int) -> None:
-    found = {peer.quantity: peer.number for peer in peers(costed(name, 224)) if peer.tool == "pycls"}
+    found = {
+        peer.quantity: peer.number
+        for peer in counts_of_other_tools(costed(name, 224))
+        if peer.tool == "pycls"
+    }
     assert found == {"flops": flops, "activations": activations}
 
 

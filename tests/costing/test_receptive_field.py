@@ -13,10 +13,10 @@ from torch import nn
 import resnet_factory as rf
 from resnet_factory import layers
 from resnet_factory.config.model_index import catalogue
-from resnet_factory.network.modules import module
+from resnet_factory.network.modules import make_module
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import Chain
-from resnet_factory.reporting.explanation.layer_table import GATE, collect_layers
+from resnet_factory.reporting.explanation.layer_table import GATE, collect_layer_table
 
 MODELS = catalogue()
 NARROW = [
@@ -121,7 +121,7 @@ def test_every_layer_reaches_as_far_as_it_says() -> None:
     for name, layer in found.items():
         size = (31,) * layer.dims
         image = torch.rand(1, layer.channels, *size, dtype=torch.double, requires_grad=True)
-        output = averaging(nn.Sequential(module(layer)))(image + 1)
+        output = averaging(nn.Sequential(make_module(layer)))(image + 1)
         assert tuple(output.shape[1:]) == (layer.out_channels, *layer.output(size)), name
         steps = [layers.along(layer.step, axis) for axis in range(layer.dims)]
         positions = [10 // step for step in steps]
@@ -197,7 +197,7 @@ def test_enlarged_maps_reach_as_far_as_the_plan_says(name: str) -> None:
 def test_gates_that_pool_the_whole_map_are_left_out(name: str) -> None:
     cost = rf.cost(rf.plan(MODELS.config(name)))
     assert cost.receptive_field < 1000
-    gates = [part for part in collect_layers(cost) if part.place.path == GATE]
+    gates = [part for part in collect_layer_table(cost) if part.place.path == GATE]
     assert gates
     assert not any(cost.receptive_fields.layers[part.name] for part in gates)
 

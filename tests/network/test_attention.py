@@ -13,7 +13,7 @@ from torch.fx import symbolic_trace
 from torch.utils.flop_counter import FlopCounterMode
 
 from resnet_factory.layers import AttentionPool, SelfAttention
-from resnet_factory.network.modules import module
+from resnet_factory.network.modules import make_module
 
 Sides = Any
 """A tuple of the sides of a map."""
@@ -27,7 +27,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 def drawn(layer: Any) -> nn.Module:
     """The module of a layer, every parameter random."""
-    made = module(layer)
+    made = make_module(layer)
     with torch.no_grad():
         for i, parameter in enumerate(made.parameters()):
             parameter.copy_(0.5 * normal(*parameter.shape, seed=i + 1))
@@ -42,7 +42,7 @@ def test_relative_positions_are_those_of_timms_bottleneck_attention(
     """What botnet26t_256 and halonets' relatives run: a convolution to q, k and v, then this."""
     bottleneck_attn = pytest.importorskip("timm.layers.bottleneck_attn")
     theirs = bottleneck_attn.BottleneckAttn(24, heads * value, sides, num_heads=heads, dim_head=key)
-    ours = module(SelfAttention(heads * (2 * key + value), heads, key, "relative", sides))
+    ours = make_module(SelfAttention(heads * (2 * key + value), heads, key, "relative", sides))
     ours.load_state_dict(theirs.pos_embed.state_dict())
     x = normal(2, 24, *sides)
     with torch.no_grad():
@@ -58,7 +58,7 @@ def test_bias_and_none_are_those_of_timms_coatnet(sides: Sides, position: Any, o
     table = partial(timm_layers.RelPosBias, window_size=sides) if position == "bias" else None
     theirs = maxxvit.Attention2d(48, 96, 32, rel_pos_cls=table, head_first=order == "head")
     theirs.fused_attn = False
-    ours = module(SelfAttention(3 * 96, 3, 32, position, sides, order))
+    ours = make_module(SelfAttention(3 * 96, 3, 32, position, sides, order))
     if table:
         ours.load_state_dict(theirs.rel_pos.state_dict())
     x = normal(2, 48, *sides)
@@ -125,7 +125,7 @@ def every_layer(sides: Sides) -> list[SelfAttention | AttentionPool]:
 @pytest.mark.parametrize("sides", SIDES)
 def test_costs_are_those_of_the_module(sides: Sides) -> None:
     for layer in every_layer(sides):
-        made = module(layer)
+        made = make_module(layer)
         assert sum(parameter.numel() for parameter in made.parameters()) == layer.params()
         with FlopCounterMode(display=False) as counter:
             output = made(normal(1, layer.channels, *sides))
@@ -152,10 +152,10 @@ def test_a_map_of_another_size_is_refused(sides: Sides) -> None:
         wanted = "x".join(map(str, sides))
         assert layer.misfit(other).startswith(f"is made for a map of {wanted}, but ")
         with pytest.raises(AssertionError, match=f"made for maps of {wanted}"):
-            module(layer)(normal(1, layer.channels, *other))
+            make_module(layer)(normal(1, layer.channels, *other))
     free = SelfAttention(40, 2, 4, dims=len(sides))
     assert not free.misfit(other)
-    assert module(free)(normal(1, 40, *other)).shape[2:] == other
+    assert make_module(free)(normal(1, 40, *other)).shape[2:] == other
 
 
 def test_every_position_reads_every_other() -> None:

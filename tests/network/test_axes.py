@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import resnet_factory as rf
 from resnet_factory import layers
-from resnet_factory.network.modules import module
+from resnet_factory.network.modules import make_module
 
 Draw = Any
 CONVOLVE = (functional.conv1d, functional.conv2d, functional.conv3d)
@@ -78,7 +78,7 @@ def pads(layer: Any, size: tuple[int, ...]) -> list[tuple[int, int]]:
 @given(convolutions())
 def test_a_convolution(given: tuple[layers.Conv, tuple[int, ...]]) -> None:
     layer, size = given
-    made = module(layer)
+    made = make_module(layer)
     x = torch.randn(1, 2, *size, requires_grad=True)
     with FlopCounterMode(display=False) as counter:
         y = made(x)
@@ -109,7 +109,7 @@ def test_a_pool(data: Draw, largest: bool, ceil_mode: bool) -> None:
     size = data.draw(st.tuples(*(st.integers(4, 9),) * dims))
     assume(layer.valid() and min(layer.output(size)) > 0)
     x = torch.randn(1, 2, *size)
-    y = module(layer)(x)
+    y = make_module(layer)(x)
     assert tuple(y.shape[2:]) == layer.output(size)
     value = float("-inf") if largest else 0.0
     flat = [width for pair in reversed(pads(layer, size)) for width in pair]
@@ -128,13 +128,13 @@ def test_same_is_timms() -> None:
     x = torch.randn(2, 4, 13, 10)
     for kernel in (2, 3, 5):
         for stride in (1, 2, 3):
-            ours = module(layers.Conv(4, to=6, kernel=kernel, stride=stride, padding="same"))  # type: ignore[arg-type]
+            ours = make_module(layers.Conv(4, to=6, kernel=kernel, stride=stride, padding="same"))  # type: ignore[arg-type]
             theirs = Conv2dSame(4, 6, kernel, stride, bias=False)
             theirs.load_state_dict(ours.state_dict())
             assert torch.equal(ours(x), theirs(x))
-            most = module(layers.MaxPool(4, kernel=kernel, stride=stride, padding="same"))  # type: ignore[arg-type]
+            most = make_module(layers.MaxPool(4, kernel=kernel, stride=stride, padding="same"))  # type: ignore[arg-type]
             assert torch.equal(most(x), MaxPool2dSame(kernel, stride)(x))
-            mean = module(layers.AvgPool(4, kernel=kernel, stride=stride, padding="same"))  # type: ignore[arg-type]
+            mean = make_module(layers.AvgPool(4, kernel=kernel, stride=stride, padding="same"))  # type: ignore[arg-type]
             assert torch.equal(mean(x), AvgPool2dSame(kernel, stride)(x))
 
 

@@ -191,7 +191,7 @@ def test_any_damage_is_refused_or_harmless(data: st.DataObject, samples: list[Pa
     file = source.with_name("damaged")
     file.write_bytes(content)
     try:
-        found = reader.read_checkpoint(file)
+        found = reader.read_weights_file(file)
     except rf.ConfigError:
         return
     assert all(isinstance(tensor, Tensor) for tensor in found.tensors.values())
@@ -239,7 +239,7 @@ def test_a_config_that_lies_is_refused(changed: dict[str, str], message: str, tm
 def test_weights_of_another_network_than_the_config_says(tmp_path: Path) -> None:
     config = rf.compose("resnet18", *TINY)
     file = rf.save(rf.build(rf.plan(config)), config, tmp_path / "own.safetensors")
-    metadata = dict(reader.read_checkpoint(file).metadata)
+    metadata = dict(reader.read_weights_file(file).metadata)
     other = rf.create_model("resnet18", *TINY, "model.num_classes=6").state_dict()
     save_file(other, file, metadata)
     with pytest.raises(rf.ConfigError, match="6 classes in the file, 5 here"):

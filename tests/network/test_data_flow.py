@@ -17,7 +17,7 @@ from torch.nn import functional
 
 import resnet_factory as rf
 from resnet_factory import layers
-from resnet_factory.network.data_flow import verify
+from resnet_factory.network.data_flow import verify_data_flow
 from resnet_factory.planning.nodes import Chain, Node, Parallel, Read, Tap
 
 
@@ -145,7 +145,7 @@ def test_a_network_runs_its_plan(data: dict[str, Any]) -> None:
     plan = rf.plan(rf.read(data))
     network = rf.build(plan).double()
     randomise(network)
-    verify(network, (3, 7, 7))
+    verify_data_flow(network, (3, 7, 7))
     for training in (False, True):
         network.train(training)
         state = {key: value.detach().clone() for key, value in network.state_dict().items()}
@@ -190,7 +190,7 @@ def test_a_backbone_returns_the_maps_of_its_plan(data: dict[str, Any]) -> None:
     "name", ["resnet18", "resnest14d", "res2net50_26w_4s", "seresnet18", "preact_resnet50"]
 )
 def test_shipped_networks_run_their_plans(name: str) -> None:
-    verify(rf.create_model(name), (3, 64, 64))
+    verify_data_flow(rf.create_model(name), (3, 64, 64))
 
 
 def swap_layers(network: Any) -> None:
@@ -220,7 +220,7 @@ def test_what_runs_otherwise_is_found(spoil: Any) -> None:
     network = rf.create_model("resnet18")
     spoil(network)
     with pytest.raises(AssertionError, match="not what was planned"):
-        verify(network, (3, 64, 64))
+        verify_data_flow(network, (3, 64, 64))
 
 
 @pytest.mark.parametrize("parts", [1, 2])

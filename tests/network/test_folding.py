@@ -18,11 +18,11 @@ from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import resnet_factory as rf
-from resnet_factory.network.builder import assemble
-from resnet_factory.network.data_flow import verify
-from resnet_factory.network.runtimes.program import as_tuple
+from resnet_factory.network.builder import assemble_network
+from resnet_factory.network.data_flow import verify_data_flow
+from resnet_factory.network.runtimes.program import outputs_as_tuple
 from resnet_factory.network.steps import Gate
-from resnet_factory.planning.folding import folded
+from resnet_factory.planning.folding import fold_plan
 
 TOLERANCE = 1e-10
 """Largest difference of float64 outputs, relative to the largest output; as `fold` says."""
@@ -35,7 +35,7 @@ TINY = {
 
 def random_network(plan: rf.Plan) -> rf.Network:
     """Return a network in double precision with random weights and statistics."""
-    network = assemble(plan).double().eval()
+    network = assemble_network(plan).double().eval()
     randomise(network)
     return network
 
@@ -55,8 +55,8 @@ def check(network: rf.Network, image: tuple[int, ...]) -> rf.Network:
     cost = rf.cost(done.plan, image=image)
     assert sum(parameter.numel() for parameter in done.parameters()) == cost.params
     assert counter.get_total_flops() == 2 * len(x) * cost.macs
-    verify(done, image)
-    assert folded(done.plan).plan == done.plan
+    verify_data_flow(done, image)
+    assert fold_plan(done.plan).plan == done.plan
     return done
 
 
@@ -93,7 +93,7 @@ def test_families_keep_their_function(name: str) -> None:
     ["resnet50d", "seresnet50", "regnety_032", "resnest50d", "res2net50d", "r2plus1d_18", "skresnet50"],
 )
 def test_no_norm_is_left_after_convolutions(name: str) -> None:
-    done = folded(rf.plan(name)).plan
+    done = fold_plan(rf.plan(name)).plan
     assert "batch_norm" not in str(done)
 
 
@@ -249,7 +249,7 @@ def test_replaced_modules_are_refused_by_name() -> None:
 
 def test_a_folded_plan_is_a_plan() -> None:
     plan = rf.plan("resnet50")
-    done = folded(plan).plan
+    done = fold_plan(plan).plan
     assert done.name == "resnet50 folded"
     assert done.id != plan.id
     assert "conv1: conv2d 3 -> 64 kernel=7 stride=2 padding=3 bias=True" in str(done)
@@ -268,7 +268,7 @@ def test_a_folded_backbone_returns_its_maps_in_the_same_form(
     with torch.no_grad():
         one, other = (made(torch.ones(1, 3, 64, 64)) for made in (network, rf.fold(network)))
     assert type(other) is type(one)
-    for wanted, found in zip(as_tuple(one), as_tuple(other), strict=True):
+    for wanted, found in zip(outputs_as_tuple(one), outputs_as_tuple(other), strict=True):
         torch.testing.assert_close(found, wanted)
 
 

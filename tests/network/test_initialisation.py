@@ -13,7 +13,7 @@ from torch import nn
 import resnet_factory as rf
 from resnet_factory.layers import AttentionPool
 from resnet_factory.network.initialisation import initialise
-from resnet_factory.network.modules import module as module_of
+from resnet_factory.network.modules import make_module as module_of
 from resnet_factory.network.truncated_normal import draw_truncated_normal
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import resnet_factory as rf
 from resnet_factory.config.model_index import catalogue
-from resnet_factory.network.builder import assemble
+from resnet_factory.network.builder import assemble_network
 from resnet_factory.network.weights import key_map, key_matching
 from resnet_factory.planning.network_plan import Plan
 
@@ -21,7 +21,7 @@ REFERENCES = [name for name in MODELS if name.split("/")[1] in SHIPPED]
 
 def assembled(name: str) -> rf.Network:
     with torch.device("meta"):
-        return assemble(rf.plan(rf.compose(name)))
+        return assemble_network(rf.plan(rf.compose(name)))
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
@@ -33,7 +33,7 @@ def test_map_of_every_reference_model(reference: str) -> None:
     chosen = key_map.find_key_map(library, network.plan, list(state))
     theirs = chosen.names(network.plan, state).theirs
     assert digest({theirs[key]: state[key] for key in theirs}) == MODELS[reference]["state_dict_sha256"]
-    reading = key_matching.read(network.plan, state, list(state), list(theirs.values()))
+    reading = key_matching.match_keys(network.plan, state, list(state), list(theirs.values()))
     assert (reading.missing, reading.unexpected) == ((), ())
     assert {key: reading.theirs[key] for key in state} == dict(theirs)
     assert reading.keys == ("" if all(ours == name for ours, name in theirs.items()) else chosen.name)
@@ -55,7 +55,7 @@ def test_every_map_is_tried() -> None:
     ):
         network = assembled(name)
         tried.add(key_map.find_key_map("timm", network.plan, list(network.state_dict())).name)
-    assert tried == set(key_map.shipped())
+    assert tried == set(key_map.shipped_key_maps())
 
 
 @pytest.mark.parametrize("file", sorted(key_map.FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
@@ -78,7 +78,7 @@ def test_unknown_names_are_suggested() -> None:
     with pytest.raises(rf.ConfigError, match=r"unknown library 'tim'; known are .*; did you mean 'timm'"):
         rf.export(network, "never.safetensors", to="tim")
     with pytest.raises(rf.ConfigError, match=r"unknown key map 'timm_regnett'.*did you mean 'timm_regnet'"):
-        key_map.find("timm_regnett")
+        key_map.find_named_key_map("timm_regnett")
 
 
 def test_a_map_of_ones_own(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_map_of_ones_own(tmp_path: Path) -> None:
     assert equal(again.state_dict(), network.state_dict())
     assert (
         "part4.10.b_norm.running_var"
-        in key_map.find(str(file)).names(network.plan, network.state_dict()).theirs.values()
+        in key_map.find_named_key_map(str(file)).names(network.plan, network.state_dict()).theirs.values()
     )
 
 
@@ -120,12 +120,12 @@ def test_a_faulty_map_is_located(text: str, message: str, tmp_path: Path) -> Non
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     with pytest.raises(rf.ConfigError, match=f"mine.yaml.*{message}"):
-        key_map.find(str(file))
+        key_map.find_named_key_map(str(file))
 
 
 def test_a_map_that_is_not_there() -> None:
     with pytest.raises(rf.ConfigError, match=r"none\.yaml"):
-        key_map.find("none.yaml")
+        key_map.find_named_key_map("none.yaml")
 
 
 def equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from resnet_factory import layers
 from resnet_factory.layers import POINT, Layer
-from resnet_factory.network.modules import module
+from resnet_factory.network.modules import make_module
 
 SIDES = [(12,), (12, 6), (6, 6, 12)]
 INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -27,7 +27,7 @@ def map_of(channels: int, sides: tuple[int, ...], seed: int = 0) -> Tensor:
 
 def built(layer: Layer, x: Tensor) -> Tensor:
     """What the module of a layer makes of a map: of the planned shape, traced or not, with its MACs."""
-    made = module(layer)
+    made = make_module(layer)
     assert sum(parameter.numel() for parameter in made.parameters()) == layer.params()
     with torch.no_grad():
         for i, parameter in enumerate(made.parameters()):
@@ -65,18 +65,18 @@ def test_softmax(sides: tuple[int, ...]) -> None:
     over_positions = torch.unflatten(functional.softmax(x.flatten(2), 2), 2, sides)
     assert torch.equal(built(layers.Softmax(8, "positions", dims=dims), x), over_positions)
     assert torch.equal(built(layers.Softmax(8, "channels", dims=dims), x), functional.softmax(x, 1))
-    assert torch.equal(module(layers.Softmax(8, "channels", dims=dims))(x), nn.Softmax(1)(x))
+    assert torch.equal(make_module(layers.Softmax(8, "channels", dims=dims))(x), nn.Softmax(1)(x))
 
 
 def test_cbam_is_reductions_and_products() -> None:
     """Woo et al. 2018, as timm's ChannelAttn and SpatialAttn have it."""
     cbam = pytest.importorskip("timm.layers.cbam")
     x = map_of(16, (7, 5))
-    mean, most = (module(layers.Reduce(16, "positions", how)) for how in ("mean", "max"))
+    mean, most = (make_module(layers.Reduce(16, "positions", how)) for how in ("mean", "max"))
     theirs = cbam.ChannelAttn(16).eval()
     squeeze = nn.Sequential(theirs.fc1, theirs.act, theirs.fc2)
     assert torch.equal(x * (squeeze(mean(x)) + squeeze(most(x))).sigmoid(), theirs(x))
-    mean, most = (module(layers.Reduce(16, "channels", how)) for how in ("mean", "max"))
+    mean, most = (make_module(layers.Reduce(16, "channels", how)) for how in ("mean", "max"))
     spatial = cbam.SpatialAttn().eval()
     assert torch.equal(x * spatial.conv(torch.cat([mean(x), most(x)], 1)).sigmoid(), spatial(x))
 
@@ -86,8 +86,8 @@ def test_global_context_is_a_softmax_and_a_sum() -> None:
     global_context = pytest.importorskip("timm.layers.global_context")
     theirs = global_context.GlobalContext(16).eval()
     x = map_of(16, (7, 5))
-    weights = module(layers.Softmax(1, "positions"))(theirs.conv_attn(x))
-    context = module(layers.Reduce(16, "positions", "sum"))(x * weights)
+    weights = make_module(layers.Softmax(1, "positions"))(theirs.conv_attn(x))
+    context = make_module(layers.Reduce(16, "positions", "sum"))(x * weights)
     torch.testing.assert_close(x * theirs.gate(theirs.mlp_scale(context)), theirs(x))
 
 
@@ -95,7 +95,7 @@ def test_global_context_is_a_softmax_and_a_sum() -> None:
 def test_global_response_norm(sides: tuple[int, ...]) -> None:
     grn = pytest.importorskip("timm.layers.grn")
     theirs = grn.GlobalResponseNorm(8, channels_last=False)
-    ours = module(layers.GlobalResponseNorm(8, dims=len(sides)))
+    ours = make_module(layers.GlobalResponseNorm(8, dims=len(sides)))
     assert [(k, v.tolist()) for k, v in ours.state_dict().items()] == [
         (k, v.tolist()) for k, v in theirs.state_dict().items()
     ]
@@ -176,6 +176,6 @@ def test_activations_with_arguments(sides: tuple[int, ...]) -> None:
     assert torch.equal(built(layers.PReLU(8, "prelu", dims=dims), x), functional.prelu(x, slopes))
     one = layers.PReLU(8, "prelu", per="layer", dims=dims)
     assert torch.equal(built(one, x), functional.prelu(x, slopes[:1]))
-    assert torch.equal(module(layers.PReLU(8, "prelu", 0.1))(x), functional.leaky_relu(x, 0.1))
+    assert torch.equal(make_module(layers.PReLU(8, "prelu", 0.1))(x), functional.leaky_relu(x, 0.1))
     tanh = layers.Activation(8, "gelu_tanh", dims=dims)
     assert torch.equal(built(tanh, x), functional.gelu(x, approximate="tanh"))

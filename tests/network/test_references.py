@@ -90,7 +90,7 @@ def renamed(name: str, plan: rf.Plan, keys: list[str]) -> Mapping[str, str]:
         chosen = "timm_regnetv"
     if chosen is None:
         return {key: key for key in keys}
-    names = key_map.find(chosen).names(plan, keys)
+    names = key_map.find_named_key_map(chosen).names(plan, keys)
     assert not names.unnamed
     return names.theirs
 

@@ -14,7 +14,7 @@ from torch import Tensor
 import resnet_factory as rf
 from resnet_factory.cli import main
 from resnet_factory.network.runtimes import export, formats, packages
-from resnet_factory.network.runtimes.program import quiet
+from resnet_factory.network.runtimes.program import silence_exporters
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -92,7 +92,7 @@ def test_torch_and_openvino_files_say_what_they_are(small: rf.Network, tmp_path:
     for to in ("torch", "openvino"):
         export.export_program(small, tmp_path / FILES[to], to, image=(3, 32, 32))
     extra = {"metadata.json": ""}
-    with quiet():
+    with silence_exporters():
         program = torch.export.load(str(tmp_path / "n.pt2"), extra_files=extra)
     assert json.loads(extra["metadata.json"])["plan_id"] == small.plan.id
     x = torch.randn(3, 3, 48, 32)

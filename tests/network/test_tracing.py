@@ -15,9 +15,9 @@ from torchvision.models.feature_extraction import create_feature_extractor
 import resnet_factory as rf
 from resnet_factory import layers
 from resnet_factory.config.model_index import catalogue
-from resnet_factory.network.builder import assemble
-from resnet_factory.network.modules import module
-from resnet_factory.planning.plan_text import text_of
+from resnet_factory.network.builder import assemble_network
+from resnet_factory.network.modules import make_module
+from resnet_factory.planning.plan_text import plan_text_lines
 
 FAMILIES = {file.stem: file.parent.parent for file in (ROOT / "examples" / "families").glob("*/model/*.yaml")}
 RUN = [
@@ -43,7 +43,7 @@ def novel() -> Iterator[tuple[str, rf.Plan]]:
     seen: set[str] = set()
     for name in [*catalogue().names(), *sorted(FAMILIES)]:
         plan = once(rf.plan(rf.compose(name, config_dir=FAMILIES.get(name))))
-        lines = {re.sub(r"[\d.]+", "", line).strip() for line in text_of(plan.root)}
+        lines = {re.sub(r"[\d.]+", "", line).strip() for line in plan_text_lines(plan.root)}
         if lines - seen:
             yield name, plan
         seen |= lines
@@ -54,7 +54,7 @@ def test_every_network_is_traced() -> None:
     classes: set[str] = set()
     for name, plan in novel():
         with torch.device("meta"):
-            network = assemble(plan)
+            network = assemble_network(plan)
         try:
             fx.symbolic_trace(network)
         except Exception as error:
@@ -64,7 +64,7 @@ def test_every_network_is_traced() -> None:
     run: set[str] = set()
     for name in RUN:
         with torch.device("meta"):
-            run |= own_classes(assemble(planned(name)))
+            run |= own_classes(assemble_network(planned(name)))
     assert classes == run, "a network of RUN has each class"
 
 
@@ -103,7 +103,7 @@ def test_a_traced_network_is_the_network(name: str) -> None:
     ids=lambda layer: type(layer).__name__,
 )
 def test_layers_that_no_shipped_network_has(layer: layers.Layer) -> None:
-    part = module(layer)
+    part = make_module(layer)
     image = torch.randn(2, 8, 6, 6)
     assert torch.equal(fx.symbolic_trace(part)(image), part(image))
 

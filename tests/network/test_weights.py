@@ -388,9 +388,9 @@ def test_tensors_begin_where_torchs_memory_does(packed: bool, tmp_path: Path) ->
     randomise(network)
     file = rf.save(network, config, tmp_path / "own.safetensors")
     if packed:  # as other writers do, at any address
-        save_file(dict(load_file(file)), file, dict(reader.read_checkpoint(file).metadata))
+        save_file(dict(load_file(file)), file, dict(reader.read_weights_file(file).metadata))
     else:
-        mapped = reader.read_checkpoint(file).tensors
+        mapped = reader.read_weights_file(file).tensors
         assert all(t.data_ptr() % 64 == 0 for t in mapped.values() if t.nbytes % 64 == 0)
     again = rf.load(file).eval()
     assert all(tensor.data_ptr() % 64 == 0 for tensor in again.state_dict().values())

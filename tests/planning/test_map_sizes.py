@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import resnet_factory as rf
-from resnet_factory.reporting.columns import Selection
-from resnet_factory.reporting.tables import as_json, comma_separated, markdown
+from resnet_factory.reporting.columns import ColumnSelection
+from resnet_factory.reporting.tables import comma_separated_table, json_table, markdown_table
 
 
 def model(*head: Any, **more: Any) -> dict[str, Any]:
@@ -43,10 +43,10 @@ def test_a_head_may_enlarge_the_map(dims: int, scale: int, stride: Any) -> None:
 
 def test_reports_write_strides_below_one() -> None:
     cost = rf.cost(rf.plan(rf.read(model({"upsample": {"scale": 8}}))))
-    selection = Selection("layer", ("name", "stride", "padding"))
-    assert comma_separated(cost, selection).splitlines()[-1] == "upsample,1/2,9/2"
-    assert json.loads(as_json(cost, selection))["rows"][-1]["stride"] == 0.5
-    assert "| 1/2 |" in markdown(cost, selection)
+    selection = ColumnSelection("layer", ("name", "stride", "padding"))
+    assert comma_separated_table(cost, selection).splitlines()[-1] == "upsample,1/2,9/2"
+    assert json.loads(json_table(cost, selection))["rows"][-1]["stride"] == 0.5
+    assert "| 1/2 |" in markdown_table(cost, selection)
 
 
 def test_features_of_a_decoder() -> None:

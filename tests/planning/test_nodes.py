@@ -13,12 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import resnet_factory as rf
 from resnet_factory.layers import Activation, BatchNorm, Conv
-from resnet_factory.network.data_flow import verify
-from resnet_factory.network.modules import module
+from resnet_factory.network.data_flow import verify_data_flow
+from resnet_factory.network.modules import make_module
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import CONCAT, Chain, Parallel
-from resnet_factory.reporting.difference.block_changes import places
-from resnet_factory.reporting.drawing.mermaid import flowchart
+from resnet_factory.reporting.difference.block_changes import find_changed_blocks
+from resnet_factory.reporting.drawing.mermaid import mermaid_flowchart
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Dense:
         return walk.chain(self.lowered, value, name)
 
 
-@module.register
+@make_module.register
 def _make_dense(node: Dense) -> torch.nn.Module:
-    return module(node.lowered)
+    return make_module(node.lowered)
 
 
 GROWTH = 8
@@ -83,15 +83,15 @@ def test_a_kind_that_nothing_has_heard_of() -> None:
     assert cost.receptive_fields == expected.receptive_fields
     assert cost.memory(4) == expected.memory(4)
     assert str(rf.explain(ours)) == str(rf.explain(lowered))
-    assert flowchart(cost) == flowchart(expected)
+    assert mermaid_flowchart(cost) == mermaid_flowchart(expected)
     before = rf.cost(rf.plan("resnet20"))
-    assert places(before, cost) == places(before, expected)
+    assert find_changed_blocks(before, cost) == find_changed_blocks(before, expected)
 
 
 def test_it_runs_as_planned_and_counted() -> None:
     plan = with_dense(DENSE)
     network = rf.build(plan).eval()
-    verify(network, (3, 32, 32))
+    verify_data_flow(network, (3, 32, 32))
     x = torch.randn(1, 3, 32, 32)
     with FlopCounterMode(display=False) as counter:
         output = network(x)

@@ -12,7 +12,7 @@ from strategies import structured_models
 import resnet_factory as rf
 from resnet_factory.layers import Conv, Linear
 from resnet_factory.planning.nodes import Chain, Node, Parallel, Read, Tap
-from resnet_factory.planning.paths import depth, joins, main_path, shortest, widths
+from resnet_factory.planning.paths import main_path, path_depth, path_joins, path_widths, shortest_path_depth
 
 Paths = frozenset[tuple[str, ...]]
 """Ways from the input, as the names of their layers with weights."""
@@ -76,16 +76,16 @@ def test_of_all_paths_the_longest_and_the_shortest(data: dict[str, Any]) -> None
     plan = rf.plan(rf.read(data | {"depths": [1]}))
     for node in (plan.stem, plan.stages[0].blocks[0].node, plan.head):
         paths = list(every_path(node, ""))
-        assert depth(node) == max(map(len, paths))
-        assert shortest(node) == min(map(len, paths))
-        assert len(widths(node, plan.in_channels)) == depth(node)
+        assert path_depth(node) == max(map(len, paths))
+        assert shortest_path_depth(node) == min(map(len, paths))
+        assert len(path_widths(node, plan.in_channels)) == path_depth(node)
         longest = tuple(leaf.name for leaf in main_path(node) if isinstance(leaf.layer, (Conv, Linear)))
         assert longest in paths
-        assert len(longest) == depth(node)
-        assert [(join.sums, join.passes) for join in joins(node)] == list(every_join(node))
+        assert len(longest) == path_depth(node)
+        assert [(join.sums, join.passes) for join in path_joins(node)] == list(every_join(node))
     # A network is its parts in a row.
     parts = [plan.stem, *(stage.node for stage in plan.stages), plan.head]
-    assert depth(plan.root) == sum(map(depth, parts))
+    assert path_depth(plan.root) == sum(map(path_depth, parts))
 
 
 @pytest.mark.parametrize("name", ["plain20", "resnet50", "res2net50_26w_4s", "skresnet50", "resnext50_32x4d"])
@@ -93,4 +93,4 @@ def test_the_number_in_the_name(name: str) -> None:
     number = int(
         "".join(digit for digit in name.removesuffix("_32x4d").split("_")[0] if digit.isdigit())[-2:]
     )
-    assert depth(rf.plan(rf.compose(name)).root) == number
+    assert path_depth(rf.plan(rf.compose(name)).root) == number

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import resnet_factory as rf
-from resnet_factory.costing.peak_memory import most_memory
-from resnet_factory.costing.receptive_field import last_field
-from resnet_factory.network.data_flow import verify
+from resnet_factory.costing.peak_memory import peak_memory_of_plan
+from resnet_factory.costing.receptive_field import last_receptive_field
+from resnet_factory.network.data_flow import verify_data_flow
 from resnet_factory.sweep.plan_ids import plan_ids
-from resnet_factory.sweep.population import OPTIONAL_COSTS, Population, cost_all, parts
+from resnet_factory.sweep.population import OPTIONAL_COSTS, Population, cost_population, population_parts
 
 
 def model(body: str, *, stem: str = "[]", head: str = "[]", **changes: Any) -> dict[str, Any]:
@@ -68,9 +68,9 @@ def test_costs_are_those_of_the_module(data: dict[str, Any]) -> None:
         assert sum(row.tally.params for row in rows) == cost.params
     memory = cost.memory(batch=2)
     for training, most in ((False, memory.inference), (True, memory.training)):
-        alone = most_memory(planned, (3, 9, 9), 2, "float32", training=training)
+        alone = peak_memory_of_plan(planned, (3, 9, 9), 2, "float32", training=training)
         assert alone == memory.weights + most
-    assert last_field(planned) == cost.receptive_fields.last
+    assert last_receptive_field(planned) == cost.receptive_fields.last
     assert str(rf.explain(planned))
     assert rf.draw(planned)
 
@@ -103,7 +103,7 @@ FLOWS = {
 def test_receptive_fields_are_what_gradients_reach(body: str) -> None:
     planned = plan(body.replace("norm", CONV), head="[]", in_channels=1, norm={"layers": []})
     network = rf.build(planned).double().eval()
-    verify(network, (1, 31, 31))
+    verify_data_flow(network, (1, 31, 31))
     torch.fx.symbolic_trace(network)
     for parameter in network.parameters():
         nn.init.constant_(parameter, 1 / parameter[0].numel())
@@ -149,7 +149,7 @@ def test_names_given_in_rounds_end_in_their_number() -> None:
     )
     names = [leaf.name.removeprefix("layer1.0.") for leaf in planned.leaves]
     assert names[1:5] == ["dense.layer1.0", "dense.layer2.0", "side1", "side2"]
-    verify(rf.build(planned), (3, 8, 8))
+    verify_data_flow(rf.build(planned), (3, 8, 8))
 
 
 def test_maps_of_one_name_in_modules_inside_each_other() -> None:
@@ -161,7 +161,7 @@ def test_maps_of_one_name_in_modules_inside_each_other() -> None:
         head="[parallel: {join: concat, branches: [[], [read: x], [read: layer1]]}]",
     )
     network: Any = rf.build(planned).eval()
-    verify(network, (3, 8, 8))
+    verify_data_flow(network, (3, 8, 8))
     block, x = network.layer1[0], torch.randn(1, 16, 8, 8)
     inner = block.inner.get_submodule("0")
     y = block.conv1(x)
@@ -175,7 +175,7 @@ def test_the_last_tap_of_a_name_is_read() -> None:
         "parallel: {join: sum, branches: [[], [read: x]]}]"
     )
     network: Any = rf.build(planned).eval()
-    verify(network, (3, 8, 8))
+    verify_data_flow(network, (3, 8, 8))
     block, x = network.layer1[0], torch.randn(1, 16, 8, 8)
     y = block.conv1(x) + x
     torch.testing.assert_close(block(x), 2 * (block.conv2(y) + y))
@@ -191,7 +191,7 @@ def test_a_head_reads_the_outputs_of_stages() -> None:
     planned = plan(f"[{CONV}, {CONV}]", head=UNET, depths=[1, 2])
     assert [bool(stage.tap.children) for stage in planned.stages] == [True, True]
     network = rf.build(planned)
-    verify(network, (3, 8, 8))
+    verify_data_flow(network, (3, 8, 8))
     with pytest.raises(TypeError, match="joins paths at its top level"):
         network[:2]
     trunk = plan(f"[{CONV}, {CONV}]", head=UNET, depths=[1, 2], features=["layer1", "layer2"])
@@ -228,9 +228,9 @@ def test_populations_cost_and_name_what_their_members_do() -> None:
         "widths.1": random.choice([8, 16, 24], 60),
     }
     population = Population(config=rf.read(data), columns=columns, image=(16, 16))
-    found = cost_all(population, optional=OPTIONAL_COSTS)
+    found = cost_population(population, optional=OPTIONAL_COSTS)
     ids: dict[int, str] = {}
-    for part in parts(population):
+    for part in population_parts(population):
         if part.plan is not None and len(part.members) > 1:
             ids |= dict(
                 zip(part.members.tolist(), plan_ids(part.plan, np.arange(len(part.members))), strict=True)

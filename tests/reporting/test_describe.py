@@ -14,10 +14,10 @@ from rich.console import Console
 
 from resnet_factory.cli import main
 from resnet_factory.config.model_index import catalogue
-from resnet_factory.costing.complexity import Cost, cost
-from resnet_factory.planning.planner import plan
+from resnet_factory.costing.complexity import Cost, compute_complexity
+from resnet_factory.planning.planner import run_planner
 from resnet_factory.reporting import tables
-from resnet_factory.reporting.columns import COLUMNS, DEPTHS, Selection
+from resnet_factory.reporting.columns import COLUMNS, DEPTHS, ColumnSelection
 
 Golden = Callable[[str, str], None]
 MODELS = catalogue()
@@ -112,14 +112,14 @@ def test_wrong_choices_are_all_said_at_once(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture(scope="module")
 def resnet50() -> Cost:
-    return cost(plan(MODELS.config("resnet50")))
+    return compute_complexity(run_planner(MODELS.config("resnet50")))
 
 
 @pytest.mark.parametrize("width", [30, 60, 80, 120])
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_no_terminal_is_too_narrow_for_a_number(resnet50: Cost, width: int, depth: str) -> None:
     out = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, highlight=False)
-    tables.print_cost(resnet50, out, Selection(depth))
+    tables.print_cost_table(resnet50, out, ColumnSelection(depth))
     assert isinstance(out.file, io.StringIO)
     text = re.sub(r"\x1b\[[0-9;]*m", "", out.file.getvalue())
     assert "…" not in text

@@ -18,10 +18,10 @@ from resnet_factory.cli.main import main
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.planning.nodes import leaves
-from resnet_factory.planning.plan_text import describe
+from resnet_factory.planning.plan_text import layer_plan_text
 from resnet_factory.reporting.difference import Difference
-from resnet_factory.reporting.difference.alignment import BlockLine, Edit, align
-from resnet_factory.reporting.difference.config_changes import changes
+from resnet_factory.reporting.difference.alignment import AlignedLine, AlignmentEdit, align_lines
+from resnet_factory.reporting.difference.config_changes import find_config_changes
 
 MODELS = catalogue().names()
 SAMPLE = [
@@ -65,9 +65,9 @@ def test_the_same_said_differently_is_nothing() -> None:
 
 def test_another_image_alone_costs_but_changes_no_layer() -> None:
     one, two = (rf.cost(rf.plan(config("resnet18")), (3, side, side)) for side in (224, 160))
-    from resnet_factory.reporting.difference import compare
+    from resnet_factory.reporting.difference import difference_of_costs
 
-    difference = compare(config("resnet18"), config("resnet18"), one, two)
+    difference = difference_of_costs(config("resnet18"), config("resnet18"), one, two)
     assert difference
     assert (difference.config, difference.places) == ((), ())
     assert "image 3x224x224 -> 3x160x160" in str(difference)
@@ -157,11 +157,11 @@ def test_edits_of_resnet50(overrides: list[str], part: str, lines: list[str]) ->
 def test_a_layer_put_into_a_list_is_one_line_of_the_config() -> None:
     data = config("resnet18").to_dict()
     data["block"]["body"].insert(3, {"dropout": {"rate": 0.5}})
-    found = changes(config("resnet18"), rf.read(data))
+    found = find_config_changes(config("resnet18"), rf.read(data))
     assert [(c.key, c.before, c.after) for c in found] == [
         ("block.body.3", "", "{dropout: {rate: 0.5}}"),
     ]
-    gone = changes(rf.read(data), config("resnet18"))
+    gone = find_config_changes(rf.read(data), config("resnet18"))
     assert [(c.key, c.before, c.after) for c in gone] == [
         ("block.body.3", "{dropout: {rate: 0.5}}", ""),
     ]
@@ -187,7 +187,7 @@ def check(before: ModelConfig, after: ModelConfig) -> None:
 
 def layers(cost: rf.Cost) -> Counter[tuple[str, str]]:
     """Name and word of each layer; a convolution's is the same over any number of axes."""
-    words = ((leaf.name, describe(leaf.layer).split(" ", 1)[0]) for leaf in leaves(cost.plan.root))
+    words = ((leaf.name, layer_plan_text(leaf.layer).split(" ", 1)[0]) for leaf in leaves(cost.plan.root))
     return Counter((name, re.sub(r"^conv\dd$", "conv2d", word)) for name, word in words)
 
 
@@ -260,13 +260,13 @@ def test_python_shows_it_in_short_and_notebooks_in_full() -> None:
 # Alignment ------------------------------------------------------------------------------------
 
 
-def entries(*lines: str) -> list[BlockLine]:
+def entries(*lines: str) -> list[AlignedLine]:
     """`conv1 conv2d 64` as name, word and channels."""
     parts = (line.split() for line in lines)
-    return [BlockLine(name, word, {"channels": int(channels)}) for name, word, channels in parts]
+    return [AlignedLine(name, word, {"channels": int(channels)}) for name, word, channels in parts]
 
 
-def told_as(edit: Edit) -> tuple[str, str, str | None]:
+def told_as(edit: AlignmentEdit) -> tuple[str, str, str | None]:
     return (edit.before.name if edit.before else "", edit.after.name if edit.after else "", edit.follows)
 
 
@@ -291,7 +291,7 @@ def told_as(edit: Edit) -> tuple[str, str, str | None]:
 def test_alignment(
     before: Sequence[str], after: Sequence[str], expected: list[tuple[str, str, str | None]]
 ) -> None:
-    assert [told_as(edit) for edit in align(entries(*before), entries(*after))] == expected
+    assert [told_as(edit) for edit in align_lines(entries(*before), entries(*after))] == expected
 
 
 # The command ----------------------------------------------------------------------------------

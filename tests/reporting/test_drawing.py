@@ -22,7 +22,7 @@ from resnet_factory.cli.main import main
 from resnet_factory.config.model_index import catalogue
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import leaves
-from resnet_factory.reporting.drawing.canvas import text_width
+from resnet_factory.reporting.drawing.canvas import canvas_text_width
 from resnet_factory.reporting.drawing.palette import DARK, LIGHT, ROLES
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -75,7 +75,7 @@ def texts(root: ElementTree.Element) -> Iterator[tuple[Box, ElementTree.Element]
     """Every text and about where it is."""
     for part in root.iter(f"{SVG}text"):
         size, words = float(part.get("font-size", "")), part.text or ""
-        width = text_width(words, size)
+        width = canvas_text_width(words, size)
         shift = {"middle": width / 2, "end": width}.get(part.get("text-anchor", ""), 0)
         yield Box(float(part.get("x", "")) - shift, float(part.get("y", "")) - 0.75 * size, width, size), part
 

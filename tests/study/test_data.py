@@ -20,7 +20,7 @@ from resnet_factory.cli import main
 from resnet_factory.study import training_result
 from resnet_factory.study.data import CentralCrop, FolderDataset, load_data
 from resnet_factory.study.settings import ArrayData, FolderData, TrainSettings
-from resnet_factory.study.training import train
+from resnet_factory.study.training import run_training
 from resnet_factory.study.training_result import TrainingResult
 
 CIFAR = ArrayData(
@@ -204,10 +204,10 @@ def test_folders_resume_to_the_same_bits(tmp_path: Path) -> None:
     make_folder(tmp_path / "data")
     data = folder(tmp_path / "data")
     job = small(data=data, train=TrainSettings(epochs=3, batch=4))
-    whole = train(job, ALONE, load_data(data, ALONE, 0))
+    whole = run_training(job, ALONE, load_data(data, ALONE, 0))
     asked = iter([False, False, False, True])
-    train(job, ALONE, load_data(data, ALONE, 0), tmp_path / "run", stop=lambda: next(asked))
-    found = train(job, ALONE, load_data(data, ALONE, 0), tmp_path / "run")
+    run_training(job, ALONE, load_data(data, ALONE, 0), tmp_path / "run", stop=lambda: next(asked))
+    found = run_training(job, ALONE, load_data(data, ALONE, 0), tmp_path / "run")
     assert replace(found, seconds=0.0) == replace(whole, seconds=0.0)
 
 
@@ -263,9 +263,9 @@ def test_reading_processes_start_once(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(mp.process.BaseProcess, "start", counted)
     job = small(data=folder(tmp_path), train=TrainSettings(epochs=3, batch=4))
-    assert train(job, ALONE, load_data(folder(tmp_path), ALONE, 2)).state == "done"
+    assert run_training(job, ALONE, load_data(folder(tmp_path), ALONE, 2)).state == "done"
     assert len(started) == 2
-    assert train(job, ALONE, load_data(folder(tmp_path), ALONE, None)).state == "done"
+    assert run_training(job, ALONE, load_data(folder(tmp_path), ALONE, None)).state == "done"
     assert len(started) == 2
 
 
@@ -278,7 +278,7 @@ def test_grey_folders(tmp_path: Path) -> None:
     make_folder(tmp_path)
     grey = replace(folder(tmp_path), channels=1, mean=(0.5,), std=(0.25,))
     assert (
-        train(
+        run_training(
             small(data=grey, train=TrainSettings(epochs=1, batch=4), machine=HERE), ALONE, source(grey)
         ).state
         == "done"

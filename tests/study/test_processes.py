@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from study_rooms import ALONE, small, source
 
 from resnet_factory.study import processes, training_result
-from resnet_factory.study.jobs import Job
+from resnet_factory.study.jobs import StudyJob
 from resnet_factory.study.settings import MachineSettings, TrainSettings
-from resnet_factory.study.training import train
+from resnet_factory.study.training import run_training
 from resnet_factory.study.training_result import TrainingResult
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -30,19 +30,19 @@ STUDY = [
 ]  # fmt: skip
 
 
-class Notes(processes.Watcher):
+class Notes(processes.TrainingProcessWatcher):
     """A watch that remembers."""
 
     def __init__(self) -> None:
         self.over: list[str] = []
 
-    def started(self, job: Job) -> None:
+    def started(self, job: StudyJob) -> None:
         pass
 
-    def advanced(self, job: Job, iteration: int, iterations: int) -> None:
+    def advanced(self, job: StudyJob, iteration: int, iterations: int) -> None:
         pass
 
-    def ended(self, job: Job, found: TrainingResult) -> None:
+    def ended(self, job: StudyJob, found: TrainingResult) -> None:
         self.over.append(job.name)
 
 
@@ -68,11 +68,11 @@ def finish(out: Path, *more: str) -> str:
 class Killer(Notes):
     """Kills every worker as soon as one job is under way."""
 
-    def __init__(self, victim: Job) -> None:
+    def __init__(self, victim: StudyJob) -> None:
         super().__init__()
         self.victim = victim.name
 
-    def advanced(self, job: Job, iteration: int, iterations: int) -> None:
+    def advanced(self, job: StudyJob, iteration: int, iterations: int) -> None:
         if job.name == self.victim:
             for child in multiprocessing.active_children():
                 child.kill()
@@ -87,7 +87,7 @@ def test_a_dying_worker_is_a_row_and_the_rest_go_on(tmp_path: Path) -> None:
     dies = replace(first, train=TrainSettings(iterations=100_000, batch=32), seed=2)
     fails = replace(first, model={"not": "a model"}, seed=3)
     watch = Killer(dies)
-    found = processes.train_all([first, dies, fails, last], tmp_path, watch, lambda: False, 1)
+    found = processes.train_in_processes([first, dies, fails, last], tmp_path, watch, lambda: False, 1)
     assert watch.over == [job.name for job in (first, dies, fails, last)]
     assert [found[job.name].state for job in (first, dies, fails, last)] == [
         "done",
@@ -98,9 +98,9 @@ def test_a_dying_worker_is_a_row_and_the_rest_go_on(tmp_path: Path) -> None:
     killed = "killed by SIGKILL, and again when tried once more; is there too little memory?"
     assert found[dies.name].reason == killed
     assert "unknown key 'not'" in found[fails.name].reason
-    kept = processes.finished_results([first, dies, fails, last], tmp_path, fresh=False)
+    kept = processes.finished_results_of_processes([first, dies, fails, last], tmp_path, fresh=False)
     assert kept.keys() == {first.name, last.name}
-    assert not processes.finished_results([first, last], tmp_path, fresh=True)
+    assert not processes.finished_results_of_processes([first, last], tmp_path, fresh=True)
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_killed_again_and_again_ends_in_the_same_bits(tmp_path: Path) -> None:
     """kill -9 of everything, at different moments, until the command gets through."""
     jobs = [small(name, train=TrainSettings(iterations=100, batch=64)) for name in ("resnet8", "plain8")]
     for job in jobs:
-        train(job, ALONE, source(), tmp_path / "whole" / "runs" / job.name)
+        run_training(job, ALONE, source(), tmp_path / "whole" / "runs" / job.name)
     for wait in (0.2, 0.7):
         process = start(tmp_path / "killed", "train.iterations=100", "machine.jobs=0")
         deadline = time.monotonic() + 240
@@ -162,10 +162,10 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     jobs = [small("resnet8", *overrides, train=recipe, seed=seed, rate=0.05) for seed in (0, 1)]
     alone = {}
     for job in jobs:
-        train(job, ALONE, source(), tmp_path / "alone" / job.name)
+        run_training(job, ALONE, source(), tmp_path / "alone" / job.name)
         alone[job.name] = load_file(tmp_path / "alone" / job.name / training_result.WEIGHTS)
     asked = iter([False] * 29 + [True])
-    train(jobs[1], ALONE, source(), tmp_path / "runs" / jobs[1].name, stop=lambda: next(asked))
+    run_training(jobs[1], ALONE, source(), tmp_path / "runs" / jobs[1].name, stop=lambda: next(asked))
     done = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m",

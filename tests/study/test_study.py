@@ -22,18 +22,18 @@ from resnet_factory.cli import main, request
 from resnet_factory.config.composition import choices, compose_all
 from resnet_factory.errors import ConfigError
 from resnet_factory.study import summary, training_result
-from resnet_factory.study.figures import DARK_THEME, LIGHT_THEME, THEMES, colours, study_figures
+from resnet_factory.study.figures import DARK_THEME, LIGHT_THEME, THEMES, study_figure_colours, study_figures
 from resnet_factory.study.jobs import study_jobs
 from resnet_factory.study.metric import TrainedError
-from resnet_factory.study.report import main_table, study_report, write_study_report
+from resnet_factory.study.report import study_report, study_report_main_table, write_study_report
 from resnet_factory.study.settings import ArrayData
 from resnet_factory.study.settings_reader import read_settings
 from resnet_factory.study.training_result import (
     DIVERGED,
     DONE,
     EpochRecord,
-    Evaluation,
-    LayerProbe,
+    EvaluationResult,
+    LayerProbeResult,
     TrainingResult,
 )
 
@@ -63,13 +63,13 @@ def made(
 ) -> list[TrainingResult]:
     """Outcomes of one network, one for each final training error."""
     convs, norms = ("conv1", "layer1.0.conv1"), (float(depth), 1.0, 2.0)
-    probe = LayerProbe((*convs, "fc"), norms, convs, (1.0, 2.0))
+    probe = LayerProbeResult((*convs, "fc"), norms, convs, (1.0, 2.0))
     return [
         TrainingResult(
             id=f"{label}{seed}", label=label, series=series, depth=depth, params=1000 * depth, macs=9,
             rate=rate, seed=seed, state=state, reason="" if state == DONE else "the loss is nan",
-            iteration=20, iterations=20, train=Evaluation(error, error / 50) if state == DONE else None,
-            test=Evaluation(error + 1, error / 40) if state == DONE else None,
+            iteration=20, iterations=20, train=EvaluationResult(error, error / 50) if state == DONE else None,
+            test=EvaluationResult(error + 1, error / 40) if state == DONE else None,
             history=[
                 EpochRecord(10, 90.0, 2.0, 91.0, 2.1),
                 EpochRecord(20, error, error / 50, error + 1, error / 40),
@@ -171,10 +171,10 @@ def test_models_on_the_command_line_take_the_place_of_the_files(study: str) -> N
 
 
 def test_a_loss_beyond_all_bounds_is_short() -> None:
-    (row,) = summary.best_rates(
-        [replace(run, train=Evaluation(90.0, 1.25e33)) for run in made("plain20", [1.0, 2.0])]
+    (row,) = summary.summaries_at_best_rates(
+        [replace(run, train=EvaluationResult(90.0, 1.25e33)) for run in made("plain20", [1.0, 2.0])]
     )
-    assert "| 1.25e+33 ± 0 |" in " | ".join(("", *main_table([row]).rows[0], ""))
+    assert "| 1.25e+33 ± 0 |" in " | ".join(("", *study_report_main_table([row]).rows[0], ""))
 
 
 def test_naming_models_means_comparing_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -400,27 +400,27 @@ def test_a_sweep_says_what_cannot_be_trained(
 def test_best_rate_is_chosen_by_training_alone() -> None:
     """Lowest training error, then loss, never test; a rate that loses a seed only where every one does."""
     slow, fast = made("a", [5.0, 5.0], rate=0.01), made("a", [2.0, 4.0], rate=0.1)
-    assert summary.best_rates([*slow, *fast])[0].rate == 0.1
+    assert summary.summaries_at_best_rates([*slow, *fast])[0].rate == 0.1
     broken = [*made("a", [0.0], rate=1.0), *made("a", [0.0], rate=1.0, state=DIVERGED)]
-    assert summary.best_rates([*slow, *broken])[0].rate == 0.01
-    assert summary.best_rates(broken)[0].rate == 1.0
+    assert summary.summaries_at_best_rates([*slow, *broken])[0].rate == 0.01
+    assert summary.summaries_at_best_rates(broken)[0].rate == 1.0
     same = [
-        replace(run, train=Evaluation(5.0, 0.01), test=Evaluation(99.0, 9.0))
+        replace(run, train=EvaluationResult(5.0, 0.01), test=EvaluationResult(99.0, 9.0))
         for run in made("a", [5.0], rate=0.2)
     ]
-    assert summary.best_rates([*made("a", [5.0], rate=0.01), *same])[0].rate == 0.2
+    assert summary.summaries_at_best_rates([*made("a", [5.0], rate=0.01), *same])[0].rate == 0.2
 
 
 def test_spread_is_the_sample_deviation() -> None:
-    row = summary.best_rates(made("a", [1.0, 2.0, 6.0]))[0]
+    row = summary.summaries_at_best_rates(made("a", [1.0, 2.0, 6.0]))[0]
     assert row.train_error is not None
     assert row.train_error.mean == 3.0
     assert row.train_error.deviation == pytest.approx(7**0.5)
-    assert summary.SeedSpread((4.0,)).deviation == 0.0
+    assert summary.SeedSummary((4.0,)).deviation == 0.0
 
 
 def test_findings_say_what_was_measured() -> None:
-    said = "\n".join(summary.findings(summary.best_rates(STUDIED)))
+    said = "\n".join(summary.summary_findings(summary.summaries_at_best_rates(STUDIED)))
     assert (
         "plain: plain56 ends at 55.00 % training error, plain20 at 0.30 %: 54.7 points higher at 56" in said
     )
@@ -436,18 +436,22 @@ def test_findings_follow_the_figures() -> None:
         *made("plain20", [50.0, 60.0], series="plain"),
         *made("plain56", [0.1, 0.3], series="plain", depth=56),
     ]
-    said = "\n".join(summary.findings(summary.best_rates(turned)))
+    said = "\n".join(summary.summary_findings(summary.summaries_at_best_rates(turned)))
     assert "54.8 points lower at 56 layers" in said
     mixed = [
         *made("plain20", [5.0, 20.0], series="plain"),
         *made("plain56", [10.0, 30.0], series="plain", depth=56),
     ]
-    assert "the seeds overlap" in "\n".join(summary.findings(summary.best_rates(mixed)))
+    assert "the seeds overlap" in "\n".join(summary.summary_findings(summary.summaries_at_best_rates(mixed)))
 
 
 def test_overlapping_seeds_are_told() -> None:
-    rows = summary.best_rates([*made("a", [1.0, 3.0]), *made("b", [2.0, 4.0]), *made("c", [9.0, 9.5])])
-    assert summary.findings(rows) == ["a and b cannot be told apart: the test losses of their seeds overlap."]
+    rows = summary.summaries_at_best_rates(
+        [*made("a", [1.0, 3.0]), *made("b", [2.0, 4.0]), *made("c", [9.0, 9.5])]
+    )
+    assert summary.summary_findings(rows) == [
+        "a and b cannot be told apart: the test losses of their seeds overlap."
+    ]
 
 
 def test_report_text(golden: Callable[[str, str], None], tmp_path: Path) -> None:
@@ -484,7 +488,7 @@ def test_report_is_self_contained_and_escaped(tmp_path: Path) -> None:
     ids=["series", "list", "one", "diverged", "nothing"],
 )
 def test_pictures_there_are(outcomes: list[TrainingResult], names: list[str]) -> None:
-    found = study_figures(summary.best_rates(outcomes))
+    found = study_figures(summary.summaries_at_best_rates(outcomes))
     assert [picture.name for picture in found] == names
     for picture in found:
         light, dark = (picture.svg(theme) for theme in THEMES)
@@ -499,14 +503,14 @@ def test_a_single_epoch_is_a_dot() -> None:
     run = made("a", [1.0])[0]
     for epochs in (1, 2):
         history = [EpochRecord(10 * (i + 1), 50.0, 1.0, 50.0, 1.0) for i in range(epochs)]
-        curves = study_figures(summary.best_rates([replace(run, history=history)]))[0]
-        (colour,) = colours(summary.best_rates([run]), LIGHT_THEME).values()
+        curves = study_figures(summary.summaries_at_best_rates([replace(run, history=history)]))[0]
+        (colour,) = study_figure_colours(summary.summaries_at_best_rates([run]), LIGHT_THEME).values()
         assert (f"fill: {colour}" in curves.svg(LIGHT_THEME)) == (epochs == 1)
 
 
 def test_colours_are_hues_by_series_and_shades_by_depth() -> None:
-    rows = summary.best_rates(STUDIED)
-    found = colours(rows, LIGHT_THEME)
+    rows = summary.summaries_at_best_rates(STUDIED)
+    found = study_figure_colours(rows, LIGHT_THEME)
     assert [found["plain20"], found["plain56"]] == list(LIGHT_THEME.ramps[0])
     assert [found["resnet20"], found["resnet56"]] == list(LIGHT_THEME.ramps[1])
 

@@ -17,14 +17,18 @@ from safetensors.torch import load_file
 from study_rooms import ALONE, HERE, SHORT, small, source, with_train
 
 import resnet_factory as rf
-from resnet_factory.planning.paths import depth
+from resnet_factory.planning.paths import path_depth
 from resnet_factory.study import checkpoint, training_result
 from resnet_factory.study.distributed import ProcessGroup
-from resnet_factory.study.jobs import Job
-from resnet_factory.study.probes import probe_layers, response_points, weighted_layers
+from resnet_factory.study.jobs import StudyJob
+from resnet_factory.study.probes import (
+    gradient_probe_layers,
+    probe_gradients_and_responses,
+    response_probe_points,
+)
 from resnet_factory.study.settings import ArrayData, MachineSettings, TrainSettings
 from resnet_factory.study.trainer import Trainer
-from resnet_factory.study.training import Training, train
+from resnet_factory.study.training import Training, run_training
 from resnet_factory.study.training_result import TrainingResult
 
 VARIED = ArrayData(source="digits", channels=1, classes=10, size=8, pad=2, flip=True)
@@ -45,23 +49,23 @@ def after(iterations: int) -> Callable[[], bool]:
 
 
 @pytest.fixture(scope="module")
-def varied() -> Job:
+def varied() -> StudyJob:
     """Random at every turn: order, crops, flips, drop-path; a schedule in steps with a warm-up."""
     recipe = TrainSettings(iterations=60, batch=32, schedule="steps", warmup=5, weight_decay=1e-3, clip=1.0)
     return small("resnet20", "model/drop_path=linear", data=VARIED, train=recipe)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(varied: Job, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingResult]:
+def uninterrupted(varied: StudyJob, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingResult]:
     folder = tmp_path_factory.mktemp("whole")
-    return folder, train(varied, ALONE, source(VARIED), folder)
+    return folder, run_training(varied, ALONE, source(VARIED), folder)
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(legs=st.lists(st.integers(1, 25), min_size=1, max_size=3))
 def test_resumed_is_uninterrupted(
     legs: list[int],
-    varied: Job,
+    varied: StudyJob,
     uninterrupted: tuple[Path, TrainingResult],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -69,13 +73,13 @@ def test_resumed_is_uninterrupted(
     folder = tmp_path_factory.mktemp("legs")
     at = 0
     for leg in legs:
-        stopped = train(varied, ALONE, source(VARIED), folder, stop=after(leg))
+        stopped = run_training(varied, ALONE, source(VARIED), folder, stop=after(leg))
         at += leg
         if stopped.state == training_result.DONE:
             break
         assert stopped.iteration == at
         assert training_result.read_result(folder) == stopped
-    found = train(varied, ALONE, source(VARIED), folder)
+    found = run_training(varied, ALONE, source(VARIED), folder)
     whole_folder, whole = uninterrupted
     assert same(weights(folder), weights(whole_folder))
     assert replace(found, seconds=0.0) == replace(whole, seconds=0.0)
@@ -83,11 +87,11 @@ def test_resumed_is_uninterrupted(
 
 
 def test_global_random_state_does_not_matter(
-    varied: Job, uninterrupted: tuple[Path, TrainingResult], tmp_path: Path
+    varied: StudyJob, uninterrupted: tuple[Path, TrainingResult], tmp_path: Path
 ) -> None:
     torch.manual_seed(1234)
     torch.rand(7)
-    train(varied, ALONE, source(VARIED), tmp_path)
+    run_training(varied, ALONE, source(VARIED), tmp_path)
     assert same(weights(tmp_path), weights(uninterrupted[0]))
 
 
@@ -116,7 +120,7 @@ def test_broken_checkpoint_is_a_row_with_its_reason(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [1e30, 1e38])
 def test_divergence_is_an_outcome(rate: float, tmp_path: Path) -> None:
-    found = train(small(rate=rate), ALONE, source(), tmp_path)
+    found = run_training(small(rate=rate), ALONE, source(), tmp_path)
     assert found.state == training_result.DIVERGED
     assert found.reason.startswith("the loss is nan at iteration ")
     assert found.train is None
@@ -125,7 +129,7 @@ def test_divergence_is_an_outcome(rate: float, tmp_path: Path) -> None:
 
 
 def test_divergence_in_the_last_step_is_seen() -> None:
-    found = train(small(rate=1e30, train=replace(SHORT, iterations=1)), ALONE, source())
+    found = run_training(small(rate=1e30, train=replace(SHORT, iterations=1)), ALONE, source())
     assert found.state == training_result.DIVERGED
     assert found.reason.startswith("the trained network's loss over the training set is ")
     assert found.train is None
@@ -142,7 +146,7 @@ def test_divergence_in_the_last_step_is_seen() -> None:
     ],
     ids=["batch", "size"],
 )
-def test_what_cannot_be_trained_is_an_outcome(job: Job, reason: str) -> None:
+def test_what_cannot_be_trained_is_an_outcome(job: StudyJob, reason: str) -> None:
     found = Trainer(ALONE).attempt(job)
     assert found.state == training_result.FAILED
     assert reason in found.reason
@@ -247,7 +251,7 @@ def test_one_cycle_rises_and_falls_to_nothing() -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_it_learns(optimizer: str) -> None:
     train_it = TrainSettings(iterations=88, batch=32, optimizer=optimizer)  # type: ignore[arg-type]
-    found = train(small(train=train_it, rate=0.1 if optimizer == "sgd" else 0.01), ALONE, source())
+    found = run_training(small(train=train_it, rate=0.1 if optimizer == "sgd" else 0.01), ALONE, source())
     assert found.train is not None
     assert found.train.error < 15
     assert [epoch.iteration for epoch in found.history] == [44, 88]
@@ -263,7 +267,7 @@ def test_machines_agree(machine: MachineSettings) -> None:
     """Half precision, another memory order: near the same losses, though not the same bits."""
     job = with_train(small(), iterations=4, schedule="constant")
     other = replace(job, machine=machine)
-    here, there = (train(each, ALONE, source()) for each in (job, other))
+    here, there = (run_training(each, ALONE, source()) for each in (job, other))
     assert there.state == training_result.DONE
     near = 5e-2 if other.machine.precision == "bfloat16" else 1e-4
     assert there.history[-1].train_loss == pytest.approx(here.history[-1].train_loss, rel=near)
@@ -286,8 +290,8 @@ def test_compiled_is_near_and_its_weights_load(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(torch.nn.Module, "compile", eager)
     job = with_train(small("resnet8"), iterations=3, schedule="constant")
     compiled = replace(job, machine=replace(HERE, compile=True))
-    found = train(compiled, ALONE, source(), tmp_path)
-    plain = train(job, ALONE, source())
+    found = run_training(compiled, ALONE, source(), tmp_path)
+    plain = run_training(job, ALONE, source())
     assert found.history[-1].train_loss == pytest.approx(plain.history[-1].train_loss, rel=1e-3)
     network = rf.build(rf.plan(job.config))
     network.load_state_dict(weights(tmp_path))
@@ -296,7 +300,7 @@ def test_compiled_is_near_and_its_weights_load(tmp_path: Path, monkeypatch: pyte
 def test_weights_load_back(tmp_path: Path) -> None:
     """What is written is our own format: the network comes back from the file alone."""
     job = small()
-    found = train(job, ALONE, source(), tmp_path)
+    found = run_training(job, ALONE, source(), tmp_path)
     network = rf.load(tmp_path / training_result.WEIGHTS).eval()
     assert network.plan.id == job.plan_id
     wrong = 0
@@ -319,7 +323,7 @@ def test_look_measures_what_autograd_says() -> None:
     """Gradient norms and response deviations against hand-written hooks on the network itself."""
     training = Training(small("plain20"), ALONE, source())
     network, (images, labels) = training.network, source().sample(64)
-    found = probe_layers(network, images, labels)
+    found = probe_gradients_and_responses(network, images, labels)
     network.train()
     seen: list[torch.Tensor] = []
     norm, conv = (network.get_submodule(f"layer2.0.{name}1") for name in ("bn", "conv"))
@@ -341,13 +345,13 @@ def test_look_measures_what_autograd_says() -> None:
 )
 def test_depth_is_the_number_in_the_name(name: str, layers: int) -> None:
     planned = rf.plan(rf.compose(name))
-    assert depth(planned.root) == layers
-    assert len(response_points(planned)) == layers - 1
-    assert not [name for name in weighted_layers(planned) if "downsample" in name]
+    assert path_depth(planned.root) == layers
+    assert len(response_probe_points(planned)) == layers - 1
+    assert not [name for name in gradient_probe_layers(planned) if "downsample" in name]
 
 
 def test_responses_are_behind_the_norm_where_there_is_one() -> None:
-    found = response_points(rf.plan(rf.compose("preact20")))
+    found = response_probe_points(rf.plan(rf.compose("preact20")))
     assert found["layer1.0.conv1"] == "layer1.0.bn2"
     assert found["layer1.0.conv2"] == "layer1.0.conv2"
-    assert response_points(rf.plan(rf.compose("resnet20")))["conv1"] == "bn1"
+    assert response_probe_points(rf.plan(rf.compose("resnet20")))["conv1"] == "bn1"

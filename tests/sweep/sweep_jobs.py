@@ -9,7 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from resnet_factory.sweep.executors import measuring
+from resnet_factory.sweep.executors import prepare_executor_process
 
 
 def perform(job: str) -> str:
@@ -37,7 +37,7 @@ def perform(job: str) -> str:
     return json.dumps([["score", "ok", len(what), None, None, ""]])
 
 
-SETUP = partial(measuring, measure=perform)
+SETUP = partial(prepare_executor_process, measure=perform)
 
 
 def broken(slot: int) -> None:

@@ -26,14 +26,14 @@ def test_front_is_what_brute_force_finds(points: list[tuple[int, int | None]]) -
         )
 
     expected = {i for i in range(len(points)) if not np.isnan(second[i]) and not beaten(i)}
-    found = analysis.front(first, second).tolist()
+    found = analysis.pareto_front(first, second).tolist()
     assert set(found) == expected
     assert len(found) == len(expected)
     assert first[found].tolist() == sorted(first[found])
 
 
 def test_edf_of_known_errors() -> None:
-    steps = analysis.edf(np.array([4.0, 1.0, 2.0, 2.0]))
+    steps = analysis.empirical_distribution(np.array([4.0, 1.0, 2.0, 2.0]))
     assert steps.values.tolist() == [1, 2, 2, 4]
     assert steps.shares.tolist() == [0.25, 0.5, 0.75, 1.0]
 
@@ -42,14 +42,14 @@ def test_normalised_edf_gives_every_bin_its_share() -> None:
     # 90 small models of error 10 and 10 large ones of error 0: plainly 90 % bad, normalised half of them.
     complexity = np.array([1.0] * 90 + [2.0] * 10)
     errors = np.array([10.0] * 90 + [0.0] * 10)
-    weights, empty = analysis.complexity_weights(complexity, bins=2)
+    weights, empty = analysis.distribution_bin_weights(complexity, bins=2)
     assert empty == 0
-    assert analysis.edf(errors, weights).shares[9] == pytest.approx(0.5)
+    assert analysis.empirical_distribution(errors, weights).shares[9] == pytest.approx(0.5)
     assert weights.sum() == pytest.approx(1)
-    weights, empty = analysis.complexity_weights(complexity, bins=10)
+    weights, empty = analysis.distribution_bin_weights(complexity, bins=10)
     assert empty == 8
     assert weights.sum() == pytest.approx(1)
-    weights, empty = analysis.complexity_weights(np.ones(4))
+    weights, empty = analysis.distribution_bin_weights(np.ones(4))
     assert weights.tolist() == [0.25] * 4
     assert empty == 0
 
@@ -58,12 +58,12 @@ def test_bootstrap_finds_where_the_best_are() -> None:
     random = np.random.default_rng(0)
     parameter = random.uniform(0, 10, 500)
     errors = (parameter - 7) ** 2
-    found = analysis.bootstrap(parameter, errors, times=1000)
+    found = analysis.bootstrap_range(parameter, errors, times=1000)
     assert found.low <= 7 <= found.high
     assert found.high - found.low < 0.5
-    assert found == analysis.bootstrap(parameter, errors, times=1000)
+    assert found == analysis.bootstrap_range(parameter, errors, times=1000)
     # A quarter of four is one pick: every model is as often the best one.
-    alike = analysis.bootstrap(np.array([1.0, 2, 3, 4]), np.arange(4.0), times=20_000)
+    alike = analysis.bootstrap_range(np.array([1.0, 2, 3, 4]), np.arange(4.0), times=20_000)
     assert (alike.low, alike.high) == (1, 4)
 
 
@@ -71,7 +71,7 @@ def test_bootstrap_is_what_drawing_one_by_one_gives() -> None:
     random = np.random.default_rng(1)
     errors = random.permutation(40).astype(float)
     drawn = errors[random.integers(0, 40, (20_000, 10))].min(axis=1)
-    found = analysis.bootstrap(errors, errors, times=20_000)
+    found = analysis.bootstrap_range(errors, errors, times=20_000)
     assert (found.low, found.median, found.high) == tuple(np.quantile(drawn, [0.025, 0.5, 0.975]))
 
 
@@ -107,7 +107,7 @@ def test_random_search_is_the_mean_over_all_subsets() -> None:
     errors = np.array([5.0, 1.0, 4.0, 2.5, 9.0])
     for k in range(1, 6):
         expected = np.mean([min(subset) for subset in combinations(errors, k)])
-        assert analysis.random_search(errors, np.array([k]))[0] == pytest.approx(expected)
+        assert analysis.expected_random_search_error(errors, np.array([k]))[0] == pytest.approx(expected)
 
 
 def test_kendalls_tau_is_counted_pair_by_pair() -> None:

@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 
 from resnet_factory.cli import main
-from resnet_factory.sweep.comparison import joined_tables, median_interval, short_names
-from resnet_factory.sweep.page.columns import PageColumn, PageTable
+from resnet_factory.sweep.comparison import (
+    compared_folder_names,
+    compared_median_interval,
+    join_compared_tables,
+)
+from resnet_factory.sweep.page.columns import PageColumn, PageColumnTable
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 40, 301])
 def test_the_interval_of_a_median_is_the_bootstraps(size: int) -> None:
     random = np.random.default_rng(size)
     values = random.lognormal(size=size)
-    median, low, high = median_interval(values)
+    median, low, high = compared_median_interval(values)
     # Drawn with replacement; of an even number the lower of the middle two.
     drawn = np.sort(random.choice(values, (20_000, size)), axis=1)[:, (size + 1) // 2 - 1]
     assert median == np.median(values)
@@ -27,7 +31,7 @@ def test_the_interval_of_a_median_is_the_bootstraps(size: int) -> None:
         assert abs(ordered.index(found) - near) <= 1
 
 
-def small(names: list[str], values: list[float], **more: Any) -> PageTable:
+def small(names: list[str], values: list[float], **more: Any) -> PageColumnTable:
     columns = {
         "params": PageColumn(label="parameters", values=np.array(values, float), maximize=False),
         "kind": PageColumn(label="kind", values=np.arange(len(names), dtype=float), names=names),
@@ -35,7 +39,7 @@ def small(names: list[str], values: list[float], **more: Any) -> PageTable:
     columns |= more
     rows = len(values)
     texts = {"plan": [f"p{i}" for i in range(rows)]}
-    return PageTable(
+    return PageColumnTable(
         columns=columns, texts=texts, recipe=[0] * (rows - 1) + [-1], recipes=[{"base": names[0]}],
         axes=("params", "params"), colour="params",
     )  # fmt: skip
@@ -43,7 +47,7 @@ def small(names: list[str], values: list[float], **more: Any) -> PageTable:
 
 def test_rows_of_several_sweeps_keep_their_choices_recipes_and_gaps() -> None:
     width = PageColumn(label="width", values=np.array([8.0, 16.0]))
-    joined = joined_tables(
+    joined = join_compared_tables(
         {"a": small(["se", "none"], [1, 2]), "b": small(["none", "eca"], [3, 4], width=width)}
     )
     assert joined.group == joined.colour == "sweep"
@@ -57,8 +61,8 @@ def test_rows_of_several_sweeps_keep_their_choices_recipes_and_gaps() -> None:
 
 
 def test_folders_are_named_as_shortly_as_tells_them_apart() -> None:
-    assert short_names([Path("/x/a"), Path("/y/b")]) == ["a", "b"]
-    assert short_names([Path("/x/a"), Path("/y/a")]) == ["x/a", "y/a"]
+    assert compared_folder_names([Path("/x/a"), Path("/y/b")]) == ["a", "b"]
+    assert compared_folder_names([Path("/x/a"), Path("/y/a")]) == ["x/a", "y/a"]
 
 
 @pytest.mark.slow

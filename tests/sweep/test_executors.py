@@ -26,7 +26,7 @@ def jobs(*keys: str) -> Iterator[tuple[str, str]]:
         yield key, json.dumps({"plan": key})
 
 
-def by_key(outcomes: Iterator[executors.JobResult]) -> dict[str, tuple[str, str]]:
+def by_key(outcomes: Iterator[executors.ExecutionResult]) -> dict[str, tuple[str, str]]:
     found = {}
     for key, state, text, _ in outcomes:
         assert key not in found
@@ -49,20 +49,20 @@ def expect(found: dict[str, tuple[str, str]], good: list[str]) -> None:
 
 def test_processes_outlive_what_their_jobs_do() -> None:
     good = [f"good{i}" for i in range(12)]
-    found = by_key(executors.processes(jobs(*good[:5], *BAD, *good[5:]), 2, 2, SETUP))
+    found = by_key(executors.execute_in_processes(jobs(*good[:5], *BAD, *good[5:]), 2, 2, SETUP))
     assert len(found) == 16
     expect(found, good)
 
 
 def test_a_job_whose_process_was_killed_is_tried_once_more(tmp_path: Path) -> None:
     keys = [f"once {tmp_path / 'killed'}", "good"]
-    found = by_key(executors.processes(jobs(*keys), 5, 1, SETUP))
+    found = by_key(executors.execute_in_processes(jobs(*keys), 5, 1, SETUP))
     assert [state for state, _ in found.values()] == ["ok", "ok"]
     assert (tmp_path / "killed").exists()
 
 
 def test_a_job_that_is_asked_to_leave_is_no_failure() -> None:
-    found = by_key(executors.processes(jobs("leave", "good"), 5, 1, SETUP))
+    found = by_key(executors.execute_in_processes(jobs("leave", "good"), 5, 1, SETUP))
     assert found["leave"] == ("interrupted", "")
     assert found["good"][0] == "ok"
 
@@ -75,7 +75,9 @@ def alone(*keys: str) -> Iterator[tuple[str, str]]:
 def test_times_are_taken_one_at_a_time_on_a_machine(tmp_path: Path) -> None:
     """Each of the processes writes two lines; none stands between another's."""
     record = tmp_path / "record"
-    found = by_key(executors.processes(alone(*(f"time {record} {i}" for i in range(6))), 5, 3, SETUP))
+    found = by_key(
+        executors.execute_in_processes(alone(*(f"time {record} {i}" for i in range(6))), 5, 3, SETUP)
+    )
     assert {state for state, _ in found.values()} == {"ok"}
     lines = record.read_text().split()
     assert len(lines) == 12
@@ -88,7 +90,7 @@ def test_waiting_for_its_turn_takes_none_of_a_jobs_time(executor: str) -> None:
     release = threading.Event()
 
     def hold() -> None:
-        with environment.alone():
+        with environment.exclusive_environment():
             held.set()
             release.wait(60)
 
@@ -99,22 +101,22 @@ def test_waiting_for_its_turn_takes_none_of_a_jobs_time(executor: str) -> None:
     timer = threading.Timer(1.5, release.set)
     timer.start()
     if executor == "inline":
-        found = by_key(executors.inline(alone("good"), 1, lambda job: "fine"))
+        found = by_key(executors.execute_inline(alone("good"), 1, lambda job: "fine"))
     else:
-        found = by_key(executors.processes(alone("good"), 1, 1, SETUP))
+        found = by_key(executors.execute_in_processes(alone("good"), 1, 1, SETUP))
     assert release.is_set()
     assert found["good"][0] == "ok"
     holder.join()
 
 
 def test_processes_end_with_the_reader() -> None:
-    running = executors.processes(jobs(*(f"good{i}" for i in range(50)), "hang"), None, 2, SETUP)
+    running = executors.execute_in_processes(jobs(*(f"good{i}" for i in range(50)), "hang"), None, 2, SETUP)
     next(running)
     running.close()  # type: ignore[attr-defined]
 
 
 def test_a_worker_that_does_not_start_is_told_of() -> None:
-    (found,) = executors.processes(jobs("x"), 1, 1, broken)  # type: ignore[arg-type]
+    (found,) = executors.execute_in_processes(jobs("x"), 1, 1, broken)  # type: ignore[arg-type]
     assert found.state == "died"
     assert found.text == "the worker did not start: ended with exit code 3"
 
@@ -128,7 +130,7 @@ def test_inline_jobs_that_raise_or_hang_are_outcomes() -> None:
                 time.sleep(0.01)
         return "fine"
 
-    found = by_key(executors.inline(jobs("a", "raise", "hang", "b"), 0.5, perform))
+    found = by_key(executors.execute_inline(jobs("a", "raise", "hang", "b"), 0.5, perform))
     assert found == {
         "a": ("ok", "fine"),
         "raise": ("failed", "RuntimeError: as asked"),
@@ -171,7 +173,7 @@ def test_dask_outlives_what_jobs_do_and_a_lost_worker(
 ) -> None:
     address, (_, lost, _) = cluster
     good = [f"good{i}" for i in range(60)]
-    running = executors.dask(jobs(*good[:5], *BAD, *good[5:]), 2, 2, address, SETUP)
+    running = executors.execute_on_dask(jobs(*good[:5], *BAD, *good[5:]), 2, 2, address, SETUP)
     found = {}
     for key, state, text, _ in running:
         assert key not in found
@@ -191,7 +193,7 @@ def test_a_lost_scheduler_is_one_line(
     # Dask's handlers may have the closed streams of an earlier test, which logging reports by itself.
     monkeypatch.setattr(logging, "raiseExceptions", False)
     address, (scheduler, *_) = cluster
-    running = executors.dask(jobs(*(f"good{i}" for i in range(400))), 2, 2, address, SETUP)
+    running = executors.execute_on_dask(jobs(*(f"good{i}" for i in range(400))), 2, 2, address, SETUP)
     for _ in range(5):
         assert next(running).state == "ok"
     scheduler.kill()
@@ -214,7 +216,7 @@ def test_a_cluster_that_grows_gets_more_jobs(
             taken += 1
             yield job
 
-    running = executors.dask(counted(), 20, 1, address, SETUP)
+    running = executors.execute_on_dask(counted(), 20, 1, address, SETUP)
     done = 0
     for done, _ in enumerate(running, 1):
         if done == 5:
@@ -241,11 +243,11 @@ def test_no_jobs_time_goes_into_imports(monkeypatch: pytest.MonkeyPatch) -> None
         ready.append("ready")
 
     monkeypatch.setattr(executors, "import_torch", import_torch)
-    found = by_key(executors.inline(jobs("a"), 0.3, lambda job: ready[0]))
+    found = by_key(executors.execute_inline(jobs("a"), 0.3, lambda job: ready[0]))
     assert found["a"] == ("ok", "ready")
 
 
 def test_no_scheduler_is_a_clear_error() -> None:
     pytest.importorskip("distributed")
     with pytest.raises(ConfigError, match="no Dask scheduler answers"):
-        list(executors.dask(jobs("a"), 1, 1, "tcp://127.0.0.1:9", SETUP))
+        list(executors.execute_on_dask(jobs("a"), 1, 1, "tcp://127.0.0.1:9", SETUP))

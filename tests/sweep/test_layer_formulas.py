@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from resnet_factory.layers import VOCABULARY, Axes, Layer, Padding, along
-from resnet_factory.sweep.vector import Split, Unfit, Vector
+from resnet_factory.sweep.vector import Vector, VectorSplit, VectorUnfit
 
 MEMBERS = 60
 SIDES = (7, 56)
@@ -92,7 +92,7 @@ def over_columns(
     }
     try:
         result = formula(made(**columns), Vector.of(np.array(sides)))
-    except Split as split:
+    except VectorSplit as split:
         results: list[Any] = [None] * len(rows)
         for answer in (True, False):
             part = np.flatnonzero(split.mask == answer)
@@ -108,7 +108,7 @@ def test_fractions_beside_columns_are_left_to_each_architecture() -> None:
     stride = Fraction(3, 2)
     for operate in (mul, add, floordiv, eq):
         for operands in ((column, stride), (stride, column)):
-            with pytest.raises(Unfit):
+            with pytest.raises(VectorUnfit):
                 operate(*operands)
     assert (column == Fraction(1, 2)) is False
 

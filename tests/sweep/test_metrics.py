@@ -12,11 +12,11 @@ import resnet_factory as rf
 from resnet_factory.layers import Activation
 from resnet_factory.planning.nodes import Parallel
 from resnet_factory.sweep import init_scores
-from resnet_factory.sweep.init_scores import Conditions, NotApplicable
-from resnet_factory.sweep.jobs import measure
-from resnet_factory.sweep.metrics import METRIC_FUNCTIONS, measured
+from resnet_factory.sweep.init_scores import MetricConditions, MetricNotApplicable
+from resnet_factory.sweep.jobs import measure_sweep_job
+from resnet_factory.sweep.metrics import METRIC_FUNCTIONS, measure_metric
 
-SMALL = Conditions(image=(8, 8), batch=4, repeats=3)
+SMALL = MetricConditions(image=(8, 8), batch=4, repeats=3)
 SCORES = ("synflow", "naswot", "zen", "gradients")
 
 
@@ -42,10 +42,10 @@ def test_a_metric_leaves_everything_as_it_was(metric: str) -> None:
 @pytest.mark.parametrize("metric", [*SCORES, "memory"])
 def test_a_score_is_the_same_every_time_and_another_with_another_seed(metric: str) -> None:
     plan = plan_of()
-    first = measured(plan, metric, SMALL)
+    first = measure_metric(plan, metric, SMALL)
     torch.randn(3)
-    assert measured(plan, metric, SMALL) == first
-    other = measured(plan, metric, Conditions(image=(8, 8), batch=4, seed=5))
+    assert measure_metric(plan, metric, SMALL) == first
+    other = measure_metric(plan, metric, MetricConditions(image=(8, 8), batch=4, seed=5))
     assert (other.value == first.value) == (metric == "memory")
 
 
@@ -65,26 +65,26 @@ def test_synflow_is_what_the_paper_says_on_a_network_worked_by_hand() -> None:
             elif parameter.dim() == 2:
                 parameter.fill_(3.0)
     convolutions = sum(parameter.dim() == 4 for parameter in network.parameters())
-    score = init_scores.synflow(network, SMALL)
+    score = init_scores.synflow_score(network, SMALL)
     assert score.value == pytest.approx(math.log10((convolutions + 1) * 2**convolutions * 3))
 
 
 def test_what_means_nothing_says_why() -> None:
-    with pytest.raises(NotApplicable, match="silu"):
-        measured(plan_of("model.act=silu"), "naswot", SMALL)
-    with pytest.raises(NotApplicable, match="batch normalisation"):
-        measured(plan_of("model/norm=group", "model.norm.groups=4"), "zen", SMALL)
-    with pytest.raises(NotApplicable, match="singular"):
-        measured(plan_of("model.widths=1", "model.stem.width=1", "model/shortcut=none"), "naswot",
-                 Conditions(image=(1, 1), batch=64))  # fmt: skip
-    with pytest.raises(NotApplicable, match=r"the gradient of .* is 0"):
-        measured(plan_of("model.zero_init_residual=true"), "gradients", SMALL)
+    with pytest.raises(MetricNotApplicable, match="silu"):
+        measure_metric(plan_of("model.act=silu"), "naswot", SMALL)
+    with pytest.raises(MetricNotApplicable, match="batch normalisation"):
+        measure_metric(plan_of("model/norm=group", "model.norm.groups=4"), "zen", SMALL)
+    with pytest.raises(MetricNotApplicable, match="singular"):
+        measure_metric(plan_of("model.widths=1", "model.stem.width=1", "model/shortcut=none"), "naswot",
+                 MetricConditions(image=(1, 1), batch=64))  # fmt: skip
+    with pytest.raises(MetricNotApplicable, match=r"the gradient of .* is 0"):
+        measure_metric(plan_of("model.zero_init_residual=true"), "gradients", SMALL)
 
 
 def test_naswot_counts_equal_answers() -> None:
     """Two inputs: K is [[n, s], [s, n]] of n rectifiers, s of them alike, so the score is log(n^2 - s^2)."""
     network = rf.build(plan_of())
-    found = init_scores.naswot(network, Conditions(image=(8, 8), batch=2)).value
+    found = init_scores.naswot_score(network, MetricConditions(image=(8, 8), batch=2)).value
     codes = []
     for name, layer in network.plan.leaves:
         if isinstance(layer, Activation):
@@ -101,7 +101,7 @@ def test_naswot_counts_equal_answers() -> None:
 def test_memory_counts_tensors_that_are_alive() -> None:
     plan = plan_of()
     batch_1, batch_8 = (
-        measured(plan, "memory", Conditions(image=(8, 8), batch=batch)).value for batch in (1, 8)
+        measure_metric(plan, "memory", MetricConditions(image=(8, 8), batch=batch)).value for batch in (1, 8)
     )
     network = rf.build(plan)
     fixed = sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
@@ -111,9 +111,10 @@ def test_memory_counts_tensors_that_are_alive() -> None:
 
 
 def test_several_seeds_are_a_mean_with_a_spread() -> None:
-    score = measured(plan_of(), "zen", Conditions(image=(8, 8), batch=4, seeds=3))
+    score = measure_metric(plan_of(), "zen", MetricConditions(image=(8, 8), batch=4, seeds=3))
     single = [
-        measured(plan_of(), "zen", Conditions(image=(8, 8), batch=4, seed=seed)).value for seed in range(3)
+        measure_metric(plan_of(), "zen", MetricConditions(image=(8, 8), batch=4, seed=seed)).value
+        for seed in range(3)
     ]
     assert score.value == pytest.approx(sum(single) / 3)
     assert score.low is not None
@@ -122,7 +123,9 @@ def test_several_seeds_are_a_mean_with_a_spread() -> None:
 
 
 def test_latency_names_its_conditions() -> None:
-    score = measured(plan_of(), "latency", Conditions(image=(8, 8), batch=2, repeats=5, channels_last=True))
+    score = measure_metric(
+        plan_of(), "latency", MetricConditions(image=(8, 8), batch=2, repeats=5, channels_last=True)
+    )
     assert score.low is not None
     assert score.high is not None
     assert 0 < score.low <= score.value <= score.high
@@ -133,15 +136,15 @@ def test_latency_names_its_conditions() -> None:
 def test_a_job_is_json_and_holds_its_plan() -> None:
     config = rf.compose("resnet20", "model.in_channels=1", "model.depths=1", "model.act=silu")
     job = {"model": config.to_dict(), "plan": rf.plan(config).id, "image": [8, 8], "batch": 4, "seed": 0}
-    rows = json.loads(measure(json.dumps(job | {"metrics": ["synflow", "naswot"]})))
+    rows = json.loads(measure_sweep_job(json.dumps(job | {"metrics": ["synflow", "naswot"]})))
     assert rows[0][:2] == ["synflow", "ok"]
     assert rows[1][:3] == ["naswot", "not applicable", None]
     with pytest.raises(ValueError, match="another version"):
-        measure(json.dumps(job | {"metrics": [], "plan": "0"}))
+        measure_sweep_job(json.dumps(job | {"metrics": [], "plan": "0"}))
 
 
 def test_zen_leaves_no_shortcut_in() -> None:
     stage = rf.plan(rf.compose("resnet18", "model.depths=1")).stages[1]
-    stripped = init_scores._without_shortcuts(stage)
+    stripped = init_scores._zen_stage_without_shortcuts(stage)
     assert any(isinstance(child, Parallel) for _, child in stage.blocks[0].node.children)
     assert not any(isinstance(child, Parallel) for _, child in stripped.blocks[0].node.children)

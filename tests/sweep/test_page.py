@@ -16,12 +16,12 @@ import pytest
 import resnet_factory as rf
 from resnet_factory.cli import main
 from resnet_factory.sweep import live_page, results
-from resnet_factory.sweep.objectives import ReportOptions, read_ranking
-from resnet_factory.sweep.page.architecture_texts import Recipe, row_numbers
-from resnet_factory.sweep.page.architectures import chosen_rows, page_table
-from resnet_factory.sweep.page.columns import PageColumn, PageTable
-from resnet_factory.sweep.results import choose_winners
-from resnet_factory.sweep.results_table import Results, load_results
+from resnet_factory.sweep.objectives import ObjectiveRankingOptions, read_objective_ranking
+from resnet_factory.sweep.page.architecture_texts import ArchitectureTexts, architecture_text_numbers
+from resnet_factory.sweep.page.architectures import architectures_on_page, page_table_of_architectures
+from resnet_factory.sweep.page.columns import PageColumn, PageColumnTable
+from resnet_factory.sweep.results import choose_best_results
+from resnet_factory.sweep.results_table import ResultsTable, load_results_table
 from resnet_factory.sweep.store import SweepStore
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -73,13 +73,19 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
-def table_of(folder: Path, **views: Any) -> tuple[PageTable, Results, SweepStore]:
-    options = ReportOptions(**{"by": None, "top": 3, "errors": None, "pareto": (("params", "macs"),)} | views)
+def table_of(folder: Path, **views: Any) -> tuple[PageColumnTable, ResultsTable, SweepStore]:
+    options = ObjectiveRankingOptions(
+        **{"by": None, "top": 3, "errors": None, "pareto": (("params", "macs"),)} | views
+    )
     store = SweepStore(folder, write=False)
-    found = load_results(store)
-    ranking = read_ranking(options, found.metrics)
-    winners = choose_winners(found, ranking, options.top)
-    return page_table(found, store.structures(), store.run(), ranking, winners.indices), found, store
+    found = load_results_table(store)
+    ranking = read_objective_ranking(options, found.metrics)
+    winners = choose_best_results(found, ranking, options.top)
+    return (
+        page_table_of_architectures(found, store.structures(), store.run(), ranking, winners.indices),
+        found,
+        store,
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,8 +111,8 @@ def test_the_text_of_every_row_plans_to_its_id(home: Path, words: tuple[str, ...
     commands = 0
     for i in range(0, len(table), max(1, len(table) // 12)):
         candidate = found.candidates[i]
-        recipe = Recipe(**table.recipes[table.recipe[i]])
-        text, command = recipe.filled(row_numbers(candidate, structures[candidate.structure]))
+        recipe = ArchitectureTexts(**table.recipes[table.recipe[i]])
+        text, command = recipe.filled(architecture_text_numbers(candidate, structures[candidate.structure]))
         (home / "model/mine.yaml").write_text(text)
         assert rf.plan(rf.compose("mine", config_dir=home)).id == candidate.plan_id
         if command is not None:
@@ -119,16 +125,18 @@ def test_the_text_of_every_row_plans_to_its_id(home: Path, words: tuple[str, ...
 def test_a_page_of_many_has_winners_and_fronts_and_an_even_share(home: Path) -> None:
     assert main.main(["sweep", "space=anynet", "samples=3000", "out=s", "report=false"]) == 0
     _, found, _ = table_of(home / "s")
-    ranking = read_ranking(
-        ReportOptions(by=None, top=3, errors=None, pareto=(("params", "macs"), ("macs", "activations"))),
+    ranking = read_objective_ranking(
+        ObjectiveRankingOptions(
+            by=None, top=3, errors=None, pareto=(("params", "macs"), ("macs", "activations"))
+        ),
         found.metrics,
     )
     front = {i for pair in ranking.pareto for i in found.front(*pair).tolist()}
-    rows = chosen_rows(found, ranking, np.array([5]), 100)
+    rows = architectures_on_page(found, ranking, np.array([5]), 100)
     assert front | {5} <= set(rows)
     assert rows == sorted(set(rows))
     assert 95 <= len(rows) <= 100
-    assert chosen_rows(found, ranking, np.array([5]), 10**6) == list(range(len(found)))
+    assert architectures_on_page(found, ranking, np.array([5]), 10**6) == list(range(len(found)))
 
 
 @pytest.mark.parametrize(
@@ -147,13 +155,15 @@ def test_the_page_of_a_running_sweep_is_there_and_loads_itself_again(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages: list[tuple[int | None, str]] = []
-    write = results.write_page
+    write = results.write_results_page
 
-    def written(store: SweepStore, options: ReportOptions, config_dir: Any, refresh: int | None) -> None:
+    def written(
+        store: SweepStore, options: ObjectiveRankingOptions, config_dir: Any, refresh: int | None
+    ) -> None:
         write(store, options, config_dir, refresh)
         pages.append((refresh, (home / "s/report.html").read_text()))
 
-    monkeypatch.setattr(results, "write_page", written)
+    monkeypatch.setattr(results, "write_results_page", written)
     monkeypatch.setattr(live_page, "FIRST", 0.0)
     assert main.main([*SPACE, "samples=30", "measure=[synflow]", "measuring.batch=2", "out=s"]) == 0
     ((refresh, page), *_) = pages

@@ -18,7 +18,7 @@ from resnet_factory.sweep.draws import Draws
 from resnet_factory.sweep.evaluation import evaluate_samples
 from resnet_factory.sweep.sampled_populations import CostConditions
 from resnet_factory.sweep.space import Space, read_space
-from resnet_factory.sweep.structure_numbers import stage_lists
+from resnet_factory.sweep.structure_numbers import structure_number_lists
 from resnet_factory.sweep.templates import ModelTemplates
 
 COUNT = 10_000
@@ -42,7 +42,7 @@ def drawn(space: Space, count: int = COUNT, start: int = 0) -> list[dict[str, An
     for one in found:
         changes, base = json.loads(one.changes), templates.known[one.structure].model
         assert base is not None
-        depths, widths = stage_lists(base, changes)
+        depths, widths = structure_number_lists(base, changes)
         stages = range(len(depths))
         groups = [changes.get(f"groups.{i}") for i in stages]
         ratios = [changes.get(f"block.ratio.{i}", changes.get("block.ratio")) for i in stages]

@@ -17,10 +17,10 @@ from resnet_factory.costing.memory import DTYPES
 from resnet_factory.layers.axes import entries
 from resnet_factory.layers.expressions import ExpressionError, parse
 from resnet_factory.sweep import population as rooms
-from resnet_factory.sweep.model_numbers import may_vary
+from resnet_factory.sweep.model_numbers import model_number_may_vary
 from resnet_factory.sweep.plan_ids import plan_ids
-from resnet_factory.sweep.population import OPTIONAL_COSTS, Population, cost_all, parts
-from resnet_factory.sweep.vector import Split, Unfit, Vector
+from resnet_factory.sweep.population import OPTIONAL_COSTS, Population, cost_population, population_parts
+from resnet_factory.sweep.vector import Vector, VectorSplit, VectorUnfit
 
 MODELS = {
     "resnet50": (),
@@ -114,7 +114,7 @@ def populations(draw: st.DrawFn) -> Population:
         "in_channels": [1, 3],
         "stem.width": [8, 16, 20],
     }.items():
-        if draw(st.booleans()) and may_vary(config, key):
+        if draw(st.booleans()) and model_number_may_vary(config, key):
             columns[key] = random.choice(choices, size)
     columns = columns or {"widths": random.choice([8, 16], size)}
     side = draw(st.sampled_from([1, 7, 32, 33, 224]))
@@ -141,7 +141,7 @@ def one_by_one(population: Population, member: int, further: Sequence[str] = ())
 @given(populations())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_population_costs_what_its_members_cost(population: Population) -> None:
-    together = cost_all(population, chunk=13)
+    together = cost_population(population, chunk=13)
     for member in range(len(population)):
         found = (bool(together.valid[member]), *(int(column[member]) for column in together[1:4]))
         assert found == one_by_one(population, member), population.data(member)
@@ -152,7 +152,7 @@ def test_a_population_costs_what_its_members_cost(population: Population) -> Non
 def test_a_population_needs_what_its_members_need(population: Population, batch: int, dtype: str) -> None:
     """Memory and receptive fields: a simulation that unrolls nothing against one that does."""
     population = replace(population, batch=batch, dtype=dtype)
-    together = cost_all(population, chunk=13, optional=OPTIONAL_COSTS)
+    together = cost_population(population, chunk=13, optional=OPTIONAL_COSTS)
     for member in range(len(population)):
         columns = (*together[1:4], *together.optional.values())
         found = (bool(together.valid[member]), *(int(column[member]) for column in columns))
@@ -167,12 +167,12 @@ def test_numbers_of_single_axes_vary_too() -> None:
     data["stem"] = {"reach": 7, "layers": [{"conv": conv | {"to": 16}}, "norm", "act", {"max_pool": pool}]}
     columns = {"stem.reach": np.array([1, 3, 5, 7, 9, 9]), "widths.0": np.array([24, 32, 24, 32, 24, 32])}
     population = Population(config=rf.read(data), columns=columns, image=(64, 64))
-    together = cost_all(population, optional=OPTIONAL_COSTS)
+    together = cost_population(population, optional=OPTIONAL_COSTS)
     for member in range(len(population)):
         costs = (*together[1:4], *together.optional.values())
         found = (bool(together.valid[member]), *(int(column[member]) for column in costs))
         assert found == one_by_one(population, member, OPTIONAL_COSTS)
-    (part,) = parts(population)
+    (part,) = population_parts(population)
     assert part.plan is not None
     ids = [rf.plan(population.member(member)).id for member in part.members]
     assert plan_ids(part.plan, np.arange(len(part.members))) == ids
@@ -182,13 +182,13 @@ def test_members_are_really_costed_together(monkeypatch: pytest.MonkeyPatch) -> 
     def refuse(*_: object) -> None:
         raise AssertionError("a member was planned on its own")
 
-    monkeypatch.setattr(rooms, "_planned_alone", refuse)
+    monkeypatch.setattr(rooms, "_plan_population_member", refuse)
     random = np.random.default_rng(0)
     columns = {f"widths.{stage}": random.integers(3, 60, 3000) * 8 for stage in range(4)}
     columns |= {f"depths.{stage}": random.integers(1, 12, 3000) for stage in range(4)}
     columns |= {f"groups.{stage}": random.choice([1, 2, 4, 8, 16, 32], 3000) for stage in range(4)}
     columns |= {"base_width": random.choice([32, 64, 128], 3000)}
-    found = cost_all(Population(config=CONFIGS["resnet50"], columns=columns))
+    found = cost_population(Population(config=CONFIGS["resnet50"], columns=columns))
     assert 0 < found.valid.sum() <= 3000
 
 
@@ -199,7 +199,7 @@ def test_numbers_beyond_int64_are_costed_exactly() -> None:
         "depths": np.array([1] * 10 + [2000] * 6),
     }
     population = Population(config=config, columns=columns, image=(60000, 60000))
-    found = cost_all(population)
+    found = cost_population(population)
     assert found.valid.tolist() == [True] * 10 + [False] * 6
     for member in range(10):
         assert found.macs[member] == one_by_one(population, member)[2] > 2**46
@@ -254,9 +254,9 @@ def vector(text: str, scope: dict[str, Any]) -> list[Any]:
             result = parse(text).value({name: Vector.of(np.array(values)) for name, values in scope.items()})
     except ExpressionError:
         return ["error"] * size
-    except Unfit:
+    except VectorUnfit:
         return [scalar(text, {name: values[i] for name, values in scope.items()}) for i in range(size)]
-    except Split as split:
+    except VectorSplit as split:
         results: list[Any] = [None] * size
         for answer in (True, False):
             members = np.flatnonzero(split.mask == answer)
@@ -300,8 +300,8 @@ def test_counts_of_branches_part_the_members() -> None:
         columns={"block.scale": scale, "base_width": np.arange(32) % 5 + 20},
         image=(32, 32),
     )
-    found = cost_all(population)
+    found = cost_population(population)
     for i in range(len(population)):
         cost = rf.cost(rf.plan(population.member(i)), (3, 32, 32))
         assert (found.params[i], found.macs[i], found.activations[i]) == cost.total
-    assert max(len(part.members) for part in parts(population)) == 8
+    assert max(len(part.members) for part in population_parts(population)) == 8

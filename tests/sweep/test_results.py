@@ -18,11 +18,11 @@ import resnet_factory as rf
 from resnet_factory.cli import main
 from resnet_factory.errors import ConfigError
 from resnet_factory.sweep import figures
-from resnet_factory.sweep.objectives import Objective, ReportOptions
-from resnet_factory.sweep.page.architectures import page_table
-from resnet_factory.sweep.results import read_results, write_results
-from resnet_factory.sweep.results_table import load_results
-from resnet_factory.sweep.store import Measurement, SweepStore
+from resnet_factory.sweep.objectives import Objective, ObjectiveRankingOptions
+from resnet_factory.sweep.page.architectures import page_table_of_architectures
+from resnet_factory.sweep.results import read_ranked_results, write_results
+from resnet_factory.sweep.results_table import load_results_table
+from resnet_factory.sweep.store import StoredMeasurement, SweepStore
 
 VIEWS: dict[str, Any] = {"by": "params", "top": 5, "pareto": (("params", "macs"),), "errors": None}
 SMALL = (Objective("params", maximize=False), Objective("macs", maximize=False))
@@ -54,7 +54,7 @@ def swept(home: Path) -> Iterator[Callable[..., SweepStore]]:
 def concluded(store: SweepStore, *, page: bool = False, config_dir: Path | None = None, **views: Any) -> str:
     """What is printed at the end of a sweep."""
     out = io.StringIO()
-    options = ReportOptions(**VIEWS | views)
+    options = ObjectiveRankingOptions(**VIEWS | views)
     write_results(store, options, Console(file=out, width=1000), config_dir=config_dir, page=page)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
@@ -68,7 +68,7 @@ def measured(
 ) -> None:
     """One row for each of the first architectures: state, value, low, high, note."""
     for plan, (state, value, low, high, note) in zip(plans(store), rows, strict=False):
-        store.add_measured([Measurement(plan, metric, state, value, low, high, note)])
+        store.add_measured([StoredMeasurement(plan, metric, state, value, low, high, note)])
 
 
 def cells(text: str, start: str) -> list[list[str]]:
@@ -102,7 +102,7 @@ def test_the_ranked_metric_comes_first_and_bytes_are_mebibytes(
     store = swept(*FOUR, "space.constraints.training_memory=[null,null]")
     head, *rows = cells(concluded(store, by="training_memory"), "resnet20_")
     assert head[:2] == ["model", "training_memory (MiB)"]
-    exact = load_results(store).metrics["training_memory"]
+    exact = load_results_table(store).metrics["training_memory"]
     assert [row[1] for row in rows] == [f"{value / 2**20:.4g}" for value in sorted(exact)]
     with (home / "s/archs.csv").open() as file:
         assert all(row["training_memory"].isdigit() for row in csv.DictReader(file))
@@ -175,7 +175,7 @@ def test_errors_join_by_plan_whatever_the_first_row_says(
         writer = csv.DictWriter(opened, [*rows[0], "accuracy"])
         writer.writeheader()
         writer.writerows(row | {"accuracy": 90 + i} for i, row in enumerate(rows))
-    results = load_results(store, str(file))
+    results = load_results_table(store, str(file))
     assert results.joined == ["accuracy", "error"]
     assert sorted(results.metrics["error"]) == [7, 8, 9, 10]
 
@@ -200,7 +200,7 @@ def test_a_joined_column_ranks_in_the_direction_that_is_written(
     text = concluded(store, by=by, errors=file, top=1, pareto=[["params", "top1_acc:max"]], page=True)
     assert [row[1] for row in cells(text, "resnet20_")[1:]] == [f"{best:g}"]
     assert "more top1_acc" in (home / "s/figures/front_params_top1_acc.svg").read_text()
-    assert load_results(store, file).front(SMALL[0], Objective("top1_acc", maximize=True)).size
+    assert load_results_table(store, file).front(SMALL[0], Objective("top1_acc", maximize=True)).size
 
 
 def test_a_joined_column_without_a_direction_is_refused_with_both_forms(
@@ -222,7 +222,7 @@ def test_a_joined_column_without_a_direction_is_refused_with_both_forms(
 def test_a_direction_turns_a_known_metric_too(home: Path, swept: Callable[..., SweepStore]) -> None:
     store = swept(*FOUR)
     most = [cells(concluded(store, by=by, top=1), "resnet20_")[1][1] for by in ("params:max", "-params")]
-    assert most == [f"{max(load_results(store).metrics['params']):,.0f}"] * 2
+    assert most == [f"{max(load_results_table(store).metrics['params']):,.0f}"] * 2
     measured(store, "zen", *[("ok", value, None, None, "") for value in (1.0, 4.0, 2.0, 3.0)])
     found = [
         cells(concluded(store, by=by, top=1), "resnet20_")[1][1]
@@ -235,17 +235,17 @@ def test_nothing_measured_is_overwritten(home: Path, swept: Callable[..., SweepS
     store = swept(*FOUR)
     own = [(0.5 + i, 0.4 + i, 0.6 + i) for i in range(4)]
     measured(store, "error", *[("ok", *each, "trained") for each in own])
-    results = load_results(store, joined(store, "accuracy", [90, 80, 70, 60]))
+    results = load_results_table(store, joined(store, "accuracy", [90, 80, 70, 60]))
     assert results.joined == ["accuracy"]
     assert results.metrics["error"].tolist() == [0.5, 1.5, 2.5, 3.5]
     assert results.measured["error"].low.tolist() == [0.4, 1.4, 2.4, 3.4]
     for header in ("error", "params"):
         file = joined(store, header, [1, 2, 3, 4])
         with pytest.raises(ConfigError, match=f"call the column otherwise, such as 'my_{header}'"):
-            load_results(store, file)
+            load_results_table(store, file)
     # A copy that says what is known is no collision, but joins nothing by itself.
     with pytest.raises(ConfigError, match="no column with numbers"):
-        load_results(store, joined(store, "error", [0.5, 1.5, 2.5, 3.5]))
+        load_results_table(store, joined(store, "error", [0.5, 1.5, 2.5, 3.5]))
 
 
 def test_ranking_by_what_is_asked_for_holds_without_any_architecture(home: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_file_without_errors_is_an_error(
     store = swept(*FOUR)
     (home / "errors.csv").write_text(text.replace("PLAN", plans(store)[0]))
     with pytest.raises(ConfigError, match=re.escape(message)):
-        load_results(store, str(home / "errors.csv"))
+        load_results_table(store, str(home / "errors.csv"))
 
 
 def test_a_winner_is_named_after_the_model_it_was_made_from(
@@ -346,9 +346,9 @@ def test_choices_are_counted_not_averaged(home: Path, swept: Callable[..., Sweep
     store = swept("model=resnet20", "model.act=silu,relu,gelu", "model.widths.0=range(8,25,8)")
     rows = "\n".join(f"{plan},{i}" for i, plan in enumerate(plans(store)))
     (home / "errors.csv").write_text(f"plan,error\n{rows}\n")
-    results = load_results(store, str(home / "errors.csv"))
+    results = load_results_table(store, str(home / "errors.csv"))
     assert results.choices["act"] == ["silu", "relu", "gelu"]
-    figure = figures.best_ranges(results, Objective("error", maximize=False), ["act", "widths.0"])
+    figure = figures.best_ranges_figure(results, Objective("error", maximize=False), ["act", "widths.0"])
     shares = figure.axes[0]
     assert shares.get_title(loc="left") == "act"
     assert [label.get_text() for label in shares.get_yticklabels()] == ["silu", "relu", "gelu"]
@@ -356,21 +356,21 @@ def test_choices_are_counted_not_averaged(home: Path, swept: Callable[..., Sweep
 
 def test_counts_are_whole_and_wide_axes_logarithmic(home: Path, swept: Callable[..., SweepStore]) -> None:
     store = swept(*FOUR)
-    results = load_results(store)
-    for axes in figures.distributions(results, ["params", "macs"]).axes:
+    results = load_results_table(store)
+    for axes in figures.metric_histograms_figure(results, ["params", "macs"]).axes:
         assert all(float(tick).is_integer() for tick in axes.get_yticks())
         assert axes.yaxis.get_major_formatter()(0.8) == "1"
     results.metrics["params"] = np.array([1e3, 2e3, 4e3, 5e4])
     results.metrics["macs"] = np.array([5e6, 4e6, 3e6, 2e6])
-    picked = figures.picked_on_front(results, *SMALL, 8)
+    picked = figures.pareto_figure_picks(results, *SMALL, 8)
     assert picked == [0, 1, 2, 3]
-    axes = figures.pareto(results, *SMALL, picked).axes[0]
+    axes = figures.pareto_figure(results, *SMALL, picked).axes[0]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
     assert [text.get_text() for text in axes.texts] == ["1", "2", "3", "4"]
     # Numbers that would touch are left out.
     results.metrics["params"][1] = 1001
     results.metrics["macs"][1] = 4.999e6
-    assert figures.picked_on_front(results, *SMALL, 8) == [0, 2, 3]
+    assert figures.pareto_figure_picks(results, *SMALL, 8) == [0, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -403,6 +403,8 @@ def test_depths_of_a_generator(home: Path, generator: str, varied: str, depths: 
         made = rf.compose(file.stem, config_dir=home / "runs" / "winners")
         assert "-".join(map(str, made.depths)) in depths
     with SweepStore(home / "runs", write=False) as store:
-        results, ranking = read_results(store, ReportOptions(**VIEWS))
-        table = page_table(results, store.structures(), store.run(), ranking, np.arange(len(results)), home)
+        results, ranking = read_ranked_results(store, ObjectiveRankingOptions(**VIEWS))
+        table = page_table_of_architectures(
+            results, store.structures(), store.run(), ranking, np.arange(len(results)), home
+        )
     assert set(table.texts["depths"]) == depths

@@ -19,10 +19,10 @@ from resnet_factory.config import schema
 from resnet_factory.config.generators import RegNet
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.dimension import Dimension, read_dimension
-from resnet_factory.sweep.evaluation import Candidate, evaluate_samples
-from resnet_factory.sweep.measuring import model_of
+from resnet_factory.sweep.evaluation import EvaluatedCandidate, evaluate_samples
+from resnet_factory.sweep.measuring import measuring_model
 from resnet_factory.sweep.sampled_populations import CostConditions
-from resnet_factory.sweep.samplers import BATCH, draw_samples, size_of
+from resnet_factory.sweep.samplers import BATCH, draw_samples, sampler_size
 from resnet_factory.sweep.space import Space, read_space
 from resnet_factory.sweep.templates import ModelTemplates
 
@@ -33,14 +33,14 @@ def space_of(data: dict[str, Any], model: str = "resnet50", sweeps: Sequence[Dim
 
 def candidates(
     space: Space, count: int, sampler: str = "random", seed: int = 0
-) -> tuple[list[Candidate], Counter[str], ModelTemplates]:
+) -> tuple[list[EvaluatedCandidate], Counter[str], ModelTemplates]:
     structures = ModelTemplates(space, lambda overrides: rf.compose(space.base_name, *overrides).to_dict())
-    samples = draw_samples(sampler, space.dimensions, seed, 0, size_of(sampler, space.dimensions, count))
+    samples = draw_samples(sampler, space.dimensions, seed, 0, sampler_size(sampler, space.dimensions, count))
     found, rejected, *_ = evaluate_samples(space, structures, samples, 0, CostConditions())
     return found, rejected, structures
 
 
-def costs_of(candidate: Candidate) -> tuple[int, int, int]:
+def costs_of(candidate: EvaluatedCandidate) -> tuple[int, int, int]:
     return candidate.params, candidate.macs, candidate.activations
 
 
@@ -65,7 +65,7 @@ def test_every_candidate_is_what_its_plan_id_says() -> None:
     assert sum(rejected.values()) + len(found) == 12000
     assert {"invalid", "non_decreasing widths", "params below 100,000"} <= set(rejected)
     for candidate in found[::3]:
-        config = schema.read_config(model_of(candidate, structures.known[candidate.structure]))
+        config = schema.read_config(measuring_model(candidate, structures.known[candidate.structure]))
         planned = rf.plan(config)
         cost = rf.cost(planned)
         assert planned.id == candidate.plan
@@ -158,7 +158,7 @@ def test_numbers_per_stage_fit_as_many_stages_as_a_generator_makes() -> None:
     assert len({structures.known[candidate.structure].stages for candidate in found}) > 1
     for candidate in found[::50]:
         structure = structures.known[candidate.structure]
-        model = model_of(candidate, structure)
+        model = measuring_model(candidate, structure)
         assert len(model["block"]["ratio"]) == structure.stages
         assert rf.plan(schema.read_config(model)).id == candidate.plan
 
@@ -251,7 +251,7 @@ def test_image_sizes_are_architectures_of_their_own() -> None:
     assert [one.macs for one in found] == [rf.cost(planned, (3, side, side)).macs for side in (32, 64)]
     assert rejected["duplicate"] == 1
     for one, side in zip(found, (32, 64), strict=True):
-        assert model_of(one, structures.known[one.structure])["image_size"] == side
+        assert measuring_model(one, structures.known[one.structure])["image_size"] == side
         assert one.plan_id == planned.id
 
 
@@ -275,7 +275,7 @@ def test_windows_on_memory_and_receptive_field() -> None:
     assert reasons <= {reason for reason, count in rejected.items() if count}
     assert not any("inf" in reason for reason in rejected)
     for candidate in found[::5]:
-        config = schema.read_config(model_of(candidate, structures.known[candidate.structure]))
+        config = schema.read_config(measuring_model(candidate, structures.known[candidate.structure]))
         cost = rf.cost(rf.plan(config), (3, 96, 128))
         memory = cost.memory(32, "bfloat16")
         assert json.loads(candidate.further) == {
@@ -321,7 +321,7 @@ def test_a_grid_holds_every_combination_once() -> None:
         read_dimension("b", {"choice": ["x", "y", "z"]}, "", [])[0],
         read_dimension("c", {"log": [8, 32], "step": 8}, "", [])[0],
     ]
-    drawn = draw_samples("grid", dimensions, 0, 0, size_of("grid", dimensions, None))
+    drawn = draw_samples("grid", dimensions, 0, 0, sampler_size("grid", dimensions, None))
     rows = list(zip(*(drawn[d.key].tolist() for d in dimensions), strict=True))
     assert len(rows) == len(set(rows)) == 4 * 3 * 4
     assert {row[0] for row in rows} == {2, 4, 6, 8}
@@ -357,7 +357,7 @@ def parameters(draw: st.DrawFn) -> dict[str, Any]:
 @settings(deadline=None, max_examples=200)
 def test_the_generator_for_many_is_the_generator_for_one(rows: list[dict[str, Any]], rounding: str) -> None:
     columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    made = regnet.generate(columns, rounding)
+    made = regnet.generate_regnet_stages(columns, rounding)
     for i, row in enumerate(rows):
         one = RegNet(**row, rounding=rounding)  # type: ignore[arg-type]
         assert bool(made.valid[i]) == (not list(one.faults()))
@@ -384,7 +384,7 @@ def test_published_regnets_come_out_of_their_numbers(
     name: str, numbers: tuple[float, ...], depths: list[int], widths: list[int]
 ) -> None:
     given = dict(zip(regnet.PARAMETERS, (*numbers, 1.0), strict=True))
-    made = regnet.generate({key: np.array([value]) for key, value in given.items()})
+    made = regnet.generate_regnet_stages({key: np.array([value]) for key, value in given.items()})
     assert made.depths[0].tolist() == depths
     assert made.widths[0].tolist() == widths
     vary = {f"{regnet.PREFIX}{key}": value for key, value in given.items() if key != "ratio"}
@@ -443,7 +443,7 @@ def test_mistakes_in_a_space_are_told(data: dict[str, Any], message: str) -> Non
 def test_a_grid_over_real_numbers_is_refused() -> None:
     space = space_of({"vary": {"head.dropout": {"uniform": [0, 1]}}})
     with pytest.raises(rf.ConfigError, match="real numbers"):
-        size_of("grid", space.dimensions, None)
+        sampler_size("grid", space.dimensions, None)
 
 
 def test_numbers_and_changes_are_json() -> None:

@@ -187,7 +187,7 @@ def test_an_interruption_says_nothing_against_what_is_measured(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(executors, "attempt", interrupt)
+        patched.setattr(executors, "attempt_job", interrupt)
         for _ in range(5):
             assert main.main(arguments) == 130
             assert "Traceback" not in capsys.readouterr().err

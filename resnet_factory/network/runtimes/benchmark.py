@@ -12,25 +12,25 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from resnet_factory.costing.complexity import cost
+from resnet_factory.costing.complexity import compute_complexity
 from resnet_factory.network.builder import build
 from resnet_factory.network.folding import fold
 from resnet_factory.network.network import Network
 from resnet_factory.network.runtimes.export import export_program
 from resnet_factory.network.runtimes.formats import FORMATS
-from resnet_factory.network.runtimes.program import quiet
+from resnet_factory.network.runtimes.program import silence_exporters
 from resnet_factory.network.runtimes.timing import (
     WARM,
     Latency,
-    Limits,
+    MachineLimits,
     Run,
-    interleaved,
-    limits,
-    now,
-    peak_memory,
+    measure_machine_limits,
+    peak_memory_of_call,
+    time_interleaved,
+    timing_clock,
 )
 from resnet_factory.network.threads import num_threads
-from resnet_factory.planning.folding import folded
+from resnet_factory.planning.folding import fold_plan
 from resnet_factory.planning.network_plan import Plan
 
 EXPORTED = {"onnxruntime": ("onnx", "n.onnx"), "openvino": ("openvino", "n.xml")}
@@ -38,7 +38,7 @@ EXPORTED = {"onnxruntime": ("onnx", "n.onnx"), "openvino": ("openvino", "n.xml")
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchmarkCase:
     """One network to be timed."""
 
     plan: Plan
@@ -51,10 +51,10 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Timing:
+class BenchmarkTiming:
     """The latency of a case, and what it means on this machine."""
 
-    case: Case
+    case: BenchmarkCase
     latency: Latency
     macs: int
     """Multiply-adds of one call, those of the plan that was run."""
@@ -62,7 +62,7 @@ class Timing:
     """Bytes that one call moves at least: weights, and each counted activation written and read."""
     memory: int | None
     """Bytes needed at most beyond weights and input; None for other runtimes than torch's."""
-    limits: Limits
+    limits: MachineLimits
 
     @property
     def images(self) -> float:
@@ -80,9 +80,9 @@ class Timing:
         return self.bytes / self.latency.median / self.limits.bytes
 
 
-def measure(
-    cases: Sequence[Case], *, device: str, rounds: int, threads: int | None, seed: int = 0
-) -> list[Timing]:
+def measure_benchmark(
+    cases: Sequence[BenchmarkCase], *, device: str, rounds: int, threads: int | None, seed: int = 0
+) -> list[BenchmarkTiming]:
     """Time all cases in interleaved rounds, with the limits of the machine in the same run.
 
     Networks are freshly initialised, and run in evaluation mode on random images.
@@ -90,40 +90,42 @@ def measure(
     Raises:
         ConfigError: a runtime is not installed, or cannot run a network.
     """
-    with num_threads(threads), tempfile.TemporaryDirectory() as folder, torch.no_grad(), quiet():
+    with num_threads(threads), tempfile.TemporaryDirectory() as folder, torch.no_grad(), silence_exporters():
         found = {
-            dtype: limits(_dtype(dtype), device) for dtype in dict.fromkeys(case.dtype for case in cases)
+            dtype: measure_machine_limits(_benchmark_dtype(dtype), device)
+            for dtype in dict.fromkeys(case.dtype for case in cases)
         }
         torch.manual_seed(seed)
         networks = {plan: build(plan).eval() for plan in dict.fromkeys(case.plan for case in cases)}
         exported: dict[tuple[object, ...], Callable[[Tensor], object]] = {}
         runs = [
-            _prepared(case, networks[case.plan], device, threads, Path(folder), exported) for case in cases
+            _prepare_benchmark_run(case, networks[case.plan], device, threads, Path(folder), exported)
+            for case in cases
         ]
-        latencies = interleaved(runs, rounds, device)
+        latencies = time_interleaved(runs, rounds, device)
         memories = [
-            None if case.runtime in EXPORTED else peak_memory(run, device)
+            None if case.runtime in EXPORTED else peak_memory_of_call(run, device)
             for case, run in zip(cases, runs, strict=True)
         ]
     timings = []
     for case, latency, memory in zip(cases, latencies, memories, strict=True):
-        plan = case.plan if case.runtime == "eager" else folded(case.plan).plan
-        costed, size = cost(plan, case.image), _dtype(case.dtype).itemsize
+        plan = case.plan if case.runtime == "eager" else fold_plan(case.plan).plan
+        costed, size = compute_complexity(plan, case.image), _benchmark_dtype(case.dtype).itemsize
         moved = costed.params + 2 * case.batch * costed.activations
         timings.append(
-            Timing(case, latency, costed.macs * case.batch, moved * size, memory, found[case.dtype])
+            BenchmarkTiming(case, latency, costed.macs * case.batch, moved * size, memory, found[case.dtype])
         )
     return timings
 
 
-def _dtype(name: str) -> torch.dtype:
+def _benchmark_dtype(name: str) -> torch.dtype:
     dtype = getattr(torch, name)
     assert isinstance(dtype, torch.dtype)
     return dtype
 
 
-def _prepared(
-    case: Case,
+def _prepare_benchmark_run(
+    case: BenchmarkCase,
     network: Network,
     device: str,
     threads: int | None,
@@ -131,7 +133,7 @@ def _prepared(
     exported: dict[tuple[object, ...], Callable[[Tensor], object]],
 ) -> Run:
     """Return a function that runs a case once; files are written once for each network and runtime."""
-    images = torch.randn(case.batch, *case.image).to(device, _dtype(case.dtype))
+    images = torch.randn(case.batch, *case.image).to(device, _benchmark_dtype(case.dtype))
     if case.runtime in EXPORTED:
         key = case.plan, case.runtime, case.image
         if key not in exported:
@@ -141,13 +143,13 @@ def _prepared(
             done = export_program(network, place / name, to, image=case.image, dynamic="batch")
             exported[key] = FORMATS[to].read(done.file, threads)
         return partial(exported[key], images)
-    return partial(torch_module(network, case.runtime, case.dtype, device), images)
+    return partial(benchmarked_module(network, case.runtime, case.dtype, device), images)
 
 
-def torch_module(network: Network, runtime: str, dtype: str, device: str) -> nn.Module:
+def benchmarked_module(network: Network, runtime: str, dtype: str, device: str) -> nn.Module:
     """Return a copy of a network as one of torch's runtimes runs it."""
     made = copy.deepcopy(network) if runtime == "eager" else fold(network, in_place=runtime == "folded")
-    made = made.to(device, _dtype(dtype))
+    made = made.to(device, _benchmark_dtype(dtype))
     if runtime == "compile":
         compiled = torch.compile(made, dynamic=False)
         assert isinstance(compiled, nn.Module)
@@ -159,7 +161,7 @@ REST = "stem and head"
 
 
 @dataclass(frozen=True)
-class Part:
+class StageBenchmark:
     """The share of a stage in the time and in the multiply-adds of a network."""
 
     name: str
@@ -167,27 +169,31 @@ class Part:
     macs: int
 
 
-def by_stage(case: Case, *, device: str, rounds: int, threads: int | None) -> list[Part]:
+def benchmark_by_stage(
+    case: BenchmarkCase, *, device: str, rounds: int, threads: int | None
+) -> list[StageBenchmark]:
     """Time the stem, each stage and the head of one network in eager mode, folded or not."""
     with num_threads(threads), torch.no_grad():
-        module = torch_module(build(case.plan).eval(), case.runtime, case.dtype, device)
+        module = benchmarked_module(build(case.plan).eval(), case.runtime, case.dtype, device)
         assert isinstance(module, Network)
-        images = torch.randn(case.batch, *case.image).to(device, _dtype(case.dtype))
-        return _parts(module, images, case, device, rounds)
+        images = torch.randn(case.batch, *case.image).to(device, _benchmark_dtype(case.dtype))
+        return _benchmark_stages(module, images, case, device, rounds)
 
 
-def _parts(network: Network, images: Tensor, case: Case, device: str, rounds: int) -> list[Part]:
+def _benchmark_stages(
+    network: Network, images: Tensor, case: BenchmarkCase, device: str, rounds: int
+) -> list[StageBenchmark]:
     names = [stage.name for stage in network.plan.stages]
     seconds: dict[str, list[float]] = {name: [] for name in (*names, REST)}
     begun = 0.0
 
     def begin(_module: nn.Module, _given: object) -> None:
         nonlocal begun
-        begun = now(device)
+        begun = timing_clock(device)
 
     def end(name: str) -> Callable[[nn.Module, object, object], None]:
         def note(_module: nn.Module, _given: object, _output: object) -> None:
-            seconds[name].append(now(device) - begun)
+            seconds[name].append(timing_clock(device) - begun)
 
         return note
 
@@ -198,10 +204,12 @@ def _parts(network: Network, images: Tensor, case: Case, device: str, rounds: in
         stage.register_forward_pre_hook(begin)
         stage.register_forward_hook(end(name))
     for _ in range(rounds):
-        start = now(device)
+        start = timing_clock(device)
         network(images)
-        whole = now(device) - start
+        whole = timing_clock(device) - start
         seconds[REST].append(whole - sum(seconds[name][-1] for name in names))
-    macs = {row.name: row.tally.macs * case.batch for row in cost(network.plan, case.image).sections}
+    macs = {
+        row.name: row.tally.macs * case.batch for row in compute_complexity(network.plan, case.image).sections
+    }
     macs[REST] = sum(number for name, number in macs.items() if name not in names)
-    return [Part(name, Latency(tuple(found)), macs.get(name, 0)) for name, found in seconds.items()]
+    return [StageBenchmark(name, Latency(tuple(found)), macs.get(name, 0)) for name, found in seconds.items()]

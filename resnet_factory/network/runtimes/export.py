@@ -17,9 +17,15 @@ from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import axes_text
 from resnet_factory.network.folding import fold
 from resnet_factory.network.network import Network
-from resnet_factory.network.runtimes.formats import FORMATS, Format, Run, parts, size_of
-from resnet_factory.network.runtimes.packages import package_faults
-from resnet_factory.network.runtimes.program import Program, as_tuple, trace
+from resnet_factory.network.runtimes.formats import (
+    FORMATS,
+    Format,
+    Run,
+    files_of_format,
+    size_of_format_files,
+)
+from resnet_factory.network.runtimes.packages import runtime_package_faults
+from resnet_factory.network.runtimes.program import Program, outputs_as_tuple, trace_program
 
 TOLERANCE = 1e-4
 """Allowed difference of an output in single precision, relative to the largest of its values."""
@@ -33,7 +39,7 @@ FREEDOM = {
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedFile:
     """A written file, and how far its outputs are from the network's."""
 
     file: Path
@@ -70,7 +76,7 @@ def export_program(
     folded: bool = True,
     tolerance: float = TOLERANCE,
     metadata: Mapping[str, str] | None = None,
-) -> Exported:
+) -> ExportedFile:
     """Write a network for the runtime `to`, in evaluation mode and single precision, and try what is written.
 
     The network is folded first, unless `folded` is false; `dynamic` is one of program.DYNAMIC, or None for as
@@ -82,10 +88,10 @@ def export_program(
             outputs differ; nothing is left on disk.
     """
     form = FORMATS[to]
-    if faults := package_faults(to, "to") + output_faults(file, "file", form.kind):
+    if faults := runtime_package_faults(to, "to") + output_faults(file, "file", form.kind):
         raise ConfigError(faults)
     shape = image or network.plan.image
-    reference = _evaluated(network)
+    reference = _network_ready_for_export(network)
     small = fold(reference, in_place=False) if folded else reference
     stated = {
         "name": network.plan.name,
@@ -93,20 +99,22 @@ def export_program(
         "folded_plan_id": small.plan.id if folded else "",
         **(metadata or {}),
     }
-    program = trace(small, shape, dynamic, {key: value for key, value in stated.items() if value})
+    program = trace_program(small, shape, dynamic, {key: value for key, value in stated.items() if value})
     target = file.expanduser().resolve()
     try:
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             made = Path(folder) / target.name
-            difference = _tried(form, program, made, reference)
+            difference = _write_and_compare_export(form, program, made, reference)
             if not difference <= tolerance:
-                raise ConfigError([Fault("tolerance", _refusal(form.title, difference, tolerance))])
-            size = size_of(made)
-            for part in parts(made):
+                raise ConfigError(
+                    [Fault("tolerance", _export_difference_message(form.title, difference, tolerance))]
+                )
+            size = size_of_format_files(made)
+            for part in files_of_format(made):
                 shutil.move(part, target.with_name(part.name))
     except OSError as error:
         raise ConfigError([Fault("file", f"'{file}' cannot be written: {error.strerror or error}")]) from None
-    return Exported(
+    return ExportedFile(
         file,
         form.title,
         size,
@@ -119,27 +127,27 @@ def export_program(
     )
 
 
-def _refusal(title: str, difference: float, tolerance: float) -> str:
+def _export_difference_message(title: str, difference: float, tolerance: float) -> str:
     return (
         f"what {title} computes differs from the network by {difference:.1e} of the largest output, "
         f"allowed is {tolerance:g}; nothing was written"
     )
 
 
-def _evaluated(network: Network) -> Network:
+def _network_ready_for_export(network: Network) -> Network:
     """Return a network in evaluation mode: itself, or a copy."""
     if not network.training and not any(module.training for module in network.modules()):
         return network
     return copy.deepcopy(network).eval()
 
 
-def _tried(form: Format, program: Program, file: Path, network: Network) -> float:
+def _write_and_compare_export(form: Format, program: Program, file: Path, network: Network) -> float:
     """Write a program and compare it with the network; what an exporter or a runtime raises is a fault."""
     doing = "cannot express this network"
     try:
         form.write(program, file)
         doing = "cannot run what it wrote"
-        return compare(network, form.read(file, None), program)
+        return compare_exported_outputs(network, form.read(file, None), program)
     except (ConfigError, OSError):
         raise
     except Exception as error:
@@ -147,20 +155,20 @@ def _tried(form: Format, program: Program, file: Path, network: Network) -> floa
         raise ConfigError([Fault("to", f"{form.title} {doing}: {last}; nothing was written")]) from error
 
 
-def compare(network: Network, run: Run, program: Program) -> float:
+def compare_exported_outputs(network: Network, run: Run, program: Program) -> float:
     """Return the largest relative difference of a runtime's outputs from the network's, for random images."""
     generator = torch.Generator().manual_seed(SEED)
     worst = 0.0
     for shape in program.shapes():
         images = torch.randn(shape, generator=generator)
         with torch.no_grad():
-            wanted = as_tuple(network(images))
+            wanted = outputs_as_tuple(network(images))
         for one, other in zip(wanted, run(images), strict=True):
-            worst = max(worst, relative_difference(one, other))
+            worst = max(worst, relative_export_difference(one, other))
     return worst
 
 
-def relative_difference(wanted: Tensor, found: Tensor) -> float:
+def relative_export_difference(wanted: Tensor, found: Tensor) -> float:
     """Return the largest difference, relative to the largest value; infinite where shapes or numbers lack."""
     if wanted.shape != found.shape or not bool(torch.isfinite(found).all()):
         return float("inf")

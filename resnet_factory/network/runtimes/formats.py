@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from resnet_factory.config.file_access import AOTI, ONNX, OPENVINO, TORCH_PROGRAM, Kind
-from resnet_factory.network.runtimes.packages import package
-from resnet_factory.network.runtimes.program import INPUT, Program, quiet
+from resnet_factory.network.runtimes.packages import import_runtime_package
+from resnet_factory.network.runtimes.program import INPUT, Program, silence_exporters
 
 OPSET = 18
 """The ONNX operator set that is written: what torch's exporter gives, and runtimes of 2023 read."""
@@ -38,8 +38,8 @@ class Format:
 def write_onnx(program: Program, file: Path) -> None:
     """Write a program as ONNX, its weights in the same file."""
     free = {"size": [0, *range(2, 1 + len(program.image))], "batch": [0], "none": []}[program.dynamic]
-    names = dict(zip([0, 2, 3, 4], ["batch", *_axes(len(program.image) - 1)], strict=False))
-    with quiet():
+    names = dict(zip([0, 2, 3, 4], ["batch", *_onnx_axis_names(len(program.image) - 1)], strict=False))
+    with silence_exporters():
         made = torch.onnx.export(
             program.graph,
             (),
@@ -55,13 +55,13 @@ def write_onnx(program: Program, file: Path) -> None:
         made.save(str(file), external_data=False)
 
 
-def _axes(count: int) -> Sequence[str]:
+def _onnx_axis_names(count: int) -> Sequence[str]:
     return ("depth", "height", "width")[-count:] if count > 1 else ("length",)
 
 
 def read_onnx(file: Path, threads: int | None) -> Run:
     """Return a function that runs an ONNX file with onnxruntime on the CPU."""
-    runtime = package("onnxruntime")
+    runtime = import_runtime_package("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
@@ -76,8 +76,8 @@ def read_onnx(file: Path, threads: int | None) -> Run:
 
 def write_openvino(program: Program, file: Path) -> None:
     """Write a program as OpenVINO's .xml with its .bin beside it, in single precision."""
-    openvino = package("openvino")
-    with quiet():
+    openvino = import_runtime_package("openvino")
+    with silence_exporters():
         model = openvino.convert_model(program.graph)
         model.inputs[0].set_names({INPUT})
         for output, name in zip(model.outputs, program.outputs, strict=True):
@@ -89,7 +89,7 @@ def write_openvino(program: Program, file: Path) -> None:
 
 def read_openvino(file: Path, threads: int | None) -> Run:
     """Return a function that runs an OpenVINO file on the CPU, in single precision."""
-    openvino = package("openvino")
+    openvino = import_runtime_package("openvino")
     hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         hints["INFERENCE_NUM_THREADS"] = threads
@@ -104,7 +104,7 @@ def read_openvino(file: Path, threads: int | None) -> Run:
 
 def write_torch(program: Program, file: Path) -> None:
     """Write a program in the format of torch.export.save, with its metadata as an extra file."""
-    with quiet():
+    with silence_exporters():
         torch.export.save(
             program.graph, str(file), extra_files={"metadata.json": json.dumps(program.metadata)}
         )
@@ -112,28 +112,28 @@ def write_torch(program: Program, file: Path) -> None:
 
 def read_torch(file: Path, threads: int | None) -> Run:
     """Return a function that runs the program of a file of torch.export.save."""
-    with quiet():
+    with silence_exporters():
         module = torch.export.load(str(file)).module()
-    return partial(_run_torch, module)
+    return partial(_run_torch_file, module)
 
 
-def write_compiled(program: Program, file: Path) -> None:
+def write_aotinductor(program: Program, file: Path) -> None:
     """Compile a program ahead of time with AOTInductor, for this kind of machine; needs a C++ compiler."""
     options: Any = {"aot_inductor.metadata": program.metadata}
-    with quiet():
+    with silence_exporters():
         torch._inductor.aoti_compile_and_package(
             program.graph, package_path=str(file), inductor_configs=options
         )
 
 
-def read_compiled(file: Path, threads: int | None) -> Run:
+def read_aotinductor(file: Path, threads: int | None) -> Run:
     """Return a function that runs a package of AOTInductor."""
-    with quiet():
+    with silence_exporters():
         compiled = torch._inductor.aoti_load_package(str(file))
-    return partial(_run_torch, compiled)
+    return partial(_run_torch_file, compiled)
 
 
-def _run_torch(module: Callable[[Tensor], Any], images: Tensor) -> tuple[Tensor, ...]:
+def _run_torch_file(module: Callable[[Tensor], Any], images: Tensor) -> tuple[Tensor, ...]:
     with torch.no_grad():
         output = module(images)
     return tuple(output) if isinstance(output, (tuple, list)) else (output,)
@@ -143,17 +143,17 @@ FORMATS: dict[str, Format] = {
     "onnx": Format(f"ONNX, opset {OPSET}", ONNX, write_onnx, read_onnx),
     "openvino": Format("OpenVINO", OPENVINO, write_openvino, read_openvino),
     "torch": Format("torch.export", TORCH_PROGRAM, write_torch, read_torch),
-    "aoti": Format("AOTInductor", AOTI, write_compiled, read_compiled),
+    "aoti": Format("AOTInductor", AOTI, write_aotinductor, read_aotinductor),
 }
 """Value of `to` -> its format."""
 
 
-def parts(file: Path) -> list[Path]:
+def files_of_format(file: Path) -> list[Path]:
     """Return the files of a written network: the file itself last, so that it names what is there."""
     beside = [other for other in (file.with_suffix(".bin"),) if file.suffix == ".xml" and other.exists()]
     return [*beside, file]
 
 
-def size_of(file: Path) -> int:
+def size_of_format_files(file: Path) -> int:
     """Return the bytes of all files of a written network."""
-    return sum(os.path.getsize(part) for part in parts(file))
+    return sum(os.path.getsize(part) for part in files_of_format(file))

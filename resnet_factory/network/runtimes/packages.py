@@ -19,7 +19,7 @@ EXTRA = "export"
 """The extra of this package that installs them."""
 
 
-def package_faults(runtime: str, key: str) -> list[Fault]:
+def runtime_package_faults(runtime: str, key: str) -> list[Fault]:
     """Return the fault of a runtime, the value of `key`, whose packages are not installed."""
     missing = [name for name in PACKAGES.get(runtime, ()) if find_spec(name) is None]
     if not missing:
@@ -28,7 +28,7 @@ def package_faults(runtime: str, key: str) -> list[Fault]:
     return [Fault(key, f"{message}: pip install 'resnet-factory[{EXTRA}]'")]
 
 
-def device_faults(device: str, key: str) -> list[Fault]:
+def runtime_device_faults(device: str, key: str) -> list[Fault]:
     """Return the fault of a device, the value of `key`, that torch does not find here."""
     if device == "cpu":
         return []
@@ -41,7 +41,7 @@ def device_faults(device: str, key: str) -> list[Fault]:
     return [Fault(key, f"torch finds no {device!r} on this machine; device=cpu")]
 
 
-def package(name: str) -> Any:
+def import_runtime_package(name: str) -> Any:
     """Import an optional package.
 
     Raises:

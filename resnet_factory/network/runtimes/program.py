@@ -49,7 +49,7 @@ class Program:
         return (self.image[0], *(side + 32 * (axis + 1) for axis, side in enumerate(self.image[1:])))
 
 
-class Outputs(nn.Module):
+class ProgramOutputs(nn.Module):
     """A network whose maps come as a tuple, as formats without dictionaries want them."""
 
     def __init__(self, network: Network) -> None:
@@ -58,10 +58,10 @@ class Outputs(nn.Module):
 
     def forward(self, input: Tensor) -> tuple[Tensor, ...]:
         """Return the output of (N, C, H, W) images, or the maps of a backbone in order."""
-        return as_tuple(self.network(input))
+        return outputs_as_tuple(self.network(input))
 
 
-def as_tuple(output: Tensor | dict[str, Tensor] | Sequence[Tensor]) -> tuple[Tensor, ...]:
+def outputs_as_tuple(output: Tensor | dict[str, Tensor] | Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return a network's output, or its maps in order."""
     if isinstance(output, Tensor):
         return (output,)
@@ -74,14 +74,16 @@ def output_names(network: Network) -> tuple[str, ...]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_exporters() -> Iterator[None]:
     """Silence the warnings of exporters about their own insides."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def trace(network: Network, image: tuple[int, ...], dynamic: str | None, metadata: dict[str, str]) -> Program:
+def trace_program(
+    network: Network, image: tuple[int, ...], dynamic: str | None, metadata: dict[str, str]
+) -> Program:
     """Return the graph of a network in evaluation mode; `dynamic` None takes as much freedom as it can have.
 
     Raises:
@@ -94,12 +96,12 @@ def trace(network: Network, image: tuple[int, ...], dynamic: str | None, metadat
         # An example of 0 or 1 images would fix their number.
         example = torch.zeros(2 if 0 in axes else 1, *image)
         try:
-            with quiet(), torch.no_grad():
+            with silence_exporters(), torch.no_grad():
                 graph = torch.export.export(
-                    Outputs(network), (example,), dynamic_shapes=(shapes,), strict=False
+                    ProgramOutputs(network), (example,), dynamic_shapes=(shapes,), strict=False
                 )
             program = Program(graph, image, kind, names, {**metadata, "dynamic": kind})
-            _run_once(program)
+            _run_program_once(program)
         except Exception as error:  # noqa: BLE001  # the exporter raises what it likes
             last = error
             continue
@@ -108,7 +110,7 @@ def trace(network: Network, image: tuple[int, ...], dynamic: str | None, metadat
     raise ConfigError([Fault("to", f"torch.export cannot trace this network: {first}")]) from None
 
 
-def _run_once(program: Program) -> None:
+def _run_program_once(program: Program) -> None:
     """Run the graph at every shape that it is said to take."""
     module = program.graph.module()
     with torch.no_grad():

@@ -41,44 +41,44 @@ class Latency:
         return (high - low) / 2 / self.median
 
 
-def interleaved(runs: Sequence[Run], rounds: int, device: str = "cpu") -> list[Latency]:
+def time_interleaved(runs: Sequence[Run], rounds: int, device: str = "cpu") -> list[Latency]:
     """Time each function once per round, in turn, after warming all of them up."""
-    calls = [_calls(run, device) for run in runs]
+    calls = [_calls_per_timing(run, device) for run in runs]
     seconds: list[list[float]] = [[] for _ in runs]
     enabled = gc.isenabled()
     gc.disable()
     try:
         for _ in range(rounds):
             for run, count, found in zip(runs, calls, seconds, strict=True):
-                found.append(_seconds(run, count, device))
+                found.append(_time_calls(run, count, device))
     finally:
         if enabled:
             gc.enable()
     return [Latency(tuple(found)) for found in seconds]
 
 
-def _calls(run: Run, device: str) -> int:
+def _calls_per_timing(run: Run, device: str) -> int:
     """Return how often a function is called in one measurement, after warming it up."""
     for _ in range(WARM):
         run()
-    return max(1, round(SHORTEST / max(_seconds(run, 1, device), 1e-9)))
+    return max(1, round(SHORTEST / max(_time_calls(run, 1, device), 1e-9)))
 
 
-def _seconds(run: Run, count: int, device: str) -> float:
-    start = now(device)
+def _time_calls(run: Run, count: int, device: str) -> float:
+    start = timing_clock(device)
     for _ in range(count):
         run()
-    return (now(device) - start) / count
+    return (timing_clock(device) - start) / count
 
 
-def now(device: str) -> float:
+def timing_clock(device: str) -> float:
     """Return the time in seconds at which the device has done all that it was given."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def peak_memory(run: Run, device: str) -> int | None:
+def peak_memory_of_call(run: Run, device: str) -> int | None:
     """Return the most bytes that a call needs beyond what there was before it; None where that is not known.
 
     On a GPU, those of torch's allocator; on a CPU, those of the process in memory, which Linux tells.
@@ -91,13 +91,13 @@ def peak_memory(run: Run, device: str) -> int | None:
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back, or the call would be served with it
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
-        before = _resident("VmRSS")
+        before = _resident_memory("VmRSS")
         run()
-        return max(_resident("VmHWM") - before, 0)
+        return max(_resident_memory("VmHWM") - before, 0)
     return None
 
 
-def _resident(what: str) -> int:
+def _resident_memory(what: str) -> int:
     found = re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     if found is None:
         raise OSError(f"no {what}")
@@ -105,7 +105,7 @@ def _resident(what: str) -> int:
 
 
 @dataclass(frozen=True)
-class Limits:
+class MachineLimits:
     """The largest rates that the machine reaches, measured."""
 
     macs: float
@@ -120,7 +120,7 @@ COPIED = 2**28
 """Bytes of the copied tensor."""
 
 
-def limits(dtype: torch.dtype, device: str, rounds: int = 5) -> Limits:
+def measure_machine_limits(dtype: torch.dtype, device: str, rounds: int = 5) -> MachineLimits:
     """Measure the rate of matrix products in `dtype`, and the memory bandwidth; the best of the rounds."""
     side = SIDE_ON_CPU if dtype == torch.float32 else SIDE_EMULATED
     if device.startswith("cuda"):
@@ -130,7 +130,7 @@ def limits(dtype: torch.dtype, device: str, rounds: int = 5) -> Limits:
     source = torch.zeros(COPIED, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     with torch.no_grad():
-        rate, copy = interleaved(
+        rate, copy = time_interleaved(
             [lambda: torch.mm(one, other, out=product), lambda: target.copy_(source)], rounds, device
         )
-    return Limits(side**3 / min(rate.rounds), 2 * COPIED / min(copy.rounds))
+    return MachineLimits(side**3 / min(rate.rounds), 2 * COPIED / min(copy.rounds))

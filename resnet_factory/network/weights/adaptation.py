@@ -17,16 +17,16 @@ from torch import Tensor
 
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import Conv
-from resnet_factory.network.builder import assemble
+from resnet_factory.network.builder import assemble_network
 from resnet_factory.network.network import Network
 from resnet_factory.network.weights import key_matching
-from resnet_factory.network.weights.key_matching import COUNTER, SHOWN, Reading, module_of
+from resnet_factory.network.weights.key_matching import COUNTER, SHOWN, KeyMatch, module_of_matched_key
 from resnet_factory.network.weights.reader import Checkpoint
 from resnet_factory.planning.network_plan import Plan
 
 
 @dataclass(frozen=True)
-class Fit:
+class AdaptedCheckpoint:
     """Tensors ready for one network."""
 
     tensors: Mapping[str, Tensor]
@@ -39,7 +39,7 @@ class Fit:
     """The changes that were made, one sentence each."""
 
 
-def fit(network: Network, checkpoint: Checkpoint, keys: str | None = None) -> Fit:
+def adapt_checkpoint(network: Network, checkpoint: Checkpoint, keys: str | None = None) -> AdaptedCheckpoint:
     """Return the tensors of `checkpoint` as `network` needs them; the network is not changed.
 
     `keys` is the name of the key map for the names in the file; without it they must be the network's own
@@ -50,7 +50,7 @@ def fit(network: Network, checkpoint: Checkpoint, keys: str | None = None) -> Fi
     """
     plan, targets = network.plan, network.state_dict()
     whole = plan.whole or plan
-    reading = key_matching.read(whole, targets, _checkpoint_names(network), checkpoint.tensors, keys)
+    reading = key_matching.match_keys(whole, targets, _checkpoint_names(network), checkpoint.tensors, keys)
     done = list(checkpoint.done)
     if reading.prefix:
         done.append(f"prefix {reading.prefix!r} taken off every name")
@@ -61,11 +61,11 @@ def fit(network: Network, checkpoint: Checkpoint, keys: str | None = None) -> Fi
         for name in targets
         if reading.theirs.get(name) in checkpoint.tensors
     }
-    _add_counters(tensors, targets, done)
-    _inflate(tensors, targets, plan, done)
+    _adapt_counters(tensors, targets, done)
+    _adapt_kernels_by_inflation(tensors, targets, plan, done)
     _adapt_stem(tensors, targets, plan, reading, done)
-    left = _spare_classifier(tensors, targets, key_matching.classifier(whole), done)
-    misshapen = _misshapen(tensors, targets)
+    left = _adapt_classifier(tensors, targets, key_matching.matched_classifier_name(whole), done)
+    misshapen = _misshapen_after_adaptation(tensors, targets)
     if reading.missing or reading.unexpected or misshapen:
         counts = {"missing": reading.missing, "unexpected": reading.unexpected, "misshapen": misshapen}
         said = ", ".join(f"{len(names)} {what}" for what, names in counts.items() if names)
@@ -74,14 +74,17 @@ def fit(network: Network, checkpoint: Checkpoint, keys: str | None = None) -> Fi
             f"'{checkpoint.file}' does not fit {plan.name or 'the network'}{how}: {said}; nothing was loaded"
         )
         shapes = [Fault("weights", f"misshapen {line}") for line in misshapen[:SHOWN]]
-        raise ConfigError([Fault("weights", text), *reading.faults, *shapes, *_hints(checkpoint, plan)])
+        raise ConfigError(
+            [Fault("weights", text), *reading.faults, *shapes, *_adaptation_hints(checkpoint, plan)]
+        )
     used = {reading.theirs.get(name) for name in (*tensors, *left)}
     spare = [name for name in checkpoint.tensors if name not in used]
     if spare:
         done.append(
-            f"{len(spare)} tensors that the network has no use for left out: {', '.join(_modules(spare))}"
+            f"{len(spare)} tensors that the network has no use for left out: "
+            f"{', '.join(_unadapted_modules_text(spare))}"
         )
-    return Fit(tensors, left, reading.keys, tuple(done))
+    return AdaptedCheckpoint(tensors, left, reading.keys, tuple(done))
 
 
 def _checkpoint_names(network: Network) -> list[str]:
@@ -89,15 +92,15 @@ def _checkpoint_names(network: Network) -> list[str]:
     if network.plan.whole is None:
         return list(network.state_dict())
     with torch.device("meta"):
-        return list(assemble(network.plan.whole).state_dict())
+        return list(assemble_network(network.plan.whole).state_dict())
 
 
-def _modules(names: list[str]) -> list[str]:
-    found = [repr(name) for name in dict.fromkeys(map(module_of, names))]
+def _unadapted_modules_text(names: list[str]) -> list[str]:
+    found = [repr(name) for name in dict.fromkeys(map(module_of_matched_key, names))]
     return [*found[:6], f"and {len(found) - 6} more"] if len(found) > 7 else found
 
 
-def _hints(checkpoint: Checkpoint, plan: Plan) -> list[Fault]:
+def _adaptation_hints(checkpoint: Checkpoint, plan: Plan) -> list[Fault]:
     saved = checkpoint.metadata.get("resnet_factory.plan_id", plan.id)
     if saved == plan.id:
         return []
@@ -107,7 +110,7 @@ def _hints(checkpoint: Checkpoint, plan: Plan) -> list[Fault]:
     ]
 
 
-def _add_counters(tensors: dict[str, Tensor], targets: Mapping[str, Tensor], done: list[str]) -> None:
+def _adapt_counters(tensors: dict[str, Tensor], targets: Mapping[str, Tensor], done: list[str]) -> None:
     absent = [name for name in targets if name.endswith(COUNTER) and name not in tensors]
     for name in absent:
         tensors[name] = torch.zeros((), dtype=targets[name].dtype)
@@ -118,7 +121,9 @@ def _add_counters(tensors: dict[str, Tensor], targets: Mapping[str, Tensor], don
 # Volumes ----------------------------------------------------------------------------------------
 
 
-def _inflate(tensors: dict[str, Tensor], targets: Mapping[str, Tensor], plan: Plan, done: list[str]) -> None:
+def _adapt_kernels_by_inflation(
+    tensors: dict[str, Tensor], targets: Mapping[str, Tensor], plan: Plan, done: list[str]
+) -> None:
     """Inflate kernels of images to kernels of volumes: repeated along the first axis, divided by its length.
 
     A clip that shows one image in every frame then gives what the image gave (Carreira & Zisserman 2017,
@@ -144,7 +149,7 @@ def _inflate(tensors: dict[str, Tensor], targets: Mapping[str, Tensor], plan: Pl
 
 
 def _adapt_stem(
-    tensors: dict[str, Tensor], targets: Mapping[str, Tensor], plan: Plan, reading: Reading, done: list[str]
+    tensors: dict[str, Tensor], targets: Mapping[str, Tensor], plan: Plan, reading: KeyMatch, done: list[str]
 ) -> None:
     stem, layer = next(
         ((leaf.name, leaf.layer) for leaf in plan.leaves if isinstance(leaf.layer, Conv)), ("", None)
@@ -159,7 +164,7 @@ def _adapt_stem(
     base, channels = weight.shape[1], target.shape[1]
     rest = weight.shape[:1] + weight.shape[2:] == target.shape[:1] + target.shape[2:]
     if base != channels and rest and layer.groups == 1:
-        weight = adapted(weight, channels)
+        weight = adapt_stem_weight(weight, channels)
         how = (
             f"summed over {base}"
             if channels == 1
@@ -169,7 +174,7 @@ def _adapt_stem(
     tensors[name] = weight
 
 
-def adapted(weight: Tensor, channels: int) -> Tensor:
+def adapt_stem_weight(weight: Tensor, channels: int) -> Tensor:
     """Adapt a stem convolution's weight, (out, in, kernel…), to another number of input channels.
 
     For one channel the weights are summed; for more they are repeated and scaled by old / new, so that a
@@ -186,11 +191,11 @@ def adapted(weight: Tensor, channels: int) -> Tensor:
 # The classifier ---------------------------------------------------------------------------------
 
 
-def _spare_classifier(
+def _adapt_classifier(
     tensors: dict[str, Tensor], targets: Mapping[str, Tensor], head: str, done: list[str]
 ) -> tuple[str, ...]:
     """Leave out a classifier of other classes, as a whole; return the names that keep their values."""
-    own = [name for name in targets if module_of(name) == head]
+    own = [name for name in targets if module_of_matched_key(name) == head]
     held = [name for name in own if name in tensors]
     if own and not held:
         done.append(f"the file has no classifier {head!r}: it keeps what it holds")
@@ -198,15 +203,19 @@ def _spare_classifier(
     for name in held:
         # A linear layer and a 1x1 convolution have the same weights.
         if (
-            _shape_without_window(tensors[name]) == _shape_without_window(targets[name])
+            _adapted_shape_without_window(tensors[name]) == _adapted_shape_without_window(targets[name])
             and tensors[name].shape != targets[name].shape
         ):
-            done.append(f"{name} reshaped from {_shape_text(tensors[name])} to {_shape_text(targets[name])}")
+            done.append(
+                f"{name} reshaped from {_adaptation_shape_text(tensors[name])} to "
+                f"{_adaptation_shape_text(targets[name])}"
+            )
             tensors[name] = tensors[name].reshape(targets[name].shape)
     if len(held) < len(own) or all(tensors[name].shape == targets[name].shape for name in own):
         return ()
     if any(
-        _shape_without_window(tensors[name])[1:] != _shape_without_window(targets[name])[1:] for name in own
+        _adapted_shape_without_window(tensors[name])[1:] != _adapted_shape_without_window(targets[name])[1:]
+        for name in own
     ):
         return ()
     classes = tensors[own[0]].shape[0], targets[own[0]].shape[0]
@@ -216,7 +225,7 @@ def _spare_classifier(
     return tuple(own)
 
 
-def _shape_without_window(tensor: Tensor) -> tuple[int, ...]:
+def _adapted_shape_without_window(tensor: Tensor) -> tuple[int, ...]:
     """Return a shape without the 1x1 kernel of a convolution."""
     return tuple(tensor.shape[:2] if set(tensor.shape[2:]) == {1} else tensor.shape)
 
@@ -224,16 +233,19 @@ def _shape_without_window(tensor: Tensor) -> tuple[int, ...]:
 # Shapes -----------------------------------------------------------------------------------------
 
 
-def _misshapen(tensors: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> list[str]:
+def _misshapen_after_adaptation(tensors: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> list[str]:
     wrong = []
     for name, tensor in tensors.items():
         target = targets[name]
         if tensor.shape != target.shape:
-            wrong.append(f"{name!r} is {_shape_text(tensor)} in the file, {_shape_text(target)} here")
+            wrong.append(
+                f"{name!r} is {_adaptation_shape_text(tensor)} in the file, "
+                f"{_adaptation_shape_text(target)} here"
+            )
         elif tensor.is_floating_point() != target.is_floating_point():
             wrong.append(f"{name!r} holds {tensor.dtype} in the file, {target.dtype} here")
     return wrong
 
 
-def _shape_text(tensor: Tensor) -> str:
+def _adaptation_shape_text(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a single number"

@@ -24,7 +24,7 @@ HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """Names of a model's file in a hub repository, in order of preference."""
 
 
-def fetch(source: str | Path) -> Path:
+def download_if_remote(source: str | Path) -> Path:
     """Return the local file of `source`: the path itself, or a cached download.
 
     URLs go to torch.hub's cache, which torchvision and timm share; a hash in the file's name
@@ -35,9 +35,9 @@ def fetch(source: str | Path) -> Path:
     """
     text = str(source)
     if text.startswith(("http://", "https://")):
-        return _from_url(text)
+        return _download_from_url(text)
     if text.startswith(HUB):
-        return _from_hub(text)
+        return _download_from_hub(text)
     return Path(source)
 
 
@@ -54,7 +54,7 @@ def hub_faults(source: str | Path, key: str) -> list[Fault]:
     return []
 
 
-def _from_url(url: str) -> Path:
+def _download_from_url(url: str) -> Path:
     name = unquote(Path(urlparse(url).path).name)
     if not name or name in (".", ".."):
         raise ConfigError([Fault("weights", f"'{url}' names no file")])
@@ -66,14 +66,14 @@ def _from_url(url: str) -> Path:
     digest = re.search(r"-([a-f0-9]{8,})\.", name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _limited_silence():
+        with _download_timeout():
             hub.download_url_to_file(url, str(target), digest[1] if digest else None, progress=False)
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError([Fault("weights", f"'{url}' cannot be fetched: {error}")]) from None
     return target
 
 
-def _from_hub(name: str) -> Path:
+def _download_from_hub(name: str) -> Path:
     if faults := hub_faults(name, "weights"):
         raise ConfigError(faults)
     from huggingface_hub import constants, hf_hub_download
@@ -81,7 +81,7 @@ def _from_hub(name: str) -> Path:
 
     match = HUB_NAME.fullmatch(name)
     assert match is not None
-    online = answers(constants.ENDPOINT)
+    online = server_answers(constants.ENDPOINT)
     for file in HUB_FILES:
         try:
             return Path(
@@ -90,16 +90,22 @@ def _from_hub(name: str) -> Path:
         except LocalEntryNotFoundError as error:
             if not online and file != HUB_FILES[-1]:
                 continue  # the other may be in the cache
-            reason = _one_line(error) if online else "the hub does not answer, and the cache does not have it"
+            reason = (
+                _download_error_text(error)
+                if online
+                else "the hub does not answer, and the cache does not have it"
+            )
             raise ConfigError([Fault("weights", f"'{name}' cannot be fetched: {reason}")]) from None
         except EntryNotFoundError:
             continue
         except (OSError, ValueError, RuntimeError) as error:
-            raise ConfigError([Fault("weights", f"'{name}' cannot be fetched: {_one_line(error)}")]) from None
+            raise ConfigError(
+                [Fault("weights", f"'{name}' cannot be fetched: {_download_error_text(error)}")]
+            ) from None
     raise ConfigError([Fault("weights", f"'{name}' has neither {' nor '.join(HUB_FILES)}")])
 
 
-def answers(address: str) -> bool:
+def server_answers(address: str) -> bool:
     """Return whether a server, or the proxy to it, accepts connections; the hub's library retries longer."""
     parts = urlparse(address)
     proxy = getproxies().get(parts.scheme)
@@ -114,7 +120,7 @@ def answers(address: str) -> bool:
 
 
 @contextmanager
-def _limited_silence() -> Iterator[None]:
+def _download_timeout() -> Iterator[None]:
     """Set a timeout for sockets opened in the `with` block; torch.hub does not set one."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SILENCE)
@@ -124,5 +130,5 @@ def _limited_silence() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _one_line(error: Exception) -> str:
+def _download_error_text(error: Exception) -> str:
     return " ".join(str(error).split())[:300]

@@ -16,9 +16,9 @@ from resnet_factory.errors import ConfigError, Fault, install_hint, shown
 from resnet_factory.network.network import Network
 from resnet_factory.network.weights.shards import CONFIG, ENTRY
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.reporting.columns import Selection
+from resnet_factory.reporting.columns import ColumnSelection
 from resnet_factory.reporting.cost_report import cost
-from resnet_factory.reporting.tables import markdown
+from resnet_factory.reporting.tables import markdown_table
 
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
@@ -26,7 +26,7 @@ SHOWN = ("name", "kind", "depth", "output", "params", "macs", "activations")
 """Columns of the table in a model card."""
 
 
-def config_entries(network: Network, config: ModelConfig, metadata: Mapping[str, str]) -> dict[str, Any]:
+def hub_config_entries(network: Network, config: ModelConfig, metadata: Mapping[str, str]) -> dict[str, Any]:
     """Return the content of a config.json: timm's entries, and under `resnet_factory` the whole config."""
     return {
         "library_name": "resnet-factory",
@@ -62,19 +62,19 @@ import resnet_factory as rf
 network = rf.load("hf-hub:OWNER/NAME").eval()  # or the folder's path: config and weights
 ```
 
-{markdown(counted, Selection("stage", SHOWN))}
+{markdown_table(counted, ColumnSelection("stage", SHOWN))}
 
-{_images_text(settings)}
+{_hub_card_images_text(settings)}
 """
 
 
-def _images_text(settings: Mapping[str, Any]) -> str:
+def _hub_card_images_text(settings: Mapping[str, Any]) -> str:
     size = "x".join(map(str, settings["input_size"]))
     mean, std = (", ".join(f"{value:.4g}" for value in settings[key]) for key in ("mean", "std"))
     return f"Images: {size}, mean {mean}, standard deviation {std}."
 
 
-def write_beside(
+def write_hub_config_and_card(
     folder: Path, network: Network, plan: Plan, config: ModelConfig, metadata: Mapping[str, str]
 ) -> None:
     """Write config.json, and a model card unless there is one, into a folder of weights.
@@ -82,7 +82,7 @@ def write_beside(
     Raises:
         ConfigError: one cannot be written.
     """
-    entries = config_entries(network, config, metadata)
+    entries = hub_config_entries(network, config, metadata)
     try:
         write_whole(folder / CONFIG, json.dumps(entries, indent=2, sort_keys=True) + "\n")
         if not (folder / CARD).exists():
@@ -91,7 +91,7 @@ def write_beside(
         raise ConfigError([Fault("save", f"'{folder}' cannot be written: {error}")]) from None
 
 
-def make(folder: Path) -> None:
+def make_hub_folder(folder: Path) -> None:
     """Make a folder, and those above it.
 
     Raises:

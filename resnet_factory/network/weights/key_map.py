@@ -38,7 +38,7 @@ Line = tuple[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Names:
+class KeyMapNames:
     """The names of one network's tensors in another library."""
 
     theirs: Mapping[str, str]
@@ -64,7 +64,7 @@ class KeyMap:
     having: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
 
-    def names(self, plan: Plan, keys: Iterable[str]) -> Names:
+    def names(self, plan: Plan, keys: Iterable[str]) -> KeyMapNames:
         """Return the other library's names of the tensors `keys` of a network built from `plan`."""
         stages = {stage.name: (number, len(stage.blocks)) for number, stage in enumerate(plan.stages, 1)}
         outside: dict[str, None] = {}
@@ -82,11 +82,11 @@ class KeyMap:
                 module, _, leaf = key.rpartition(".")
                 outside[module] = None
                 placed.append((key, None, module, leaf))
-        around = _taken_names((*self.stem, *self.head), tuple(outside))
+        around = _apply_key_map_lines((*self.stem, *self.head), tuple(outside))
         named: list[tuple[tuple[float, ...], str, str]] = []
         unnamed: list[str] = []
         for key, within, module, leaf in placed:
-            taken = around if within is None else _taken_names(self.body, tuple(inside[within]))
+            taken = around if within is None else _apply_key_map_lines(self.body, tuple(inside[within]))
             if module not in taken:
                 unnamed.append(key)
                 continue
@@ -96,7 +96,7 @@ class KeyMap:
             else:
                 named.append(((0 if line < len(self.stem) else 2, line), key, f"{theirs}.{leaf}"))
         named.sort(key=lambda entry: entry[0])
-        return Names({key: theirs for _, key, theirs in named}, tuple(unnamed))
+        return KeyMapNames({key: theirs for _, key, theirs in named}, tuple(unnamed))
 
     def block_name(self, stage: int, block: int) -> str:
         """Return their name of a block: `s1.b1` for the first block of stage 1."""
@@ -121,7 +121,7 @@ class KeyMap:
 
 
 @cache
-def _taken_names(lines: tuple[Line, ...], modules: tuple[str, ...]) -> dict[str, tuple[float, str]]:
+def _apply_key_map_lines(lines: tuple[Line, ...], modules: tuple[str, ...]) -> dict[str, tuple[float, str]]:
     """Return our modules -> (index in the other library's order, their name).
 
     Each line uses the first of its names that no earlier line has used.
@@ -144,22 +144,22 @@ def _taken_names(lines: tuple[Line, ...], modules: tuple[str, ...]) -> dict[str,
 
 
 @cache
-def shipped() -> dict[str, KeyMap]:
+def shipped_key_maps() -> dict[str, KeyMap]:
     """Return every shipped map by name."""
     return {file.stem: read_key_map(file) for file in sorted(FOLDER.glob("*.yaml"))}
 
 
-def find(name: str) -> KeyMap:
+def find_named_key_map(name: str) -> KeyMap:
     """Return the map called `name`, or read it from the YAML file at that path.
 
     Raises:
         ConfigError: there is no such map, or the file is invalid.
     """
-    if name in shipped():
-        return shipped()[name]
+    if name in shipped_key_maps():
+        return shipped_key_maps()[name]
     if name.endswith((".yaml", ".yml")):
         return read_key_map(Path(name).expanduser())
-    known = [*shipped(), "a .yaml file of your own"]
+    known = [*shipped_key_maps(), "a .yaml file of your own"]
     raise ConfigError([Fault("keys", unknown("key map", name, known))])
 
 
@@ -169,7 +169,7 @@ def find_key_map(library: str, plan: Plan, keys: Sequence[str]) -> KeyMap:
     Raises:
         ConfigError: the library is unknown, no map fits, or several do.
     """
-    maps = shipped()
+    maps = shipped_key_maps()
     libraries = sorted({entry.library for entry in maps.values()})
     if library not in libraries:
         raise ConfigError([Fault("to", unknown("library", library, libraries))])
@@ -218,7 +218,10 @@ def read_key_map(file: Path) -> KeyMap:
         stem_stride=fits.get("stem_stride"),
         having=tuple(fits.get("with", ())),
         lacking=tuple(fits.get("without", ())),
-        **{part: _map_entries(data.get(part), part, where, faults) for part in ("stem", "body", "head")},
+        **{
+            part: _read_key_map_lines(data.get(part), part, where, faults)
+            for part in ("stem", "body", "head")
+        },
     )
     try:
         result.block_name(1, 0)
@@ -229,7 +232,7 @@ def read_key_map(file: Path) -> KeyMap:
     return result
 
 
-def _map_entries(data: Any, part: str, where: str, faults: list[Fault]) -> tuple[Line, ...]:
+def _read_key_map_lines(data: Any, part: str, where: str, faults: list[Fault]) -> tuple[Line, ...]:
     lines: list[Line] = []
     if not isinstance(data, dict | None):
         faults.append(Fault(part, f"expected lines as 'their.name: our.name', found {data!r}", where))

@@ -22,7 +22,7 @@ COMPARED = 1000
 
 
 @dataclass(frozen=True)
-class Reading:
+class KeyMatch:
     """One way to match a file's names, and the names that do not fit."""
 
     keys: str
@@ -51,20 +51,20 @@ class Reading:
                 yield Fault("weights", f"{what} {len(names) - SHOWN} more")
 
 
-def classifier(plan: Plan) -> str:
+def matched_classifier_name(plan: Plan) -> str:
     """Return the name of a network's classifier; the default name of one for a network without any."""
     known = anatomy.classifier(plan)
     return known.name if known and known.name == known.layer else Linear.family
 
 
-def module_of(name: str) -> str:
+def module_of_matched_key(name: str) -> str:
     """Return the module that a tensor belongs to."""
     return name.rpartition(".")[0]
 
 
-def read(
+def match_keys(
     plan: Plan, wanted: Collection[str], known: Sequence[str], found: Collection[str], keys: str | None = None
-) -> Reading:
+) -> KeyMatch:
     """Return the reading under which a file's names are a network's; otherwise the closest one.
 
     `wanted` are the names the network needs, `known` those the file may have (a backbone's file may hold
@@ -74,18 +74,18 @@ def read(
         ConfigError: no key map is called `keys`, or the names fit several.
     """
     maps = (
-        [None, *key_map.shipped().values()]
+        [None, *key_map.shipped_key_maps().values()]
         if keys is None
-        else [None if keys == OURS else key_map.find(keys)]
+        else [None if keys == OURS else key_map.find_named_key_map(keys)]
     )
-    head = classifier(plan)
+    head = matched_classifier_name(plan)
     known = [*known, *(name for name in (f"{head}.weight", f"{head}.bias") if name not in known)]
-    readings: list[Reading] = []
-    for prefix in _prefixes(found):
+    readings: list[KeyMatch] = []
+    for prefix in _key_prefixes_to_match(found):
         for entry in maps:
             named = dict(zip(known, known, strict=True)) if entry is None else entry.names(plan, known).theirs
             theirs = {ours: prefix + name for ours, name in named.items()}
-            reading = _held(theirs, wanted, found, head, prefix, entry)
+            reading = _match_keys_with_prefix(theirs, wanted, found, head, prefix, entry)
             readings.append(reading)
             if entry is None and not (reading.missing or reading.unexpected):
                 return reading
@@ -98,7 +98,7 @@ def read(
     return min(readings, key=lambda reading: len(reading.missing) + len(reading.unexpected))
 
 
-def _prefixes(found: Collection[str]) -> Iterator[str]:
+def _key_prefixes_to_match(found: Collection[str]) -> Iterator[str]:
     """Return the empty prefix, then each prefix common to all names, such as `model.` or `backbone.`."""
     prefix = ""
     yield prefix
@@ -109,16 +109,16 @@ def _prefixes(found: Collection[str]) -> Iterator[str]:
         rest = [name.partition(".")[2] for name in rest]
 
 
-def _held(
+def _match_keys_with_prefix(
     theirs: Mapping[str, str],
     wanted: Collection[str],
     found: Collection[str],
     head: str,
     prefix: str,
     entry: key_map.KeyMap | None,
-) -> Reading:
+) -> KeyMatch:
     absent = [name for name in wanted if theirs.get(name, name) not in found]
-    of_head = [name for name in wanted if module_of(name) == head]
+    of_head = [name for name in wanted if module_of_matched_key(name) == head]
     optional = set(of_head) if all(name in absent for name in of_head) else set()
     missing = [
         theirs.get(name, name) for name in absent if name not in optional and not name.endswith(COUNTER)
@@ -128,7 +128,7 @@ def _held(
     unexpected = [
         name for name in found if name not in named and not name.endswith(".filt") and name != "n_averaged"
     ]
-    return Reading(
+    return KeyMatch(
         entry.name if entry else "",
         prefix,
         theirs,

@@ -40,7 +40,7 @@ class Checkpoint:
     """The prefixes removed, one sentence each."""
 
 
-def read_checkpoint(
+def read_weights_file(
     file: str | Path, *, entry: str | None = None, device: str | torch.device = "cpu"
 ) -> Checkpoint:
     """Read the tensors in `file`; on the CPU they stay in the file's pages until they are touched.
@@ -58,17 +58,17 @@ def read_checkpoint(
         with path.open("rb") as stream:
             start = stream.read(64)
     except OSError as error:
-        raise _fault(path, f"cannot be read: {error.strerror}") from None
+        raise _unreadable_weights(path, f"cannot be read: {error.strerror}") from None
     if start[8:9] == b"{":
         tensors, metadata = _read_safetensors(path, device)
-        return _named_tensors(path, tensors, metadata, [])
+        return _read_named_tensors(path, tensors, metadata, [])
     if start[:4] == b"PK\x03\x04":
         _check_archive(path)
-        return _unwrapped(path, _unpickled(path, device, mmap=True), entry)
-    return _unwrapped(path, _unpickled(path, device, mmap=False), entry)
+        return _read_wrapped_weights(path, _read_pickled_weights(path, device, mmap=True), entry)
+    return _read_wrapped_weights(path, _read_pickled_weights(path, device, mmap=False), entry)
 
 
-def _fault(path: Path, message: str) -> ConfigError:
+def _unreadable_weights(path: Path, message: str) -> ConfigError:
     return ConfigError([Fault("weights", f"'{path}' {message}")])
 
 
@@ -89,7 +89,9 @@ def _read_safetensors(path: Path, device: str | torch.device) -> tuple[dict[str,
         TypeError,
     ) as error:
         # The header is checked against the file's length before any tensor is created.
-        raise _fault(path, f"is not a whole safetensors file: {_message_line(error)}") from None
+        raise _unreadable_weights(
+            path, f"is not a whole safetensors file: {_read_error_line(error)}"
+        ) from None
 
 
 # torch.save -------------------------------------------------------------------------------------
@@ -101,22 +103,26 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-        raise _fault(path, f"is a damaged archive, perhaps cut off: {_message_line(error)}") from None
+        raise _unreadable_weights(
+            path, f"is a damaged archive, perhaps cut off: {_read_error_line(error)}"
+        ) from None
     names = {member.filename.rpartition("/")[2] for member in members}
     if any(name.endswith(".npy") for name in names):
-        raise _fault(path, "is a NumPy archive; expected safetensors or what torch.save writes")
+        raise _unreadable_weights(path, "is a NumPy archive; expected safetensors or what torch.save writes")
     if "data.pkl" not in names:
-        raise _fault(path, "is an archive, but not one that torch.save wrote")
+        raise _unreadable_weights(path, "is an archive, but not one that torch.save wrote")
     if "constants.pkl" in names:
-        raise _fault(path, "is a TorchScript program, not weights; save its state_dict()")
+        raise _unreadable_weights(path, "is a TorchScript program, not weights; save its state_dict()")
     packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
     if packed:
-        raise _fault(path, f"has the compressed member {packed[0]!r}, which torch.save never writes")
+        raise _unreadable_weights(
+            path, f"has the compressed member {packed[0]!r}, which torch.save never writes"
+        )
     if sum(member.file_size for member in members) > path.stat().st_size:
-        raise _fault(path, "has members that claim more bytes than the file has")
+        raise _unreadable_weights(path, "has members that claim more bytes than the file has")
 
 
-def _unpickled(path: Path, device: str | torch.device, *, mmap: bool) -> Any:
+def _read_pickled_weights(path: Path, device: str | torch.device, *, mmap: bool) -> Any:
     # Training scripts save their arguments with the weights; a Namespace runs no code.
     allowed = torch.serialization.safe_globals([argparse.Namespace])
     try:
@@ -125,20 +131,20 @@ def _unpickled(path: Path, device: str | torch.device, *, mmap: bool) -> Any:
             return torch.load(path, map_location=device, weights_only=True, mmap=mmap)
     except Exception as error:  # noqa: BLE001 - a malicious pickle can raise anything; no code of it ran
         if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise _fault(
+            raise _unreadable_weights(
                 path,
                 f"asks for {named[1]!r}, which is code; none of it was run. Save the tensors alone: "
                 "torch.save(model.state_dict(), …), or a safetensors file",
             ) from None
-        reason = _message_line(error)
+        reason = _read_error_line(error)
         if reason.startswith("Unsupported operand"):
             reason = (
                 "it holds a pickle that torch.save did not write; save tensors with torch.save or safetensors"
             )
-        raise _fault(path, f"cannot be read: {reason}") from None
+        raise _unreadable_weights(path, f"cannot be read: {reason}") from None
 
 
-def _message_line(error: BaseException) -> str:
+def _read_error_line(error: BaseException) -> str:
     """Return the line of a message that states the error, without torch's advice."""
     advice = ("Weights only load failed", "Check the documentation", "changed the default", "In PyTorch 2.6")
     lines = [line.strip() for line in str(error).splitlines()]
@@ -148,11 +154,11 @@ def _message_line(error: BaseException) -> str:
     return text if len(text) <= 200 else text[:199] + "…"
 
 
-def _unwrapped(path: Path, content: Any, entry: str | None) -> Checkpoint:
+def _read_wrapped_weights(path: Path, content: Any, entry: str | None) -> Checkpoint:
     done: list[str] = []
     for _ in range(4):
         if not isinstance(content, Mapping):
-            raise _fault(path, f"holds a {type(content).__name__}, not a state dict")
+            raise _unreadable_weights(path, f"holds a {type(content).__name__}, not a state dict")
         inside = [
             key for key, value in content.items() if isinstance(key, str) and isinstance(value, Mapping)
         ]
@@ -169,10 +175,10 @@ def _unwrapped(path: Path, content: Any, entry: str | None) -> Checkpoint:
             f"weights taken from {taken!r}" + (f"; the file has {', '.join(others)} too" if others else "")
         )
         content = content[taken]
-    return _named_tensors(path, content, {}, done)
+    return _read_named_tensors(path, content, {}, done)
 
 
-def _named_tensors(
+def _read_named_tensors(
     path: Path, content: Mapping[Any, Any], metadata: Mapping[str, str], done: list[str]
 ) -> Checkpoint:
     """Return the tensors by name without wrappers' prefixes; anything but dense tensors is refused."""

@@ -26,7 +26,7 @@ LARGEST = 2**26
 """Limit of a JSON file, in bytes; an index has about a hundred for each tensor."""
 
 
-def read_checkpoint(
+def read_file_or_shards(
     file: str | Path, *, entry: str | None = None, device: str | torch.device = "cpu"
 ) -> Checkpoint:
     """Read the tensors of a file, of a folder, or of the files that an index lists; see `reader`.
@@ -41,16 +41,16 @@ def read_checkpoint(
     if faults := weights_faults(chosen, "weights"):
         raise ConfigError(faults)
     if chosen.name.endswith(INDEX):
-        found = _read_listed(chosen, device)
+        found = _read_listed_shards(chosen, device)
     else:
-        found = reader.read_checkpoint(chosen, entry=entry, device=device)
+        found = reader.read_weights_file(chosen, entry=entry, device=device)
     if (path.is_dir() or chosen.name.endswith(INDEX)) and f"{MARK}config" not in found.metadata:
         found = replace(found, metadata={**found.metadata, **_config_metadata(chosen.parent / CONFIG)})
     return found
 
 
-def _read_listed(index: Path, device: str | torch.device) -> Checkpoint:
-    listed = _read_json(index).get("weight_map")
+def _read_listed_shards(index: Path, device: str | torch.device) -> Checkpoint:
+    listed = _read_json_beside_shards(index).get("weight_map")
     if not isinstance(listed, Mapping) or not listed:
         raise ConfigError([Fault("weights", f"'{index}' has no weight_map, the file of each tensor")])
     files = dict.fromkeys(str(name) for name in listed.values())
@@ -62,7 +62,7 @@ def _read_listed(index: Path, device: str | torch.device) -> Checkpoint:
     tensors: dict[str, Tensor] = {}
     done: dict[str, None] = {}
     for name in files:
-        part = reader.read_checkpoint(index.parent / name, device=device)
+        part = reader.read_weights_file(index.parent / name, device=device)
         tensors |= part.tensors
         done |= dict.fromkeys(part.done)
     if missing := [name for name in listed if reader.bare_key(str(name)) not in tensors]:
@@ -77,7 +77,7 @@ def _config_metadata(file: Path) -> dict[str, str]:
     """Return what a folder's config.json says of our config; nothing if there is none."""
     if not file.is_file():
         return {}
-    ours = _read_json(file).get(ENTRY)
+    ours = _read_json_beside_shards(file).get(ENTRY)
     if not isinstance(ours, Mapping):
         return {}
     return {
@@ -86,7 +86,7 @@ def _config_metadata(file: Path) -> dict[str, str]:
     }
 
 
-def _read_json(file: Path) -> Mapping[str, Any]:
+def _read_json_beside_shards(file: Path) -> Mapping[str, Any]:
     try:
         if file.stat().st_size > LARGEST:
             raise ConfigError([Fault("weights", f"'{file}' is larger than {LARGEST} bytes")])

@@ -9,11 +9,11 @@ from resnet_factory.config.file_access import JSON, output_faults, write_whole
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import Conv, Linear
-from resnet_factory.network.weights.key_map import Names
+from resnet_factory.network.weights.key_map import KeyMapNames
 from resnet_factory.planning.models import compose, list_models
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import leaves
-from resnet_factory.planning.planner import plan as planned
+from resnet_factory.planning.planner import run_planner as planned
 
 WEIGHTS_NAMES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth")
 """Names of files of weights that timm looks for in a folder."""
@@ -22,18 +22,18 @@ FREE = ("num_classes", "in_channels")
 """Fields that may differ from the named model's: timm takes them as arguments."""
 
 
-def config_file(file: Path) -> Path | None:
+def timm_folder_config(file: Path) -> Path | None:
     """Return the config.json beside a file of weights that timm looks for; None for other names."""
     return file.with_name(CONFIG_NAME) if file.name in WEIGHTS_NAMES else None
 
 
-def config_faults(file: Path) -> list[Fault]:
+def timm_folder_config_faults(file: Path) -> list[Fault]:
     """Return the faults of writing config.json beside a file of weights."""
-    beside = config_file(file)
+    beside = timm_folder_config(file)
     return [] if beside is None else output_faults(beside, "file", JSON)
 
 
-def write_config(file: Path, plan: Plan, config: ModelConfig | None, names: Names) -> str:
+def write_timm_config(file: Path, plan: Plan, config: ModelConfig | None, names: KeyMapNames) -> str:
     """Write config.json beside weights in timm's names, and return what was done, in a line.
 
     Source: `save_config_for_hf` of timm/models/_hub.py, whose fields timm reads back.
@@ -41,10 +41,10 @@ def write_config(file: Path, plan: Plan, config: ModelConfig | None, names: Name
     Raises:
         ConfigError: it cannot be written.
     """
-    beside = config_file(file)
+    beside = timm_folder_config(file)
     if beside is None:
         return ""
-    if config is None or not _is_named(plan, config):
+    if config is None or not _is_timm_folder_model(plan, config):
         return f"no {CONFIG_NAME}: the network is not the model that timm calls {plan.name!r}"
     stem = next(leaf.name for leaf in plan.leaves if isinstance(leaf.layer, Conv))
     ends = [leaf for leaf in leaves(plan.head) if isinstance(leaf.layer, Conv | Linear)]
@@ -63,8 +63,8 @@ def write_config(file: Path, plan: Plan, config: ModelConfig | None, names: Name
             "crop_pct": 0.875,
             "mean": [0.485, 0.456, 0.406] if plan.in_channels == 3 else [0.5] * plan.in_channels,
             "std": [0.229, 0.224, 0.225] if plan.in_channels == 3 else [0.5] * plan.in_channels,
-            "first_conv": _their_module(names, stem),
-            "classifier": _their_module(names, ends[-1].name) if ends else None,
+            "first_conv": _timm_folder_module_name(names, stem),
+            "classifier": _timm_folder_module_name(names, ends[-1].name) if ends else None,
         },
     }
     try:
@@ -74,12 +74,12 @@ def write_config(file: Path, plan: Plan, config: ModelConfig | None, names: Name
     return f"{beside}, for timm.create_model('local-dir:{file.parent}')"
 
 
-def _their_module(names: Names, ours: str) -> str:
+def _timm_folder_module_name(names: KeyMapNames, ours: str) -> str:
     """Return timm's name of a module."""
     return names.theirs[f"{ours}.weight"].removesuffix(".weight")
 
 
-def _is_named(plan: Plan, config: ModelConfig) -> bool:
+def _is_timm_folder_model(plan: Plan, config: ModelConfig) -> bool:
     """Return whether a network is the shipped model of its name, but for classes and input channels."""
     if plan.name not in list_models():
         return False

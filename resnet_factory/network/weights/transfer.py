@@ -18,19 +18,19 @@ from resnet_factory.config.file_access import WEIGHTS, output_faults
 from resnet_factory.config.own_layers import changed_layers, missing_layers, origins
 from resnet_factory.errors import ConfigError, Fault, path_of, path_or_name
 from resnet_factory.layers import Conv
-from resnet_factory.network.builder import assemble
+from resnet_factory.network.builder import assemble_network
 from resnet_factory.network.network import Network
-from resnet_factory.network.own_modules import module_of
+from resnet_factory.network.own_modules import own_or_vocabulary_module
 from resnet_factory.network.weights import hub_folder, key_map, shards, timm_folder
-from resnet_factory.network.weights.adaptation import fit
-from resnet_factory.network.weights.download import fetch
+from resnet_factory.network.weights.adaptation import adapt_checkpoint
+from resnet_factory.network.weights.download import download_if_remote
 from resnet_factory.network.weights.key_map import OURS
 from resnet_factory.network.weights.reader import Checkpoint
 from resnet_factory.network.weights.shards import MARK
-from resnet_factory.network.weights.timm_folder import write_config
-from resnet_factory.network.weights.writer import ALIGNMENT, write
+from resnet_factory.network.weights.timm_folder import write_timm_config
+from resnet_factory.network.weights.writer import ALIGNMENT, write_weights_file
 from resnet_factory.planning.network_plan import Plan
-from resnet_factory.planning.planner import plan
+from resnet_factory.planning.planner import run_planner
 
 FORMAT = "1"
 """Version of the metadata written with the tensors."""
@@ -84,11 +84,11 @@ def save(network: Network, *given: Any) -> Path:
     folder = target.expanduser() if _is_folder(target, str(file)) else None
     if faults := hub_folder.folder_faults(folder) if folder else output_faults(target, "save", WEIGHTS):
         raise ConfigError(faults)
-    planned, state = plan(config), network.state_dict()
+    planned, state = run_planner(config), network.state_dict()
     with torch.device("meta"):
-        rebuilt = assemble(planned).state_dict()
+        rebuilt = assemble_network(planned).state_dict()
     what = f"what {config.name or 'the config'!r} plans"
-    if network.plan != planned and _with_classes(network, config.num_classes) != planned:
+    if network.plan != planned and _transferred_plan_with_classes(network, config.num_classes) != planned:
         raise ConfigError([Fault("save", f"the network is not {what}")])
     odd = [
         name for name in {**rebuilt, **state} if _tensor_shape(rebuilt, name) != _tensor_shape(state, name)
@@ -112,11 +112,11 @@ def save(network: Network, *given: Any) -> Path:
     if own := origins(config):
         metadata[f"{MARK}layers"] = json.dumps(own, sort_keys=True)
     if folder is None:
-        return write(target, state, metadata)
-    hub_folder.make(folder)
-    write(folder / hub_folder.WEIGHTS, state, metadata)
+        return write_weights_file(target, state, metadata)
+    hub_folder.make_hub_folder(folder)
+    write_weights_file(folder / hub_folder.WEIGHTS, state, metadata)
     ours = {key.removeprefix(MARK): text for key, text in metadata.items() if key.startswith(MARK)}
-    hub_folder.write_beside(folder, network, planned, config, ours)
+    hub_folder.write_hub_config_and_card(folder, network, planned, config, ours)
     return folder
 
 
@@ -124,11 +124,11 @@ def _is_folder(target: Path, text: str) -> bool:
     return target.expanduser().is_dir() or text.endswith(("/", os.sep))
 
 
-def _with_classes(network: Network, num_classes: int) -> Plan | None:
+def _transferred_plan_with_classes(network: Network, num_classes: int) -> Plan | None:
     """Return the plan of a network with other classes, whose classifier may have been replaced by hand."""
     if network.config is None or network.config.num_classes == num_classes:
         return None
-    return plan(network.config.changed({"num_classes": num_classes}))
+    return run_planner(network.config.changed({"num_classes": num_classes}))
 
 
 def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
@@ -142,29 +142,29 @@ def load(file: str | Path, *, device: str | torch.device = "cpu") -> Network:
     Raises:
         ConfigError: the file is damaged, holds no config, or one that this version reads otherwise.
     """
-    found = shards.read_checkpoint(fetch(path_or_name(file, "load()")), device=device)
-    config, planned = _config_in(found)
+    found = shards.read_file_or_shards(download_if_remote(path_or_name(file, "load()")), device=device)
+    config, planned = _read_config_in_weights(found)
     with torch.device("meta"):
-        network = assemble(planned)
+        network = assemble_network(planned)
     network.config = config
-    fitted = fit(network, found, OURS)
+    fitted = adapt_checkpoint(network, found, OURS)
     if fitted.left or fitted.done:
         raise ConfigError([Fault("weights", f"'{found.file}': {line}") for line in fitted.done])
-    _assign(network, fitted.tensors)
+    _assign_transferred_tensors(network, fitted.tensors)
     return network
 
 
-def config_in(file: str | Path) -> schema.ModelConfig | None:
+def config_in_weights(file: str | Path) -> schema.ModelConfig | None:
     """Return the config saved in a file of weights; None if it has none.
 
     Raises:
         ConfigError: the file cannot be read, or holds a config that this version reads otherwise.
     """
-    found = shards.read_checkpoint(fetch(path_or_name(file, "config_in()")))
-    return _config_in(found)[0] if f"{MARK}config" in found.metadata else None
+    found = shards.read_file_or_shards(download_if_remote(path_or_name(file, "config_in()")))
+    return _read_config_in_weights(found)[0] if f"{MARK}config" in found.metadata else None
 
 
-def _config_in(found: Checkpoint) -> tuple[schema.ModelConfig, Plan]:
+def _read_config_in_weights(found: Checkpoint) -> tuple[schema.ModelConfig, Plan]:
     """Return the config saved in a file of weights, and its plan."""
 
     def refuse(message: str) -> ConfigError:
@@ -188,7 +188,7 @@ def _config_in(found: Checkpoint) -> tuple[schema.ModelConfig, Plan]:
         # A short list of layers with a huge number of repetitions would take hours to plan.
         if text.count(":") * sum(config.depths) > LIMITS[1]:
             raise refuse(f"has a config of {len(text)} characters for {sum(config.depths)} blocks: too many")
-        planned = plan(config)
+        planned = run_planner(config)
     except (ValueError, RecursionError) as error:
         raise refuse(f"has a faulty config: {error}") from None
     if planned.id != said.get("plan_id"):
@@ -214,15 +214,15 @@ def load_weights(
         TypeError: the network is wrapped.
     """
     _refuse_wrapped(network)
-    found = shards.read_checkpoint(fetch(path_or_name(file, "load_weights()")), entry=entry)
-    fitted = fit(network, found, keys)
+    found = shards.read_file_or_shards(download_if_remote(path_or_name(file, "load_weights()")), entry=entry)
+    fitted = adapt_checkpoint(network, found, keys)
     if any(tensor.is_meta for tensor in network.state_dict().values()):
         if fitted.left:
             message = (
                 f"no numbers for {', '.join(fitted.left)}, and the network on the meta device has none either"
             )
             raise ConfigError([Fault("weights", f"'{found.file}' has {message}")])
-        _assign(network, fitted.tensors)
+        _assign_transferred_tensors(network, fitted.tensors)
     else:
         network.load_state_dict(fitted.tensors, strict=False)
     return Report(found.file, len(fitted.tensors), fitted.left, fitted.keys, fitted.done)
@@ -240,14 +240,16 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
     """
     _refuse_wrapped(network)
     written = path_of(file, "export()")
-    if faults := output_faults(written, "file", WEIGHTS) + timm_folder.config_faults(written):
+    if faults := output_faults(written, "file", WEIGHTS) + timm_folder.timm_folder_config_faults(written):
         raise ConfigError(faults)
     for name in (to, keys):
         if name is not None and not isinstance(name, str):
             raise TypeError(f"export() takes names of a library and of a key map, found {name!r}")
     state = network.state_dict()
     entry = (
-        key_map.find(keys) if keys is not None else key_map.find_key_map(to or "", network.plan, list(state))
+        key_map.find_named_key_map(keys)
+        if keys is not None
+        else key_map.find_key_map(to or "", network.plan, list(state))
     )
     names = entry.names(network.plan, state)
     if names.unnamed:
@@ -261,8 +263,8 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
         theirs = names.theirs[f"{stem}.weight"]
         tensors[theirs] = tensors[theirs].flip(1)
         done.append(f"input channels of {theirs!r} turned from RGB to BGR")
-    target = write(written, tensors, {"format": "pt"})
-    if entry.library == "timm" and (line := write_config(target, network.plan, network.config, names)):
+    target = write_weights_file(written, tensors, {"format": "pt"})
+    if entry.library == "timm" and (line := write_timm_config(target, network.plan, network.config, names)):
         done.append(line)
     return Report(target, len(tensors), keys=entry.name, done=tuple(done))
 
@@ -280,7 +282,7 @@ def _tensor_shape(state: Mapping[str, Tensor], name: str) -> torch.Size | None:
     return state[name].shape if name in state else None
 
 
-def _assign(network: Network, tensors: Mapping[str, Tensor]) -> None:
+def _assign_transferred_tensors(network: Network, tensors: Mapping[str, Tensor]) -> None:
     """Assign `tensors` to the network without copying; unsaved buffers (fixed filters) come from the plan."""
     placed = {name: t if t.data_ptr() % ALIGNMENT == 0 else t.clone() for name, t in tensors.items()}
     network.load_state_dict(placed, strict=True, assign=True)
@@ -290,7 +292,7 @@ def _assign(network: Network, tensors: Mapping[str, Tensor]) -> None:
     for name, layer in network.plan.leaves:
         part = network.get_submodule(name)
         if any(buffer.is_meta for buffer in part.buffers()):
-            for inner, fresh in zip(part.modules(), module_of(layer).modules(), strict=True):
+            for inner, fresh in zip(part.modules(), own_or_vocabulary_module(layer).modules(), strict=True):
                 for key, buffer in fresh.named_buffers(recurse=False):
                     if getattr(inner, key).is_meta:
                         setattr(inner, key, buffer.to(device))

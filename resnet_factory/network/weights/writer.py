@@ -24,7 +24,7 @@ DTYPES = {
 }  # fmt: skip
 
 
-def write(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+def write_weights_file(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
     """Write `tensors` to a temporary file, then rename it to `file`. Equal content gives equal bytes.
 
     The suffix selects the format: safetensors with `metadata`, or torch.save's.

@@ -7,11 +7,11 @@ from html import escape
 
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.planning.models import config_of
-from resnet_factory.planning.planner import plan
+from resnet_factory.planning.models import config_of_model
+from resnet_factory.planning.planner import run_planner
 from resnet_factory.reporting.cost_report import cost
-from resnet_factory.reporting.difference.block_changes import ChangedBlocks, places
-from resnet_factory.reporting.difference.config_changes import Change, changes
+from resnet_factory.reporting.difference.block_changes import ChangedBlocks, find_changed_blocks
+from resnet_factory.reporting.difference.config_changes import ConfigChange, find_config_changes
 
 
 @dataclass(frozen=True, repr=False)
@@ -20,13 +20,15 @@ class Difference:
 
     before: Cost
     after: Cost
-    config: tuple[Change, ...]
+    config: tuple[ConfigChange, ...]
     """Keys of the model's config whose values differ."""
     places: tuple[ChangedBlocks, ...]
     """Layers and blocks that were added, removed or changed; equal changes are grouped."""
 
     def __bool__(self) -> bool:
-        return bool(self.config or self.places) or _figures(self.before) != _figures(self.after)
+        return bool(self.config or self.places) or _difference_totals(self.before) != _difference_totals(
+            self.after
+        )
 
     def __str__(self) -> str:
         from resnet_factory.reporting.difference.text import difference_text
@@ -55,14 +57,21 @@ def diff(
     Raises:
         ConfigError: a config cannot be planned, or the image does not fit.
     """
-    configs = config_of(before, "diff()"), config_of(after, "diff()")
-    return compare(*configs, *(cost(plan(config), image) for config in configs))
+    configs = config_of_model(before, "diff()"), config_of_model(after, "diff()")
+    return difference_of_costs(*configs, *(cost(run_planner(config), image) for config in configs))
 
 
-def compare(before: ModelConfig, after: ModelConfig, before_cost: Cost, after_cost: Cost) -> Difference:
+def difference_of_costs(
+    before: ModelConfig, after: ModelConfig, before_cost: Cost, after_cost: Cost
+) -> Difference:
     """Compare two networks that are planned and costed already."""
-    return Difference(before_cost, after_cost, changes(before, after), places(before_cost, after_cost))
+    return Difference(
+        before_cost,
+        after_cost,
+        find_config_changes(before, after),
+        find_changed_blocks(before_cost, after_cost),
+    )
 
 
-def _figures(cost: Cost) -> tuple[object, ...]:
+def _difference_totals(cost: Cost) -> tuple[object, ...]:
     return cost.image, cost.shape, cost.total

@@ -9,8 +9,18 @@ from typing import Any
 
 from resnet_factory.layers import Layer
 from resnet_factory.layers.registry import word_of
-from resnet_factory.planning.nodes import INPUT, SELECT, Mark, Node, Parallel, Read, Tap, Walk, dotted
-from resnet_factory.planning.plan_text import describe
+from resnet_factory.planning.nodes import (
+    INPUT,
+    SELECT,
+    MarkNode,
+    Node,
+    Parallel,
+    Read,
+    Tap,
+    Walk,
+    dotted_node_name,
+)
+from resnet_factory.planning.plan_text import layer_plan_text
 
 JOINTS = frozenset({"shortcut", "gate", "select", "branches", "parallel", "tap", "read"})
 """Kinds of joins, and of marks."""
@@ -20,7 +30,7 @@ NOT_SAID = ("channels", "to", "dims")
 
 
 @dataclass(frozen=True)
-class BlockLine:
+class AlignedLine:
     """One line of a block: a layer, or a join (a shortcut, a gate, branches)."""
 
     name: str
@@ -56,11 +66,11 @@ class BlockLine:
 
 
 @dataclass(frozen=True)
-class Edit:
+class AlignmentEdit:
     """One line added (nothing before), removed (nothing after), changed, renamed or moved."""
 
-    before: BlockLine | None
-    after: BlockLine | None
+    before: AlignedLine | None
+    after: AlignedLine | None
     follows: str | None = None
     """The line that a moved one now follows; empty for the first position, None if it did not move."""
 
@@ -71,7 +81,7 @@ class Edit:
         return (*lines, self.follows)
 
 
-def altered(edits: Sequence[Edit]) -> list[str]:
+def altered_in_alignment(edits: Sequence[AlignmentEdit]) -> list[str]:
     """Return the arguments that any of `edits` changes; all have one `story` and keep their layer's kind."""
     names: set[str] = set()
     for edit in edits:
@@ -83,14 +93,14 @@ def altered(edits: Sequence[Edit]) -> list[str]:
     return [name for name in order if name in names]
 
 
-def block_lines(node: Node, prefix: str = "") -> list[BlockLine]:
+def lines_to_align(node: Node, prefix: str = "") -> list[AlignedLine]:
     """Return the lines of a block in order; a join comes after its branches."""
-    return _Lines().through(node, [], prefix)
+    return _LinesToAlign().through(node, [], prefix)
 
 
-class _Lines(Walk[list[BlockLine]]):
-    def layer(self, layer: Layer, value: list[BlockLine], name: str) -> list[BlockLine]:
-        kind = describe(layer).split(" ", 1)[0]
+class _LinesToAlign(Walk[list[AlignedLine]]):
+    def layer(self, layer: Layer, value: list[AlignedLine], name: str) -> list[AlignedLine]:
+        kind = layer_plan_text(layer).split(" ", 1)[0]
         word, (_, fixed) = re.sub(r"^conv\dd$", "conv2d", kind), word_of(layer)
         said = ("dims",) if hasattr(layer, "kernel") else ()  # the weights of a kernel depend on it
         hidden = {*NOT_SAID, *fixed} - {*said}
@@ -99,55 +109,55 @@ class _Lines(Walk[list[BlockLine]]):
         values = ends if hasattr(layer, "to") else {"channels": layer.channels}
         values |= {entry.name: getattr(layer, entry.name) for entry in given}
         defaults = {entry.name: entry.default for entry in given} | {"dims": layer.dims}
-        return [*value, BlockLine(name, word, values, defaults, kind)]
+        return [*value, AlignedLine(name, word, values, defaults, kind)]
 
     def entry(
-        self, node: Parallel, branch: int, value: list[BlockLine], ends: list[list[BlockLine]], name: str
-    ) -> list[BlockLine]:
+        self, node: Parallel, branch: int, value: list[AlignedLine], ends: list[list[AlignedLine]], name: str
+    ) -> list[AlignedLine]:
         return []
 
     def join(
-        self, node: Parallel, value: list[BlockLine], ends: list[list[BlockLine]], name: str
-    ) -> list[BlockLine]:
+        self, node: Parallel, value: list[AlignedLine], ends: list[list[AlignedLine]], name: str
+    ) -> list[AlignedLine]:
         inner = [line for end in ends for line in end]
-        return [*value, *inner, _join_line(node, ends, name)]
+        return [*value, *inner, _join_line_to_align(node, ends, name)]
 
-    def tap(self, node: Tap, value: list[BlockLine], name: str) -> list[BlockLine]:
-        return [*value, _mark_line(node, name)]
+    def tap(self, node: Tap, value: list[AlignedLine], name: str) -> list[AlignedLine]:
+        return [*value, _mark_line_to_align(node, name)]
 
-    def read(self, node: Read, value: list[BlockLine], name: str) -> list[BlockLine]:
-        return [*value, _mark_line(node, name)]
-
-
-def _mark_line(node: Mark, name: str) -> BlockLine:
-    return BlockLine(dotted(name, node.of), type(node).__name__.lower(), {})
+    def read(self, node: Read, value: list[AlignedLine], name: str) -> list[AlignedLine]:
+        return [*value, _mark_line_to_align(node, name)]
 
 
-def _join_line(node: Parallel, ends: list[list[BlockLine]], name: str) -> BlockLine:
+def _mark_line_to_align(node: MarkNode, name: str) -> AlignedLine:
+    return AlignedLine(dotted_node_name(name, node.of), type(node).__name__.lower(), {})
+
+
+def _join_line_to_align(node: Parallel, ends: list[list[AlignedLine]], name: str) -> AlignedLine:
     if node.shortcut:
         reads = next((entry.name for entry in ends[0]), "")
         kind = "layers" if node.branches[1].children else "identity"
-        return BlockLine(name, "shortcut", {"kind": kind, "from before": reads})
+        return AlignedLine(name, "shortcut", {"kind": kind, "from before": reads})
     if node.join == SELECT:
         values: dict[str, Any] = {"parts": node.parts, "groups": node.groups}
-        return BlockLine(name, "select", values, {"parts": MISSING, "groups": 1})
+        return AlignedLine(name, "select", values, {"parts": MISSING, "groups": 1})
     if node.gates:
-        return BlockLine(name, "gate", {})
+        return AlignedLine(name, "gate", {})
     values = {"count": len(node.branches), "split": node.split, "linked": node.linked}
     defaults = {"count": MISSING, "split": False, "linked": 0}
     if node.indexed:
-        return BlockLine(name, "branches", values, defaults)
+        return AlignedLine(name, "branches", values, defaults)
     values |= {"join": node.join, "reads": node.reads}
-    return BlockLine(name, "parallel", values, defaults | {"join": MISSING, "reads": INPUT})
+    return AlignedLine(name, "parallel", values, defaults | {"join": MISSING, "reads": INPUT})
 
 
-def align(before: Sequence[BlockLine], after: Sequence[BlockLine]) -> Iterator[Edit]:
+def align_lines(before: Sequence[AlignedLine], after: Sequence[AlignedLine]) -> Iterator[AlignmentEdit]:
     """Yield the edits that turn one list of lines into the other, in the order of both.
 
     Lines that keep their order are paired so that the total similarity of the pairs is maximal (Needleman &
     Wunsch 1970); an unpaired line with the same name on both sides has moved.
     """
-    pairs = list(_paired_lines(before, after))
+    pairs = list(_aligned_pairs(before, after))
     gone = {(line.name, line.word): line for line, other in pairs if line and other is None}
     come = {(line.name, line.word): line for other, line in pairs if line and other is None}
     previous = ""
@@ -155,30 +165,30 @@ def align(before: Sequence[BlockLine], after: Sequence[BlockLine]) -> Iterator[E
         if new is None:
             assert old is not None
             if (old.name, old.word) not in come:
-                yield Edit(old, None)
+                yield AlignmentEdit(old, None)
             continue
         if old is None and (moved := gone.get((new.name, new.word))) is not None:
-            yield Edit(moved, new, follows=previous)
+            yield AlignmentEdit(moved, new, follows=previous)
         elif old is None or old != new:
-            yield Edit(old, new)
+            yield AlignmentEdit(old, new)
         previous = new.label
 
 
-def _paired_lines(
-    before: Sequence[BlockLine], after: Sequence[BlockLine]
-) -> Iterator[tuple[BlockLine | None, BlockLine | None]]:
+def _aligned_pairs(
+    before: Sequence[AlignedLine], after: Sequence[AlignedLine]
+) -> Iterator[tuple[AlignedLine | None, AlignedLine | None]]:
     """Return each line with its counterpart or None; removed lines come before added ones."""
     rows, columns = len(before), len(after)
     best = [[0] * (columns + 1) for _ in range(rows + 1)]
     for i in reversed(range(rows)):
         for j in reversed(range(columns)):
-            together = _likeness(before[i], after[j])
+            together = _alignment_score(before[i], after[j])
             both = best[i + 1][j + 1] + together if together else 0
             best[i][j] = max(both, best[i + 1][j], best[i][j + 1])
     i = j = 0
     while i < rows or j < columns:
         if i < rows and j < columns:
-            together = _likeness(before[i], after[j])
+            together = _alignment_score(before[i], after[j])
             if together and best[i][j] == best[i + 1][j + 1] + together:
                 yield before[i], after[j]
                 i, j = i + 1, j + 1
@@ -191,7 +201,7 @@ def _paired_lines(
             j += 1
 
 
-def _likeness(old: BlockLine, new: BlockLine) -> int:
+def _alignment_score(old: AlignedLine, new: AlignedLine) -> int:
     """Return the similarity of two lines; 0 for lines that cannot be paired."""
     together = old.listed is not None and old.listed == new.listed
     if old.word == new.word:

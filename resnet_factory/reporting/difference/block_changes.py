@@ -8,9 +8,9 @@ from itertools import groupby
 
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.costing.measurement import NOTHING, Tally
-from resnet_factory.planning.network_plan import Block, Plan
-from resnet_factory.planning.nodes import Chain, dotted
-from resnet_factory.reporting.difference.alignment import Edit, align, block_lines
+from resnet_factory.planning.network_plan import Plan, PlanBlock
+from resnet_factory.planning.nodes import Chain, dotted_node_name
+from resnet_factory.reporting.difference.alignment import AlignmentEdit, align_lines, lines_to_align
 
 Spot = tuple[str, str]
 """A section and a part of it: ("layer1", "0"), ("layer1", "transition"), ("stem", "")."""
@@ -27,31 +27,31 @@ class ChangedBlocks:
     """Whether these are all blocks of the network."""
     kind: str
     """The blocks added or removed: `17 × bottleneck 1024 -> 1024`; empty for changed ones."""
-    edits: tuple[tuple[Edit, ...], ...]
+    edits: tuple[tuple[AlignmentEdit, ...], ...]
     """For each changed line, its edit in each of the spots."""
     change: Tally
     """The change of costs by these edits or blocks."""
 
 
-def places(before: Cost, after: Cost) -> tuple[ChangedBlocks, ...]:
+def find_changed_blocks(before: Cost, after: Cost) -> tuple[ChangedBlocks, ...]:
     """Return every difference between two plans, in the order of the network."""
-    old, new = _nodes_by_spot(before.plan), _nodes_by_spot(after.plan)
-    seen: dict[tuple[int, int], tuple[Edit, ...]] = {}
-    stories: dict[tuple[object, ...], dict[Spot, Edit]] = {}
+    old, new = _blocks_by_spot(before.plan), _blocks_by_spot(after.plan)
+    seen: dict[tuple[int, int], tuple[AlignmentEdit, ...]] = {}
+    stories: dict[tuple[object, ...], dict[Spot, AlignmentEdit]] = {}
     blocks: dict[tuple[str, str, str], list[Spot]] = {}
-    for spot in _merged_spots(list(old), list(new)):
+    for spot in _merged_block_spots(list(old), list(new)):
         if spot in old and spot in new:
-            pair = _node_chain(old[spot]), _node_chain(new[spot])
+            pair = _changed_block_chain(old[spot]), _changed_block_chain(new[spot])
             known = id(pair[0]), id(pair[1])
             if known not in seen:
                 same = pair[0] is pair[1] or pair[0] == pair[1]
-                seen[known] = () if same else tuple(align(*(block_lines(node) for node in pair)))
+                seen[known] = () if same else tuple(align_lines(*(lines_to_align(node) for node in pair)))
             for edit in seen[known]:
                 stories.setdefault((spot[1].isdigit() or spot, *edit.story), {})[spot] = edit
         else:
             sign, side = ("+", new) if spot in new else ("-", old)
-            blocks.setdefault((sign, spot[0], _block_kind(side[spot])), []).append(spot)
-    together: dict[tuple[Spot, ...], list[tuple[Edit, ...]]] = {}
+            blocks.setdefault((sign, spot[0], _changed_block_kind(side[spot])), []).append(spot)
+    together: dict[tuple[Spot, ...], list[tuple[AlignmentEdit, ...]]] = {}
     for story in stories.values():
         together.setdefault(tuple(story), []).append(tuple(story.values()))
     every = {spot for spot in (*old, *new) if spot[1].isdigit()}
@@ -61,23 +61,25 @@ def places(before: Cost, after: Cost) -> tuple[ChangedBlocks, ...]:
             spots,
             "~",
             set(spots) == every,
-            _block_kind(new[spots[0]]),
+            _changed_block_kind(new[spots[0]]),
             tuple(edits),
-            _cost_change(costs, spots, edits),
+            _cost_of_changed_blocks(costs, spots, edits),
         )
         for spots, edits in together.items()
     ]
     for (sign, _, kind), spots in blocks.items():
         side = old if sign == "-" else new
         what = f"{len(spots)} × {kind}" if len(spots) > 1 else kind
-        what += _channel_change(side[spots[0]], side[spots[-1]])
-        found.append(ChangedBlocks(tuple(spots), sign, False, what, (), _cost_change(costs, spots, [])))
-    order = {spot: i for i, spot in enumerate(_merged_spots(list(old), list(new)))}
+        what += _changed_block_channels(side[spots[0]], side[spots[-1]])
+        found.append(
+            ChangedBlocks(tuple(spots), sign, False, what, (), _cost_of_changed_blocks(costs, spots, []))
+        )
+    order = {spot: i for i, spot in enumerate(_merged_block_spots(list(old), list(new)))}
     return tuple(sorted(found, key=lambda place: (order[place.spots[0]], -len(place.spots))))
 
 
-def _cost_change(
-    costs: Sequence[dict[str, Tally]], spots: Sequence[Spot], edits: Sequence[Sequence[Edit]]
+def _cost_of_changed_blocks(
+    costs: Sequence[dict[str, Tally]], spots: Sequence[Spot], edits: Sequence[Sequence[AlignmentEdit]]
 ) -> Tally:
     """Return the change of cost of the edited layers, after minus before; without edits, of whole blocks."""
     sums = []
@@ -87,7 +89,9 @@ def _cost_change(
             place = "" if spot[0] in ("stem", "head") else ".".join(spot)
             lines = [(line[i].before, line[i].after)[side] for line in edits]
             names = (
-                [dotted(place, line.name) for line in lines if line and not line.meets] if edits else [place]
+                [dotted_node_name(place, line.name) for line in lines if line and not line.meets]
+                if edits
+                else [place]
             )
             for name in names:
                 total = total.plus(cost.get(name, NOTHING))
@@ -95,8 +99,8 @@ def _cost_change(
     return Tally(*(new - old for old, new in zip(*sums, strict=True)))
 
 
-def _nodes_by_spot(plan: Plan) -> dict[Spot, Chain | Block]:
-    nodes: dict[Spot, Chain | Block] = {("stem", ""): plan.stem}
+def _blocks_by_spot(plan: Plan) -> dict[Spot, Chain | PlanBlock]:
+    nodes: dict[Spot, Chain | PlanBlock] = {("stem", ""): plan.stem}
     for stage in plan.stages:
         if stage.transition.children:
             nodes[stage.name, "transition"] = stage.transition
@@ -104,29 +108,29 @@ def _nodes_by_spot(plan: Plan) -> dict[Spot, Chain | Block]:
     return nodes | {("head", ""): plan.head}
 
 
-def _merged_spots(old: Sequence[Spot], new: Sequence[Spot]) -> Iterator[Spot]:
+def _merged_block_spots(old: Sequence[Spot], new: Sequence[Spot]) -> Iterator[Spot]:
     """Yield all spots in the order of the network: section by section, common spots first."""
     sections = dict.fromkeys(section for section, _ in (*old[:-1], *new[:-1], old[-1]))
     for section in sections:
         yield from dict.fromkeys(spot for spot in (*old, *new) if spot[0] == section)
 
 
-def _node_chain(node: Chain | Block) -> Chain:
-    return node.node if isinstance(node, Block) else node
+def _changed_block_chain(node: Chain | PlanBlock) -> Chain:
+    return node.node if isinstance(node, PlanBlock) else node
 
 
-def _block_kind(node: Chain | Block) -> str:
-    return node.kind if isinstance(node, Block) else "layers"
+def _changed_block_kind(node: Chain | PlanBlock) -> str:
+    return node.kind if isinstance(node, PlanBlock) else "layers"
 
 
-def _channel_change(first: Chain | Block, last: Chain | Block) -> str:
+def _changed_block_channels(first: Chain | PlanBlock, last: Chain | PlanBlock) -> str:
     """Return `256 -> 512`: the input channels of the first block and the output channels of the last."""
-    if isinstance(first, Block) and isinstance(last, Block):
+    if isinstance(first, PlanBlock) and isinstance(last, PlanBlock):
         return f" {first.in_channels} -> {last.out_channels}"
     return ""
 
 
-def spots_text(place: ChangedBlocks) -> str:
+def changed_blocks_text(place: ChangedBlocks) -> str:
     """Return the spots as `layer1.0-2, layer2.0`, or `every block`."""
     if place.every and len(place.spots) > 1:
         return "every block"

@@ -16,7 +16,7 @@ NOT_SAID = {"text", "name", "path", "locate", "stage_slots"}
 
 
 @dataclass(frozen=True)
-class Change:
+class ConfigChange:
     """One key of the config; its old or new value is empty if it was added or removed."""
 
     key: str
@@ -24,14 +24,14 @@ class Change:
     after: str
 
 
-def changes(before: ModelConfig, after: ModelConfig) -> tuple[Change, ...]:
+def find_config_changes(before: ModelConfig, after: ModelConfig) -> tuple[ConfigChange, ...]:
     """Return every key whose value differs, in the order of the config.
 
     One value for all stages equals a list that repeats that value.
     """
     if before == after:
         return ()
-    found: list[Change] = []
+    found: list[ConfigChange] = []
     data = before.to_dict(), after.to_dict()
     for entry in fields(ModelConfig):
         if entry.name in NOT_SAID or not entry.init:  # skip derived fields
@@ -40,70 +40,73 @@ def changes(before: ModelConfig, after: ModelConfig) -> tuple[Change, ...]:
         if entry.name == "slots":
             old, new = before.slot_recipes, after.slot_recipes
             for key in dict.fromkeys((*old, *new)):
-                found += _recipe_changes(key, old.get(key, (None,)), new.get(key, (None,)), data)
+                found += _changed_config_recipes(key, old.get(key, (None,)), new.get(key, (None,)), data)
         elif entry.name == "blocks":
-            found += _recipe_changes("block", *pair, data)
+            found += _changed_config_recipes("block", *pair, data)
         elif any(isinstance(value, Recipe) for value in pair):
-            found += _recipe_changes(entry.name, (pair[0],), (pair[1],), data)
+            found += _changed_config_recipes(entry.name, (pair[0],), (pair[1],), data)
         elif is_dataclass(pair[0]) and is_dataclass(pair[1]):
-            found += _edits(entry.name, *(asdict(value) for value in pair))
+            found += _changed_config_values(entry.name, *(asdict(value) for value in pair))
         elif pair[0] != pair[1]:
-            said = [_shown_value(_brief_value(value, entry.name)) for value in pair]
+            said = [_changed_config_value_text(_brief_config_value(value, entry.name)) for value in pair]
             if said[0] == said[1] and entry.name == "depths":  # one depth for any number of stages
-                said = [_shown_value(value) for value in pair]
+                said = [_changed_config_value_text(value) for value in pair]
             if said[0] != said[1]:
-                found.append(Change(entry.name, *said))
+                found.append(ConfigChange(entry.name, *said))
     return tuple(found)
 
 
-def _recipe_changes(
+def _changed_config_recipes(
     key: str,
     before: tuple[Recipe | None, ...],
     after: tuple[Recipe | None, ...],
     data: tuple[dict[str, Any], dict[str, Any]],
-) -> Iterator[Change]:
+) -> Iterator[ConfigChange]:
     """Yield the changes of recipes: one for a replaced recipe, one per edit for an edited recipe."""
-    if before == after or _all(before) == _all(after):
+    if before == after or _single_config_value(before) == _single_config_value(after):
         return
-    old, new = _recipe_titles(before), _recipe_titles(after)
+    old, new = _changed_recipe_titles(before), _changed_recipe_titles(after)
     if old and new and old != new:
-        yield Change(key, old, new)
+        yield ConfigChange(key, old, new)
     else:
-        yield from _edits(key, data[0].get(key), data[1].get(key))
+        yield from _changed_config_values(key, data[0].get(key), data[1].get(key))
 
 
-def _all(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _single_config_value(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return a single value if all are equal."""
     return values[:1] if all(value == values[0] for value in values) else values
 
 
-def _recipe_titles(recipes: tuple[Recipe | None, ...]) -> str:
+def _changed_recipe_titles(recipes: tuple[Recipe | None, ...]) -> str:
     """Return the names of the recipes; empty if one is written out in the config."""
-    titles = _all(tuple(recipe.title if recipe else "none" for recipe in recipes))
+    titles = _single_config_value(tuple(recipe.title if recipe else "none" for recipe in recipes))
     if "" in titles or "block" in titles:  # the schema's title of a block without a name
         return ""
     return titles[0] if len(titles) == 1 else f"[{', '.join(titles)}]"
 
 
-def _edits(key: str, before: Any, after: Any) -> Iterator[Change]:
+def _changed_config_values(key: str, before: Any, after: Any) -> Iterator[ConfigChange]:
     if before == after:
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for name in dict.fromkeys((*before, *after)):
             if name not in before or name not in after:
-                yield Change(
+                yield ConfigChange(
                     f"{key}.{name}",
-                    *(_shown_value(side[name]) if name in side else "" for side in (before, after)),
+                    *(
+                        _changed_config_value_text(side[name]) if name in side else ""
+                        for side in (before, after)
+                    ),
                 )
             else:
-                yield from _edits(f"{key}.{name}", before[name], after[name])
+                yield from _changed_config_values(f"{key}.{name}", before[name], after[name])
     elif isinstance(before, list) and isinstance(after, list):
-        yield from _items(key, before, after)
+        yield from _changed_config_items(key, before, after)
     else:
-        yield Change(key, _shown_value(before), _shown_value(after))
+        yield ConfigChange(key, _changed_config_value_text(before), _changed_config_value_text(after))
 
 
-def _items(key: str, before: list[Any], after: list[Any]) -> Iterator[Change]:
+def _changed_config_items(key: str, before: list[Any], after: list[Any]) -> Iterator[ConfigChange]:
     """Yield the edits of a list; paths are indices after the change, or before it for removed items."""
     old_texts, new_texts = ([json.dumps(item, sort_keys=True) for item in side] for side in (before, after))
     matcher = difflib.SequenceMatcher(None, old_texts, new_texts, autojunk=False)
@@ -112,24 +115,26 @@ def _items(key: str, before: list[Any], after: list[Any]) -> Iterator[Change]:
             continue
         paired = min(j - i, m - k)
         for old, new in zip(range(i, i + paired), range(k, k + paired), strict=True):
-            yield from _edits(f"{key}.{new}", before[old], after[new])
+            yield from _changed_config_values(f"{key}.{new}", before[old], after[new])
         for old in range(i + paired, j):
-            yield Change(f"{key}.{old}", _shown_value(before[old]), "")
+            yield ConfigChange(f"{key}.{old}", _changed_config_value_text(before[old]), "")
         for new in range(k + paired, m):
-            yield Change(f"{key}.{new}", "", _shown_value(after[new]))
+            yield ConfigChange(f"{key}.{new}", "", _changed_config_value_text(after[new]))
 
 
-def _brief_value(value: Any, field: str) -> Any:
+def _brief_config_value(value: Any, field: str) -> Any:
     """Return a single value if all stages have the same."""
     return value[0] if field in PER_STAGE and len(set(value)) == 1 else value
 
 
-def _shown_value(value: Any) -> str:
+def _changed_config_value_text(value: Any) -> str:
     """Return a value as one line of YAML."""
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_shown_value, value))}]"
+        return f"[{', '.join(map(_changed_config_value_text, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{name}: {_shown_value(item)}' for name, item in value.items())}}}"
+        return (
+            f"{{{', '.join(f'{name}: {_changed_config_value_text(item)}' for name, item in value.items())}}}"
+        )
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from resnet_factory.costing.complexity import cost
+from resnet_factory.costing.complexity import compute_complexity
 from resnet_factory.errors import ConfigError, Fault, unknown
-from resnet_factory.planning.models import Source, plan_of
+from resnet_factory.planning.models import Source, plan_of_model
 
 FORMATS = ("svg", "mermaid")
 
 
-class Svg(str):
+class SvgDrawing(str):
     """An SVG document as text, which a notebook shows as a picture."""
 
     def _repr_svg_(self) -> str:
@@ -27,11 +27,11 @@ def draw(plan: Source, image: tuple[int, ...] | None = None, format: str = "svg"
     """
     if not isinstance(format, str) or format not in FORMATS:
         raise ConfigError([Fault("format", unknown("format", format, FORMATS))])
-    costed = cost(plan_of(plan, "draw()"), image)
+    costed = compute_complexity(plan_of_model(plan, "draw()"), image)
     if format == "mermaid":
-        from resnet_factory.reporting.drawing.mermaid import flowchart
+        from resnet_factory.reporting.drawing.mermaid import mermaid_flowchart
 
-        return flowchart(costed)
-    from resnet_factory.reporting.drawing.figure import draw_network
+        return mermaid_flowchart(costed)
+    from resnet_factory.reporting.drawing.figure import draw_network_figure
 
-    return Svg(draw_network(costed))
+    return SvgDrawing(draw_network_figure(costed))

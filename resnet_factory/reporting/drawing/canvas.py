@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import drawsvg
 
-from resnet_factory.reporting.drawing.palette import FONT, style
+from resnet_factory.reporting.drawing.palette import FONT, palette_style_sheet
 
 Point = tuple[float, float]
 
@@ -22,13 +22,20 @@ class Canvas:
     ) -> None:
         """Draw a rectangle with rounded corners; `title` is its tooltip."""
         part = drawsvg.Rectangle(
-            _round(x), _round(y), _round(width), _round(height), rx=corner or None, class_=look
+            _round_canvas_coordinate(x),
+            _round_canvas_coordinate(y),
+            _round_canvas_coordinate(width),
+            _round_canvas_coordinate(height),
+            rx=corner or None,
+            class_=look,
         )
         self._add(part, title)
 
     def disc(self, x: float, y: float, radius: float, look: str) -> None:
         """Draw a circle."""
-        self._add(drawsvg.Circle(_round(x), _round(y), radius, class_=look))
+        self._add(
+            drawsvg.Circle(_round_canvas_coordinate(x), _round_canvas_coordinate(y), radius, class_=look)
+        )
 
     def text(
         self, x: float, y: float, words: str, size: float, look: str, anchor: str = "start", title: str = ""
@@ -36,32 +43,50 @@ class Canvas:
         """Draw one line of text, its capitals centred on `y`; `anchor` is start, middle or end."""
         # dominant-baseline differs between viewers: shift the baseline by half the cap height instead.
         part = drawsvg.Text(
-            words, size, _round(x), _round(y + 0.36 * size), text_anchor=_anchor(anchor), class_=look
+            words,
+            size,
+            _round_canvas_coordinate(x),
+            _round_canvas_coordinate(y + 0.36 * size),
+            text_anchor=_canvas_text_anchor(anchor),
+            class_=look,
         )
         self._add(part, title)
 
     def line(self, points: list[Point], look: str, corner: float = 0) -> None:
         """Draw a line with right angles, each rounded by `corner`."""
         path = drawsvg.Path(class_=look)
-        path.M(*map(_round, points[0]))
+        path.M(*map(_round_canvas_coordinate, points[0]))
         for before, here, after in zip(points, points[1:], points[2:], strict=False):
-            start, end = _towards(here, before, corner), _towards(here, after, corner)
-            path.L(*map(_round, start))
-            path.Q(*map(_round, (*here, *end)))
-        path.L(*map(_round, points[-1]))
+            start, end = (
+                _canvas_point_towards(here, before, corner),
+                _canvas_point_towards(here, after, corner),
+            )
+            path.L(*map(_round_canvas_coordinate, start))
+            path.Q(*map(_round_canvas_coordinate, (*here, *end)))
+        path.L(*map(_round_canvas_coordinate, points[-1]))
         self._add(path)
 
     def arch(self, left: float, right: float, foot: float, spring: float, rise: float, look: str) -> None:
         """Draw an arch: verticals from `foot` up to `spring` and half an ellipse above."""
         path = drawsvg.Path(class_=look)
-        path.M(_round(left), _round(foot)).L(_round(left), _round(spring))
-        path.A(_round((right - left) / 2), _round(rise), 0, 0, 1, _round(right), _round(spring))
-        path.L(_round(right), _round(foot))
+        path.M(_round_canvas_coordinate(left), _round_canvas_coordinate(foot)).L(
+            _round_canvas_coordinate(left), _round_canvas_coordinate(spring)
+        )
+        path.A(
+            _round_canvas_coordinate((right - left) / 2),
+            _round_canvas_coordinate(rise),
+            0,
+            0,
+            1,
+            _round_canvas_coordinate(right),
+            _round_canvas_coordinate(spring),
+        )
+        path.L(_round_canvas_coordinate(right), _round_canvas_coordinate(foot))
         self._add(path)
 
     def area(self, points: list[Point], look: str, title: str = "", below: int | None = None) -> None:
         """Draw a filled polygon, on top, or below all shapes from index `below` on."""
-        flat = [_round(value) for point in points for value in point]
+        flat = [_round_canvas_coordinate(value) for point in points for value in point]
         self._add(drawsvg.Lines(*flat, close=True, class_=look), title)
         if below is not None:
             self.parts.insert(below, self.parts.pop())
@@ -74,11 +99,16 @@ class Canvas:
     def document(self, width: float, height: float, title: str, description: str) -> str:
         """Return the drawing as a self-contained SVG document."""
         drawing = drawsvg.Drawing(
-            _round(width), _round(height), id_prefix="rf", class_="rf", role="img", font_family=FONT
+            _round_canvas_coordinate(width),
+            _round_canvas_coordinate(height),
+            id_prefix="rf",
+            class_="rf",
+            role="img",
+            font_family=FONT,
         )
-        drawing.append_css(style())
+        drawing.append_css(palette_style_sheet())
         drawing.append(drawsvg.Title(title))
-        drawing.append(_Description(description))
+        drawing.append(_CanvasDescription(description))
         drawing.extend(self.parts)
         return str(drawing.as_svg(header="")) + "\n"
 
@@ -89,7 +119,7 @@ class Canvas:
         self.parts.append(part)
 
 
-class _Description(drawsvg.Title):  # type: ignore[misc]
+class _CanvasDescription(drawsvg.Title):  # type: ignore[misc]
     TAG_NAME = "desc"
 
 
@@ -98,21 +128,21 @@ WIDTHS = {"il.,:;|'Ij·": 0.3, " tfr()/-": 0.4, "mwMW×%": 0.87}
 _WIDTH = {character: width for characters, width in WIDTHS.items() for character in characters}
 
 
-def text_width(words: str, size: float) -> float:
+def canvas_text_width(words: str, size: float) -> float:
     """Return the approximate width of a text in DejaVu Sans, the widest of the fallback fonts."""
     return size * sum(_WIDTH.get(character, 0.63) for character in words)
 
 
-def _towards(start: Point, end: Point, distance: float) -> Point:
+def _canvas_point_towards(start: Point, end: Point, distance: float) -> Point:
     length = abs(end[0] - start[0]) + abs(end[1] - start[1])
     part = min(distance / length, 0.5) if length else 0
     return start[0] + part * (end[0] - start[0]), start[1] + part * (end[1] - start[1])
 
 
-def _round(value: float) -> float:
+def _round_canvas_coordinate(value: float) -> float:
     rounded = round(value, 1)
     return int(rounded) if rounded == int(rounded) else rounded
 
 
-def _anchor(anchor: str) -> str | None:
+def _canvas_text_anchor(anchor: str) -> str | None:
     return None if anchor == "start" else anchor

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from resnet_factory.reporting.drawing.canvas import Canvas
-from resnet_factory.reporting.drawing.labels import Caption
+from resnet_factory.reporting.drawing.labels import LayerLabel
 
 GAP, BEND, JOINT, LANE = 8.0, 8.0, 6.5, 17.0
 """Gap between pills; corner radius of lines; radius of a sum; width of a line next to a column."""
@@ -18,7 +18,7 @@ SHOWN = 4
 
 
 @dataclass(frozen=True)
-class Element:
+class ElementGeometry:
     """An element laid out around a vertical axis; the data enters at the top and leaves at the bottom."""
 
     left: float
@@ -28,24 +28,24 @@ class Element:
     """Draws it: canvas, x of the axis, y of the top."""
 
 
-def type_of(text: Caption) -> tuple[float, float]:
+def pill_type_geometry(text: LayerLabel) -> tuple[float, float]:
     """Return the height and font size of a layer's pill."""
     return (TALL, TEXT) if text.role == "weight" else (SMALL, SMALL_TEXT)
 
 
-def pill(text: Caption, width: float) -> Element:
+def pill_geometry(text: LayerLabel, width: float) -> ElementGeometry:
     """Return the element of one layer."""
-    height, size = type_of(text)
+    height, size = pill_type_geometry(text)
 
     def paint(canvas: Canvas, x: float, y: float) -> None:
         corner = height / 2 if height == SMALL else 6
         canvas.box(x - width / 2, y, width, height, text.role, corner, text.title)
         canvas.text(x, y + height / 2, text.text, size, f"{text.role}-ink", "middle", text.title)
 
-    return Element(width / 2, width / 2, height, paint)
+    return ElementGeometry(width / 2, width / 2, height, paint)
 
 
-def stack(elements: Sequence[Element]) -> Element:
+def stack_geometry(elements: Sequence[ElementGeometry]) -> ElementGeometry:
     """Return elements stacked vertically."""
     elements = [element for element in elements if element.height]
 
@@ -56,7 +56,7 @@ def stack(elements: Sequence[Element]) -> Element:
             element.paint(canvas, x, y)
             y += element.height + GAP
 
-    return Element(
+    return ElementGeometry(
         max((element.left for element in elements), default=0),
         max((element.right for element in elements), default=0),
         sum(element.height for element in elements) + GAP * max(len(elements) - 1, 0),
@@ -64,7 +64,7 @@ def stack(elements: Sequence[Element]) -> Element:
     )
 
 
-def residual(body: Element, beside: Element, look: str) -> Element:
+def residual_geometry(body: ElementGeometry, beside: ElementGeometry, look: str) -> ElementGeometry:
     """Return a body with the shortcut that is added to it on its right."""
     offset = body.right + (LANE - 2 + beside.left if beside.height else LANE)
     inner = max(body.height, beside.height)
@@ -85,12 +85,12 @@ def residual(body: Element, beside: Element, look: str) -> Element:
             canvas.line([*start, *end], look, BEND)
         canvas.disc(x, y, 2.2, "tip")
         body.paint(canvas, x, y + BEND)
-        _join_circle(canvas, x, joint, "+")
+        _draw_join_geometry(canvas, x, joint, "+")
 
-    return Element(body.left, offset + max(beside.right, 2), height, paint)
+    return ElementGeometry(body.left, offset + max(beside.right, 2), height, paint)
 
 
-def gate(inner: Element, sign: str) -> Element:
+def gate_geometry(inner: ElementGeometry, sign: str) -> ElementGeometry:
     """Return a gate's layers with the gated branch on their left; `sign` is the operation that joins them."""
     height = BEND + inner.height + GAP + 2 * JOINT
     offset = inner.left + LANE - 4
@@ -102,12 +102,12 @@ def gate(inner: Element, sign: str) -> Element:
         canvas.line([(x, y), (x - offset, y), (x - offset, joint), (x - JOINT, joint)], "flow", BEND)
         canvas.disc(x, y, 2.2, "tip")
         inner.paint(canvas, x, y + BEND)
-        _join_circle(canvas, x, joint, sign)
+        _draw_join_geometry(canvas, x, joint, sign)
 
-    return Element(offset + 2, inner.right, height, paint)
+    return ElementGeometry(offset + 2, inner.right, height, paint)
 
 
-def parallel(branches: Sequence[Element], linked: int) -> Element:
+def parallel_geometry(branches: Sequence[ElementGeometry], linked: int) -> ElementGeometry:
     """Return parallel branches; each of the first `linked` also feeds the next."""
     hidden = len(branches) - 3 if len(branches) > SHOWN else 0
     shown = [*branches[:2], branches[-1]] if hidden else list(branches)
@@ -151,10 +151,10 @@ def parallel(branches: Sequence[Element], linked: int) -> Element:
                 "middle",
             )
 
-    return Element(width / 2, width / 2, height, paint)
+    return ElementGeometry(width / 2, width / 2, height, paint)
 
 
-def _join_circle(canvas: Canvas, x: float, y: float, sign: str) -> None:
+def _draw_join_geometry(canvas: Canvas, x: float, y: float, sign: str) -> None:
     canvas.disc(x, y, JOINT, "sum")
     if sign == "+":
         strokes = [((-3.0, 0.0), (3.0, 0.0)), ((0.0, -3.0), (0.0, 3.0))]

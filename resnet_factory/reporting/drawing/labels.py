@@ -21,10 +21,10 @@ from resnet_factory.layers import (
     largest,
     per_axis,
 )
-from resnet_factory.planning.network_plan import Block, Stage
-from resnet_factory.planning.nodes import Chain, Node, Parallel, Read, Walk, leaves, parallels
-from resnet_factory.planning.plan_text import describe
-from resnet_factory.reporting.wording import worded
+from resnet_factory.planning.network_plan import PlanBlock, PlanStage
+from resnet_factory.planning.nodes import Chain, Node, Parallel, Read, Walk, leaves, parallel_nodes
+from resnet_factory.planning.plan_text import layer_plan_text
+from resnet_factory.reporting.wording import wording_for_dimensions
 
 ROLES = {
     "bn": "norm",
@@ -61,7 +61,7 @@ WORDS = {
 }
 
 
-class Caption(NamedTuple):
+class LayerLabel(NamedTuple):
     """The label of a layer."""
 
     text: str
@@ -70,9 +70,9 @@ class Caption(NamedTuple):
     """The full description of the layer, for the tooltip."""
 
 
-def caption(layer: Layer, name: str = "") -> Caption:
+def layer_label(layer: Layer, name: str = "") -> LayerLabel:
     """Return `3×3, 128, /2` for a convolution; the name and main arguments for other layers."""
-    full = describe(layer)
+    full = layer_plan_text(layer)
     word = full.split(" ", 1)[0]
     weighs = layer.counted and layer.params() > 0
     role = "weight" if weighs else ROLES.get(layer.family, "other")
@@ -82,10 +82,10 @@ def caption(layer: Layer, name: str = "") -> Caption:
     text = " ".join(filter(None, (WORDS.get(word, word.replace("_", " ")), sides)))
     if hasattr(layer, "to"):
         text += f", {layer.out_channels}"
-    return Caption(text + _layer_details(layer), role, f"{name}: {full}" if name else full)
+    return LayerLabel(text + _layer_label_details(layer), role, f"{name}: {full}" if name else full)
 
 
-def _layer_details(layer: Layer) -> str:
+def _layer_label_details(layer: Layer) -> str:
     details = ""
     if isinstance(layer, Reduce | Softmax):
         details += f" {layer.how} over {layer.over}" if isinstance(layer, Reduce) else f" over {layer.over}"
@@ -117,10 +117,10 @@ def shape_label(shape: tuple[int, ...]) -> str:
 
 def image_label(cost: Cost) -> str:
     """Return `image 3 × 224 × 224`; of a sequence or a volume, `input 3 × 5000`."""
-    return worded(f"image {shape_label(cost.image)}", cost.plan.dims)
+    return wording_for_dimensions(f"image {shape_label(cost.image)}", cost.plan.dims)
 
 
-def short(number: int) -> str:
+def short_number_label(number: int) -> str:
     """Return three digits and a unit: `25.6 M`."""
     scaled, unit = float(number), ""
     for larger in ("k", "M", "G", "T", "P"):
@@ -137,40 +137,40 @@ def share_label(part: int, whole: int) -> str:
     return "< 0.1 %" if 0 < value < 0.05 else f"{value:.{1 if 0 < value < 9.95 else 0}f} %"
 
 
-def shortcut_kind(block: Block) -> str:
+def block_shortcut_label(block: PlanBlock) -> str:
     """Return `identity`, `projection` (a shortcut with weights), `padding` (without weights) or `none`."""
     if not block.residual:
         return "none"
-    return shortcut_look(next(_shortcuts(block.node)).branches[1]) if block.projects else "identity"
+    return shortcut_label(next(_shortcuts_to_label(block.node)).branches[1]) if block.projects else "identity"
 
 
-def shortcut_look(shortcut: Chain) -> str:
+def shortcut_label(shortcut: Chain) -> str:
     """Return `identity`, `projection` or `padding`, by the layers of a shortcut."""
     if not shortcut.children:
         return "identity"
     return "projection" if any(leaf.layer.params() for leaf in leaves(shortcut)) else "padding"
 
 
-def first_block(stage: Stage) -> Chain:
+def first_block_to_label(stage: PlanStage) -> Chain:
     """Return the part of a stage that a picture shows: its transition, if any, and its first block."""
     return Chain(tuple(child for child in stage.node.children if child[0] in ("transition", "0")))
 
 
-def rest(stage: Stage) -> str:
+def further_blocks_label(stage: PlanStage) -> str:
     """Return a note on the blocks after a stage's first: `then 3 more, identity shortcut`."""
     first, *others = stage.blocks
     if not others:
         return ""
-    kinds = list(dict.fromkeys(shortcut_kind(block) for block in others))
-    if kinds == [shortcut_kind(first)] and first.stride == 1:
+    kinds = list(dict.fromkeys(block_shortcut_label(block) for block in others))
+    if kinds == [block_shortcut_label(first)] and first.stride == 1:
         return "both blocks alike" if len(others) == 1 else f"all {len(stage.blocks)} blocks alike"
     what = {"none": "stride 1", "identity": "identity shortcut", "padding": "padded shortcut"}
-    news = _block_differences(first, others[0])
+    news = _block_difference_labels(first, others[0])
     shortcut = " or ".join(what.get(kind, kind) for kind in kinds)
     return ", ".join([f"then {len(others)} more", shortcut, *news])
 
 
-def _block_differences(first: Block, other: Block) -> list[str]:
+def _block_difference_labels(first: PlanBlock, other: PlanBlock) -> list[str]:
     """Return the differences between the bodies of the first and the second block."""
     news = []
     dilations = [
@@ -183,11 +183,13 @@ def _block_differences(first: Block, other: Block) -> list[str]:
     ]
     if dilations[0] != dilations[1]:
         news.append(f"dilation {' and '.join(sorted(dilations[1], key=lambda text: (len(text), text)))}")
-    cascades = [any(branches.linked > 1 for _, branches in parallels(block.node)) for block in (first, other)]
+    cascades = [
+        any(branches.linked > 1 for _, branches in parallel_nodes(block.node)) for block in (first, other)
+    ]
     if cascades[0] != cascades[1]:
         news.append("branches in a cascade" if cascades[1] else "branches side by side")
     before, after = (
-        {describe(layer).split(" ", 1)[0] for layer in _Body().through(block.node, ())}
+        {layer_plan_text(layer).split(" ", 1)[0] for layer in _BodyToLabel().through(block.node, ())}
         for block in (first, other)
     )
     news += [f"with {WORDS.get(word) or word.replace('_', ' ')}" for word in sorted(after - before)]
@@ -195,11 +197,11 @@ def _block_differences(first: Block, other: Block) -> list[str]:
     return news
 
 
-def _shortcuts(node: Node) -> Iterator[Parallel]:
-    return (inner for _, inner in parallels(node) if inner.shortcut)
+def _shortcuts_to_label(node: Node) -> Iterator[Parallel]:
+    return (inner for _, inner in parallel_nodes(node) if inner.shortcut)
 
 
-class _Body(Walk[tuple[Layer, ...]]):
+class _BodyToLabel(Walk[tuple[Layer, ...]]):
     """The layers of a block, except those of its shortcut."""
 
     def layer(self, layer: Layer, value: tuple[Layer, ...], name: str) -> tuple[Layer, ...]:

@@ -19,13 +19,13 @@ from resnet_factory.planning.nodes import (
     Walk,
 )
 from resnet_factory.reporting.drawing.labels import (
-    caption,
-    first_block,
+    first_block_to_label,
+    further_blocks_label,
     image_label,
-    rest,
+    layer_label,
     shape_label,
-    short,
-    shortcut_look,
+    short_number_label,
+    shortcut_label,
 )
 
 BOXES = {"weight": '["{}"]', "shape": '[/"{}"/]', "norm": '("{}")', "act": '("{}")', "other": '("{}")'}
@@ -39,13 +39,16 @@ ACCENTS = {"identity": "#2f6fd6", "projection": "#d9691b"}
 ARROWS = {"flow": "-->", "identity": "-.->", "projection": "==>", "beside": "~~~"}
 
 
-def flowchart(cost: Cost) -> str:
+def mermaid_flowchart(cost: Cost) -> str:
     """Return stem, stages and head from left to right; in each, one block's layers from top to bottom."""
-    chart = _Chart()
+    chart = _MermaidChart()
     plan = cost.plan
     arrives: tuple[int, ...] = cost.image
     parts: list[tuple[str, Chain, str, Chain]] = [("", plan.stem, "", IDENTITY)]
-    parts += [(stage.name, first_block(stage), rest(stage), stage.tap) for stage in plan.stages]
+    parts += [
+        (stage.name, first_block_to_label(stage), further_blocks_label(stage), stage.tap)
+        for stage in plan.stages
+    ]
     parts += [("", plan.head, "", IDENTITY)]
     for i, (row, (prefix, node, note, after)) in enumerate(zip(cost.sections, parts, strict=True)):
         if not node.children:
@@ -54,27 +57,34 @@ def flowchart(cost: Cost) -> str:
         chart.lines.append(f'  subgraph s{i}["{heading}"]')
         chart.lines.append("    direction TB")
         start = chart.node(f'(["{shape_label(arrives)}"])')
-        tip = chart.through(node, Tip(start), prefix)
+        tip = chart.through(node, MermaidTip(start), prefix)
         end = chart.through(after, tip).node
         arrives = row.shape
         end = chart.link(end, chart.node(f'(["{shape_label(arrives)}"])'))
-        said = [*note.split(", "), f"{short(row.tally.params)} params", f"{short(row.tally.macs)} MACs"]
+        said = [
+            *note.split(", "),
+            f"{short_number_label(row.tally.params)} params",
+            f"{short_number_label(row.tally.macs)} MACs",
+        ]
         chart.link(end, chart.node(f'["{"<br>".join(filter(None, said))}"]:::note'), "beside")
         chart.lines.append("  end")
         chart.sections.append(f"s{i}")
     name = plan.name or "network"
     title = f"{name}: {cost.params:,} parameters, {cost.macs:,} MACs, {image_label(cost)}"
-    return "\n".join(["---", f"title: {_quoted_title(title)}", "---", "flowchart LR", *chart.text()]) + "\n"
+    return (
+        "\n".join(["---", f"title: {_quoted_mermaid_title(title)}", "---", "flowchart LR", *chart.text()])
+        + "\n"
+    )
 
 
-class Tip(NamedTuple):
+class MermaidTip(NamedTuple):
     """The last node drawn, and the style of the links that start there."""
 
     node: str
     look: str = "flow"
 
 
-class _Chart(Walk[Tip]):
+class _MermaidChart(Walk[MermaidTip]):
     """Nodes and links, numbered in order of creation."""
 
     def __init__(self) -> None:
@@ -108,12 +118,12 @@ class _Chart(Walk[Tip]):
         self.lines.append(f"    {start} {ARROWS[look]} {end}")
         return end
 
-    def layer(self, layer: Layer, value: Tip, name: str) -> Tip:
-        text = caption(layer)
+    def layer(self, layer: Layer, value: MermaidTip, name: str) -> MermaidTip:
+        text = layer_label(layer)
         box = self.node(f"{BOXES[text.role].format(text.text)}:::{text.role}")
-        return Tip(self.link(value.node, box, value.look), value.look)
+        return MermaidTip(self.link(value.node, box, value.look), value.look)
 
-    def parallel(self, node: Parallel, value: Tip, name: str) -> Tip:
+    def parallel(self, node: Parallel, value: MermaidTip, name: str) -> MermaidTip:
         """Add the branches from one node to the node of their join, with links between them."""
         start = value.node
         if node.gates:
@@ -121,36 +131,38 @@ class _Chart(Walk[Tip]):
             product = self.node(f'(("{sign}"))')
             self.link(start, product)
             for inner, branch in list(node.items(name))[1:]:
-                self.link(self.through(branch, Tip(start), inner).node, product)
-            return Tip(product, value.look)
+                self.link(self.through(branch, MermaidTip(start), inner).node, product)
+            return MermaidTip(product, value.look)
         if node.split:
             start = self.link(start, self.node(f'[/"split in {len(node.branches)}"/]:::shape'))
-        ends: list[Tip] = []
+        ends: list[MermaidTip] = []
         concat = self.node('[/"concat"/]:::shape') if node.join == CONCAT else ""
         for i, (inner, branch) in enumerate(node.items(name)):
-            tip = Tip(start, value.look if node.join != CONCAT else "flow")
+            tip = MermaidTip(start, value.look if node.join != CONCAT else "flow")
             source = node.source(i)
             if source == PREVIOUS:
-                tip = Tip(ends[-1].node)
+                tip = MermaidTip(ends[-1].node)
             elif source != INPUT:
                 added = self.link(
                     start, self.node('(("+"))' if source == CASCADE else '[/"concat"/]:::shape')
                 )
                 for end in ends if source == DENSE else ends[-1:]:
                     self.link(end.node, added)
-                tip = Tip(added)
+                tip = MermaidTip(added)
             elif i and node.join == SUM:
-                tip = Tip(start, "projection" if shortcut_look(branch) == "projection" else "identity")
+                tip = MermaidTip(
+                    start, "projection" if shortcut_label(branch) == "projection" else "identity"
+                )
             ends.append(self.through(branch, tip, inner))
             if concat:
                 self.link(ends[-1].node, concat)
         if concat:
-            return Tip(concat, value.look)
+            return MermaidTip(concat, value.look)
         joint = self.node('(("+"))' if node.join == SUM else '(("×"))')
         for i, end in enumerate(ends):
             self.link(end.node, joint, end.look if i else "flow")
-        return Tip(joint, value.look)
+        return MermaidTip(joint, value.look)
 
 
-def _quoted_title(title: str) -> str:
+def _quoted_mermaid_title(title: str) -> str:
     return '"' + title.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -63,12 +63,14 @@ COLOURS = """\
 """
 
 
-def style() -> str:
+def palette_style_sheet() -> str:
     """Return the style sheet: light, and dark by `prefers-color-scheme`."""
-    return f"{SHAPES}{_colours(LIGHT)}@media (prefers-color-scheme:dark){{\n{_colours(DARK)}}}"
+    return (
+        f"{SHAPES}{_palette_colours(LIGHT)}@media (prefers-color-scheme:dark){{\n{_palette_colours(DARK)}}}"
+    )
 
 
-def _colours(colours: dict[str, str]) -> str:
+def _palette_colours(colours: dict[str, str]) -> str:
     pills = "".join(
         f".rf .{role}{{fill:{colours[role]};stroke:{colours[f'{role}-edge']}}}"
         f"\n.rf .{role}-ink{{fill:{colours[f'{role}-ink']}}}\n"

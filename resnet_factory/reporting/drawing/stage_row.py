@@ -19,7 +19,7 @@ CLEAR, RISE, APART = 3.0, 12.0, 1.4
 
 
 @dataclass(frozen=True)
-class PaperScale:
+class StageRowScale:
     """Sizes in the picture, by their square root so that a 7x7 map stays visible next to 224x224."""
 
     side: int
@@ -56,22 +56,24 @@ class Slab:
 
 
 @dataclass(frozen=True)
-class SlabRow:
+class StageRow:
     """A row of slabs; `hidden` of them are left out after the first `before`."""
 
     slabs: tuple[Slab, ...]
     hidden: int = 0
     before: int = 0
 
-    def width(self, scale: PaperScale) -> float:
+    def width(self, scale: StageRowScale) -> float:
         """Return the width of the row."""
-        return sum(_slab_room(scale, slab) for slab in self.slabs) + (ELLIPSIS if self.hidden else 0)
+        return sum(_stage_row_slab_width(scale, slab) for slab in self.slabs) + (
+            ELLIPSIS if self.hidden else 0
+        )
 
-    def height(self, scale: PaperScale) -> float:
+    def height(self, scale: StageRowScale) -> float:
         """Return the height of the tallest slab, back included."""
         return max(scale.height(s.sides[0]) + scale.depth(s.sides[1]) / 2 for s in self.slabs)
 
-    def paint(self, canvas: Canvas, scale: PaperScale, x: float, middle: float) -> list[Point]:
+    def paint(self, canvas: Canvas, scale: StageRowScale, x: float, middle: float) -> list[Point]:
         """Draw the row; return the lower edge of the slab whose block is shown below."""
         edge: list[Point] = []
         for i, slab in enumerate(self.slabs):
@@ -79,22 +81,24 @@ class SlabRow:
                 canvas.line([(x + 6, middle), (x + ELLIPSIS - 6, middle)], "more")
                 canvas.text(x + ELLIPSIS / 2, middle - 14, f"+{self.hidden}", 10.5, "muted", "middle")
                 x += ELLIPSIS
-            made = _draw_slab(canvas, scale, slab, x, middle)
+            made = _draw_stage_row_slab(canvas, scale, slab, x, middle)
             if slab.look != "image" and not edge:
                 edge = made
-            x += _slab_room(scale, slab)
+            x += _stage_row_slab_width(scale, slab)
         return edge
 
 
-def _slab_room(scale: PaperScale, slab: Slab) -> float:
+def _stage_row_slab_width(scale: StageRowScale, slab: Slab) -> float:
     return scale.width(slab.shape[0]) + scale.depth(slab.sides[1]) + BETWEEN
 
 
-def _draw_slab(canvas: Canvas, scale: PaperScale, slab: Slab, x: float, middle: float) -> list[Point]:
+def _draw_stage_row_slab(
+    canvas: Canvas, scale: StageRowScale, slab: Slab, x: float, middle: float
+) -> list[Point]:
     tall, deep = slab.sides
     width, height, depth = scale.width(slab.shape[0]), scale.height(tall), scale.depth(deep)
     up = depth / 2
-    left, end = x + BETWEEN / 2, x + _slab_room(scale, slab)
+    left, end = x + BETWEEN / 2, x + _stage_row_slab_width(scale, slab)
     right, back = left + width, left + width + depth
     top, bottom = middle - (height - up) / 2, middle + (height + up) / 2
     if slab.look != "image":
@@ -113,9 +117,9 @@ def _draw_slab(canvas: Canvas, scale: PaperScale, slab: Slab, x: float, middle: 
     return [(left, bottom), (right, bottom), (back, bottom - up)]
 
 
-def slab_row(slabs: list[Slab]) -> SlabRow:
+def make_stage_row(slabs: list[Slab]) -> StageRow:
     """Return a row of `slabs`, the middle ones left out if there are too many."""
     if len(slabs) <= SHOWN:
-        return SlabRow(tuple(slabs))
+        return StageRow(tuple(slabs))
     head, tail = slabs[: SHOWN // 2], slabs[-SHOWN // 2 + 1 :]
-    return SlabRow((*head, *tail), len(slabs) - len(head) - len(tail), len(head))
+    return StageRow((*head, *tail), len(slabs) - len(head) - len(tail), len(head))

@@ -11,16 +11,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from resnet_factory.costing.complexity import Cost, cost
-from resnet_factory.planning.models import Source, plan_of
+from resnet_factory.costing.complexity import Cost, compute_complexity
+from resnet_factory.planning.models import Source, plan_of_model
 from resnet_factory.reporting.explanation import blocks, shortcuts, warnings, whole_network
 from resnet_factory.reporting.explanation.equations import EQUATION
-from resnet_factory.reporting.explanation.layer_table import LayerRecords, collect_layers
-from resnet_factory.reporting.tables import WIDEST, headline, put
-from resnet_factory.reporting.wording import worded
+from resnet_factory.reporting.explanation.layer_table import LayerRecords, collect_layer_table
+from resnet_factory.reporting.tables import WIDEST, print_table_at_width, table_headline
+from resnet_factory.reporting.wording import wording_for_dimensions
 
 
-class Section(NamedTuple):
+class ExplanationSection(NamedTuple):
     """A title and its sentences."""
 
     title: str
@@ -32,7 +32,7 @@ class Explanation:
     """The explanation of a network, section by section. `str` gives it as plain text."""
 
     title: str
-    sections: tuple[Section, ...]
+    sections: tuple[ExplanationSection, ...]
 
     def __str__(self) -> str:
         parts = [self.title]
@@ -61,20 +61,20 @@ Explain = Callable[[Cost, LayerRecords], Iterator[str]]
 
 WARNINGS = "Warnings"
 SECTIONS: tuple[tuple[str, Explain], ...] = (
-    ("The stem", whole_network.stem),
-    ("Filters", blocks.filters),
-    ("The stages", blocks.stages),
-    ("The shortcuts", shortcuts.shortcuts),
-    ("The depth", whole_network.depth),
-    ("Inside a block", blocks.bottlenecks),
-    ("Resolution against width", blocks.resolution),
-    ("Groups", blocks.groups),
-    ("Gates", blocks.gates),
-    ("The head", whole_network.head),
-    ("Parameters and MACs by section", whole_network.distribution),
-    ("Receptive field", whole_network.receptive_field),
-    ("Memory", whole_network.memory),
-    (WARNINGS, warnings.warnings),
+    ("The stem", whole_network.explain_network_stem),
+    ("Filters", blocks.explain_block_filters),
+    ("The stages", blocks.explain_blocks_of_stages),
+    ("The shortcuts", shortcuts.explain_shortcuts),
+    ("The depth", whole_network.explain_network_depth),
+    ("Inside a block", blocks.explain_bottleneck_blocks),
+    ("Resolution against width", blocks.explain_block_resolution),
+    ("Groups", blocks.explain_block_groups),
+    ("Gates", blocks.explain_block_gates),
+    ("The head", whole_network.explain_network_head),
+    ("Parameters and MACs by section", whole_network.explain_network_costs),
+    ("Receptive field", whole_network.explain_network_receptive_field),
+    ("Memory", whole_network.explain_network_memory),
+    (WARNINGS, warnings.all_network_warnings),
 )
 """The sections in order; an empty one is left out."""
 
@@ -88,13 +88,13 @@ def explain(plan: Source, image: tuple[int, ...] | None = None) -> Explanation:
     Raises:
         ConfigError: the image does not fit the network.
     """
-    costed = cost(plan_of(plan, "explain()"), image)
-    parts = collect_layers(costed)
+    costed = compute_complexity(plan_of_model(plan, "explain()"), image)
+    parts = collect_layer_table(costed)
     sections = []
     for title, explain in SECTIONS:
-        if lines := tuple(worded(line, costed.plan.dims) for line in explain(costed, parts)):
-            sections.append(Section(title, lines))
-    return Explanation(headline(costed), tuple(sections))
+        if lines := tuple(wording_for_dimensions(line, costed.plan.dims) for line in explain(costed, parts)):
+            sections.append(ExplanationSection(title, lines))
+    return Explanation(table_headline(costed), tuple(sections))
 
 
 def print_explanation(explanation: Explanation, out: Console, form: str = "text") -> None:
@@ -115,4 +115,4 @@ def print_explanation(explanation: Explanation, out: Console, form: str = "text"
                 text = Text(line)
                 text.highlight_regex(EQUATION, style="cyan")
                 grid.add_row(" ·", text)
-            put(grid, out, min(out.width, WIDEST))
+            print_table_at_width(grid, out, min(out.width, WIDEST))

@@ -18,7 +18,7 @@ from resnet_factory.layers import (
     positions,
 )
 from resnet_factory.layers import sides as padded_sides
-from resnet_factory.reporting.wording import along_axes
+from resnet_factory.reporting.wording import wording_along_axes
 
 _TERM = r"[0-9⌊⌈(](?:[0-9,⌊⌋⌈⌉()·+−/]*[0-9⌋⌉)])?"
 EQUATION = rf"{_TERM}(?: = {_TERM})+"
@@ -40,7 +40,7 @@ def percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "0 %"
 
 
-def size_text(size: Size) -> str:
+def equation_size_text(size: Size) -> str:
     """Return the sides of a map as `112x112`."""
     return "x".join(map(str, size))
 
@@ -60,9 +60,9 @@ def sum_of(terms: list[int]) -> str:
     return "+".join(map(number, terms))
 
 
-def sides(layer: Layer, size: Size) -> str:
+def size_equation(layer: Layer, size: Size) -> str:
     """Return the equation of the output size, once or for each axis."""
-    return along_axes([_side_equation(layer, side, axis) for axis, side in enumerate(size)])
+    return wording_along_axes([_side_equation(layer, side, axis) for axis, side in enumerate(size)])
 
 
 def _side_equation(layer: Layer, side: int, axis: int) -> str:
@@ -96,18 +96,18 @@ def _side_equation(layer: Layer, side: int, axis: int) -> str:
     return chain(f"{open_}({inner})/{stride}{close}+1" if stride > 1 else f"{inner}+1", f"{after}")
 
 
-def filter_weights(conv: Conv) -> str:
+def filter_weights_equation(conv: Conv) -> str:
     """Return the product that gives the weights of one filter."""
-    return kernel_weights(conv, conv.channels // conv.groups)
+    return kernel_weights_equation(conv, conv.channels // conv.groups)
 
 
-def kernel_weights(conv: Conv, channels: int) -> str:
+def kernel_weights_equation(conv: Conv, channels: int) -> str:
     """Return the product that gives the weights of a kernel over `channels` channels."""
     factors = *per_axis(conv.kernel, conv.dims), channels
     return chain(product(*factors), number(prod(factors)))
 
 
-def weights(layer: Layer) -> str:
+def weights_equation(layer: Layer) -> str:
     """Return the equation of a layer's number of parameters."""
     match layer:
         case Conv(kernel=kernel, channels=channels, groups=groups, to=to):
@@ -122,7 +122,7 @@ def weights(layer: Layer) -> str:
     return chain(factors + (f"+{number(rest)}" if rest else ""), number(layer.params()))
 
 
-def multiply_adds(layer: Layer, leaves: Size) -> str:
+def multiply_adds_equation(layer: Layer, leaves: Size) -> str:
     """Return the equation of a layer's multiply-adds: positions times weights."""
     factors = "·".join(map(str, leaves))
     return chain(f"{factors}·{number(layer.macs(1))}", number(layer.macs(positions(leaves))))

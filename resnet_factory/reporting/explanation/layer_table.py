@@ -15,7 +15,7 @@ MAIN, SHORTCUT, GATE = "main", "shortcut", "gate"
 """The path that a layer is on: the main path, the block's shortcut, or a gate."""
 
 
-class Place(NamedTuple):
+class LayerTablePlace(NamedTuple):
     """A position in a network."""
 
     section: str
@@ -32,7 +32,7 @@ class LayerRecord(NamedTuple):
 
     name: str
     layer: Layer
-    place: Place
+    place: LayerTablePlace
     arrives: Size
     leaves: Size
     tally: Tally
@@ -41,30 +41,30 @@ class LayerRecord(NamedTuple):
 LayerRecords = tuple[LayerRecord, ...]
 
 
-def collect_layers(cost: Cost) -> LayerRecords:
+def collect_layer_table(cost: Cost) -> LayerRecords:
     """Return the layers of a network in state-dict order."""
-    plan, collector = cost.plan, _LayerCollector(cost)
-    size = collector.walk(plan.stem, cost.image[1:], "", Place("stem"))
+    plan, collector = cost.plan, _LayerTableCollector(cost)
+    size = collector.walk(plan.stem, cost.image[1:], "", LayerTablePlace("stem"))
     for stage in plan.stages:
-        size = collector.walk(stage.transition, size, f"{stage.name}.transition", Place(stage.name))
+        size = collector.walk(stage.transition, size, f"{stage.name}.transition", LayerTablePlace(stage.name))
         for i, block in enumerate(stage.blocks):
             name = f"{stage.name}.{i}"
-            size = collector.walk(block.node, size, name, Place(stage.name, name))
-        collector.walk(stage.tap, size, "", Place(stage.name))
-    collector.walk(plan.head, size, "", Place("head"))
+            size = collector.walk(block.node, size, name, LayerTablePlace(stage.name, name))
+        collector.walk(stage.tap, size, "", LayerTablePlace(stage.name))
+    collector.walk(plan.head, size, "", LayerTablePlace("head"))
     return tuple(collector.parts)
 
 
-Position = tuple[Size, Place]
+Position = tuple[Size, LayerTablePlace]
 """The size of the data, and its position."""
 
 
-class _LayerCollector(Walk[Position]):
+class _LayerTableCollector(Walk[Position]):
     def __init__(self, cost: Cost) -> None:
         self.parts: list[LayerRecord] = []
         self.tallies = {row.name: row.tally for row in cost.layers}
 
-    def walk(self, node: Node, size: Size, prefix: str, place: Place) -> Size:
+    def walk(self, node: Node, size: Size, prefix: str, place: LayerTablePlace) -> Size:
         """Record the layers below `node`; return the size of its output."""
         return self.through(node, (size, place), prefix)[0]
 
@@ -98,7 +98,7 @@ class _LayerCollector(Walk[Position]):
         return super().read(node, value, name)[0], value[1]
 
 
-def summed(parts: Iterable[LayerRecord]) -> Tally:
+def layer_table_total(parts: Iterable[LayerRecord]) -> Tally:
     """Return the total cost of layers."""
     total = Tally(0, 0, 0)
     for part in parts:
@@ -106,11 +106,11 @@ def summed(parts: Iterable[LayerRecord]) -> Tally:
     return total
 
 
-def has_weights(part: LayerRecord) -> bool:
+def table_layer_has_weights(part: LayerRecord) -> bool:
     """Return whether it is a convolution or linear layer with trainable weights."""
-    return paths.weighted(part.layer)
+    return paths.counts_on_path(part.layer)
 
 
-def spatial(part: LayerRecord) -> bool:
+def table_layer_is_spatial(part: LayerRecord) -> bool:
     """Return whether it is a convolution with a kernel larger than 1, along any axis."""
     return isinstance(part.layer, Conv) and largest(part.layer.kernel) > 1

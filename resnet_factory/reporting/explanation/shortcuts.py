@@ -8,33 +8,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.planning.network_plan import Block
-from resnet_factory.planning.paths import Join, joins
+from resnet_factory.planning.network_plan import PlanBlock
+from resnet_factory.planning.paths import PathJoin, path_joins
 from resnet_factory.reporting.explanation.equations import (
+    equation_size_text,
     many,
     number,
-    size_text,
 )
 from resnet_factory.reporting.explanation.layer_table import (
     SHORTCUT,
     LayerRecord,
     LayerRecords,
-    summed,
+    layer_table_total,
 )
-from resnet_factory.reporting.explanation.phrases import SHOWN, layer_in_words, shares
+from resnet_factory.reporting.explanation.phrases import SHOWN, cost_shares_phrase, layer_phrase
 
 
-def shortcuts(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def explain_shortcuts(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Explain the blocks whose shortcuts project, the reasons, and their cost."""
     blocks = {
         f"{stage.name}.{i}": block for stage in cost.plan.stages for i, block in enumerate(stage.blocks)
     }
-    alike = [block for block in blocks.values() if block.residual and _keeps_shape(block)]
+    alike = [block for block in blocks.values() if block.residual and _shortcut_keeps_shape(block)]
     kept = sum(not block.projects for block in alike)
     alone = sum(not block.residual for block in blocks.values())
     if alone == len(blocks):
         if blocks:
-            yield from _inner_joins(blocks)
+            yield from _explain_inner_shortcuts(blocks)
         return
     then = "x is added as it is, for nothing" if kept == len(alike) else "all of these project even so"
     if 0 < kept < len(alike):
@@ -50,22 +50,25 @@ def shortcuts(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         if part.place.path == SHORTCUT and part.place.block in blocks:
             beside.setdefault(part.place.block, []).append(part)
     for name, layers in list(beside.items())[:SHOWN]:
-        steps = [layer_in_words(part) for part in layers if not part.layer.view(True)]
-        reason, path = _reason_to_project(blocks[name], layers), ", then ".join(steps) or "nothing"
+        steps = [layer_phrase(part) for part in layers if not part.layer.view(True)]
+        reason, path = (
+            _reason_for_shortcut_projection(blocks[name], layers),
+            ", then ".join(steps) or "nothing",
+        )
         yield f"{name}: {reason}. On the shortcut {path}."
     if len(beside) > SHOWN:
         yield f"And {many(len(beside) - SHOWN, 'block')} more in the same way, to {list(beside)[-1]}."
     if beside:
-        tally = summed(part for layers in beside.values() for part in layers)
+        tally = layer_table_total(part for layers in beside.values() for part in layers)
         if tally.params:
-            yield f"In all, {many(len(beside), 'projection')}: {shares(tally, cost)}."
+            yield f"In all, {many(len(beside), 'projection')}: {cost_shares_phrase(tally, cost)}."
         else:
             yield f"In all, {many(len(beside), 'shortcut')} of this kind, which learn nothing."
 
 
-def _inner_joins(blocks: Mapping[str, Block]) -> Iterator[str]:
+def _explain_inner_shortcuts(blocks: Mapping[str, PlanBlock]) -> Iterator[str]:
     """Explain joins inside blocks, for networks whose blocks have no shortcut around all of their layers."""
-    found = {name: list(joins(block.node, name)) for name, block in blocks.items()}
+    found = {name: list(path_joins(block.node, name)) for name, block in blocks.items()}
     passing = [entry for entries in found.values() for entry in entries if entry.passes]
     side_by_side = [entry for entries in found.values() for entry in entries if not entry.passes]
     many_blocks = many(len(blocks), "block")
@@ -78,29 +81,29 @@ def _inner_joins(blocks: Mapping[str, Block]) -> Iterator[str]:
         (False, "a concatenation keeps the input beside what layers make of it, [x, F(x)]"),
     ):
         if of_kind := [entry for entry in passing if entry.sums == sums]:
-            yield f"In {_in_blocks(of_kind, found)} {how}."
+            yield f"In {_count_of_inner_shortcuts(of_kind, found)} {how}."
     if side_by_side:
         yield (
-            f"In {_in_blocks(side_by_side, found)} parallel branches are joined, each of them "
+            f"In {_count_of_inner_shortcuts(side_by_side, found)} parallel branches are joined, each of them "
             "with weights of its own."
         )
 
 
-def _in_blocks(entries: Sequence[Join], found: Mapping[str, Sequence[Join]]) -> str:
+def _count_of_inner_shortcuts(entries: Sequence[PathJoin], found: Mapping[str, Sequence[PathJoin]]) -> str:
     """Return a count as `12 of 16 blocks (24 times)`."""
     names = [name for name, inner in found.items() if any(entry in entries for entry in inner)]
     times = f" ({number(len(entries))} times)" if len(entries) > len(names) else ""
     return f"{number(len(names))} of {many(len(found), 'block')}{times}"
 
 
-def _keeps_shape(block: Block) -> bool:
+def _shortcut_keeps_shape(block: PlanBlock) -> bool:
     return block.stride == 1 and block.in_channels == block.out_channels
 
 
-def _reason_to_project(block: Block, layers: Sequence[LayerRecord]) -> str:
+def _reason_for_shortcut_projection(block: PlanBlock, layers: Sequence[LayerRecord]) -> str:
     reasons = []
     if block.stride > 1:
-        before, after = size_text(layers[0].arrives), size_text(layers[-1].leaves)
+        before, after = equation_size_text(layers[0].arrives), equation_size_text(layers[-1].leaves)
         reasons.append(f"stride {block.stride} takes {before} to {after}")
     if block.in_channels != block.out_channels:
         reasons.append(f"{number(block.in_channels)} channels become {number(block.out_channels)}")

@@ -23,16 +23,16 @@ from resnet_factory.layers import (
     sides,
 )
 from resnet_factory.layers.axes import same_padding
-from resnet_factory.planning.paths import depth, joins
-from resnet_factory.reporting.explanation.equations import many, number, size_text
+from resnet_factory.planning.paths import path_depth, path_joins
+from resnet_factory.reporting.explanation.equations import equation_size_text, many, number
 from resnet_factory.reporting.explanation.layer_table import (
     MAIN,
     LayerRecord,
     LayerRecords,
-    has_weights,
-    spatial,
+    table_layer_has_weights,
+    table_layer_is_spatial,
 )
-from resnet_factory.reporting.wording import kernel_noun, kernel_text, window_text
+from resnet_factory.reporting.wording import kernel_noun_wording, kernel_wording, window_wording
 
 SMALL_IMAGE = 64
 """Pixels; networks for images this small (CIFAR, digits) do not downsample in the stem."""
@@ -42,39 +42,43 @@ DEEP_PLAIN = 20
 """Number of layers above which deeper plain networks train worse (He et al. 2015, fig. 1)."""
 
 
-def warnings(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def all_network_warnings(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Yield all warnings, the most serious first."""
     for warn in WARNINGS:
         yield from warn(cost, parts)
 
 
-def small_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def warn_of_small_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about an ImageNet stem on small images, of two axes as those of CIFAR."""
     if cost.plan.dims != 2:
         return
     first = cost.receptive_fields.sections["stem"]
     if min(cost.image[1:]) <= SMALL_IMAGE and first is not None and largest(first.stride) >= 4:
-        left = size_text(cost.sections[0].shape[1:])
+        left = equation_size_text(cost.sections[0].shape[1:])
         normed = any(isinstance(part.layer, Norm) for part in parts if part.place.section == "stem")
         other = "cifar" if normed else "cifar_preact"
         yield (
-            f"The stem leaves {left} of {size_text(cost.image[1:])} before the first block. Networks for "
+            f"The stem leaves {left} of {equation_size_text(cost.image[1:])} before the first block. "
+            "Networks for "
             f"images this small begin with one 3x3 convolution at full size: model/stem={other}."
         )
 
 
-def one_position(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def warn_of_one_position(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about feature maps smaller than the kernels applied to them."""
     last = cost.last_map[1:] or (1,) * cost.plan.dims
     if set(last) == {1}:
         yield (
-            f"The last map is {window_text(last, len(last))}: the stages shrink more than this image allows; "
+            f"The last map is {window_wording(last, len(last))}: the stages shrink more than this image "
+            "allows; "
             "no mean is left to take."
         )
     worst: dict[str, tuple[int, LayerRecord]] = {}
     for part in parts:
-        if spatial(part) and isinstance(conv := part.layer, Conv):
-            used = prod(_used_kernel_rows(conv, side, axis) for axis, side in enumerate(part.arrives))
+        if table_layer_is_spatial(part) and isinstance(conv := part.layer, Conv):
+            used = prod(
+                _kernel_rows_without_warning(conv, side, axis) for axis, side in enumerate(part.arrives)
+            )
             idle = prod(per_axis(conv.kernel, conv.dims)) - used
             if idle > worst.get(part.place.section, (0, part))[0]:
                 worst[part.place.section] = idle, part
@@ -82,14 +86,14 @@ def one_position(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         assert isinstance(part.layer, Conv)
         kernel, dims = part.layer.kernel, part.layer.dims
         yield (
-            f"{part.name} reads {window_text(part.arrives, dims)}: {idle} of the "
-            f"{prod(per_axis(kernel, dims))} weights of its {kernel_noun(kernel, dims)} "
+            f"{part.name} reads {window_wording(part.arrives, dims)}: {idle} of the "
+            f"{prod(per_axis(kernel, dims))} weights of its {kernel_noun_wording(kernel, dims)} "
             "only ever meet padding; "
             "they are paid for and learn nothing."
         )
 
 
-def _used_kernel_rows(conv: Conv, side: int, axis: int) -> int:
+def _kernel_rows_without_warning(conv: Conv, side: int, axis: int) -> int:
     """Return the number of kernel rows that overlap the map at any position, along one axis."""
     kernel, stride, dilation = (along(value, axis) for value in (conv.kernel, conv.stride, conv.dilation))
     if conv.padding == SAME:
@@ -100,11 +104,11 @@ def _used_kernel_rows(conv: Conv, side: int, axis: int) -> int:
     return sum(any(0 <= start + row * dilation < side for start in starts) for row in range(kernel))
 
 
-def plain_and_deep(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def warn_of_plain_depth(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about deep networks without shortcuts."""
-    root, layers = cost.plan.root, depth(cost.plan.root)
+    root, layers = cost.plan.root, path_depth(cost.plan.root)
     blocks = [block for stage in cost.plan.stages for block in stage.blocks]
-    joined = any(block.residual for block in blocks) or any(entry.passes for entry in joins(root))
+    joined = any(block.residual for block in blocks) or any(entry.passes for entry in path_joins(root))
     if blocks and not joined and layers > DEEP_PLAIN:
         yield (
             f"{number(layers)} layers and no shortcut: such networks train worse the deeper they are "
@@ -112,10 +116,10 @@ def plain_and_deep(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         )
 
 
-def unnormalised(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def warn_of_missing_norms(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about deep networks without norms, and about biases before norms."""
     scaled = any(isinstance(part.layer, (Norm, Scale, ScaledConv)) for part in parts)
-    if not scaled and sum(has_weights(part) for part in parts) > DEEP_PLAIN // 2:
+    if not scaled and sum(table_layer_has_weights(part) for part in parts) > DEEP_PLAIN // 2:
         yield "Nothing normalises the maps: their scale grows with every block, unless weights start small."
     biased = [
         before.name
@@ -128,39 +132,42 @@ def unnormalised(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     if biased:
         yield (
             f"{many(len(biased), 'convolution')} with a bias before a batch norm, which takes it away again: "
-            f"{_first_names(biased)}."
+            f"{_first_names_to_warn_of(biased)}."
         )
 
 
-def skipped(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def warn_of_skipped_positions(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about strides larger than the kernel on the main path."""
     found: dict[tuple[Axes, Axes, Axes, int], list[str]] = {}
     for part in parts:
         if part.place.path == MAIN and isinstance(conv := part.layer, Conv):
             window = conv.kernel, conv.stride, conv.dilation, conv.dims
-            if any(stride > kernel for kernel, stride in zip(*_axes_of(window)[:2], strict=True)):
+            if any(
+                stride > kernel for kernel, stride in zip(*_axes_of_warned_window(window)[:2], strict=True)
+            ):
                 found.setdefault(window, []).append(part.name)
     for window, names in found.items():
         kernel, stride, _, dims = window
-        axes = list(zip(*_axes_of(window), strict=True))
+        axes = list(zip(*_axes_of_warned_window(window), strict=True))
         read = prod(len({spread * i % step for i in range(width)}) for width, step, spread in axes)
         least = merged(tuple(min(width, step) for width, step, _ in axes))
         better = f"With a stride of {axes_text(least)}"
         if (kernel, stride) == (1, 2):
-            better = f"With the stride on the {kernel_noun(3, dims)}"
+            better = f"With the stride on the {kernel_noun_wording(3, dims)}"
         yield (
-            f"A {kernel_text(kernel, dims)} convolution that strides by {axes_text(stride)} reads {read} of "
-            f"{prod(per_axis(stride, dims))} positions and drops the rest: {_first_names(names)}. "
+            f"A {kernel_wording(kernel, dims)} convolution that strides by {axes_text(stride)} reads "
+            f"{read} of "
+            f"{prod(per_axis(stride, dims))} positions and drops the rest: {_first_names_to_warn_of(names)}. "
             f"{better} none is dropped."
         )
 
 
-def _axes_of(window: tuple[Axes, Axes, Axes, int]) -> list[tuple[int, ...]]:
+def _axes_of_warned_window(window: tuple[Axes, Axes, Axes, int]) -> list[tuple[int, ...]]:
     """Return kernel, stride and dilation, each per axis."""
     return [per_axis(value, window[-1]) for value in window[:-1]]
 
 
-def narrow_groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def warn_of_narrow_groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about groups too narrow for matrix units."""
     narrow = {
         part.name: part.layer.channels // part.layer.groups
@@ -172,24 +179,30 @@ def narrow_groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     if narrow:
         yield (
             f"{many(len(narrow), 'convolution')} with groups under {NARROW_GROUP} channels wide, down to "
-            f"{min(narrow.values())}: {_first_names(list(narrow))}. They need few multiply-adds and yet much "
+            f"{min(narrow.values())}: {_first_names_to_warn_of(list(narrow))}. They need few "
+            "multiply-adds and yet much "
             "time: matrix units stay idle."
         )
 
 
-def odd_widths(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def warn_of_odd_widths(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about widths that are not multiples of 8."""
     found: dict[int, str] = {}
     for part in parts:
         width = part.layer.out_channels
-        if part.place.path == MAIN and part.place.section != "head" and has_weights(part) and width % 8:
+        if (
+            part.place.path == MAIN
+            and part.place.section != "head"
+            and table_layer_has_weights(part)
+            and width % 8
+        ):
             found.setdefault(width, part.name)
     if found:
         said = [f"{number(width)} ({name})" for width, name in found.items()]
-        yield f"Widths that are no multiple of 8 fill matrix units badly: {_first_names(said)}."
+        yield f"Widths that are no multiple of 8 fill matrix units badly: {_first_names_to_warn_of(said)}."
 
 
-def uneven(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def warn_of_uneven_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about an image size that is not divisible by the total stride."""
     for side, stride in dict.fromkeys(
         zip(cost.image[1:], per_axis(cost.stride, cost.plan.dims), strict=True)
@@ -203,19 +216,20 @@ def uneven(cost: Cost, parts: LayerRecords) -> Iterator[str]:
             )
 
 
-def short_sight(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def warn_of_small_receptive_field(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about a receptive field smaller than the image."""
     image, size = cost.image[1:], cost.receptive_field
     if isinstance(size, int):
         image = (max(image),)
     if any(along(size, axis) < side for axis, side in enumerate(image)):
         yield (
-            f"The receptive field of the last map is {axes_text(size)} of {size_text(image)} pixels: "
+            f"The receptive field of the last map is {axes_text(size)} of {equation_size_text(image)} "
+            "pixels: "
             "nothing larger fits in it."
         )
 
 
-def shrinking(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def warn_of_narrowing_stages(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about stages narrower than the previous one."""
     for before, after in pairwise(cost.plan.stages):
         wide, narrow = before.blocks[-1].out_channels, after.blocks[-1].out_channels
@@ -226,12 +240,13 @@ def shrinking(cost: Cost, parts: LayerRecords) -> Iterator[str]:
             )
 
 
-def _first_names(names: list[str]) -> str:
+def _first_names_to_warn_of(names: list[str]) -> str:
     """Return the first few names as text."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 WARNINGS: tuple[Callable[[Cost, LayerRecords], Iterator[str]], ...] = (
-    small_image, one_position, plain_and_deep, unnormalised, skipped, narrow_groups, odd_widths, uneven,
-    short_sight, shrinking,
+    warn_of_small_image, warn_of_one_position, warn_of_plain_depth, warn_of_missing_norms,
+    warn_of_skipped_positions, warn_of_narrow_groups, warn_of_odd_widths, warn_of_uneven_image,
+    warn_of_small_receptive_field, warn_of_narrowing_stages,
 )  # fmt: skip

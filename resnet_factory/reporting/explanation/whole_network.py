@@ -10,59 +10,63 @@ from operator import floordiv
 
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.layers import Axes, Conv, GlobalPool, Linear, Norm, along, axes_text, combined, positions
-from resnet_factory.planning.paths import depth as path_depth
-from resnet_factory.planning.paths import widths
+from resnet_factory.planning.paths import path_depth, path_widths
 from resnet_factory.reporting.columns import bytes_text, shape_text
 from resnet_factory.reporting.explanation.equations import (
     chain,
+    equation_size_text,
     many,
-    multiply_adds,
+    multiply_adds_equation,
     number,
     percent,
-    sides,
-    size_text,
+    size_equation,
     sum_of,
-    weights,
+    weights_equation,
 )
 from resnet_factory.reporting.explanation.layer_table import (
     GATE,
     MAIN,
     SHORTCUT,
     LayerRecords,
-    has_weights,
-    spatial,
+    table_layer_has_weights,
+    table_layer_is_spatial,
 )
-from resnet_factory.reporting.explanation.phrases import layer_in_words, noun_of_weights
-from resnet_factory.reporting.wording import along_axes, axes_number, kernel_text, window_text
+from resnet_factory.reporting.explanation.phrases import layer_phrase, weights_phrase
+from resnet_factory.reporting.wording import (
+    axes_number_wording,
+    kernel_wording,
+    window_wording,
+    wording_along_axes,
+)
 
 
-def stem(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def explain_network_stem(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Explain the layers before the first block."""
     here = [part for part in parts if part.place.section == "stem"]
     for part in here:
-        layer, shape = part.layer, f"{part.layer.out_channels}x{size_text(part.leaves)}"
+        layer, shape = part.layer, f"{part.layer.out_channels}x{equation_size_text(part.leaves)}"
         if isinstance(layer, Conv):
             yield (
-                f"{part.name}: {many(layer.to, 'filter')} of {window_text(layer.kernel, layer.dims)} over "
+                f"{part.name}: {many(layer.to, 'filter')} of {window_wording(layer.kernel, layer.dims)} over "
                 f"{many(layer.channels, 'channel')}, stride {axes_text(layer.stride)}. "
-                f"Map: {sides(layer, part.arrives)}, so {shape}. "
-                f"{noun_of_weights(layer).capitalize()}: {weights(layer)}. "
-                f"Multiply-adds: {multiply_adds(layer, part.leaves)}."
+                f"Map: {size_equation(layer, part.arrives)}, so {shape}. "
+                f"{weights_phrase(layer).capitalize()}: {weights_equation(layer)}. "
+                f"Multiply-adds: {multiply_adds_equation(layer, part.leaves)}."
             )
         elif part.arrives != part.leaves:
-            yield f"{part.name}: {layer_in_words(part)}. Map: {sides(layer, part.arrives)}, so {shape}."
+            yield f"{part.name}: {layer_phrase(part)}. Map: {size_equation(layer, part.arrives)}, so {shape}."
     terms = [part.layer.params() for part in here if part.layer.params()]
     if any(isinstance(part.layer, Norm) for part in here) and len(terms) > 1:
         yield f"With its norms the stem has {chain(sum_of(terms), number(sum(terms)))} parameters."
     before, after = positions(cost.image[1:]), cost.sections[0].positions
     if after < before:
         yield (
-            f"{size_text(cost.image[1:])} has become {shape_text(cost.sections[0].shape[1:])}: of "
+            f"{equation_size_text(cost.image[1:])} has become {shape_text(cost.sections[0].shape[1:])}: of "
             f"{number(before)} positions {number(after)} are left where the blocks begin."
         )
 
 
-def head(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def explain_network_head(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Explain the head, from the last map to the output."""
     if cost.plan.features:
         maps = [
@@ -75,24 +79,29 @@ def head(cost: Cost, parts: LayerRecords) -> Iterator[str]:
             continue
         if isinstance(part.layer, GlobalPool):
             yield (
-                f"{part.name}: each {kernel_text(part.arrives, cost.plan.dims)} map becomes its mean over "
+                f"{part.name}: each {kernel_wording(part.arrives, cost.plan.dims)} map becomes its mean over "
                 f"{many(positions(part.arrives), 'position')}; {many(part.layer.channels, 'number')} are "
                 "left, whatever the size of the image."
             )
         elif isinstance(part.layer, (Linear, Conv)):
-            yield f"{part.name}: {many(part.layer.out_channels, 'output')}, {weights(part.layer)} parameters."
+            yield (
+                f"{part.name}: {many(part.layer.out_channels, 'output')}, {weights_equation(part.layer)} "
+                "parameters."
+            )
 
 
-def depth(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def explain_network_depth(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Explain the number in a network's name."""
     plan = cost.plan
     if any(stage.tap.children for stage in plan.stages):
         longest = path_depth(plan.root)
         yield f"The longest path from the input to the output has {many(longest, 'layer')} with weights."
         return
-    before, after = len(widths(plan.stem, plan.in_channels)), len(widths(plan.head, 1))
-    between = sum(len(widths(stage.transition, 1)) for stage in plan.stages)
-    counts = [[len(widths(block.node, block.in_channels)) for block in stage.blocks] for stage in plan.stages]
+    before, after = len(path_widths(plan.stem, plan.in_channels)), len(path_widths(plan.head, 1))
+    between = sum(len(path_widths(stage.transition, 1)) for stage in plan.stages)
+    counts = [
+        [len(path_widths(block.node, block.in_channels)) for block in stage.blocks] for stage in plan.stages
+    ]
     whole = before + sum(map(sum, counts)) + between + after
     kinds = {count for stage in counts for count in stage}
     if len(kinds) == 1:
@@ -114,9 +123,9 @@ def depth(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         f"Counted are the layers with weights on the longest path: those of the blocks, {', '.join(where)}. "
         f"{chain(*terms, number(whole))}."
     )
-    if sum(map(has_weights, parts)) > whole:
+    if sum(map(table_layer_has_weights, parts)) > whole:
         yield "Projections and gates are not counted; of branches side by side the longest is."
-    beside = sum(part.place.path == SHORTCUT and has_weights(part) for part in parts)
+    beside = sum(part.place.path == SHORTCUT and table_layer_has_weights(part) for part in parts)
     entry = cost.receptive_fields.sections["stem"]
     if beside and entry is not None and entry.stride == 1:  # small images, as for wide ResNets
         less = f"−{after}" if after else ""
@@ -127,13 +136,13 @@ def depth(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         yield f"Most names count a stem of {before} convolutions as one: {less}."
 
 
-def distribution(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def explain_network_costs(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Name the sections and layers that hold 80 % of the parameters and of the multiply-adds."""
     for title, whole, of in (("parameters", cost.params, 0), ("multiply-adds", cost.macs, 1)):
         if not whole:
             continue
-        rows = _largest_shares([(row.name, row.tally[of]) for row in cost.sections], whole)
-        layers = _largest_shares([(part.name, part.tally[of]) for part in parts], whole)
+        rows = _largest_network_costs([(row.name, row.tally[of]) for row in cost.sections], whole)
+        layers = _largest_network_costs([(part.name, part.tally[of]) for part in parts], whole)
         holding = sum(part.tally[of] > 0 for part in parts)
         said = ", ".join(f"{name} {percent(value, whole)}" for name, value in rows)
         most, most_of = layers[0]
@@ -144,7 +153,7 @@ def distribution(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         )
 
 
-def _largest_shares(values: list[tuple[str, int]], whole: int) -> list[tuple[str, int]]:
+def _largest_network_costs(values: list[tuple[str, int]], whole: int) -> list[tuple[str, int]]:
     """Return the largest items that make up 80 %."""
     found: list[tuple[str, int]] = []
     so_far = 0
@@ -156,34 +165,38 @@ def _largest_shares(values: list[tuple[str, int]], whole: int) -> list[tuple[str
     return found
 
 
-def receptive_field(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def explain_network_receptive_field(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Compare the receptive field with the image."""
     sections = cost.receptive_fields.sections.items()
     seen = [(name, field) for name, field in sections if name != "head" or cost.plan.head.children]
-    steps = ", ".join(f"{name} {axes_number(field.size)}" for name, field in seen if field is not None)
+    steps = ", ".join(
+        f"{name} {axes_number_wording(field.size)}" for name, field in seen if field is not None
+    )
     yield f"Pixels along one axis that reach a position through the convolutions, by section: {steps}."
-    last = next((part for part in reversed(parts) if spatial(part) and part.place.path == MAIN), None)
+    last = next(
+        (part for part in reversed(parts) if table_layer_is_spatial(part) and part.place.path == MAIN), None
+    )
     after = cost.receptive_fields.layers.get(last.name) if last is not None else None
     if last is not None and after is not None and isinstance(conv := last.layer, Conv):
         stride = combined(floordiv, after.stride, conv.stride)
-        adds = along_axes([_added_reach(conv, stride, axis) for axis in range(conv.dims)])
+        adds = wording_along_axes([_explain_added_reach(conv, stride, axis) for axis in range(conv.dims)])
         yield (
             f"{last.name} alone adds {adds}: a kernel reaches the further the larger the stride before it, "
             f"here {axes_text(stride)}."
         )
-    yield _coverage(cost)
+    yield _explain_image_coverage(cost)
     if any(part.place.path == GATE and part.layer.reach is None for part in parts):
         yield "Gates that pool the whole map are left out; through them every pixel reaches every position."
 
 
-def _added_reach(conv: Conv, stride: Axes, axis: int) -> str:
+def _explain_added_reach(conv: Conv, stride: Axes, axis: int) -> str:
     """Return the equation of the pixels that a convolution adds to the receptive field along an axis."""
     kernel, dilation, step = (along(value, axis) for value in (conv.kernel, conv.dilation, stride))
     spread = f"{dilation}·" if dilation > 1 else ""
     return chain(f"{spread}({kernel}−1)·{step}", number(dilation * (kernel - 1) * step))
 
 
-def _coverage(cost: Cost) -> str:
+def _explain_image_coverage(cost: Cost) -> str:
     """Return at which positions of the last map the receptive field covers the image."""
     field, image, last = cost.receptive_fields.last, cost.image[1:], cost.last_map[1:]
     if all(isinstance(value, int) for value in field):
@@ -196,8 +209,8 @@ def _coverage(cost: Cost) -> str:
     sides = "x".join(map(number, image))
     everywhere = all(map(all, covered))
     if everywhere and all(along(field.size, axis) >= 2 * side - 1 for axis, side in enumerate(image)):
-        corner = along_axes([chain(f"2·{number(side)}−1", number(2 * side - 1)) for side in image])
-        size = axes_number(field.size)
+        corner = wording_along_axes([chain(f"2·{number(side)}−1", number(2 * side - 1)) for side in image])
+        size = axes_number_wording(field.size)
         return f"{size} is no less than {corner}: it covers the image even at the last map's corners."
     if everywhere:
         return f"The image has {sides}: at every position of the last map the field covers it."
@@ -209,7 +222,7 @@ def _coverage(cost: Cost) -> str:
     return f"The image has {sides}: at no position of the last map does the field cover it."
 
 
-def memory(cost: Cost, parts: LayerRecords) -> Iterator[str]:
+def explain_network_memory(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Explain the peak memory of inference and training."""
     one, batch = cost.memory(), cost.memory(batch=32)
     yield (

@@ -15,12 +15,19 @@ from resnet_factory.config import pruning
 from resnet_factory.config.composition import compose_all
 from resnet_factory.config.schema import PER_STAGE
 from resnet_factory.errors import ConfigError
-from resnet_factory.planning.planner import plan
-from resnet_factory.sweep.evaluation import Candidate
-from resnet_factory.sweep.measuring import model_of
-from resnet_factory.sweep.model_numbers import place
+from resnet_factory.planning.planner import run_planner
+from resnet_factory.sweep.evaluation import EvaluatedCandidate
+from resnet_factory.sweep.measuring import measuring_model
+from resnet_factory.sweep.model_numbers import place_model_number
 from resnet_factory.sweep.templates import ModelTemplate
-from resnet_factory.sweep.winners import Start, Starts, base_of, data_difference, plan_id, yaml_text
+from resnet_factory.sweep.winners import (
+    WinnerStart,
+    WinnerStarts,
+    winner_base,
+    winner_delta,
+    winner_plan_id,
+    winner_yaml_text,
+)
 
 PLACE = re.compile(r"QQ(\d+)QQ")
 """A place of a text; its number is an index of `Recipe.keys`."""
@@ -31,7 +38,7 @@ MOST = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class ArchitectureTexts:
     """The texts of a structure."""
 
     base: str
@@ -54,16 +61,16 @@ class Recipe:
         return PLACE.sub(value, self.yaml), command
 
 
-def read_recipes(
-    candidates: Sequence[Candidate],
+def read_architecture_texts(
+    candidates: Sequence[EvaluatedCandidate],
     structures: Sequence[ModelTemplate],
-    starts: Starts,
-) -> dict[int, Recipe]:
+    starts: WinnerStarts,
+) -> dict[int, ArchitectureTexts]:
     """Return the recipes of the first `MOST` structures among candidates, by index.
 
     A recipe is held to plan to the id of the first candidate of its structure.
     """
-    first: dict[int, Candidate] = {}
+    first: dict[int, EvaluatedCandidate] = {}
     for candidate in candidates:
         first.setdefault(candidate.structure, candidate)
         if len(first) >= MOST:
@@ -72,14 +79,19 @@ def read_recipes(
     for rank, (number, candidate) in enumerate(first.items()):
         known = starts.of(structures[number]) if rank < SHORT else []
         try:
-            found[number] = _recipe(candidate, structures[number], known, starts)
+            found[number] = _architecture_texts(candidate, structures[number], known, starts)
         except ConfigError:  # a recipe or layer of its own is gone since
             continue
     return found
 
 
-def _recipe(candidate: Candidate, structure: ModelTemplate, known: Sequence[Start], starts: Starts) -> Recipe:
-    wanted = pruning.read_pruned(model_of(candidate, structure)).to_dict()
+def _architecture_texts(
+    candidate: EvaluatedCandidate,
+    structure: ModelTemplate,
+    known: Sequence[WinnerStart],
+    starts: WinnerStarts,
+) -> ArchitectureTexts:
+    wanted = pruning.read_pruned(measuring_model(candidate, structure)).to_dict()
     depths = wanted.get("depths")
     stages = len(depths) if isinstance(depths, list) else structure.stages
     places: list[tuple[str, int | None]] = []
@@ -90,29 +102,31 @@ def _recipe(candidate: Candidate, structure: ModelTemplate, known: Sequence[Star
         if head in PER_STAGE:
             for stage in [int(rest[0])] if rest else range(stages):
                 places.append((head, stage))
-                place(wanted, f"{head}.{stage}", f"QQ{len(places) - 1}QQ", stages)
+                place_model_number(wanted, f"{head}.{stage}", f"QQ{len(places) - 1}QQ", stages)
         else:
             places.append((key, None))
-            place(wanted, key, f"QQ{len(places) - 1}QQ", stages)
-    base, keys = base_of(starts.base, structure), tuple(places)
+            place_model_number(wanted, key, f"QQ{len(places) - 1}QQ", stages)
+    base, keys = winner_base(starts.base, structure), tuple(places)
     made = []
     for start in known:
-        delta = data_difference(start.model, wanted)
+        delta = winner_delta(start.model, wanted)
         overrides = [{f"override {group}": choice} for group, choice in start.choices]
-        text = yaml_text({"defaults": [start.name, *overrides, "_self_"], **delta})
-        command = _command(start, delta, starts)
-        made.append((start, Recipe(base=base, yaml=text, command=command, keys=keys)))
-    row = row_numbers(candidate, structure)
+        text = winner_yaml_text({"defaults": [start.name, *overrides, "_self_"], **delta})
+        command = _architecture_command_text(start, delta, starts)
+        made.append((start, ArchitectureTexts(base=base, yaml=text, command=command, keys=keys)))
+    row = architecture_text_numbers(candidate, structure)
     for start, recipe in sorted(made, key=lambda one: one[1].yaml.count("\n")):
         text, command = recipe.filled(row)
         delta = {key: value for key, value in yaml.safe_load(text).items() if key != "defaults"}
-        if plan_id(start, delta) == candidate.plan_id:
-            known_command = command is not None and _planned(command, starts) == candidate.plan_id
+        if winner_plan_id(start, delta) == candidate.plan_id:
+            known_command = (
+                command is not None and _plan_id_of_command_text(command, starts) == candidate.plan_id
+            )
             return recipe if known_command else replace(recipe, command=None)
-    return Recipe(base=base, yaml=yaml_text(wanted), command=None, keys=keys)
+    return ArchitectureTexts(base=base, yaml=winner_yaml_text(wanted), command=None, keys=keys)
 
 
-def row_numbers(candidate: Candidate, structure: ModelTemplate) -> dict[str, Any]:
+def architecture_text_numbers(candidate: EvaluatedCandidate, structure: ModelTemplate) -> dict[str, Any]:
     """Return the columns that recipes read of one architecture: numbers, and dashed lists per stage."""
     changes = json.loads(candidate.changes)
     lists = {}
@@ -128,30 +142,34 @@ def row_numbers(candidate: Candidate, structure: ModelTemplate) -> dict[str, Any
     return {**changes, **lists}
 
 
-def _command(start: Start, delta: Mapping[str, Any], starts: Starts) -> str | None:
+def _architecture_command_text(
+    start: WinnerStart, delta: Mapping[str, Any], starts: WinnerStarts
+) -> str | None:
     words = [f"model={start.name}", *(f"model/{group}={choice}" for group, choice in start.choices)]
-    for key, value in _leaves(start.model, delta, "model"):
+    for key, value in _architecture_text_leaves(start.model, delta, "model"):
         words.append(f"{key}={value}")
     folder = [] if starts.config_dir is None else ["--config-dir", str(starts.config_dir)]
     return " ".join(["resnet-factory", *map(quote, [*folder, *words])])
 
 
-def _leaves(before: Mapping[str, Any], delta: Mapping[str, Any], above: str) -> Iterator[tuple[str, str]]:
+def _architecture_text_leaves(
+    before: Mapping[str, Any], delta: Mapping[str, Any], above: str
+) -> Iterator[tuple[str, str]]:
     for key, value in delta.items():
         path, old = f"{above}.{key}", before.get(key)
         if isinstance(value, dict) and isinstance(old, dict) and value:
-            yield from _leaves(old, value, path)
+            yield from _architecture_text_leaves(old, value, path)
         else:
             text = json.dumps(value, separators=(",", ":")).replace('"', "")
             yield (path if key in before else f"++{path}"), text
 
 
-def _planned(command: str, starts: Starts) -> str:
+def _plan_id_of_command_text(command: str, starts: WinnerStarts) -> str:
     """Return the plan id of a command; empty where it does not compose."""
     words = split(command)[1:]
     if words[:1] == ["--config-dir"]:
         words = words[2:]
     try:
-        return plan(compose_all("config", words, starts.config_dir).model).id
+        return run_planner(compose_all("config", words, starts.config_dir).model).id
     except ConfigError:
         return ""

@@ -9,49 +9,52 @@ from pathlib import Path
 import numpy as np
 
 from resnet_factory.config.schema import PER_STAGE
-from resnet_factory.sweep.evaluation import Candidate
-from resnet_factory.sweep.objectives import BYTE_METRICS, METRICS, MIB, Ranking
-from resnet_factory.sweep.page.architecture_texts import read_recipes, row_numbers
-from resnet_factory.sweep.page.columns import MOST_ROWS, PageColumn, PageTable
-from resnet_factory.sweep.results_table import Results
-from resnet_factory.sweep.rows import dashed, key_title
-from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS, stage_lists
+from resnet_factory.sweep.evaluation import EvaluatedCandidate
+from resnet_factory.sweep.objectives import BYTE_METRICS, METRICS, MIB, ObjectiveRanking
+from resnet_factory.sweep.page.architecture_texts import architecture_text_numbers, read_architecture_texts
+from resnet_factory.sweep.page.columns import MOST_ROWS, PageColumn, PageColumnTable
+from resnet_factory.sweep.results_table import ResultsTable
+from resnet_factory.sweep.rows import dashed_row_list, row_key_title
+from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS, structure_number_lists
 from resnet_factory.sweep.templates import ModelTemplate
 from resnet_factory.sweep.vector import Array
-from resnet_factory.sweep.winners import Starts
+from resnet_factory.sweep.winners import WinnerStarts
 
 
-def page_table(
-    results: Results,
+def page_table_of_architectures(
+    results: ResultsTable,
     structures: Sequence[ModelTemplate],
     run: Mapping[str, str],
-    ranking: Ranking,
+    ranking: ObjectiveRanking,
     winners: Array,
     config_dir: str | Path | None = None,
     most: int = MOST_ROWS,
-) -> PageTable:
+) -> PageColumnTable:
     """Return the rows of a sweep's page: all, or winners, fronts and an even share of the others.
 
     Raises:
         ConfigError: the models and recipes of the space cannot be read.
     """
-    chosen = chosen_rows(results, ranking, winners, most)
+    chosen = architectures_on_page(results, ranking, winners, most)
     candidates = [results.candidates[i] for i in chosen]
-    starts = Starts(run["base"], json.loads(run["choices"]), config_dir)
+    starts = WinnerStarts(run["base"], json.loads(run["choices"]), config_dir)
     # The texts of winners are the likeliest to be asked for.
-    recipes = read_recipes([*(results.candidates[i] for i in winners), *candidates], structures, starts)
+    recipes = read_architecture_texts(
+        [*(results.candidates[i] for i in winners), *candidates], structures, starts
+    )
     order = list(recipes)
     place = {number: i for i, number in enumerate(order)}
-    rows = [row_numbers(candidate, structures[candidate.structure]) for candidate in candidates]
+    rows = [architecture_text_numbers(candidate, structures[candidate.structure]) for candidate in candidates]
     read = dict.fromkeys(key for recipe in recipes.values() for key, index in recipe.keys if index is None)
-    metrics = dict(_metric_columns(results, ranking, chosen))
-    settings = dict(_setting_columns(results, chosen))
+    metrics = dict(_page_architecture_metrics(results, ranking, chosen))
+    settings = dict(_page_architecture_settings(results, chosen))
     first = ranking.pareto[0] if ranking.pareto else None
     axes = (first[0].metric, first[1].metric) if first else ("params", "macs")
     third = next((name for name in reversed(metrics) if name not in axes), next(iter(settings), axes[0]))
-    return PageTable(
+    return PageColumnTable(
         columns=metrics | settings,
-        texts={"plan": [candidate.plan for candidate in candidates]} | _lists(rows, candidates, structures),
+        texts={"plan": [candidate.plan for candidate in candidates]}
+        | _page_architecture_lists(rows, candidates, structures),
         recipe=[place.get(candidate.structure, -1) for candidate in candidates],
         recipes=[vars(recipes[number]) for number in order],
         axes=(axes[0] if axes[0] in metrics else "params", axes[1] if axes[1] in metrics else "macs"),
@@ -60,7 +63,9 @@ def page_table(
     )
 
 
-def chosen_rows(results: Results, ranking: Ranking, winners: Array, most: int) -> list[int]:
+def architectures_on_page(
+    results: ResultsTable, ranking: ObjectiveRanking, winners: Array, most: int
+) -> list[int]:
     """Return the indices of the rows that a page shows, in the order of the samples."""
     if len(results) <= most:
         return list(range(len(results)))
@@ -76,8 +81,8 @@ def chosen_rows(results: Results, ranking: Ranking, winners: Array, most: int) -
     return sorted([*list(kept)[:most], *(others[even].tolist() if len(others) else [])])
 
 
-def _metric_columns(
-    results: Results, ranking: Ranking, chosen: list[int]
+def _page_architecture_metrics(
+    results: ResultsTable, ranking: ObjectiveRanking, chosen: list[int]
 ) -> Iterator[tuple[str, PageColumn]]:
     asked = [objective for pair in ranking.pareto for objective in pair]
     asked += [ranking.by] if ranking.by is not None else []
@@ -95,7 +100,7 @@ def _metric_columns(
         )
 
 
-def _setting_columns(results: Results, chosen: list[int]) -> Iterator[tuple[str, PageColumn]]:
+def _page_architecture_settings(results: ResultsTable, chosen: list[int]) -> Iterator[tuple[str, PageColumn]]:
     for name, label in STRUCTURE_NUMBERS.items():
         column = PageColumn(label=label, values=results.column(name)[chosen].astype(float))
         if column.varies:
@@ -103,15 +108,15 @@ def _setting_columns(results: Results, chosen: list[int]) -> Iterator[tuple[str,
     for key, values in results.numbers.items():
         name = key if key not in results.metrics else f"sampled {key}"
         names = results.choices.get(key)
-        numeric = names is not None and all(_is_number(each) for each in names)
+        numeric = names is not None and all(_is_numeric_architecture_choice(each) for each in names)
         if numeric and names is not None:  # choices of numbers are numbers
             shown = np.array([float(each) for each in names])[values[chosen].astype(int)]
-            yield name, PageColumn(label=key_title(key), values=shown)
+            yield name, PageColumn(label=row_key_title(key), values=shown)
         else:
-            yield name, PageColumn(label=key_title(key), values=values[chosen], names=names)
+            yield name, PageColumn(label=row_key_title(key), values=values[chosen], names=names)
 
 
-def _is_number(text: str) -> bool:
+def _is_numeric_architecture_choice(text: str) -> bool:
     try:
         float(text)
     except ValueError:
@@ -119,8 +124,10 @@ def _is_number(text: str) -> bool:
     return text.lower() not in ("nan", "inf", "-inf", "infinity")
 
 
-def _lists(
-    rows: Sequence[Mapping[str, object]], candidates: Sequence[Candidate], structures: Sequence[ModelTemplate]
+def _page_architecture_lists(
+    rows: Sequence[Mapping[str, object]],
+    candidates: Sequence[EvaluatedCandidate],
+    structures: Sequence[ModelTemplate],
 ) -> dict[str, list[str]]:
     """Return depths, widths and the other lists per stage as text."""
     keys = [key for key in PER_STAGE if key in ("depths", "widths") or any(key in row for row in rows)]
@@ -128,10 +135,10 @@ def _lists(
     for row, candidate in zip(rows, candidates, strict=True):
         structure = structures[candidate.structure]
         model = structure.model or {}
-        depths, widths = stage_lists(model, json.loads(candidate.changes))
+        depths, widths = structure_number_lists(model, json.loads(candidate.changes))
         values = {**model, "depths": depths, "widths": widths}
         for key in keys:
             value = values.get(key, 1)
             listed = value if isinstance(value, list) else [value] * structure.stages
-            found[key].append(str(row[key]) if key in row else dashed(listed))
+            found[key].append(str(row[key]) if key in row else dashed_row_list(listed))
     return found

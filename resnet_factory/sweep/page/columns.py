@@ -83,7 +83,7 @@ class PageColumn:
 
 
 @dataclass(kw_only=True)
-class PageTable:
+class PageColumnTable:
     """The rows of a page."""
 
     columns: dict[str, PageColumn]
@@ -120,7 +120,7 @@ class PageTable:
         return hidden | columns | self.texts | named | {"recipe": np.array(self.recipe, np.int32)}
 
 
-def short_number(value: float) -> str:
+def page_column_number(value: float) -> str:
     """Return a number in about five characters."""
     for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
         if abs(value) >= unit:

@@ -10,11 +10,11 @@ from bokeh.events import DocumentReady
 from bokeh.resources import Resources
 from markupsafe import Markup
 
-from resnet_factory.sweep.page.columns import PageTable
+from resnet_factory.sweep.page.columns import PageColumnTable
 from resnet_factory.sweep.page.views import PageViews
 
 
-def page_parts(table: PageTable) -> dict[str, Any]:
+def page_document_parts(table: PageColumnTable) -> dict[str, Any]:
     """Return the parts of a page: `library` and `script` as elements, and every view's element by name."""
     views = PageViews(table)
     roots: dict[str, Any] = {

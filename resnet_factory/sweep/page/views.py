@@ -34,7 +34,7 @@ from bokeh.models import (
 from bokeh.palettes import Category10_10, Plasma256
 from bokeh.plotting import figure
 
-from resnet_factory.sweep.page.columns import PageTable, short_number
+from resnet_factory.sweep.page.columns import PageColumnTable, page_column_number
 
 PALE, WARM, MUTED = "#8fa3b8", "#e8590c", "#7b8794"
 SHADES, KINDS = list(Plasma256[50:230]), list(Category10_10)
@@ -46,7 +46,7 @@ PLAIN: dict[str, Any] = {"background_fill_color": None, "border_fill_color": Non
 
 
 @cache
-def script(name: str) -> str:
+def page_view_script(name: str) -> str:
     """Return the text of a script."""
     return (files("resnet_factory.sweep.page") / "scripts" / name).read_text()
 
@@ -54,7 +54,7 @@ def script(name: str) -> str:
 class PageViews:
     """The views of one table; `roots` are the parts that the page places."""
 
-    def __init__(self, table: PageTable) -> None:
+    def __init__(self, table: PageColumnTable) -> None:
         self.table = table
         self.columns = {name: column.described() for name, column in table.columns.items()}
         data, rows = table.data(), len(table)
@@ -62,7 +62,7 @@ class PageViews:
         self.source = ColumnDataSource(data | {"x": empty, "y": empty, "colour": empty})
         self.kept, self.shown = IndexFilter(indices=None), IndexFilter(indices=None)
         self.current = ColumnDataSource({"x": [], "y": []})
-        self.style = InlineStyleSheet(css=script("widgets.css"))
+        self.style = InlineStyleSheet(css=page_view_script("widgets.css"))
         self.args: dict[str, Any] = {
             "source": self.source, "columns": self.columns, "kept": self.kept, "shown": self.shown,
             "group": table.group, "pale": PALE, "warm": WARM, "kinds": KINDS, "current": self.current,
@@ -77,13 +77,13 @@ class PageViews:
 
     def call(self, name: str, **more: Any) -> CustomJS:
         """Return a script as a callback that knows the page's source, its columns, and more."""
-        return CustomJS(code=script(name), args=self.args | more)
+        return CustomJS(code=page_view_script(name), args=self.args | more)
 
     def axis(self, axis: Any) -> None:
         """Let an axis, or a colour bar, have ticks and labels of the column it shows."""
         args = {"log": False, "names": None}
-        axis.formatter = CustomJSTickFormatter(code=script("label.js"), args=args)
-        axis.ticker = CustomJSTicker(major_code=script("ticks.js"), args=args)
+        axis.formatter = CustomJSTickFormatter(code=page_view_script("label.js"), args=args)
+        axis.ticker = CustomJSTicker(major_code=page_view_script("ticks.js"), args=args)
 
     def select(self, title: str, value: str) -> Select:
         """Return a choice of columns."""
@@ -210,7 +210,7 @@ class PageViews:
         column, value = self.table.columns[axis["name"]], axis[side]
         if column.names is not None:
             return str(column.names[int(value)])
-        return short_number(10**value if column.logarithmic else value)
+        return page_column_number(10**value if column.logarithmic else value)
 
     def _filters(self) -> dict[str, Any]:
         search = TextInput(
@@ -234,7 +234,7 @@ class PageViews:
             slack = 0 if step == 1 else step
             start, end = low - slack, high + slack
             label = CustomJSTickFormatter(
-                code=script("label.js"), args={"log": column.logarithmic, "names": None}
+                code=page_view_script("label.js"), args={"log": column.logarithmic, "names": None}
             )
             ranges[name] = RangeSlider(
                 title=column.label, start=start, end=end, value=(start, end), step=step, format=label,
