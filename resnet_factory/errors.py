@@ -39,31 +39,31 @@ class ConfigError(ValueError):
     """Raised for anything a user wrote that cannot be used; prints every fault, one per line."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults = tuple(sorted(dict.fromkeys(faults), key=_place))
+        self.faults = tuple(sorted(dict.fromkeys(faults), key=_fault_place))
         lines = [printable(str(fault)) for fault in self.faults[:MAX_SHOWN]]
         if len(self.faults) > MAX_SHOWN:
             lines.append(f"… and {len(self.faults) - MAX_SHOWN} more")
         super().__init__("\n".join(lines))
 
 
-def _place(fault: Fault) -> tuple[str, int, int]:
+def _fault_place(fault: Fault) -> tuple[str, int, int]:
     """Return the order of shown faults: the command line's as found, then each file's from top to bottom."""
     match = re.fullmatch(r"(.*):(\d+):(\d+)", fault.where)
     return (match[1], int(match[2]), int(match[3])) if match else ("", 0, 0)
 
 
-def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
+def nearest_word(word: str, known: Iterable[str], most: int = 3) -> list[str]:
     """Return the known words nearest to `word`, best first: near ones only, and only those about as near."""
     plain: dict[str, str] = {}
     for name in map(str, known):
-        plain.setdefault(_folded(name), name)
-    wanted = _folded(word)
+        plain.setdefault(_folded_word(name), name)
+    wanted = _folded_word(word)
     found = difflib.get_close_matches(wanted, plain, n=most, cutoff=0.6)
     ratios = [difflib.SequenceMatcher(None, name, wanted).ratio() for name in found]
     return [plain[name] for name, ratio in zip(found, ratios, strict=True) if ratio > ratios[0] - 0.05]
 
 
-def _folded(word: str) -> str:
+def _folded_word(word: str) -> str:
     """Return a word without what eyes and keyboards confuse: width, case, O and 0, l and 1."""
     plain = unicodedata.normalize("NFKC", word).casefold()
     return plain.translate(str.maketrans("ol", "01"))
@@ -71,7 +71,7 @@ def _folded(word: str) -> str:
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the known words nearest to `word`, or nothing when none is near."""
-    near = nearest(word, known)
+    near = nearest_word(word, known)
     return f"; did you mean {one_of(map(repr, near))}?" if near else ""
 
 

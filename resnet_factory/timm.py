@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from timm.models import is_model, register_model
 
-from resnet_factory.config.model_index import catalogue
-from resnet_factory.layers import along
+from resnet_factory.config.model_index import index_models
+from resnet_factory.layers import axis_entry
 from resnet_factory.network.builder import build
 from resnet_factory.network.network import Network
 from resnet_factory.planning.anatomy import feature_info, image_normalisation
@@ -38,32 +38,35 @@ def register(*names: str, config_dir: str | Path | None = None) -> list[str]:
         ConfigError: there is no such model, or its YAML is faulty.
     """
     folder = None if config_dir is None else str(config_dir)
-    chosen = names or [name for name in list_models(config_dir=folder) if not is_model(_theirs(name))]
-    return [_register(name, folder) for name in chosen]
+    chosen = names or [name for name in list_models(config_dir=folder) if not is_model(_timm_registry(name))]
+    return [_register_one_in_timm(name, folder) for name in chosen]
 
 
-def _theirs(name: str) -> str:
+def _timm_registry(name: str) -> str:
     return PREFIX + re.sub(r"\W", "_", name)
 
 
-def _register(name: str, config_dir: str | None) -> str:
-    config = catalogue().config(name) if config_dir is None else compose(name, config_dir=config_dir)
+def _register_one_in_timm(name: str, config_dir: str | None) -> str:
+    config = index_models().config(name) if config_dir is None else compose(name, config_dir=config_dir)
     mean, std = image_normalisation(name, config.in_channels)
-    theirs = _theirs(name)
+    theirs = _timm_registry(name)
     default_cfgs[theirs] = {
-        "input_size": (config.in_channels, *(along(config.image_size, axis) for axis in range(config.dims))),
+        "input_size": (
+            config.in_channels,
+            *(axis_entry(config.image_size, axis) for axis in range(config.dims)),
+        ),
         "mean": mean,
         "std": std,
         "num_classes": config.num_classes,
     }
-    create = _entry_point(name, config_dir)
+    create = _timm_entry_point(name, config_dir)
     create.__name__ = create.__qualname__ = theirs
     setattr(sys.modules[__name__], theirs, create)
     register_model(create)
     return theirs
 
 
-def _entry_point(name: str, config_dir: str | None) -> Callable[..., Network]:
+def _timm_entry_point(name: str, config_dir: str | None) -> Callable[..., Network]:
     """Return the function by which timm creates a model; its arguments are those of timm's models."""
 
     def create(
@@ -92,14 +95,16 @@ def _entry_point(name: str, config_dir: str | None) -> Callable[..., Network]:
             ValueError: an argument asks for what the recipes say, or for weights.
         """
         if pretrained:
-            raise ValueError(f"{_theirs(name)} has no weights of its own; checkpoint_path=FILE loads some")
+            raise ValueError(
+                f"{_timm_registry(name)} has no weights of its own; checkpoint_path=FILE loads some"
+            )
         for key, value in (("drop_rate", drop_rate), ("global_pool", global_pool)):
             if value:
                 raise ValueError(
                     f"{key} is part of the head's recipe; change that: overrides=['model/head=…']"
                 )
         words = list(overrides)
-        words += [f"model.image_size={_list_text(img_size)}"] if img_size is not None else []
+        words += [f"model.image_size={_timm_list_text(img_size)}"] if img_size is not None else []
         words += [f"model.output_stride={output_stride}"] if output_stride not in (None, 32) else []
         if drop_path_rate:
             words += ["model/drop_path=linear", f"model.drop_path.rate={drop_path_rate}"]
@@ -114,7 +119,7 @@ def _entry_point(name: str, config_dir: str | None) -> Callable[..., Network]:
                 features=features,
             )
 
-        features = _features(composed(None), out_indices) if features_only else None
+        features = _timm_features(composed(None), out_indices) if features_only else None
         outputs: Any = feature_cls if features_only else "dict"
         network = build(composed(features), device=device, outputs=outputs)
         given = asdict(pretrained_cfg) if is_dataclass(pretrained_cfg) else pretrained_cfg  # type: ignore[arg-type]
@@ -127,7 +132,7 @@ def _entry_point(name: str, config_dir: str | None) -> Callable[..., Network]:
     return create
 
 
-def _features(config: Any, out_indices: int | Iterable[int] | None) -> list[str]:
+def _timm_features(config: Any, out_indices: int | Iterable[int] | None) -> list[str]:
     """Return the names of the maps at some places of `feature_info`; the last ones for a number, else all."""
     names: list[str] = feature_info(plan(config)).module_name()
     if out_indices is None:
@@ -138,7 +143,7 @@ def _features(config: Any, out_indices: int | Iterable[int] | None) -> list[str]
     return [names[i] for i in out_indices if i < len(names)]
 
 
-def _list_text(size: int | Iterable[int]) -> str:
+def _timm_list_text(size: int | Iterable[int]) -> str:
     return str(size) if isinstance(size, int) else f"[{','.join(map(str, size))}]"
 
 

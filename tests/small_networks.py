@@ -6,7 +6,7 @@ import re
 from functools import cache
 
 import resnet_factory as rf
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 
 GENERATOR = {"regnet": {"initial_width": 32, "slope": 36.0, "multiplier": 2.5, "depth": 7, "group_width": 16}}
 """Few blocks of few channels, in as many stages as RegNets have."""
@@ -14,7 +14,7 @@ GENERATOR = {"regnet": {"initial_width": 32, "slope": 36.0, "multiplier": 2.5, "
 
 def small_plan(name: str) -> rf.Plan:
     """Return a model of two blocks, then one per stage, at a quarter of the width where recipes allow it."""
-    config = catalogue().config(name)
+    config = index_models().config(name)
     if any(type(leaf.layer).__name__ == "AttentionPool" for leaf in rf.plan(config).leaves):
         config = config.changed({"image_size": 64})  # positions are learned for one size
     if "generator" in config.to_dict():
@@ -34,7 +34,7 @@ def small_plan(name: str) -> rf.Plan:
 def small_plans() -> dict[str, rf.Plan]:
     """Return the small networks of all shipped models that differ in more than numbers, each by a model."""
     found: dict[frozenset[str], tuple[str, rf.Plan]] = {}
-    for name in catalogue().names():
+    for name in index_models().names():
         plan = small_plan(name)
         lines = frozenset(re.sub(r"[\d.]+", "", line) for line in str(plan).splitlines()[1:])
         found.setdefault(lines, (name, plan))

@@ -12,7 +12,7 @@ from conftest import ROOT
 from hypothesis import strategies as st
 
 import resnet_factory as rf
-from resnet_factory.config.composition import choices
+from resnet_factory.config.composition import group_choices
 from resnet_factory.config.schema import ACTIVATIONS
 
 ONE_USE = {
@@ -30,7 +30,7 @@ SIDES = re.compile(r"(kernel|stride): \[")
 def flat_recipes(group: str) -> list[str]:
     """The shipped recipes of a group that work on images of any size."""
     folder = ROOT / "conf" / "model" / group
-    names = choices(f"model/{group}")
+    names = group_choices(f"model/{group}")
     flat = [name for name in names if not SIDES.search((folder / f"{name}.yaml").read_text())]
     return [name for name in flat if (group, name) not in ONE_USE]
 

@@ -18,9 +18,9 @@ from conftest import ROOT
 from torch import Tensor, nn
 
 import resnet_factory as rf
-from resnet_factory.config.recipe import arguments_of
+from resnet_factory.config.recipe import recipe_arguments
 from resnet_factory.layers import VOCABULARY, Conv, Layer, registry
-from resnet_factory.layers.probe import probe
+from resnet_factory.layers.probe import probe_layer_class
 from resnet_factory.network.data_flow import verify_data_flow
 from resnet_factory.sweep.population import Population, cost_population, population_parts
 
@@ -66,7 +66,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry.REGISTRY, "words", {})
     monkeypatch.setattr(registry.REGISTRY, "classes", {})
     yield
-    arguments_of.cache_clear()
+    recipe_arguments.cache_clear()
 
 
 def subclass(body: str, bases: str = "Layer", decorator: str = "@dataclass(frozen=True)") -> Any:
@@ -287,7 +287,7 @@ def test_classes_that_are_refused(case: str) -> None:
 
 @pytest.mark.parametrize("word", VOCABULARY)
 def test_shipped_layers_pass_the_same_checks(word: str) -> None:
-    probe(VOCABULARY[word][0])
+    probe_layer_class(VOCABULARY[word][0])
 
 
 # Modules -----------------------------------------------------------------------------------------------

@@ -14,11 +14,11 @@ import yaml
 from conftest import ROOT
 
 from resnet_factory.config.model_keys import COMMON, INNER, INSIDE, SHAPE, SLOT, SLOTS, STAGE
-from resnet_factory.config.recipe import Role
+from resnet_factory.config.recipe import RecipeRole
 from resnet_factory.config.schema import KEYS, ROLES
 from resnet_factory.config.structures import MARKS, STRUCTURES, Structure
 from resnet_factory.layers import VOCABULARY, Activation, Layer
-from resnet_factory.layers.expressions import FUNCTIONS, USAGE, ExpressionError, parse
+from resnet_factory.layers.expressions import FUNCTIONS, USAGE, ExpressionError, parse_expression
 
 PAGE = ROOT / "conf" / "README.md"
 MODELS = ROOT / "conf" / "model"
@@ -75,7 +75,7 @@ def places(name: str) -> list[str]:
     return known + [f"`{word}`" for word, structure in STRUCTURES.items() if name in structure.names]
 
 
-def knows(role: Role, name: str) -> bool:
+def knows(role: RecipeRole, name: str) -> bool:
     return name in role.scope or name in role.needs
 
 
@@ -196,10 +196,10 @@ def test_every_function_has_a_meaning_and_takes_what_is_told() -> None:
         for count in range(25):
             call = f"{name}({', '.join(['1'] * count)})"
             if needed <= count <= most:
-                parse(call)
+                parse_expression(call)
             else:
                 with pytest.raises(ExpressionError):
-                    parse(call)
+                    parse_expression(call)
     floor = inspect.signature(FUNCTIONS["divisible"]).parameters["floor"].default
     assert USAGE["divisible"][0].endswith(f"floor = {floor}")
 

@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import resnet_factory as rf
 from resnet_factory.config.composition import compose_all
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 from resnet_factory.planning.nodes import leaves
 
-MODELS = catalogue().names()
+MODELS = index_models().names()
 HUGE = 250_000_000
 """Parameters above which a network is planned but not run, to spare memory and time."""
 
@@ -24,7 +24,7 @@ def test_totals(golden: Callable[[str, str], None]) -> None:
     """Plan ids, parameters, MACs and activations of every model: a change of any default shows here."""
     lines = []
     for name in MODELS:
-        plan = rf.plan(catalogue().config(name))
+        plan = rf.plan(index_models().config(name))
         cost = rf.cost(plan, image=plan.image)
         lines.append(f"{name} {plan.id} {cost.params} {cost.macs} {cost.activations}")
     golden("models.txt", "\n".join(lines) + "\n")
@@ -33,7 +33,7 @@ def test_totals(golden: Callable[[str, str], None]) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_module_is_the_plan(name: str) -> None:
     """Names, order, shapes, parameters and multiply-adds: the module's own, and the plan's."""
-    config = catalogue().config(name)
+    config = index_models().config(name)
     plan = rf.plan(config)
     cost = rf.cost(plan, image=plan.image)
     with torch.device("meta"):
@@ -59,8 +59,8 @@ def test_module_is_the_plan(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS[:: max(len(MODELS) // 12, 1)])
 def test_catalogue_reads_what_hydra_composes(name: str) -> None:
     composed = compose_all("config", [f"model={name}"]).model
-    assert catalogue().config(name) == composed == rf.compose(name)
-    assert catalogue().config(name).to_dict() == composed.to_dict()
+    assert index_models().config(name) == composed == rf.compose(name)
+    assert index_models().config(name).to_dict() == composed.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ TEXTS = ["resnet18", "resnet50", "resnet20", "plain20", "preact_resnet50", "resn
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_plan_text(name: str, golden: Callable[[str, str], None]) -> None:
-    plan = rf.plan(catalogue().config(name))
+    plan = rf.plan(index_models().config(name))
     golden(f"plan_{name}.txt", f"{plan}\n")
-    assert plan == rf.plan(catalogue().config(name))
-    assert hash(plan) == hash(rf.plan(catalogue().config(name)))
+    assert plan == rf.plan(index_models().config(name))
+    assert hash(plan) == hash(rf.plan(index_models().config(name)))
 
 
 def test_each_id_is_one_network() -> None:
-    plans = {name: rf.plan(catalogue().config(name)) for name in MODELS}
+    plans = {name: rf.plan(index_models().config(name)) for name in MODELS}
     by_id: dict[str, rf.Plan] = {}
     for plan in plans.values():
         assert by_id.setdefault(plan.id, plan) == plan

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from resnet_factory.cli.costs import cost_of
-from resnet_factory.config.composition import Composed, compose_all, take_jobs
-from resnet_factory.config.file_access import CSV, output_faults, write_whole
+from resnet_factory.cli.costs import cost_of_composed
+from resnet_factory.config.composition import Composed, compose_all, take_jobs_to_compose
+from resnet_factory.config.file_access import CSV, output_file_faults, write_whole_file
 from resnet_factory.errors import ConfigError, Fault, found, unknown
 from resnet_factory.planning.planner import run_planner
 from resnet_factory.reporting import tables
@@ -33,25 +33,25 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def benchmark(words: Sequence[str], config_dir: str | None) -> int:
+def benchmark_command(words: Sequence[str], config_dir: str | None) -> int:
     """Time every combination of the values given, in interleaved rounds of one run, and print a table."""
     composed = [
-        compose_all("benchmark", job, config_dir, check=benchmark_faults, verify=run_planner)
-        for job in take_jobs(words, config_dir)
+        compose_all("benchmark", job, config_dir, check=benchmark_command_faults, verify=run_planner)
+        for job in take_jobs_to_compose(words, config_dir)
     ]
-    if faults := _shared_faults(composed):
+    if faults := _benchmark_shared_faults(composed):
         raise ConfigError(faults)
-    first, cases = composed[0].data, [_case(each) for each in composed]
+    first, cases = composed[0].data, [_benchmark_case_of(each) for each in composed]
     from resnet_factory.network.runtimes import benchmark as runtime
 
     options = {"device": first["device"], "rounds": first["rounds"], "threads": first["threads"]}
     out = tables.table_console()
     if first["by"] == "stage":
         for case in cases:
-            out.print(_stage_table(case, runtime.benchmark_by_stage(case, **options)))
+            out.print(_benchmark_stage_table(case, runtime.benchmark_by_stage(case, **options)))
         return 0
     timings = runtime.measure_benchmark(cases, **options)
-    out.print(_table(timings))
+    out.print(_benchmark_table(timings))
     rate, bandwidth = timings[0].limits.macs, timings[0].limits.bytes
     machine = f"{platform.processor() or platform.machine()}, torch {version('torch')}"
     out.print(
@@ -60,20 +60,20 @@ def benchmark(words: Sequence[str], config_dir: str | None) -> int:
         markup=False,
     )
     if first["file"] is not None:
-        write_whole(Path(first["file"]).expanduser(), _csv(timings))
+        write_whole_file(Path(first["file"]).expanduser(), _benchmark_csv(timings))
     return 0
 
 
-def _case(composed: Composed) -> BenchmarkCase:
+def _benchmark_case_of(composed: Composed) -> BenchmarkCase:
     """Return what a composed configuration asks to be timed."""
     from resnet_factory.network.runtimes.benchmark import BenchmarkCase
 
-    costed, data = cost_of(composed), composed.data
+    costed, data = cost_of_composed(composed), composed.data
     return BenchmarkCase(costed.plan, data["runtime"], data["dtype"], data["batch"], costed.image)
 
 
-def benchmark_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of the keys of `benchmark`."""
+def benchmark_command_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """Return the faults of the keys of `benchmark_command`."""
     faults = []
     for key, known in (("runtime", RUNTIMES), ("dtype", DTYPES), ("by", ("network", "stage"))):
         if data[key] not in known:
@@ -94,11 +94,11 @@ def benchmark_faults(data: Mapping[str, Any]) -> list[Fault]:
     if data["by"] == "stage" and data["runtime"] not in RUNTIMES[:2]:
         faults.append(Fault("by", "stages are timed in eager mode: runtime=eager or runtime=folded"))
     if data["file"] is not None:
-        faults += output_faults(str(data["file"]), "file", CSV)
-    return faults or _machine_faults(data)
+        faults += output_file_faults(str(data["file"]), "file", CSV)
+    return faults or _benchmark_machine_faults(data)
 
 
-def _machine_faults(data: Mapping[str, Any]) -> list[Fault]:
+def _benchmark_machine_faults(data: Mapping[str, Any]) -> list[Fault]:
     """Return the faults of what this machine lacks."""
     from resnet_factory.network.runtimes.packages import runtime_device_faults, runtime_package_faults
 
@@ -107,7 +107,7 @@ def _machine_faults(data: Mapping[str, Any]) -> list[Fault]:
     )
 
 
-def _shared_faults(composed: Sequence[Composed]) -> list[Fault]:
+def _benchmark_shared_faults(composed: Sequence[Composed]) -> list[Fault]:
     """Return the faults of keys that have several values, but are the same for all that is measured."""
     faults = []
     for key in SHARED:
@@ -116,7 +116,7 @@ def _shared_faults(composed: Sequence[Composed]) -> list[Fault]:
     return faults
 
 
-def _figures(timing: BenchmarkTiming) -> dict[str, Any]:
+def _benchmark_figures(timing: BenchmarkTiming) -> dict[str, Any]:
     case, size = timing.case, "x".join(map(str, timing.case.image))
     memory = None if timing.memory is None else timing.memory / 1e6
     values = (
@@ -126,14 +126,14 @@ def _figures(timing: BenchmarkTiming) -> dict[str, Any]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _table(timings: Sequence[BenchmarkTiming]) -> Table:
+def _benchmark_table(timings: Sequence[BenchmarkTiming]) -> Table:
     table = Table(title="Latency: median of interleaved rounds", title_justify="left")
     for name in ("model", "runtime", "dtype"):
         table.add_column(name)
     for name in ("batch", "ms", "±", "images/s", "peak MB", "of matrix rate", "of bandwidth"):
         table.add_column(name, justify="right")
     for timing in timings:
-        row = _figures(timing)
+        row = _benchmark_figures(timing)
         memory = row["peak_megabytes"]
         table.add_row(
             row["model"],
@@ -150,7 +150,7 @@ def _table(timings: Sequence[BenchmarkTiming]) -> Table:
     return table
 
 
-def _stage_table(case: BenchmarkCase, parts: Sequence[StageBenchmark]) -> Table:
+def _benchmark_stage_table(case: BenchmarkCase, parts: Sequence[StageBenchmark]) -> Table:
     title = f"{case.plan.name}, {case.runtime}, {case.dtype}, batch {case.batch}"
     table = Table(title=title, title_justify="left")
     table.add_column("part")
@@ -165,9 +165,9 @@ def _stage_table(case: BenchmarkCase, parts: Sequence[StageBenchmark]) -> Table:
     return table
 
 
-def _csv(timings: Sequence[BenchmarkTiming]) -> str:
+def _benchmark_csv(timings: Sequence[BenchmarkTiming]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_figures(timing) for timing in timings)
+    writer.writerows(_benchmark_figures(timing) for timing in timings)
     return stream.getvalue()

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from resnet_factory.cli.costs import cost_of
+from resnet_factory.cli.costs import cost_of_composed
 from resnet_factory.config.composition import Composed
-from resnet_factory.config.file_access import WEIGHTS, output_faults, weights_faults
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.file_access import WEIGHTS, output_file_faults, weights_file_faults
+from resnet_factory.config.model_index import index_models
 from resnet_factory.costing.complexity import compute_complexity
 from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.network.capacity import check_capacity
@@ -22,56 +22,58 @@ from resnet_factory.reporting.columns import ColumnSelection
 from resnet_factory.reporting.explanation import document
 
 
-def describe(composed: Composed) -> int:
+def describe_command(composed: Composed) -> int:
     """Print the cost of the network, at the chosen depth and in the chosen format."""
-    check_model(composed, describe_faults)
-    selection = _report_selection(composed.data).checked()
-    tables.print_cost_table(cost_of(composed), tables.table_console(), selection, composed.data["format"])
+    check_command_keys(composed, describe_command_faults)
+    selection = _describe_command_selection(composed.data).checked()
+    tables.print_cost_table(
+        cost_of_composed(composed), tables.table_console(), selection, composed.data["format"]
+    )
     return 0
 
 
-def describe_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of the keys of `describe`."""
-    faults = _format_faults(data, tables.FORMATS)
+def describe_command_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """Return the faults of the keys of `describe_command`."""
+    faults = _command_format_faults(data, tables.FORMATS)
     try:
-        _report_selection(data).checked()
+        _describe_command_selection(data).checked()
     except ConfigError as error:
         faults += error.faults
     return faults
 
 
-def _report_selection(data: Mapping[str, Any]) -> ColumnSelection:
+def _describe_command_selection(data: Mapping[str, Any]) -> ColumnSelection:
     columns = data["columns"]
     columns = [] if columns is None else columns if isinstance(columns, list) else [columns]
     return ColumnSelection(data["depth"], tuple(columns), data["sort"], data["batch"], data["dtype"])
 
 
-def explain(composed: Composed) -> int:
+def explain_command(composed: Composed) -> int:
     """Print the network's arithmetic and warnings."""
-    check_model(composed, explain_faults)
-    costed = cost_of(composed)
+    check_command_keys(composed, explain_command_faults)
+    costed = cost_of_composed(composed)
     told = document.explain(costed.plan, costed.image)
     document.print_explanation(told, tables.table_console(), composed.data["format"])
     return 0
 
 
-def explain_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of the keys of `explain`."""
-    return _format_faults(data, document.FORMATS)
+def explain_command_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """Return the faults of the keys of `explain_command`."""
+    return _command_format_faults(data, document.FORMATS)
 
 
-def _format_faults(data: Mapping[str, Any], formats: Sequence[str]) -> list[Fault]:
+def _command_format_faults(data: Mapping[str, Any], formats: Sequence[str]) -> list[Fault]:
     form = data["format"]
     return [] if form in formats else [Fault("format", unknown("format", form, formats))]
 
 
-def build(composed: Composed) -> int:
+def build_command(composed: Composed) -> int:
     """Build the network, check it against its plan and print the tables; optionally load and save weights."""
-    check_model(composed, build_faults)
+    check_command_keys(composed, build_command_faults)
     options = composed.data
-    composed = _with_the_files_model(composed)
-    costed = cost_of(composed)
-    with one_fault_per_file(composed):
+    composed = _with_model_of_weights_file(composed)
+    costed = cost_of_composed(composed)
+    with one_command_fault_per_file(composed):
         check_capacity(costed.plan)
     from resnet_factory.network.summary import build_for_summary, torchinfo_summary
 
@@ -80,7 +82,7 @@ def build(composed: Composed) -> int:
     if options["weights"] is not None:
         from resnet_factory.network.weights.transfer import load_weights
 
-        with one_fault_per_file(composed):
+        with one_command_fault_per_file(composed):
             loaded = load_weights(network, options["weights"], keys=options["keys"])
     out = tables.table_console()
     tables.print_cost_table(costed, out)
@@ -96,14 +98,14 @@ def build(composed: Composed) -> int:
     return 0
 
 
-def _with_the_files_model(composed: Composed) -> Composed:
+def _with_model_of_weights_file(composed: Composed) -> Composed:
     """Return the configuration with the model saved in a file of weights, unless another is given."""
     weights, given = composed.data["weights"], composed.given & {"model", "experiment"}
     if weights is None or given:
         return composed
     from resnet_factory.network.weights.transfer import config_in_weights
 
-    with one_fault_per_file(composed):
+    with one_command_fault_per_file(composed):
         config = config_in_weights(weights)
     if config is None:
         return composed
@@ -111,23 +113,25 @@ def _with_the_files_model(composed: Composed) -> Composed:
     return replace(composed, model=config, data={**composed.data, "input": size})
 
 
-def build_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of the keys of `build`."""
+def build_command_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """Return the faults of the keys of `build_command`."""
     texts = dict.fromkeys(("weights", "keys", "save"), str | None)
-    if faults := type_faults(data, {"layers": bool, **texts}):
+    if faults := key_type_faults(data, {"layers": bool, **texts}):
         return faults
     weights, keys, save = data["weights"], data["keys"], data["save"]
     if weights is None and keys is not None:
         faults.append(Fault("keys", "it tells how to read a file with weights; give weights=… as well"))
-    faults += weights_and_keys_faults(weights, keys)
+    faults += command_weights_faults(weights, keys)
     if save is not None:
-        faults += output_faults(save, "save", WEIGHTS, [] if weights is None else [weights])
+        faults += output_file_faults(save, "save", WEIGHTS, [] if weights is None else [weights])
     return faults
 
 
-def weights_and_keys_faults(weights: str | None, keys: str | None) -> list[Fault]:
+def command_weights_faults(weights: str | None, keys: str | None) -> list[Fault]:
     """Return the faults of the files of weights and of their key map."""
-    faults = [] if weights is None else weights_faults(weights, "weights") + hub_faults(weights, "weights")
+    faults = (
+        [] if weights is None else weights_file_faults(weights, "weights") + hub_faults(weights, "weights")
+    )
     if keys is not None and keys != key_map.OURS:
         try:
             key_map.find_named_key_map(keys)
@@ -136,9 +140,9 @@ def weights_and_keys_faults(weights: str | None, keys: str | None) -> list[Fault
     return faults
 
 
-def list_models(patterns: Sequence[str], config_dir: str | None) -> int:
+def list_command(patterns: Sequence[str], config_dir: str | None) -> int:
     """Print the named models that match a glob pattern; then the faults of those that cannot be listed."""
-    models = catalogue(config_dir)
+    models = index_models(config_dir)
     names = dict.fromkeys(name for pattern in patterns or ["*"] for name in models.names(pattern))
     rows = []
     faults: list[Fault] = []
@@ -155,13 +159,13 @@ def list_models(patterns: Sequence[str], config_dir: str | None) -> int:
     return 0
 
 
-def check_model(composed: Composed, find: Callable[[Mapping[str, Any]], list[Fault]]) -> None:
+def check_command_keys(composed: Composed, find: Callable[[Mapping[str, Any]], list[Fault]]) -> None:
     """Refuse invalid keys, also in configurations composed by Hydra's runner, which are not checked yet."""
     if faults := find(composed.data):
         raise ConfigError(map(composed.locate, faults))
 
 
-def type_faults(data: Mapping[str, Any], types: Mapping[str, Any]) -> list[Fault]:
+def key_type_faults(data: Mapping[str, Any], types: Mapping[str, Any]) -> list[Fault]:
     """Return the faults of keys of the wrong type."""
     return [
         Fault(key, f"expected {'true or false' if wanted is bool else 'a file name'}, found {data[key]!r}")
@@ -171,7 +175,7 @@ def type_faults(data: Mapping[str, Any], types: Mapping[str, Any]) -> list[Fault
 
 
 @contextmanager
-def one_fault_per_file(composed: Composed) -> Iterator[None]:
+def one_command_fault_per_file(composed: Composed) -> Iterator[None]:
     """Locate the faults of a file where it was named; once, if there are many."""
     try:
         yield

@@ -27,7 +27,7 @@ def check_completion(words: Sequence[str]) -> None:
             raise ConfigError([Fault("", f"{message}; as '-sc install=bash'", "command line '-sc'")])
 
 
-def forget_verb() -> None:
+def forget_completed_verb() -> None:
     """Remove the command from the typed line, because Hydra does not know our commands."""
     line = os.environ["COMP_LINE"]
     words = line.split(" ", 2)

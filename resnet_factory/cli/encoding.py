@@ -21,23 +21,23 @@ PLAIN = str.maketrans(
 HANDLER = "resnet_factory.plain"
 
 
-def plain(text: str) -> str:
+def text_as_ascii(text: str) -> str:
     """Return text as ASCII: symbols replaced, letters without accents, `?` for the rest."""
     spelled = unicodedata.normalize("NFKD", text.translate(PLAIN))
     kept = "".join(c for c in spelled if not unicodedata.combining(c))
     return kept.encode("ascii", "replace").decode("ascii")
 
 
-def _replace(error: UnicodeError) -> tuple[str, int]:
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return plain(error.object[error.start : error.end]), error.end
+    return text_as_ascii(error.object[error.start : error.end]), error.end
 
 
-codecs.register_error(HANDLER, _replace)
+codecs.register_error(HANDLER, _replace_unencodable)
 
 
-def forgive(stream: TextIO) -> None:
+def forgive_encoding(stream: TextIO) -> None:
     """Make a stream replace characters that its encoding lacks."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=HANDLER)

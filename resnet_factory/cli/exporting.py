@@ -6,16 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_factory.cli.commands import check_model, one_fault_per_file, type_faults, weights_and_keys_faults
-from resnet_factory.config.composition import Composed, image_size
+from resnet_factory.cli.commands import (
+    check_command_keys,
+    command_weights_faults,
+    key_type_faults,
+    one_command_fault_per_file,
+)
+from resnet_factory.config.composition import Composed, composed_image_size
 from resnet_factory.config.file_access import (
     AOTI,
     ONNX,
     OPENVINO,
     TORCH_PROGRAM,
     WEIGHTS,
-    Kind,
-    output_faults,
+    FileKind,
+    output_file_faults,
 )
 from resnet_factory.costing.complexity import compute_complexity
 from resnet_factory.errors import Fault, found, unknown
@@ -24,29 +29,29 @@ from resnet_factory.reporting import tables
 if TYPE_CHECKING:
     from resnet_factory.network.network import Network
 
-KINDS: dict[str, Kind] = {"onnx": ONNX, "openvino": OPENVINO, "torch": TORCH_PROGRAM, "aoti": AOTI}
+KINDS: dict[str, FileKind] = {"onnx": ONNX, "openvino": OPENVINO, "torch": TORCH_PROGRAM, "aoti": AOTI}
 """Runtime -> the kind of file that is written for it."""
 DYNAMIC = ("size", "batch", "none")
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 """Mean and deviation of images of three channels, where nothing else is said."""
 
 
-def export(composed: Composed) -> int:
+def export_command(composed: Composed) -> int:
     """Write the network for a runtime, or its weights to a file with another library's names."""
-    check_model(composed, export_faults)
+    check_command_keys(composed, export_command_faults)
     options = composed.data
     if options["to"] in KINDS:
-        return _export_program(composed)
+        return _write_exported_program(composed)
     from resnet_factory.network.weights import transfer
 
-    with one_fault_per_file(composed):
-        network = _network(composed)
+    with one_command_fault_per_file(composed):
+        network = _network_to_export(composed)
         done = transfer.export(network, options["file"], to=options["to"], keys=options["keys"])
     tables.table_console().print(f"exported: {done}", markup=False)
     return 0
 
 
-def _network(composed: Composed) -> Network:
+def _network_to_export(composed: Composed) -> Network:
     """Return the network with its weights: the model's, or the one saved in the file of weights."""
     from resnet_factory.network.weights import transfer
 
@@ -62,14 +67,14 @@ def _network(composed: Composed) -> Network:
     return network
 
 
-def _export_program(composed: Composed) -> int:
+def _write_exported_program(composed: Composed) -> int:
     """Write the whole network for a runtime, and print how far its outputs are from the network's."""
     options = composed.data
     from resnet_factory.network.runtimes.export import export_program
 
-    with one_fault_per_file(composed):
-        network = _network(composed)
-        sides = image_size(options) if "input" in composed.given else network.plan.image[1:]
+    with one_command_fault_per_file(composed):
+        network = _network_to_export(composed)
+        sides = composed_image_size(options) if "input" in composed.given else network.plan.image[1:]
         image = compute_complexity(network.plan, (network.plan.in_channels, *sides)).image
         done = export_program(
             network,
@@ -79,7 +84,7 @@ def _export_program(composed: Composed) -> int:
             dynamic=options["dynamic"],
             folded=options["fold"],
             tolerance=options["tolerance"],
-            metadata=_normalisation(options, network.plan.in_channels),
+            metadata=_normalisation_to_export(options, network.plan.in_channels),
         )
     if options["weights"] is None:
         tables.table_console().print(
@@ -89,15 +94,15 @@ def _export_program(composed: Composed) -> int:
     return 0
 
 
-def _normalisation(options: Mapping[str, Any], channels: int) -> dict[str, str]:
+def _normalisation_to_export(options: Mapping[str, Any], channels: int) -> dict[str, str]:
     """Return the mean and the standard deviation of images, as metadata; nothing where they are not known."""
     stated = {key: options[key] or (IMAGENET[key] if channels == 3 else None) for key in IMAGENET}
     return {key: ",".join(map(str, value)) for key, value in stated.items() if value is not None}
 
 
-def export_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of the keys of `export`."""
-    if faults := type_faults(data, dict.fromkeys(("to", "keys", "weights", "file"), str | None)):
+def export_command_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """Return the faults of the keys of `export_command`."""
+    if faults := key_type_faults(data, dict.fromkeys(("to", "keys", "weights", "file"), str | None)):
         return faults
     program = data["to"] in KINDS
     wanted = ["file"] if program else ["weights", "file"]
@@ -107,16 +112,20 @@ def export_faults(data: Mapping[str, Any]) -> list[Fault]:
     if missing:
         return [Fault(key, f"is missing; export needs {key}=…", "command line 'export'") for key in missing]
     weights = data["weights"]
-    faults = weights_and_keys_faults(weights, data["keys"])
+    faults = command_weights_faults(weights, data["keys"])
     read = [] if weights is None else [weights]
     if not program:
-        return faults + output_faults(data["file"], "file", WEIGHTS, read)
-    return faults + _program_faults(data) + output_faults(data["file"], "file", KINDS[data["to"]], read)
+        return faults + output_file_faults(data["file"], "file", WEIGHTS, read)
+    return (
+        faults
+        + _exported_program_faults(data)
+        + output_file_faults(data["file"], "file", KINDS[data["to"]], read)
+    )
 
 
-def _program_faults(data: Mapping[str, Any]) -> list[Fault]:
+def _exported_program_faults(data: Mapping[str, Any]) -> list[Fault]:
     """Return the faults of what only exports for runtimes read."""
-    faults = type_faults(data, {"fold": bool})
+    faults = key_type_faults(data, {"fold": bool})
     if data["dynamic"] is not None and data["dynamic"] not in DYNAMIC:
         faults.append(Fault("dynamic", unknown("freedom", data["dynamic"], DYNAMIC)))
     tolerance = data["tolerance"]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from resnet_factory.cli.verbs import VERBS
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 from resnet_factory.config.model_keys import ROLES, SLOTS
 from resnet_factory.config.repository import conf_dir
 
@@ -20,7 +20,7 @@ EXAMPLES = """\
   resnet-factory -m model=resnet18,resnet34,resnet50"""
 
 
-def of_verb(verb: str) -> str:
+def verb_help(verb: str) -> str:
     """Return the help of one command, with its own keys."""
     file = Path(conf_dir(), f"{verb}.yaml")
     lines = [f"resnet-factory {verb}: {VERBS[verb].help}", ""]
@@ -32,9 +32,9 @@ def of_verb(verb: str) -> str:
     return "\n".join([*lines, "resnet-factory --help: all commands, models and options"])
 
 
-def of_all(config_dir: str | None) -> str:
+def general_help(config_dir: str | None) -> str:
     """Return the general help: commands, models, recipes, options."""
-    models = catalogue(config_dir)
+    models = index_models(config_dir)
     verbs = "\n".join(f"  {name:<10} {verb.help}" for name, verb in VERBS.items())
     groups = "\n".join(
         f"  model/{group:<12} {', '.join(found)}"

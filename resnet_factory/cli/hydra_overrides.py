@@ -6,28 +6,28 @@ import re
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from resnet_factory.config.override_grammar import command_line, parse
-from resnet_factory.config.overrides import parsed
+from resnet_factory.config.override_grammar import override_location, parse_override_text
+from resnet_factory.config.overrides import parsed_overrides
 from resnet_factory.config.repository import Library
 from resnet_factory.errors import Fault
 
 
-def unreadable(word: str) -> Fault | None:
+def unreadable_hydra_overrides(word: str) -> Fault | None:
     """Return the fault of an override of Hydra's own settings that its grammar does not accept."""
     try:
-        parse(word)
+        parse_override_text(word)
     except ValueError as error:
-        return Fault("", f"not an override: {str(error).splitlines()[0]}", command_line(word))
+        return Fault("", f"not an override: {str(error).splitlines()[0]}", override_location(word))
     return None
 
 
-def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_hydra_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the overrides of our configuration, and those of Hydra's own settings."""
     hydra = [word for word in words if re.match(r"[+~]*hydra(/|\.(?!searchpath)|=)", word)]
     return [word for word in words if word not in hydra], hydra
 
 
-def forced(
+def force_hydra_overrides(
     words: Sequence[str],
     library: Library,
     bases: Sequence[Mapping[str, Any]],
@@ -38,10 +38,10 @@ def forced(
     `bases` are the data that the jobs start from; at a key of `whole` a mapping replaces the existing value.
     """
     result = []
-    for override in parsed(words, library, []):
+    for override in parsed_overrides(words, library, []):
         word, key = override.text, override.key
         if not (override.operation == "delete" or override.package or library.is_group(key)):
-            old = [_value(base, key.split(".")) for base in bases]
+            old = [_hydra_override_value(base, key.split(".")) for base in bases]
             lists = any(isinstance(value, dict) for value in old) and "=[" in word
             if lists or (key in whole and "={" in word):
                 # A list replaces a mapping (`model.block=[basic, bottleneck]`) only after it is null.
@@ -53,17 +53,17 @@ def forced(
     return result
 
 
-def adds(word: str, library: Library, base: Mapping[str, Any]) -> bool:
+def adds_hydra_key(word: str, library: Library, base: Mapping[str, Any]) -> bool:
     """Return whether an override gives a value to a key that `base` does not have."""
-    for override in parsed([word], library, []):
+    for override in parsed_overrides([word], library, []):
         *above, last = override.key.split(".")
-        holder = _value(base, above)
+        holder = _hydra_override_value(base, above)
         if not library.is_group(override.key):
             return not isinstance(holder, list) and last not in (holder or {})
     return False
 
 
-def _value(data: Any, keys: Sequence[str]) -> Any:
+def _hydra_override_value(data: Any, keys: Sequence[str]) -> Any:
     for key in keys:
         if isinstance(data, list) and key.isdecimal() and int(key) < len(data):
             data = data[int(key)]
@@ -74,7 +74,7 @@ def _value(data: Any, keys: Sequence[str]) -> Any:
     return data
 
 
-def block_lists(bases: Sequence[Mapping[str, Any]]) -> list[str]:
+def block_list_overrides(bases: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return overrides, placed before the user's, for lists of blocks, which Hydra would merge."""
     models = [base["model"] for base in bases if isinstance(base.get("model"), Mapping)]
     blocks = models[0].get("block") if len(models) == 1 else None

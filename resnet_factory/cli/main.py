@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from resnet_factory.cli import encoding
-from resnet_factory.cli.options import HYDRA_FLAGS, read_options
+from resnet_factory.cli.options import HYDRA_FLAGS, read_command_line_options
 from resnet_factory.cli.verbs import VERBS
 from resnet_factory.errors import ConfigError, Fault, unknown
 
@@ -20,22 +20,22 @@ from resnet_factory.errors import ConfigError, Fault, unknown
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (2 for an error in the user's input)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    encoding.forgive(sys.stdout)
-    encoding.forgive(sys.stderr)
+    encoding.forgive_encoding(sys.stdout)
+    encoding.forgive_encoding(sys.stderr)
     try:
-        status = _main(arguments)
+        status = _run_main(arguments)
         sys.stdout.flush()
         return status
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     except BrokenPipeError:
-        _discard_output()
+        _discard_main_output()
         return 1
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EIO) or error.filename is not None:
             raise
-        _discard_output()
+        _discard_main_output()
         print(f"standard output cannot be written: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -43,20 +43,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _discard_output() -> None:
+def _discard_main_output() -> None:
     """Redirect buffered output to the null device, so that flushing it cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _main(arguments: list[str]) -> int:
-    options, words = read_options(arguments)
+def _run_main(arguments: list[str]) -> int:
+    options, words = read_command_line_options(arguments)
     if options.help:
         from resnet_factory.cli import help_text
 
         print(
-            help_text.of_verb(words[0])
+            help_text.verb_help(words[0])
             if words and words[0] in VERBS
-            else help_text.of_all(options.config_dir)
+            else help_text.general_help(options.config_dir)
         )
         return 0
     if options.version:
@@ -65,13 +65,13 @@ def _main(arguments: list[str]) -> int:
         print(__version__)
         return 0
     if words and words[0] == "help":
-        return _main([*words[1:2], "--help"])
+        return _run_main([*words[1:2], "--help"])
     verb = "build"
     if words and re.fullmatch(r"[\w-]+", words[0]):
         verb = words.pop(0)
         if verb not in VERBS:
             raise ConfigError([_no_command(verb, words, options.config_dir)])
-    words = [_quoted(word, VERBS[verb].verbatim) for word in words]
+    words = [_quoted_main_argument(word, VERBS[verb].verbatim) for word in words]
     asked = [flag for flag in HYDRA_FLAGS if getattr(options, flag)]
     late = [word for word in words if word in VERBS and VERBS[verb].composes]
     if late:
@@ -79,9 +79,9 @@ def _main(arguments: list[str]) -> int:
         raise ConfigError([Fault("", message, f"command line '{late[0]}'")])
     if not VERBS[verb].composes:
         if asked and VERBS[verb].sweeps and not options.multirun:
-            from resnet_factory.config.composition import take_sweeps
+            from resnet_factory.config.composition import take_sweeps_to_compose
 
-            return _hand_to_hydra(verb, take_sweeps(words, options.config_dir)[0], options)
+            return _hand_main_to_hydra(verb, take_sweeps_to_compose(words, options.config_dir)[0], options)
         if asked:
             if VERBS[verb].sweeps:
                 message = f"'{verb}' goes through several values itself; leave it out"
@@ -92,7 +92,7 @@ def _main(arguments: list[str]) -> int:
             )
         return VERBS[verb].load()(words, options.config_dir)
     if asked:
-        return _hand_to_hydra(verb, words, options)
+        return _hand_main_to_hydra(verb, words, options)
     from resnet_factory.config.composition import compose_all
     from resnet_factory.planning.planner import run_planner
 
@@ -101,9 +101,9 @@ def _main(arguments: list[str]) -> int:
 
 
 def _no_command(word: str, after: Sequence[str], config_dir: str | None) -> Fault:
-    from resnet_factory.config.composition import choices
+    from resnet_factory.config.composition import group_choices
 
-    models = choices("model", config_dir)
+    models = group_choices("model", config_dir)
     message = unknown("command", word, VERBS)
     if word in models:
         message += f"; did you mean 'model={word}'?"
@@ -112,7 +112,7 @@ def _no_command(word: str, after: Sequence[str], config_dir: str | None) -> Faul
     return Fault("", message, f"command line '{word}'")
 
 
-def _quoted(word: str, keys: Sequence[str]) -> str:
+def _quoted_main_argument(word: str, keys: Sequence[str]) -> str:
     """Return an override whose value, if its key is one of `keys`, is quoted for Hydra's grammar."""
     key, _, value = word.partition("=")
     if key not in keys or "=" not in value or "'" in value or '"' in value:
@@ -120,13 +120,13 @@ def _quoted(word: str, keys: Sequence[str]) -> str:
     return f"{key}='{value}'"
 
 
-def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> int:
+def _hand_main_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> int:
     """Run Hydra for its own flags, after checking the arguments and reporting faults in our format."""
     import hydra
 
     from resnet_factory.cli import hydra_runner
-    from resnet_factory.cli.completion import check_completion, forget_verb
-    from resnet_factory.cli.request import request
+    from resnet_factory.cli.completion import check_completion, forget_completed_verb
+    from resnet_factory.cli.request import compose_request
     from resnet_factory.config.repository import conf_dir
     from resnet_factory.planning.planner import run_planner
 
@@ -139,13 +139,13 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
     if options.shell_completion:
         check_completion(words)
         if "COMP_LINE" in os.environ:
-            forget_verb()
+            forget_completed_verb()
     elif options.hydra_help:
         if words:
             message = "it tells about Hydra itself; leave out the overrides"
             raise ConfigError([Fault("", message, "command line '--hydra-help'")])
     else:
-        wanted = request(
+        wanted = compose_request(
             verb, words, options.config_dir, multirun=options.multirun, check=VERBS[verb].load_check()
         )
         if options.multirun and options.info:
@@ -153,14 +153,14 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
             raise ConfigError([Fault("", message, "command line '--info'")])
         if options.multirun and options.cfg:
             package, resolve = options.package, options.resolve
-            hydra_runner.print_jobs(verb, wanted, options.config_dir, options.cfg, package, resolve)
+            hydra_runner.print_hydra_jobs(verb, wanted, options.config_dir, options.cfg, package, resolve)
             return 0
         if options.multirun:
             from resnet_factory.cli import multirun
 
-            multirun.refuse_shared_output(VERBS[verb].writes, wanted.jobs or ())
+            multirun.refuse_output_shared_by_jobs(VERBS[verb].writes, wanted.jobs or ())
             return multirun.run_multirun(verb, wanted, options.config_dir)
-        hydra_runner.check_settings(verb, wanted, options.config_dir)
+        hydra_runner.check_hydra_settings(verb, wanted, options.config_dir)
         words = wanted.words
     status = 0
 
@@ -168,7 +168,8 @@ def _hand_to_hydra(verb: str, words: list[str], options: argparse.Namespace) -> 
         nonlocal status
         try:
             status = max(
-                status, VERBS[verb].load()(hydra_runner.from_hydra(options.config_dir, verify=run_planner))
+                status,
+                VERBS[verb].load()(hydra_runner.request_from_hydra(options.config_dir, verify=run_planner)),
             )
         except ConfigError as error:
             print(error, file=sys.stderr)

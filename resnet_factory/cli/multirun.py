@@ -21,12 +21,12 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from resnet_factory.cli.hydra_runner import from_hydra, job_of_hydra, sweep_folder
-from resnet_factory.cli.hydra_runner import run_jobs as launch
-from resnet_factory.cli.request import Request
+from resnet_factory.cli.hydra_runner import current_hydra_job, hydra_sweep_folder, request_from_hydra
+from resnet_factory.cli.hydra_runner import run_hydra_jobs as launch
+from resnet_factory.cli.request import CommandRequest
 from resnet_factory.cli.verbs import VERBS
-from resnet_factory.config.composition import Composed, image_size
-from resnet_factory.config.file_access import write_whole
+from resnet_factory.config.composition import Composed, composed_image_size
+from resnet_factory.config.file_access import write_whole_file
 from resnet_factory.costing.complexity import compute_complexity
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.planning.planner import run_planner
@@ -41,7 +41,7 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 
 
-def refuse_shared_output(key: str, jobs: Sequence[Sequence[str]]) -> None:
+def refuse_output_shared_by_jobs(key: str, jobs: Sequence[Sequence[str]]) -> None:
     """Refuse jobs that would overwrite each other's file; `key` is the key of its name.
 
     Raises:
@@ -62,9 +62,9 @@ def refuse_shared_output(key: str, jobs: Sequence[Sequence[str]]) -> None:
         raise ConfigError(faults)
 
 
-def perform(rows: Path, config: Any) -> None:
+def perform_multirun_job(rows: Path, config: Any) -> None:
     """Run the command of one job and write its row to `rows`; errors do not stop other jobs."""
-    job = job_of_hydra()
+    job = current_hydra_job()
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {
         "job": job.number,
         "overrides": " ".join(job.overrides),
@@ -73,12 +73,12 @@ def perform(rows: Path, config: Any) -> None:
     figures: Callable[[], Mapping[str, Any]] = dict
     out.print(f"#{job.number}  {row['overrides']}", style="bold", markup=False)
     try:
-        composed = from_hydra(job.config_dir, verify=run_planner)
+        composed = request_from_hydra(job.config_dir, verify=run_planner)
         verb = VERBS[job.verb]
-        figures = partial(verb.load_figures() or _row_costs, composed)
+        figures = partial(verb.load_figures() or _multirun_row_costs, composed)
         costs = figures()
         row |= {name: costs[name] for name in COSTS if name in costs}
-        _claim_outputs(rows, composed, verb.writes)
+        _claim_multirun_outputs(rows, composed, verb.writes)
         status = verb.load()(composed)
         if status == INTERRUPTED:
             raise KeyboardInterrupt
@@ -93,7 +93,7 @@ def perform(rows: Path, config: Any) -> None:
             "error": "by Ctrl-C",
             "seconds": round(time.perf_counter() - start, 3),
         }
-        _keep_rows(rows, row)
+        _keep_multirun_rows(rows, row)
         raise
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -105,18 +105,18 @@ def perform(rows: Path, config: Any) -> None:
         row |= {"state": "failed", "error": " ".join(f"{type(error).__name__}: {error}".split())}
     row["seconds"] = round(time.perf_counter() - start, 3)
     out.print()
-    _keep_rows(rows, row)
+    _keep_multirun_rows(rows, row)
 
 
-def _row_costs(composed: Composed) -> dict[str, Any]:
+def _multirun_row_costs(composed: Composed) -> dict[str, Any]:
     """Return the costs of the model, for the row of a command without figures of its own."""
     planned = run_planner(composed.model)
-    found = compute_complexity(planned, (planned.in_channels, *image_size(composed.data)))
+    found = compute_complexity(planned, (planned.in_channels, *composed_image_size(composed.data)))
     values = (planned.id, found.params, found.macs, found.activations)
     return dict(zip(COSTS, values, strict=True))
 
 
-def _claim_outputs(rows: Path, composed: Composed, key: str) -> None:
+def _claim_multirun_outputs(rows: Path, composed: Composed, key: str) -> None:
     """Reserve the output file named by `key` for this job, however other jobs spell its path.
 
     Raises:
@@ -135,12 +135,12 @@ def _claim_outputs(rows: Path, composed: Composed, key: str) -> None:
         raise ConfigError([composed.locate(Fault(key, message))]) from None
 
 
-def _keep_rows(rows: Path, row: Mapping[str, Any]) -> None:
+def _keep_multirun_rows(rows: Path, row: Mapping[str, Any]) -> None:
     """Write a job's row atomically; jobs may run in other processes."""
-    write_whole(rows / f"{row['job']}.json", json.dumps(row))
+    write_whole_file(rows / f"{row['job']}.json", json.dumps(row))
 
 
-def conclude(
+def conclude_multirun(
     folder: Path,
     rows: Path,
     expected: Sequence[Sequence[str]] | None,
@@ -172,38 +172,40 @@ def conclude(
         return 1
     ordered = [found[number] for number in sorted(found)]
     target, text = folder / RESULTS, io.StringIO(newline="")
-    table = csv.DictWriter(text, (*COLUMNS, *_report_columns(ordered)), restval="")
+    table = csv.DictWriter(text, (*COLUMNS, *_multirun_columns(ordered)), restval="")
     table.writeheader()
     table.writerows(ordered)
-    before = _set_aside(target)
-    write_whole(target, text.getvalue())
-    _print_table(ordered, target)
+    before = _set_old_multirun_aside(target)
+    write_whole_file(target, text.getvalue())
+    _print_multirun_table(ordered, target)
     if before is not None:
         table_console().print(f"the results that were there: {before}", markup=False, soft_wrap=True)
     return int(any(row["state"] != "ok" for row in ordered))
 
 
-def _set_aside(file: Path) -> Path | None:
+def _set_old_multirun_aside(file: Path) -> Path | None:
     """Rename an existing file to the first free name of `results-1.csv`, `results-2.csv`, …."""
     if not file.exists():
         return None
-    aside = _first_free(lambda n: file.with_stem(f"{file.stem}-{n}"), lambda free: free.touch(exist_ok=False))
+    aside = _first_free_multirun_folder(
+        lambda n: file.with_stem(f"{file.stem}-{n}"), lambda free: free.touch(exist_ok=False)
+    )
     os.replace(file, aside)
     return aside
 
 
-def _report_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _multirun_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the columns that the command itself added."""
     return list(dict.fromkeys(key for row in rows for key in row if key not in COLUMNS))
 
 
-def _print_table(rows: Sequence[Mapping[str, Any]], target: Path) -> None:
+def _print_multirun_table(rows: Sequence[Mapping[str, Any]], target: Path) -> None:
     out = table_console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     failed = [row for row in rows if row["state"] != "ok"]
     for name in ("job", "overrides", "plan", "params", "MACs", "activations", "seconds"):
         table.add_column(name, justify="left" if name in ("overrides", "plan") else "right")
-    more = _report_columns(rows)
+    more = _multirun_columns(rows)
     for name in more:
         table.add_column(name.replace("_", " "), justify="right")
     table.add_column("state")
@@ -219,24 +221,24 @@ def _print_table(rows: Sequence[Mapping[str, Any]], target: Path) -> None:
     out.print(f"{len(rows)} jobs, {len(failed)} failed: {target}", markup=False)
 
 
-def run_multirun(verb: str, wanted: Request, config_dir: str | None) -> int:
+def run_multirun(verb: str, wanted: CommandRequest, config_dir: str | None) -> int:
     """Run the jobs by Hydra, then collect their rows; return 1 if any failed, 130 after Ctrl-C.
 
     Raises:
         ConfigError: Hydra refuses its own settings, or the folder cannot be written.
     """
-    folder = sweep_folder(verb, wanted, config_dir)
+    folder = hydra_sweep_folder(verb, wanted, config_dir)
     try:
         made = not folder.exists()
-        folder = _own_folder(folder) if str(folder) == DEFAULT else folder
+        folder = _own_multirun_folder(folder) if str(folder) == DEFAULT else folder
         folder.mkdir(parents=True, exist_ok=True)
         rows = Path(tempfile.mkdtemp(prefix=".rows-", dir=folder)).resolve()
     except OSError as error:
-        raise _unwritable(folder, wanted, error) from None
+        raise _unwritable_multirun_folder(folder, wanted, error) from None
     status, missing = 0, ("died", "ended without a result")
     try:
         try:
-            launch(verb, wanted, folder, config_dir, partial(perform, rows))
+            launch(verb, wanted, folder, config_dir, partial(perform_multirun_job, rows))
         except KeyboardInterrupt:
             status, missing = INTERRUPTED, ("not run", "interrupted")
         except ConfigError as error:
@@ -248,9 +250,9 @@ def run_multirun(verb: str, wanted: Request, config_dir: str | None) -> int:
             print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
             status = 1
         try:
-            return max(conclude(folder, rows, wanted.jobs, missing), status)
+            return max(conclude_multirun(folder, rows, wanted.jobs, missing), status)
         except OSError as error:
-            raise _unwritable(folder, wanted, error) from None
+            raise _unwritable_multirun_folder(folder, wanted, error) from None
     finally:
         shutil.rmtree(rows, ignore_errors=True)
         if made:
@@ -258,14 +260,16 @@ def run_multirun(verb: str, wanted: Request, config_dir: str | None) -> int:
                 folder.rmdir()  # empty if Hydra has not started
 
 
-def _own_folder(folder: Path) -> Path:
+def _own_multirun_folder(folder: Path) -> Path:
     """Create and return a folder for this run, named by the time."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     name = f"{folder.name}-{time.strftime('%Y-%m-%d-%H-%M-%S')}"
-    return _first_free(lambda n: folder.with_name(name if n == 1 else f"{name}-{n}"), Path.mkdir)
+    return _first_free_multirun_folder(
+        lambda n: folder.with_name(name if n == 1 else f"{name}-{n}"), Path.mkdir
+    )
 
 
-def _first_free(named: Callable[[int], Path], make: Callable[[Path], None]) -> Path:
+def _first_free_multirun_folder(named: Callable[[int], Path], make: Callable[[Path], None]) -> Path:
     """Create and return the first of `named(1)`, `named(2)`, … that does not exist."""
     for number in count(1):
         with suppress(FileExistsError):
@@ -274,7 +278,7 @@ def _first_free(named: Callable[[int], Path], make: Callable[[Path], None]) -> P
     raise AssertionError
 
 
-def _unwritable(folder: Path, wanted: Request, error: OSError) -> ConfigError:
+def _unwritable_multirun_folder(folder: Path, wanted: CommandRequest, error: OSError) -> ConfigError:
     given = [word for word in wanted.words if word.lstrip("+").startswith("hydra.sweep.dir=")]
     where = f"command line '{given[-1]}'" if given else "command line '-m'"
     reason = "it is a file" if folder.is_file() else error.strerror

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from resnet_factory.errors import ConfigError, Fault, nearest, unknown
+from resnet_factory.errors import ConfigError, Fault, nearest_word, unknown
 
 HYDRA_FLAGS = ("multirun", "cfg", "info", "hydra_help", "shell_completion")
 """Options that Hydra itself handles."""
@@ -15,13 +15,13 @@ _CFG = ("job", "hydra", "all")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
-def read_options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+def read_command_line_options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the options and the other arguments.
 
     Raises:
         ConfigError: an option does not exist, or lacks its value.
     """
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = _OptionParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--version", "-V", action="store_true")
     parser.add_argument("--config-dir", "-cd")
@@ -35,7 +35,7 @@ def read_options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str
     parser.add_argument("words", nargs="*")
     options, strange = parser.parse_known_intermixed_args(list(arguments))
     known = [flag for action in parser._actions for flag in action.option_strings]
-    faults = [_no_option(word, known) for word in strange if word.startswith("-")]
+    faults = [_unknown_option(word, known) for word in strange if word.startswith("-")]
     if options.cfg not in (None, *_CFG):
         faults.append(
             Fault("", unknown("part of the configuration", options.cfg, _CFG), "command line '--cfg'")
@@ -47,18 +47,18 @@ def read_options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str
     return options, options.words
 
 
-def _no_option(word: str, known: Sequence[str]) -> Fault:
+def _unknown_option(word: str, known: Sequence[str]) -> Fault:
     key, equals, _ = word.lstrip("-").partition("=")
     options = [name for name in known if name.startswith("--")]
     message = f"unknown option '{word.partition('=')[0]}'; known are {', '.join(options)}"
-    if near := nearest(key, [name[2:] for name in options]):
+    if near := nearest_word(key, [name[2:] for name in options]):
         message += f"; did you mean '--{near[0]}'?"
     elif equals:
         message += f"; did you mean '{word.lstrip('-')}'?"
     return Fault("", message, f"command line '{word}'")
 
 
-class _Parser(argparse.ArgumentParser):
+class _OptionParser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         flag = re.match(r"argument (--[\w-]+)\S*: ", message)
         where = f"command line '{flag[1]}'" if flag else "command line"

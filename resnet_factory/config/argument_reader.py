@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from resnet_factory.config.recipe import Argument, Names, PerAxis, PerStage, Value, arguments_of
-from resnet_factory.config.vocabulary_hints import argument_hint, layer_hint
+from resnet_factory.config.recipe import Names, PerAxis, PerStage, RecipeArgument, Value, recipe_arguments
+from resnet_factory.config.vocabulary_hints import argument_vocabulary_hint, layer_vocabulary_hint
 from resnet_factory.errors import Fault, found, suggest, unknown
 from resnet_factory.layers import VOCABULARY
-from resnet_factory.layers.expressions import LIMIT, ExpressionError, parse
-from resnet_factory.layers.registry import REGISTRY, LayerError, own_words
+from resnet_factory.layers.expressions import LIMIT, ExpressionError, parse_expression
+from resnet_factory.layers.registry import REGISTRY, LayerError, registered_own_words
 
 
 class ArgumentReader:
@@ -27,11 +27,11 @@ class ArgumentReader:
         self, kind: str, given: Mapping[str, Any], scope: frozenset[str], path: str, *, complete: bool = True
     ) -> Names:
         """Read the arguments of a layer; with `complete`, all required ones must be given."""
-        allowed = arguments_of(kind)
+        allowed = recipe_arguments(kind)
         read: list[tuple[str, Value]] = []
         for key, value in given.items():
             if key not in allowed:
-                hint = argument_hint(str(key), kind, tuple(allowed))
+                hint = argument_vocabulary_hint(str(key), kind, tuple(allowed))
                 self.fault(f"{path}.{key}", hint or unknown("argument", str(key), allowed, f" of {kind!r}"))
             else:
                 read.append((key, self.argument(allowed[key], value, scope, f"{path}.{key}")))
@@ -41,7 +41,7 @@ class ArgumentReader:
                     self.fault(path, f"{kind!r} needs {key!r}{suggest(key, given)}")
         return tuple(read)
 
-    def argument(self, entry: Argument, value: Any, scope: frozenset[str], path: str) -> Value:
+    def argument(self, entry: RecipeArgument, value: Any, scope: frozenset[str], path: str) -> Value:
         """Read one argument of a layer."""
         if entry.reads_word(value):
             return self.word(value, entry.words, scope, path)
@@ -75,7 +75,7 @@ class ArgumentReader:
         if not isinstance(word, str):
             self.fault(path, f"expected a {what} by name, found {found(word)}")
         else:
-            hint = layer_hint(word) if what == "layer" else ""
+            hint = layer_vocabulary_hint(word) if what == "layer" else ""
             self.fault(path, hint or unknown(what, word, known))
         return False
 
@@ -89,7 +89,7 @@ class ArgumentReader:
         except LayerError as error:
             self.fault(path, str(error))
             return False
-        return self.known(word, (*others, *VOCABULARY, *own_words()), path, "layer")
+        return self.known(word, (*others, *VOCABULARY, *registered_own_words()), path, "layer")
 
     def number(self, value: Any, scope: frozenset[str], path: str, *, staged: bool) -> Value:
         """Read a number or arithmetic; with `staged`, also a list of one per stage."""
@@ -100,7 +100,7 @@ class ArgumentReader:
             return value
         if isinstance(value, str):
             try:
-                expression = parse(value)
+                expression = parse_expression(value)
             except ExpressionError as error:
                 self.fault(path, str(error))
                 return 1

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from resnet_factory.config import pruning, schema
-from resnet_factory.config.interpolation import Resolver, resolved
-from resnet_factory.config.model_fields import dims_hint
-from resnet_factory.config.overrides import apply, read_overrides
-from resnet_factory.config.provenance import Origin, paths
-from resnet_factory.config.repository import Library, conf_dir, user_dir
-from resnet_factory.config.sweep_overrides import jobs, sweeps
+from resnet_factory.config.interpolation import InterpolationResolver, resolve_interpolations
+from resnet_factory.config.model_fields import dims_field_hint
+from resnet_factory.config.overrides import apply_override, read_overrides
+from resnet_factory.config.provenance import Provenance, provenance_paths
+from resnet_factory.config.repository import Library, conf_dir, user_library_dir
+from resnet_factory.config.sweep_overrides import jobs_of_sweep_overrides, split_sweep_overrides
 from resnet_factory.errors import ConfigError, Fault, found, unknown
 
 Check = Callable[[Mapping[str, Any]], list[Fault]]
@@ -61,11 +61,11 @@ def read(data: Any, path: str = "model") -> schema.ModelConfig:
         ConfigError: with every fault found.
     """
     if type(data).__module__.startswith("omegaconf."):
-        resolver = Resolver()
+        resolver = InterpolationResolver()
         data = resolver.plain(data, path)
         if resolver.faults:
             raise ConfigError(resolver.faults)
-    return schema.read_config(data, name=path, find=_recipe_finder(Library.of(None)), path=path)
+    return schema.read_config(data, name=path, find=_composed_recipe_finder(Library.of(None)), path=path)
 
 
 def compose_all(
@@ -84,20 +84,22 @@ def compose_all(
     Raises:
         ConfigError: with every fault found, each located in its file or override.
     """
-    composed = compose_in(Library.of(user_dir(config_dir)), config, overrides, check=check, verify=verify)
+    composed = compose_in_library(
+        Library.of(user_library_dir(config_dir)), config, overrides, check=check, verify=verify
+    )
     return replace(composed, overrides=tuple(overrides), config_dir=config_dir)
 
 
-def take_jobs(words: Sequence[str], config_dir: str | Path | None = None) -> list[list[str]]:
+def take_jobs_to_compose(words: Sequence[str], config_dir: str | Path | None = None) -> list[list[str]]:
     """Return the overrides of each combination of values, in the order of Hydra's multirun.
 
     Raises:
         ConfigError: an override cannot be read.
     """
-    return jobs(words, Library.of(user_dir(config_dir)))
+    return jobs_of_sweep_overrides(words, Library.of(user_library_dir(config_dir)))
 
 
-def take_sweeps(
+def take_sweeps_to_compose(
     words: Sequence[str], config_dir: str | Path | None = None
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Return the overrides with one value; and, by key, `{choice: […]}` or `{uniform: […]}` for the others.
@@ -105,21 +107,21 @@ def take_sweeps(
     Raises:
         ConfigError: an override cannot be read.
     """
-    return sweeps(words, Library.of(user_dir(config_dir)))
+    return split_sweep_overrides(words, Library.of(user_library_dir(config_dir)))
 
 
-def image_size(data: Mapping[str, Any]) -> tuple[int, ...]:
+def composed_image_size(data: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the sides of an image, height and width in 2 dimensions, from `input.size`."""
     size, dims = data["input"]["size"], data["model"].get("dims", schema.WHOLE["dims"][1])
     return tuple(size) if isinstance(size, list) else (size,) * dims
 
 
-def choices(group: str, config_dir: str | Path | None = None) -> list[str]:
+def group_choices(group: str, config_dir: str | Path | None = None) -> list[str]:
     """Return the names in a config group, shipped and the user's own."""
-    return Library.of(user_dir(config_dir)).options(group)
+    return Library.of(user_library_dir(config_dir)).options(group)
 
 
-def compose_in(
+def compose_in_library(
     library: Library,
     config: str,
     overrides: Sequence[str],
@@ -141,35 +143,39 @@ def compose_in(
         raise ConfigError([*faults, *error.faults]) from None
     if "model" in given.unchosen:
         raise ConfigError(faults)  # without the intended model there is nothing else to check
-    data, whole = _copied(base.data), WHOLE.get(config, frozenset())
-    faults.extend(fault for override in given.values if (fault := apply(override, data, whole)) is not None)
-    origin = Origin(library, base, given, data)
+    data, whole = _copied_composition(base.data), WHOLE.get(config, frozenset())
+    faults.extend(
+        fault for override in given.values if (fault := apply_override(override, data, whole)) is not None
+    )
+    origin = Provenance(library, base, given, data)
     if not isinstance(data.get("model"), dict):
         fault = Fault("model", f"expected a model (a mapping), found {found(data.get('model'))}")
         raise ConfigError(map(origin.locate, [*faults, fault]))
-    resolver = resolved(_with_image_size(data), left, lambda: list(paths(data)))
+    resolver = resolve_interpolations(
+        _composed_with_image_size(data), left, lambda: list(provenance_paths(data))
+    )
     plain = resolver.result
     if resolver.full:
         raise ConfigError(map(origin.locate, [*faults, *resolver.faults]))
     if "image_size" not in data["model"]:
         del plain["model"]["image_size"]
     faults.extend(Fault(str(key), origin.stray(str(key))) for key in plain if key not in origin.keys)
-    faults.extend(_input_faults(plain.get("input"), plain["model"]))
+    faults.extend(_composed_input_faults(plain.get("input"), plain["model"]))
     if check is not None:
         faults.extend(check(plain))
     examined = pruning.examine_pruned(
         plain.get("model"),
         lambda path: not origin.inherited(path),
         name=base.choices.get("model", ""),
-        titles=_titles(base.choices),
-        find=_recipe_finder(library),
+        titles=_composed_titles(base.choices),
+        find=_composed_recipe_finder(library),
     )
     model = examined.config
     faults.extend(origin.blame(fault) for fault in (*examined.faults, *examined.unread))
     # Consequences of a missing choice or an unresolved value are not reported as faults.
     known = [*given.unchosen, *resolver.waiting, *(fault.path for fault in resolver.faults)]
     if any(fault.path.startswith("model.image_size") for fault in examined.faults):
-        known += _following_image_size(plain)
+        known += _composed_following_image_size(plain)
     faults = [
         fault
         for fault in faults
@@ -184,31 +190,31 @@ def compose_in(
     if faults:
         raise ConfigError(map(origin.locate, faults))
     assert model is not None
-    named = _top_level_keys(override.key for override in (*given.choices, *given.values))
+    named = _composed_top_level_keys(override.key for override in (*given.choices, *given.values))
     return Composed(plain, model, origin.locate, named, choices=base.choices)
 
 
-def _copied(value: Any) -> Any:
+def _copied_composition(value: Any) -> Any:
     """Return a copy of plain data, for overrides to change."""
     if isinstance(value, dict):
-        return {key: _copied(entry) for key, entry in value.items()}
-    return [_copied(entry) for entry in value] if isinstance(value, list) else value
+        return {key: _copied_composition(entry) for key, entry in value.items()}
+    return [_copied_composition(entry) for entry in value] if isinstance(value, list) else value
 
 
-def _top_level_keys(keys: Iterable[str]) -> frozenset[str]:
+def _composed_top_level_keys(keys: Iterable[str]) -> frozenset[str]:
     return frozenset(re.split(r"[./@]", key)[0] for key in keys)
 
 
-def _with_image_size(data: Mapping[str, Any]) -> dict[str, Any]:
+def _composed_with_image_size(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the data with the default image size filled in, because `input.size` refers to it."""
     return {**data, "model": {"image_size": schema.WHOLE["image_size"][1], **data["model"]}}
 
 
-def _titles(choices: Mapping[str, str]) -> dict[str, str]:
+def _composed_titles(choices: Mapping[str, str]) -> dict[str, str]:
     return {key.split("/", 1)[1]: name for key, name in choices.items() if key.startswith("model/")}
 
 
-def _recipe_finder(library: Library) -> schema.Find:
+def _composed_recipe_finder(library: Library) -> schema.Find:
     """Return a function that looks up recipes by group and name; without a name it returns all names."""
 
     def find(group: str, name: str) -> Any:
@@ -222,13 +228,13 @@ def _recipe_finder(library: Library) -> schema.Find:
     return find
 
 
-def _following_image_size(data: Mapping[str, Any]) -> list[str]:
+def _composed_following_image_size(data: Mapping[str, Any]) -> list[str]:
     """Return `input.size`, if it is the model's image size, whose faults are said once."""
     size = data["input"].get("size") if isinstance(data.get("input"), Mapping) else None
     return ["input.size"] if size == data["model"].get("image_size") else []
 
 
-def _input_faults(data: Any, model: Mapping[str, Any]) -> list[Fault]:
+def _composed_input_faults(data: Any, model: Mapping[str, Any]) -> list[Fault]:
     if not isinstance(data, dict):
         return [Fault("input", f"expected keys, as input.size=224, found {found(data)}")]
     faults = [Fault(f"input.{key}", unknown("key", str(key), ["size"])) for key in data if key != "size"]
@@ -241,10 +247,17 @@ def _input_faults(data: Any, model: Mapping[str, Any]) -> list[Fault]:
         example = {1: "5000", 3: "64 or [16, 112, 112]"}.get(dims, "224 or [224, 320]")
         what = "a length" if dims == 1 else "pixels"
         message = f"expected {what} from 1 to {most}, as {example}, found {found(size)}"
-        faults.append(Fault("input.size", message + dims_hint(size, dims)))
+        faults.append(Fault("input.size", message + dims_field_hint(size, dims)))
     return faults
 
 
 __all__ = [
-    "Composed", "choices", "compose_all", "compose_in", "conf_dir", "image_size", "read", "user_dir",
+    "Composed",
+    "compose_all",
+    "compose_in_library",
+    "composed_image_size",
+    "conf_dir",
+    "group_choices",
+    "read",
+    "user_library_dir",
 ]  # fmt: skip

@@ -9,14 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from resnet_factory.config.yaml_source import load, stamp
+from resnet_factory.config.yaml_source import load_yaml, yaml_file_stamp
 
 BLOCK = "model/block"
 """The config group in which a list of choices means one per stage."""
 
 
 @dataclass(frozen=True, slots=True)
-class Default:
+class DefaultsEntry:
     """One entry of a defaults list."""
 
     choice: Any
@@ -28,7 +28,7 @@ class Default:
     override: bool = False
 
     @classmethod
-    def of(cls, entry: Any) -> Default:
+    def of(cls, entry: Any) -> DefaultsEntry:
         """Read a well-formed entry."""
         if isinstance(entry, str):
             path, at, package = entry.partition("@")
@@ -54,41 +54,41 @@ class ConfigFile:
     """The keys that it adds to a configuration."""
     whole: Mapping[str, Any]
     """All data, with its defaults list and Hydra's own settings."""
-    defaults: tuple[Default, ...]
+    defaults: tuple[DefaultsEntry, ...]
     blocks: tuple[str, ...] = ()
     """One per stage, if its defaults list has a list of blocks."""
 
 
-def config_file(name: str, path: Path, own: bool) -> ConfigFile:
+def read_config_file(name: str, path: Path, own: bool) -> ConfigFile:
     """Return the file at `path`, called `name`; it is read again only when it has changed.
 
     Raises:
         ConfigError: it cannot be read.
     """
-    return _config_file(name, path, own, stamp(path))
+    return _parse_config_file(name, path, own, yaml_file_stamp(path))
 
 
 @lru_cache(maxsize=1024)
-def _config_file(name: str, path: Path, own: bool, _changed: tuple[int, int]) -> ConfigFile:
-    whole = load(path)
+def _parse_config_file(name: str, path: Path, own: bool, _changed: tuple[int, int]) -> ConfigFile:
+    whole = load_yaml(path)
     entries = [entry for entry in whole.get("defaults", ()) if "hydra/" not in str(entry)]
     defaults, blocks = [], ()
-    for default in map(Default.of, entries):
+    for default in map(DefaultsEntry.of, entries):
         choice = default.choice
-        group = from_top(name.rpartition("/")[0], default.group)
+        group = path_in_config_folder(name.rpartition("/")[0], default.group)
         if isinstance(choice, list) and default.package is None and group == BLOCK:
             blocks, choice = tuple(choice), None
         defaults.append(replace(default, choice=choice))
     data = {key: value for key, value in whole.items() if key not in ("defaults", "hydra")}
-    return ConfigFile(name, path, own, package_line(path), data, whole, tuple(defaults), blocks)
+    return ConfigFile(name, path, own, config_file_package(path), data, whole, tuple(defaults), blocks)
 
 
-def from_top(base: str, path: str) -> str:
+def path_in_config_folder(base: str, path: str) -> str:
     """Return the path, relative to the config folder, of a path in a file of the config group `base`."""
     return path[1:] if path.startswith("/") else f"{base}/{path}" if base and path else path or base
 
 
-def package_line(file: Path) -> str | None:
+def config_file_package(file: Path) -> str | None:
     """Return the package of a `# @package NAME` line at the top of a file."""
     header = re.match(r"(?:\s*#[^\n]*\n)*?\s*#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"))
     return header[1] if header else None

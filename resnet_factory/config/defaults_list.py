@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from resnet_factory.config.config_file import ConfigFile, Default, from_top
+from resnet_factory.config.config_file import ConfigFile, DefaultsEntry, path_in_config_folder
 from resnet_factory.config.override_grammar import Override
 from resnet_factory.errors import one_of
 
-ITSELF = Default("_self_")
+ITSELF = DefaultsEntry("_self_")
 """The entry for a file's own data."""
 
 
@@ -35,12 +35,12 @@ class DefaultsError(Exception):
         """Advice where an override says it, and where a file does."""
 
 
-class MissingFileError(DefaultsError):
+class MissingDefaultError(DefaultsError):
     """Raised for a missing file in a defaults list; the message is its name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DefaultsPart:
     """One file of a configuration, below the dotted key `package`."""
 
     file: ConfigFile
@@ -49,21 +49,25 @@ class Part:
     """The override key of its config group, if it has no defaults list itself."""
 
 
-class _Node:
+class _DefaultsNode:
     """An entry with its context: the config group `base` and the dotted key `above`."""
 
-    def __init__(self, entry: Default, base: str, above: str) -> None:
+    def __init__(self, entry: DefaultsEntry, base: str, above: str) -> None:
         self.entry = entry
         self.base = base
         self.above = above
-        self.config = from_top(base, f"{entry.group}/{entry.choice}" if entry.group else entry.choice)
+        self.config = path_in_config_folder(
+            base, f"{entry.group}/{entry.choice}" if entry.group else entry.choice
+        )
         """The name of its file."""
-        self.group = from_top(base, entry.group) if entry.group else self.config.rpartition("/")[0]
+        self.group = (
+            path_in_config_folder(base, entry.group) if entry.group else self.config.rpartition("/")[0]
+        )
         """Its config group, from the top."""
 
-    def choosing(self, choice: Any, group: str) -> _Node:
+    def choosing(self, choice: Any, group: str) -> _DefaultsNode:
         """Return the same entry with another choice."""
-        return _Node(replace(self.entry, choice=choice, group=group), self.base, self.above)
+        return _DefaultsNode(replace(self.entry, choice=choice, group=group), self.base, self.above)
 
     @cached_property
     def key(self) -> str:
@@ -89,7 +93,7 @@ class _Node:
 
 
 @dataclass
-class _Choice:
+class _DefaultsChoice:
     """A choice that replaces the one of a defaults list."""
 
     choice: Any
@@ -105,26 +109,26 @@ class DefaultsList:
         self.find = find
         self.known: dict[str, Any] = {}
         """Override key -> the name chosen."""
-        self.replaced: dict[str, _Choice] = {}
+        self.replaced: dict[str, _DefaultsChoice] = {}
         self.deleted: dict[str, list[Any]] = {}
-        self.added: list[Default] = []
+        self.added: list[DefaultsEntry] = []
         for override in overrides:
             key = override.element.lstrip("+~")
             if override.operation == "delete":
                 self.deleted[key] = [override.value, False]
             elif override.operation == "add":
-                self.added.append(Default(override.value, override.key, override.package))
+                self.added.append(DefaultsEntry(override.value, override.key, override.package))
             else:
-                self.replaced[key] = _Choice(override.value, "")
+                self.replaced[key] = _DefaultsChoice(override.value, "")
 
-    def parts(self, config: str) -> list[Part]:
+    def parts(self, config: str) -> list[DefaultsPart]:
         """Return the files of the configuration called `config`; later ones take precedence.
 
         Raises:
             DefaultsError: the defaults lists do not fit together.
             ConfigError: a file cannot be used.
         """
-        found = self._expand(_Node(Default(config), "", ""), (), primary=True)
+        found = self._expand(_DefaultsNode(DefaultsEntry(config), "", ""), (), primary=True)
         keys = [part.key for part in found if part.key]
         if twice := [key for key in keys if keys.count(key) > 1]:
             raise DefaultsError(f"{twice[0]!r} is chosen twice", twice[0])
@@ -148,8 +152,13 @@ class DefaultsList:
         return self.replaced[key].by if key in self.replaced else None
 
     def _expand(
-        self, node: _Node, above: tuple[str, ...], *, primary: bool = False, interpolated: bool = False
-    ) -> list[Part]:
+        self,
+        node: _DefaultsNode,
+        above: tuple[str, ...],
+        *,
+        primary: bool = False,
+        interpolated: bool = False,
+    ) -> list[DefaultsPart]:
         """Return the files of an entry, with those of its defaults list."""
         entry, key = node.entry, node.key if node.entry.group else ""
         if key in self.deleted and self.deleted[key][0] in (None, entry.choice):
@@ -165,22 +174,22 @@ class DefaultsList:
         if file is None:
             if entry.optional:
                 return []
-            raise MissingFileError(name, key, above[-1] if above else "")
+            raise MissingDefaultError(name, key, above[-1] if above else "")
         if name in above:
             raise DefaultsError(f"a circle: {' -> '.join([*above[above.index(name) :], name])}", key, name)
         package = node.package(file.package)
         entries = self._entries(file, self.added if primary else [])
-        nodes = [_Node(entry, node.group, package) for entry in entries]
+        nodes = [_DefaultsNode(entry, node.group, package) for entry in entries]
         for child in nodes:
             if child.entry.override:
                 if interpolated:
                     message = "overrides do not stand in files that are chosen by an interpolation"
                     raise DefaultsError(message, child.key, name)
-                self.replaced.setdefault(child.key, _Choice(child.entry.choice, name))
+                self.replaced.setdefault(child.key, _DefaultsChoice(child.entry.choice, name))
         found = self._children(nodes, file, package, (*above, name), interpolated)
-        return found or [Part(file, package, key)]
+        return found or [DefaultsPart(file, package, key)]
 
-    def _entries(self, file: ConfigFile, added: Sequence[Default]) -> Sequence[Default]:
+    def _entries(self, file: ConfigFile, added: Sequence[DefaultsEntry]) -> Sequence[DefaultsEntry]:
         """Return the entries of a file, with `_self_` at the end unless given, and `added`."""
         entries = file.defaults
         if entries.count(ITSELF) > 1:
@@ -191,19 +200,19 @@ class DefaultsList:
 
     def _children(
         self,
-        nodes: Sequence[_Node],
+        nodes: Sequence[_DefaultsNode],
         file: ConfigFile,
         package: str,
         above: tuple[str, ...],
         interpolated: bool,
-    ) -> list[Part]:
+    ) -> list[DefaultsPart]:
         """Return the files of the entries of a file; none if it has no entries."""
         # From last to first: later overrides decide the choices of earlier entries.
-        found: list[list[Part]] = []
-        waiting: list[tuple[int, _Node]] = []
+        found: list[list[DefaultsPart]] = []
+        waiting: list[tuple[int, _DefaultsNode]] = []
         for child in reversed(nodes):
             if child.entry == ITSELF:
-                found.append([Part(file, package)])
+                found.append([DefaultsPart(file, package)])
                 continue
             if child.entry.override:
                 continue
@@ -217,7 +226,7 @@ class DefaultsList:
             found[index] = self._expand(self._interpolated(child, file.name), above, interpolated=True)
         return [part for parts in reversed(found) for part in parts]
 
-    def _chosen(self, node: _Node) -> Iterator[_Node]:
+    def _chosen(self, node: _DefaultsNode) -> Iterator[_DefaultsNode]:
         """Yield an entry with its final choice; for a list of choices, one entry each, last first."""
         entry = node.entry
         if entry.group and node.key in self.replaced:
@@ -230,7 +239,7 @@ class DefaultsList:
         else:
             yield node
 
-    def _interpolated(self, node: _Node, config: str) -> _Node:
+    def _interpolated(self, node: _DefaultsNode, config: str) -> _DefaultsNode:
         """Return the entry with interpolations replaced by the choices in other groups."""
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException

@@ -18,7 +18,7 @@ HEAD = 512
 """Number of bytes at the beginning of a file by which its kind is detected."""
 
 
-class Kind(NamedTuple):
+class FileKind(NamedTuple):
     """A kind of file that a command writes."""
 
     name: str
@@ -28,7 +28,9 @@ class Kind(NamedTuple):
     """Return whether a file that begins with these bytes is of the kind."""
 
 
-def output_faults(file: str | Path, key: str, kind: Kind, inputs: Iterable[str | Path] = ()) -> list[Fault]:
+def output_file_faults(
+    file: str | Path, key: str, kind: FileKind, inputs: Iterable[str | Path] = ()
+) -> list[Fault]:
     """Return the faults of writing `file`, the value of `key`: a folder, an input, or another kind of file.
 
     An input is recognised under any of its names, links included. Pipes, devices and other non-regular
@@ -60,26 +62,26 @@ def output_faults(file: str | Path, key: str, kind: Kind, inputs: Iterable[str |
     return []
 
 
-WEIGHTS = Kind(
+WEIGHTS = FileKind(
     "weights",
     (".safetensors", ".pth", ".pt", ".bin"),
     lambda head: head[8:9] == b"{" or head[:4] == b"PK\x03\x04" or head[:1] == b"\x80",
 )
-SVG = Kind("SVG pictures", (".svg",), lambda head: head.lstrip().startswith((b"<svg", b"<?xml")))
-MERMAID = Kind(
+SVG = FileKind("SVG pictures", (".svg",), lambda head: head.lstrip().startswith((b"<svg", b"<?xml")))
+MERMAID = FileKind(
     "Mermaid flowcharts",
     (".mmd", ".mermaid"),
     lambda head: head.lstrip().startswith((b"flowchart", b"graph", b"---", b"%%")),
 )
-ONNX = Kind("ONNX models", (".onnx",), lambda head: head[:1] == b"\x08")
-OPENVINO = Kind("OpenVINO models", (".xml",), lambda head: head.lstrip().startswith(b"<?xml"))
-TORCH_PROGRAM = Kind("torch programs", (".pt2",), lambda head: head[:4] == b"PK\x03\x04")
-AOTI = Kind("AOTInductor packages", (".pt2",), lambda head: head[:4] == b"PK\x03\x04")
-CSV = Kind("tables", (".csv",), lambda head: b"," in head.partition(b"\n")[0])
-JSON = Kind("JSON", (".json",), lambda head: head.lstrip().startswith(b"{"))
+ONNX = FileKind("ONNX models", (".onnx",), lambda head: head[:1] == b"\x08")
+OPENVINO = FileKind("OpenVINO models", (".xml",), lambda head: head.lstrip().startswith(b"<?xml"))
+TORCH_PROGRAM = FileKind("torch programs", (".pt2",), lambda head: head[:4] == b"PK\x03\x04")
+AOTI = FileKind("AOTInductor packages", (".pt2",), lambda head: head[:4] == b"PK\x03\x04")
+CSV = FileKind("tables", (".csv",), lambda head: b"," in head.partition(b"\n")[0])
+JSON = FileKind("JSON", (".json",), lambda head: head.lstrip().startswith(b"{"))
 
 
-def input_faults(file: str | Path, key: str) -> list[Fault]:
+def input_file_faults(file: str | Path, key: str) -> list[Fault]:
     """Return the faults of reading `file`, the value of `key`: it is missing, or not a regular file.
 
     Reading a pipe or a device could block forever. URLs and hub names are not checked.
@@ -113,19 +115,19 @@ FOLDER_FILES = (
 """Names of the weights in a folder in Hugging Face's layout, in order of preference."""
 
 
-def weights_in(path: Path) -> Path:
+def weights_files_in(path: Path) -> Path:
     """Return the file of weights in a folder; the path itself if it is none, or has none."""
     if not path.is_dir():
         return path
     return next((path / name for name in FOLDER_FILES if (path / name).is_file()), path)
 
 
-def weights_faults(file: str | Path, key: str) -> list[Fault]:
+def weights_file_faults(file: str | Path, key: str) -> list[Fault]:
     """Return the faults of reading weights from `file`, the value of `key`, including its kind."""
     if _is_address(file):
         return []
-    path = weights_in(Path(file).expanduser()) if str(file) else file
-    if faults := input_faults(path, key):
+    path = weights_files_in(Path(file).expanduser()) if str(file) else file
+    if faults := input_file_faults(path, key):
         return faults
     path = Path(path)
     if path.name.endswith(INDEX):
@@ -135,10 +137,10 @@ def weights_faults(file: str | Path, key: str) -> list[Fault]:
             head = stream.read(HEAD)
     except OSError as error:
         return [Fault(key, f"'{path}' cannot be read: {error.strerror}")]
-    return [] if WEIGHTS.begins(head) else [Fault(key, f"'{path}' {_other_than_weights(head)}")]
+    return [] if WEIGHTS.begins(head) else [Fault(key, f"'{path}' {_no_weights_file(head)}")]
 
 
-def _other_than_weights(head: bytes) -> str:
+def _no_weights_file(head: bytes) -> str:
     if len(head) < 9:
         return f"is cut off: {len(head)} bytes"
     if head.startswith(b"version https://git-lfs"):
@@ -154,7 +156,7 @@ def _is_address(file: str | Path) -> bool:
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[BinaryIO]:
+def replacing_file(target: Path) -> Iterator[BinaryIO]:
     """Open a stream that replaces the file when the `with` block succeeds; otherwise the file is unchanged.
 
     Pipes, devices and other non-regular files are written to directly.
@@ -183,11 +185,11 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
             part.unlink(missing_ok=True)
 
 
-def write_whole(target: Path, text: str) -> None:
+def write_whole_file(target: Path, text: str) -> None:
     """Write a text file atomically.
 
     Raises:
         OSError: it cannot be written.
     """
-    with replacing(target) as stream:
+    with replacing_file(target) as stream:
         stream.write(text.encode("utf-8"))

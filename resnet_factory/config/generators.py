@@ -14,7 +14,7 @@ Stages = dict[str, list[int]]
 """Field of the model -> its values per stage."""
 
 
-class Generator(Protocol):
+class StageGenerator(Protocol):
     """A generator of per-stage fields."""
 
     def faults(self) -> Iterator[tuple[str, str]]:
@@ -24,7 +24,7 @@ class Generator(Protocol):
         """Return the generated fields; only called if there are no faults."""
 
 
-def block_width(
+def generated_block_width(
     initial: Any,
     slope: Any,
     multiplier: Any,
@@ -38,7 +38,7 @@ def block_width(
 
 
 @dataclass(frozen=True, slots=True)
-class RegNet:
+class RegNetGenerator:
     """Linearly growing widths, quantised (Radosavovic et al. 2020, eq. 2-4).
 
     u_j = initial_width + slope * j; s_j = log(u_j / initial_width) / log(multiplier);
@@ -73,7 +73,8 @@ class RegNet:
     def stages(self) -> Stages:
         """Return depths, widths and groups."""
         widths = [
-            block_width(self.initial_width, self.slope, self.multiplier, block) for block in range(self.depth)
+            generated_block_width(self.initial_width, self.slope, self.multiplier, block)
+            for block in range(self.depth)
         ]
         depths = [len(list(same)) for _, same in groupby(widths)]
         fitted = [self._fit(width) for width in dict.fromkeys(widths)]
@@ -91,7 +92,7 @@ class RegNet:
 
 
 @dataclass(frozen=True, slots=True)
-class Cifar:
+class CifarGenerator:
     """Three equal stages from the nominal depth, 3 * convolutions * n + 2 (He et al. 2015, section 4.2).
 
     `convolutions` is the number per block: 2 (basic) or 3 (bottleneck). Wide ResNets count four layers
@@ -119,7 +120,7 @@ class Cifar:
 
 
 @dataclass(frozen=True, slots=True)
-class Scaled:
+class ScaledGenerator:
     """Depths and widths of a base network, multiplied (Tan & Le 2019, section 3.3; timm's rounding).
 
     Depths are rounded up, widths to a multiple of `divisor` that is at least nine tenths of the product.
@@ -149,9 +150,9 @@ class Scaled:
         }
 
 
-GENERATORS: dict[str, type[RegNet] | type[Cifar] | type[Scaled]] = {
-    "regnet": RegNet,
-    "cifar": Cifar,
-    "scaled": Scaled,
+GENERATORS: dict[str, type[RegNetGenerator] | type[CifarGenerator] | type[ScaledGenerator]] = {
+    "regnet": RegNetGenerator,
+    "cifar": CifarGenerator,
+    "scaled": ScaledGenerator,
 }
 """The name in a model file -> the generator."""

@@ -25,7 +25,7 @@ OWN = "command-line"
 """Hydra's provider name for the user's own folder."""
 
 
-def search_path(shipped: str, own: Path | None) -> ConfigSearchPath:
+def hydra_search_path(shipped: str, own: Path | None) -> ConfigSearchPath:
     """Return Hydra's search path: the user's folder, the shipped one, and its own."""
     search = create_config_search_path(shipped)
     if own is not None:
@@ -33,19 +33,19 @@ def search_path(shipped: str, own: Path | None) -> ConfigSearchPath:
     return search
 
 
-def configs(group: str) -> Iterator[Any]:
+def hydra_config_data(group: str) -> Iterator[Any]:
     """Yield the data of the configs of Hydra and its plugins in a group and its subgroups."""
     Plugins.instance()  # lets each installed plugin register its configs
     for source in ConfigRepository(create_config_search_path(None)).get_sources():
-        yield from _configs(source, group)
+        yield from _hydra_config_data(source, group)
 
 
-def _configs(source: ConfigSource, group: str) -> Iterator[Any]:
+def _hydra_config_data(source: ConfigSource, group: str) -> Iterator[Any]:
     if source.available() and source.is_group(group):
         for name in source.list(group, ObjectType.CONFIG):
             yield OmegaConf.to_container(source.load_config(f"{group}/{name}").config, resolve=False)
         for name in source.list(group, ObjectType.GROUP):
-            yield from _configs(source, f"{group}/{name}")
+            yield from _hydra_config_data(source, f"{group}/{name}")
 
 
-__all__ = ["OWN", "ConfigLoaderImpl", "Hydra", "configs", "search_path"]
+__all__ = ["OWN", "ConfigLoaderImpl", "Hydra", "hydra_config_data", "hydra_search_path"]

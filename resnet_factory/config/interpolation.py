@@ -22,14 +22,16 @@ class _NotPlainError(Exception):
     """Raised for data with interpolations other than plain references to keys."""
 
 
-def resolved(data: Mapping[str, Any], left: str = "", known: Callable[[], Sequence[str]] = list) -> Resolver:
+def resolve_interpolations(
+    data: Mapping[str, Any], left: str = "", known: Callable[[], Sequence[str]] = list
+) -> InterpolationResolver:
     """Resolve every interpolation of plain data; the returned object's `result` is a resolved copy.
 
     Data with other interpolations than whole values `${key}` is resolved by OmegaConf, ten times slower.
     """
-    resolver = Resolver(left, known)
+    resolver = InterpolationResolver(left, known)
     try:
-        resolver.result = _copied(data, data, 1, iter(range(MAX_VALUES)))
+        resolver.result = _copied_interpolation(data, data, 1, iter(range(MAX_VALUES)))
     except _NotPlainError:
         from omegaconf import OmegaConf
 
@@ -37,24 +39,24 @@ def resolved(data: Mapping[str, Any], left: str = "", known: Callable[[], Sequen
     return resolver
 
 
-def _copied(value: Any, root: Mapping[str, Any], depth: int, left: Iterator[int]) -> Any:
+def _copied_interpolation(value: Any, root: Mapping[str, Any], depth: int, left: Iterator[int]) -> Any:
     """Return a copy of a value with references resolved; `left` limits the number of values."""
     if next(left, None) is None or depth > MAX_DEPTH:
         raise _NotPlainError
     if isinstance(value, dict):
         if not all(type(key) is str for key in value):
             raise _NotPlainError
-        return {key: _copied(entry, root, depth + 1, left) for key, entry in value.items()}
+        return {key: _copied_interpolation(entry, root, depth + 1, left) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_copied(entry, root, depth + 1, left) for entry in value]
+        return [_copied_interpolation(entry, root, depth + 1, left) for entry in value]
     if isinstance(value, str):
-        return _referred(value, root) if "${" in value or value == "???" else value
+        return _referred_by_interpolation(value, root) if "${" in value or value == "???" else value
     if value is None or isinstance(value, (bool, int, float)):
         return value
     raise _NotPlainError
 
 
-def _referred(text: str, root: Mapping[str, Any]) -> Any:
+def _referred_by_interpolation(text: str, root: Mapping[str, Any]) -> Any:
     reference = REFERENCE.fullmatch(text)
     value: Any = root
     for key in reference[2].split(".") if reference and not reference[1] else ["???"]:
@@ -66,7 +68,7 @@ def _referred(text: str, root: Mapping[str, Any]) -> Any:
     return value
 
 
-class Resolver:
+class InterpolationResolver:
     """Converts OmegaConf data to plain data, and collects interpolations without a value.
 
     `left` is the name of a resolver whose interpolations are left unresolved; `known` returns the keys to
@@ -115,7 +117,7 @@ class Resolver:
             lengths[path] = 0  # a reference to itself, which OmegaConf reports when it resolves it
             value = root
             for key in path:
-                value = _entry(value, key)
+                value = _interpolated_entry(value, key)
             if isinstance(value, (Mapping, list)):
                 keys = value if isinstance(value, Mapping) else range(len(value))
                 lengths[path] = sum(length((*path, str(key))) for key in keys)
@@ -164,7 +166,7 @@ class Resolver:
         return f"{found(raw)} has no value: {reason.strip(chr(34))}"
 
 
-def _entry(value: Any, key: str) -> Any:
+def _interpolated_entry(value: Any, key: str) -> Any:
     """Return the value at `key` of raw data; None if there is no such key."""
     if isinstance(value, Mapping):
         return next((entry for name, entry in value.items() if str(name) == key), None)

@@ -12,10 +12,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 from resnet_factory.config.generators import GENERATORS
 from resnet_factory.config.model_keys import MAX_CHANNELS, MAX_DIMS
 from resnet_factory.errors import Fault, all_of, found, unknown
-from resnet_factory.layers import Axes, merged
+from resnet_factory.layers import Axes, merge_axes
 
 
-def read_generated(data: Mapping[str, Any], path: str, faults: list[Fault]) -> dict[str, list[int]]:
+def read_generated_fields(data: Mapping[str, Any], path: str, faults: list[Fault]) -> dict[str, list[int]]:
     """Return the per-stage fields of the model's generator."""
     if data.get("generator") is None:
         return {}
@@ -36,7 +36,7 @@ def read_generated(data: Mapping[str, Any], path: str, faults: list[Fault]) -> d
         return {}
     path = f"{path}.{name}"
     before = len(faults)
-    arguments = read_arguments(GENERATORS[name], given, path, faults)
+    arguments = read_arguments_field(GENERATORS[name], given, path, faults)
     if len(faults) > before:
         return {}
     generator = GENERATORS[name](**arguments)
@@ -51,9 +51,9 @@ def read_generated(data: Mapping[str, Any], path: str, faults: list[Fault]) -> d
     return stages
 
 
-def read_arguments(made: Any, given: Any, path: str, faults: list[Fault]) -> dict[str, Any]:
+def read_arguments_field(made: Any, given: Any, path: str, faults: list[Fault]) -> dict[str, Any]:
     """Return the arguments of the dataclass `made` from plain data, each with the type of its field."""
-    table = _fields(made)
+    table = _generator_fields(made)
     if not isinstance(given, Mapping):
         faults.append(Fault(path, f"expected {', '.join(table)}, found {found(given)}"))
         return {}
@@ -63,7 +63,7 @@ def read_arguments(made: Any, given: Any, path: str, faults: list[Fault]) -> dic
             continue
         wanted = table[key][0]
         if get_origin(wanted) is tuple:
-            read_list(value, f"{path}.{key}", faults)
+            read_list_field(value, f"{path}.{key}", faults)
         elif words := get_args(wanted):
             if value not in words:
                 faults.append(Fault(f"{path}.{key}", unknown("choice", value, words)))
@@ -80,23 +80,25 @@ def read_arguments(made: Any, given: Any, path: str, faults: list[Fault]) -> dic
     return {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
 
 
-def read_list(value: Any, path: str, faults: list[Fault]) -> None:
+def read_list_field(value: Any, path: str, faults: list[Fault]) -> None:
     """Check a list of whole numbers, one per stage."""
     if not isinstance(value, list) or not value:
         faults.append(Fault(path, f"expected a list, one whole number per stage, found {found(value)}"))
         return
     for i, entry in enumerate(value):
-        read_whole(entry, 1, f"{path}.{i}", faults)
+        read_whole_fields(entry, 1, f"{path}.{i}", faults)
 
 
 @cache
-def _fields(made: Any) -> dict[str, tuple[Any, bool]]:
+def _generator_fields(made: Any) -> dict[str, tuple[Any, bool]]:
     """Return the type of each field of a dataclass, and whether it is required."""
     hints = get_type_hints(made)
     return {entry.name: (hints[entry.name], entry.default is MISSING) for entry in fields(made)}
 
 
-def read_whole(value: Any, least: int, path: str, faults: list[Fault], most: int = MAX_CHANNELS) -> int:
+def read_whole_fields(
+    value: Any, least: int, path: str, faults: list[Fault], most: int = MAX_CHANNELS
+) -> int:
     """Return an integer within bounds; the lower bound if it is invalid."""
     if type(value) is int and least <= value <= most:
         return value
@@ -110,27 +112,29 @@ def read_whole(value: Any, least: int, path: str, faults: list[Fault], most: int
     return least
 
 
-def read_image_size(value: Any, dims: int, path: str, faults: list[Fault]) -> Axes:
+def read_image_size_field(value: Any, dims: int, path: str, faults: list[Fault]) -> Axes:
     """Return the sides of an image: one number for all axes, or one per axis."""
     if not isinstance(value, list):
-        return read_whole(value, 1, path, faults)
+        return read_whole_fields(value, 1, path, faults)
     if len(value) != dims:
         axes = f", or one for each of {dims} axes" if dims > 1 else ", the length"
-        message = f"expected one number{axes}, found {found(value)}{dims_hint(value, dims)}"
+        message = f"expected one number{axes}, found {found(value)}{dims_field_hint(value, dims)}"
         faults.append(Fault(path, message))
         return 1
-    sides: Axes = merged(tuple(read_whole(side, 1, f"{path}.{i}", faults) for i, side in enumerate(value)))
+    sides: Axes = merge_axes(
+        tuple(read_whole_fields(side, 1, f"{path}.{i}", faults) for i, side in enumerate(value))
+    )
     return sides
 
 
-def dims_hint(size: Any, dims: int) -> str:
+def dims_field_hint(size: Any, dims: int) -> str:
     """Return a hint to `dims` for a list of more sides than a map has axes."""
     if isinstance(size, list) and dims < len(size) <= MAX_DIMS and all(type(side) is int for side in size):
         return f"; {len(size)} sides need model.dims={len(size)}"
     return ""
 
 
-def read_features(value: Any, path: str, faults: list[Fault]) -> tuple[str, ...] | None:
+def read_features_field(value: Any, path: str, faults: list[Fault]) -> tuple[str, ...] | None:
     """Return the names of the maps that a backbone returns, or None for a whole network."""
     if isinstance(value, str):
         value = [value]
@@ -163,10 +167,10 @@ def count_stages(lists: Mapping[str, Any], path: str, faults: list[Fault]) -> in
     return stages
 
 
-def read_per_stage(
+def read_per_stage_fields(
     value: Any, stages: int, least: int, path: str, faults: list[Fault], most: int
 ) -> tuple[int, ...]:
     """Return one number per stage, from a list or from one number for all."""
     if isinstance(value, list):
-        return tuple(read_whole(v, least, f"{path}.{i}", faults, most) for i, v in enumerate(value))
-    return (read_whole(value, least, path, faults, most),) * stages
+        return tuple(read_whole_fields(v, least, f"{path}.{i}", faults, most) for i, v in enumerate(value))
+    return (read_whole_fields(value, least, path, faults, most),) * stages

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fnmatch
 import re
 
-from resnet_factory.config.composition import compose_in
-from resnet_factory.config.repository import Library, user_dir
+from resnet_factory.config.composition import compose_in_library
+from resnet_factory.config.repository import Library, user_library_dir
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.errors import ConfigError, Fault, suggest
 
 
-class Catalogue:
+class ModelIndex:
     """The models of some config folders; shared files are read once."""
 
     def __init__(self, library: Library) -> None:
@@ -26,7 +26,7 @@ class Catalogue:
         known = self.group()
         # A word that is neither a name nor a pattern matches any part of a name.
         plain = pattern not in known and not re.search(r"[*?\[]", pattern)
-        found = sorted(fnmatch.filter(known, f"*{pattern}*" if plain else pattern), key=_natural)
+        found = sorted(fnmatch.filter(known, f"*{pattern}*" if plain else pattern), key=_natural_model_order)
         if not found:
             word = re.sub(r"^model=|[*?]", "", pattern)
             message = f"no model matches {pattern!r}{suggest(word, known)}; 'resnet-factory list' shows all"
@@ -43,18 +43,18 @@ class Catalogue:
         Raises:
             ConfigError: the files are invalid.
         """
-        return compose_in(self.library, "config", [f"model={name}"]).model
+        return compose_in_library(self.library, "config", [f"model={name}"]).model
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def _natural_model_order(name: str) -> list[tuple[int, str]]:
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
-def catalogue(config_dir: str | None = None) -> Catalogue:
+def index_models(config_dir: str | None = None) -> ModelIndex:
     """Return the shipped models, and those in a folder of the user's own.
 
     Raises:
         ConfigError: the folder does not exist.
     """
-    return Catalogue(Library.of(user_dir(config_dir)))
+    return ModelIndex(Library.of(user_library_dir(config_dir)))

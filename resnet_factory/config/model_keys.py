@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from resnet_factory.config.recipe import Role
+from resnet_factory.config.recipe import RecipeRole
 from resnet_factory.layers import VOCABULARY, Activation
 
 MAX_BLOCKS = 10_000
@@ -65,10 +65,10 @@ SLOTS = {
 OUTSIDE = frozenset({*COMMON, *SLOTS})
 INSIDE = OUTSIDE | {*STAGE}
 
-ROLES: dict[str, Role] = {
-    "stem": Role(("layers",), OUTSIDE, needs=("layers",), staged=False),
-    "block": Role(("pre", "body", "post"), INSIDE | {"change"}, needs=("out", "body")),
-    "shortcut": Role(
+ROLES: dict[str, RecipeRole] = {
+    "stem": RecipeRole(("layers",), OUTSIDE, needs=("layers",), staged=False),
+    "block": RecipeRole(("pre", "body", "post"), INSIDE | {"change"}, needs=("out", "body")),
+    "shortcut": RecipeRole(
         ("layers",),
         INSIDE | {*SHAPE},
         words={
@@ -79,10 +79,10 @@ ROLES: dict[str, Role] = {
         },
         needs=("when",),
     ),
-    "transition": Role(("layers",), INSIDE),
-    "head": Role(("layers",), OUTSIDE, needs=("layers",), staged=False),
+    "transition": RecipeRole(("layers",), INSIDE),
+    "head": RecipeRole(("layers",), OUTSIDE, needs=("layers",), staged=False),
 }
-SLOT = Role(("layers",), INSIDE | {*SHAPE, "channels"}, single=True)
+SLOT = RecipeRole(("layers",), INSIDE | {*SHAPE, "channels"}, single=True)
 
 ACTIVATIONS = tuple(word for word, (layer, _) in VOCABULARY.items() if issubclass(layer, Activation))
 """Layers that `act` may name."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from resnet_factory.config.model_keys import ACTIVATIONS, ROLES, SLOTS
 from resnet_factory.errors import Fault, found, unknown
-from resnet_factory.layers.registry import is_layer, own_words
+from resnet_factory.layers.registry import is_registered_layer, registered_own_words
 
 Find = Callable[[str, str], Any]
 """(group, name) -> the plain data of the recipe of that name, or None."""
@@ -15,7 +15,7 @@ STAND_IN: dict[str, Any] = {"block": {"out": "width", "body": []}, "shortcut": {
 """Valid recipes that replace missing ones, so that no further faults follow."""
 
 
-def with_recipes(
+def with_named_recipes(
     data: Mapping[str, Any], titles: dict[str, str], find: Find | None, path: str, faults: list[Fault]
 ) -> dict[str, Any]:
     """Replace the names of recipes by their data."""
@@ -30,11 +30,11 @@ def with_recipes(
                 return {} if key == "init" else STAND_IN.get(key, {"layers": []})
             return value
         recipe = find(key, value) if find else None
-        if recipe is None and key in SLOTS and is_layer(value):
+        if recipe is None and key in SLOTS and is_registered_layer(value):
             recipe = {"layer": value}
         if recipe is None:
             known = [*(find(key, "") if find else ()), *(ACTIVATIONS if key == "act" else ())]
-            known += own_words() if key in SLOTS else []
+            known += registered_own_words() if key in SLOTS else []
             faults.append(Fault(where, unknown(key, value, known)))
             return {} if key == "init" else STAND_IN.get(key, {"layers": []})
         titles[title] = value

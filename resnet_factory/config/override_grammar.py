@@ -50,22 +50,22 @@ class Override:
         return f"{sign}{self.key}" if self.package is None else f"{sign}{self.key}@{self.package}"
 
 
-def command_line(override: Override | str) -> str:
+def override_location(override: Override | str) -> str:
     """Return the location that a fault of this override has."""
     text = override if isinstance(override, str) else override.text
     return f"command line '{text if len(text) <= 120 else text[:117] + '...'}'"
 
 
-def parse(word: str) -> Override:
+def parse_override_text(word: str) -> Override:
     """Parse one override.
 
     Raises:
         ValueError: it cannot be parsed.
     """
-    return _plain(word) or _by_hydra(word)
+    return _parse_plain_override(word) or _parse_override_by_hydra(word)
 
 
-def _by_hydra(word: str) -> Override:
+def _parse_override_by_hydra(word: str) -> Override:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -85,7 +85,7 @@ def _by_hydra(word: str) -> Override:
     return Override(word, read.key_or_group, value, operation, read.package, several)
 
 
-def _plain(word: str) -> Override | None:
+def _parse_plain_override(word: str) -> Override | None:
     """Parse an override without spaces, quotes, functions and special characters; None for any other."""
     form = PLAIN.fullmatch(word)
     if form is None:
@@ -96,13 +96,13 @@ def _plain(word: str) -> Override | None:
         return None
     rest = iter(tokens)
     try:
-        value = _element(next(rest), rest)
+        value = _parse_override_element(next(rest), rest)
     except (ValueError, StopIteration, RecursionError):
         return None
     return Override(word, key, value, _PREFIXES[sign]) if next(rest, None) is None else None
 
 
-def _element(token: re.Match[str], rest: Iterator[re.Match[str]]) -> Any:
+def _parse_override_element(token: re.Match[str], rest: Iterator[re.Match[str]]) -> Any:
     """Parse a value that begins with a token, taking further tokens from `rest`.
 
     Raises:
@@ -110,7 +110,7 @@ def _element(token: re.Match[str], rest: Iterator[re.Match[str]]) -> Any:
         StopIteration: it is incomplete.
     """
     if token[2] is not None:
-        return primitive(token[2])
+        return parse_primitive_override(token[2])
     if token[0] not in "[{":
         raise ValueError
     pairs, values = {}, []
@@ -120,10 +120,10 @@ def _element(token: re.Match[str], rest: Iterator[re.Match[str]]) -> Any:
         if end == "}":
             if token[2] is None or next(rest)[0] != ":":
                 raise ValueError
-            key = primitive(token[2])
-            pairs[key] = _element(next(rest), rest)
+            key = parse_primitive_override(token[2])
+            pairs[key] = _parse_override_element(next(rest), rest)
         else:
-            values.append(_element(token, rest))
+            values.append(_parse_override_element(token, rest))
         token = next(rest)
         if token[0] == ",":
             token = next(rest)
@@ -134,7 +134,7 @@ def _element(token: re.Match[str], rest: Iterator[re.Match[str]]) -> Any:
     return values if end == "]" else pairs
 
 
-def primitive(text: str) -> Any:
+def parse_primitive_override(text: str) -> Any:
     """Return the value of an unquoted text: a number, true, false, nothing, or the text."""
     if text.lower() in CONSTANTS:
         return CONSTANTS[text.lower()]

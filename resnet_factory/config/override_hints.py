@@ -9,29 +9,33 @@ MAX_LENGTH = 4000
 """Characters of one override; longer ones belong in a file."""
 
 
-def misread(word: str, after: Sequence[str], models: Sequence[str]) -> tuple[int, str]:
+def override_hint(word: str, after: Sequence[str], models: Sequence[str]) -> tuple[int, str]:
     """Return the number of further arguments that belong to one that cannot be parsed, and the reason."""
     key, equals, value = word.partition("=")
     if len(word) > MAX_LENGTH:
         return 0, f"{len(word)} characters; the limit is {MAX_LENGTH}: put long lists in a YAML file"
     # The shell split brackets at spaces: the other pieces follow.
     whole, taken = word, 0
-    while _unbalanced(whole).endswith("opens here") and taken < len(after) and "=" not in after[taken]:
+    while (
+        _unbalanced_override_hint(whole).endswith("opens here")
+        and taken < len(after)
+        and "=" not in after[taken]
+    ):
         whole, taken = f"{whole} {after[taken]}", taken + 1
-    if equals and taken and not _unbalanced(whole):
+    if equals and taken and not _unbalanced_override_hint(whole):
         return taken, f"the shell has cut this at its spaces; put it in quotes: '{whole}'"
     if not equals and after and after[0].startswith("="):
         taken = 2 if after[0] == "=" and len(after) > 1 else 1
         return taken, f"spaces around the '='; did you mean '{''.join((word, *after[:taken]))}'?"
     if word in models and after and after[0] in models:
         return 1, f"expected key=value; did you mean 'model={word}', and for diff 'with={after[0]}'?"
-    return 0, next(message for message in _reasons(word, key, value, models) if message)
+    return 0, next(message for message in _override_hint_reasons(word, key, value, models) if message)
 
 
-def _reasons(word: str, key: str, value: str, models: Sequence[str]) -> Iterator[str]:
+def _override_hint_reasons(word: str, key: str, value: str, models: Sequence[str]) -> Iterator[str]:
     """Yield possible reasons why an argument cannot be parsed; the first that is not empty is used."""
     if "=" in word:
-        yield _unbalanced(value)
+        yield _unbalanced_override_hint(value)
         if index := re.fullmatch(r"([\w.]+)\[(\d+)\]", key):
             yield f"an entry of a list is '{index[1]}.{index[2]}={value}'"
         if "=" in value.lstrip("="):
@@ -49,7 +53,7 @@ def _reasons(word: str, key: str, value: str, models: Sequence[str]) -> Iterator
     yield "cannot be read; expected key=value, as 'model=resnet18' or 'model.depths=[2,2,2,2]'"
 
 
-def _unbalanced(text: str) -> str:
+def _unbalanced_override_hint(text: str) -> str:
     """Return the message about unbalanced brackets and quotes of `text`; empty if there are none."""
     pairs = {"[": "]", "{": "}", "(": ")"}
     waiting: list[str] = []

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnet_factory.config import schema
-from resnet_factory.config.file_checks import interpolation_fault, one_for_all
-from resnet_factory.config.override_grammar import Override, command_line, parse
-from resnet_factory.config.override_hints import MAX_LENGTH, misread
-from resnet_factory.config.repository import Library, merged
+from resnet_factory.config.file_checks import interpolation_fault_in_file, one_choice_message
+from resnet_factory.config.override_grammar import Override, override_location, parse_override_text
+from resnet_factory.config.override_hints import MAX_LENGTH, override_hint
+from resnet_factory.config.repository import Library, merge_library_data
 from resnet_factory.config.yaml_source import MAX_DEPTH
 from resnet_factory.errors import Fault, found, suggest, unknown
 
@@ -42,14 +42,14 @@ def read_overrides(words: Sequence[str], library: Library) -> Overrides:
     values: list[Override] = []
     faults: list[Fault] = []
     unchosen = []
-    for override in parsed(words, library, faults):
+    for override in parsed_overrides(words, library, faults):
         if override.several is not None:
-            faults.append(Fault("", _several_values(override), command_line(override)))
-        elif (message := _misplaced(override, library)) is not None:
-            faults.append(Fault("", message, command_line(override)))
+            faults.append(Fault("", _several_values_in_override(override), override_location(override)))
+        elif (message := _misplaced_override(override, library)) is not None:
+            faults.append(Fault("", message, override_location(override)))
         elif library.is_group(override.key) and not isinstance(override.value, dict):
-            if (message := _bad_choice(override, library)) is not None:
-                faults.append(Fault("", message, command_line(override)))
+            if (message := _override_choice_fault(override, library)) is not None:
+                faults.append(Fault("", message, override_location(override)))
                 unchosen.append(override.key.replace("/", "."))
             else:
                 choices.append(override)
@@ -58,7 +58,7 @@ def read_overrides(words: Sequence[str], library: Library) -> Overrides:
     return Overrides(tuple(choices), tuple(values), tuple(faults), tuple(unchosen))
 
 
-def apply(override: Override, data: dict[str, Any], whole: Container[str] = ()) -> Fault | None:
+def apply_override(override: Override, data: dict[str, Any], whole: Container[str] = ()) -> Fault | None:
     """Apply one override to `data`; a new key is set, and checked when the data is read.
 
     A mapping is merged with an existing one, but replaces it at a key of `whole`.
@@ -73,34 +73,34 @@ def apply(override: Override, data: dict[str, Any], whole: Container[str] = ()) 
         if isinstance(holder, list):
             if not (key.isdecimal() and int(key) < len(holder)):
                 what = f"{len(holder)} entries, 0 to {len(holder) - 1}" if holder else "no entries"
-                return Fault(path, f"no entry {key!r}; the list has {what}", command_line(override))
+                return Fault(path, f"no entry {key!r}; the list has {what}", override_location(override))
             at = int(key)
         elif not isinstance(holder, dict):
             message = f"{'.'.join(keys[:i])!r} is {found(holder)}, which holds no keys"
             if keys[:2] == ["model", "block"] and isinstance(holder, str):
                 message += f"; change a copy: a recipe of your own with 'defaults: [{holder}, _self_]'"
-            return Fault(path, message, command_line(override))
+            return Fault(path, message, override_location(override))
         present = isinstance(holder, list) or at in holder
         if override.operation == "delete":
             if not present:
                 return Fault(
-                    path, f"nothing to delete{suggest(key, map(str, holder))}", command_line(override)
+                    path, f"nothing to delete{suggest(key, map(str, holder))}", override_location(override)
                 )
             if last and value is not None and value != holder[at]:
                 message = f"it is {found(holder[at])}, not {found(value)}; '~{path}' deletes it anyway"
-                return Fault(path, message, command_line(override))
+                return Fault(path, message, override_location(override))
         if not last:
             holder = holder[at] if present else holder.setdefault(at, {})
         elif override.operation == "delete":
             del holder[at]
         elif isinstance(value, dict) and path not in whole and present and isinstance(holder[at], dict):
-            holder[at] = merged(holder[at], value)
+            holder[at] = merge_library_data(holder[at], value)
         else:
             holder[at] = value
     return None
 
 
-def parsed(words: Sequence[str], library: Library, faults: list[Fault]) -> Iterator[Override]:
+def parsed_overrides(words: Sequence[str], library: Library, faults: list[Fault]) -> Iterator[Override]:
     """Parse the overrides one by one; the faults of invalid ones go to `faults`."""
     rest = list(words)
     while rest:
@@ -110,21 +110,21 @@ def parsed(words: Sequence[str], library: Library, faults: list[Fault]) -> Itera
                 raise ValueError
             if word.endswith("=") and rest and "=" not in rest[0]:
                 message = f"a space after the '='; did you mean '{word}{rest.pop(0)}'?"
-                faults.append(Fault("", message, command_line(word)))
+                faults.append(Fault("", message, override_location(word)))
                 continue
-            override = parse(_quoted_word(word))
+            override = parse_override_text(_quoted_override(word))
         except ValueError:
-            taken, message = misread(word, rest, library.options("model"))
+            taken, message = override_hint(word, rest, library.options("model"))
             del rest[:taken]
-            faults.append(Fault("", message, command_line(word)))
+            faults.append(Fault("", message, override_location(word)))
             continue
-        if (message := next(_unreadable(override.value), "")) != "":
-            faults.append(Fault(override.key, message, command_line(word)))
+        if (message := next(_unreadable_override(override.value), "")) != "":
+            faults.append(Fault(override.key, message, override_location(word)))
         else:
             yield override
 
 
-def _quoted_word(word: str) -> str:
+def _quoted_override(word: str) -> str:
     """Return the override quoted for Hydra's grammar: paths in the home folder, conditions, non-ASCII."""
     key, equals, value = word.partition("=")
     if key == "where" and value[:1] not in ("", "'", '"') and re.search(r"[<>=!()]", value):
@@ -135,17 +135,17 @@ def _quoted_word(word: str) -> str:
     return f'{key}="{value}"' if plain else word
 
 
-def _unreadable(value: Any, depth: int = 1) -> Iterator[str]:
+def _unreadable_override(value: Any, depth: int = 1) -> Iterator[str]:
     if depth > MAX_DEPTH:
         yield f"more than {MAX_DEPTH} levels of nesting"
     elif isinstance(value, (list, dict)):
         for entry in value.values() if isinstance(value, dict) else value:
-            yield from _unreadable(entry, depth + 1)
-    elif isinstance(value, str) and "${" in value and (message := interpolation_fault(value)):
+            yield from _unreadable_override(entry, depth + 1)
+    elif isinstance(value, str) and "${" in value and (message := interpolation_fault_in_file(value)):
         yield message
 
 
-def _several_values(override: Override) -> str:
+def _several_values_in_override(override: Override) -> str:
     key, _, value = override.text.partition("=")
     message = "several values; to run each of them, add -m"
     if re.fullmatch(r"[\w.,-]+", value) and ("." in key or key == "columns"):
@@ -153,7 +153,7 @@ def _several_values(override: Override) -> str:
     return message
 
 
-def _misplaced(override: Override, library: Library) -> str | None:
+def _misplaced_override(override: Override, library: Library) -> str | None:
     """Return the reason why an override's key cannot exist."""
     key = override.key
     if not key:
@@ -174,7 +174,7 @@ def _misplaced(override: Override, library: Library) -> str | None:
     return None
 
 
-def _bad_choice(override: Override, library: Library) -> str | None:
+def _override_choice_fault(override: Override, library: Library) -> str | None:
     """Return the reason why an override of a config group does not choose a file of it."""
     group, value = override.key, override.value
     if override.operation == "delete":
@@ -189,7 +189,7 @@ def _bad_choice(override: Override, library: Library) -> str | None:
             return next(
                 (library.missing(group, str(v)) for v in value if v not in library.options(group)), None
             )
-        return one_for_all(group, value)
+        return one_choice_message(group, value)
     if not isinstance(value, str):
         text = override.text.partition("=")[2].strip()
         if text in library.options(group):

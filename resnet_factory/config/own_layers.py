@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resnet_factory.config.model_keys import KEYS, SLOTS
-from resnet_factory.config.recipe import kinds_in
+from resnet_factory.config.recipe import kinds_in_recipe
 from resnet_factory.config.schema import Specification
 from resnet_factory.config.structures import STRUCTURES
 from resnet_factory.layers import VOCABULARY, Layer, registry
@@ -42,38 +42,39 @@ def own_layers(config: Specification) -> list[str]:
     """Return the words of the registered layers that a config uses."""
     slots = [recipe for recipes in config.slot_recipes.values() for recipe in recipes]
     recipes = (config.stem, *config.blocks, config.shortcut, config.transition, config.head, *slots)
-    kinds = {kind for recipe in recipes for kind in kinds_in(items for _, items in recipe.lists)}
+    kinds = {kind for recipe in recipes for kind in kinds_in_recipe(items for _, items in recipe.lists)}
     kinds |= {slot.layer for slot in slots if slot.layer is not None}
     return sorted(kinds - {*VOCABULARY, *STRUCTURES, *config.slots})
 
 
-def origins(config: Specification) -> dict[str, dict[str, str]]:
+def own_layer_origins(config: Specification) -> dict[str, dict[str, str]]:
     """Return the package and version, or the module, of each registered layer that a config uses."""
     found = {word: registry.REGISTRY.find(word) for word in own_layers(config)}
     return {word: own.origin for word, own in found.items() if own is not None}
 
 
-def missing_layers(saved: str) -> Iterator[str]:
-    """Yield a message for each layer of saved `origins`, as JSON, that is not known here."""
-    for word, place in _read_origins(saved).items():
-        if not registry.is_layer(word):
+def missing_own_layers(saved: str) -> Iterator[str]:
+    """Yield a message for each layer of saved `own_layer_origins`, as JSON, that is not known here."""
+    for word, place in _read_own_layer_origins(saved).items():
+        if not registry.is_registered_layer(word):
             todo = "install it" if "package" in place else "register it first, as rf.register_layer does"
             message = (
-                f"layer {word!r} is not known here; the network was saved with it from {_place_text(place)}"
+                f"layer {word!r} is not known here; the network was saved with it from "
+                f"{_own_layer_place_text(place)}"
             )
             yield f"{message}; {todo}"
 
 
-def changed_layers(saved: str) -> Iterator[str]:
-    """Yield a message for each layer of saved `origins`, as JSON, that comes from elsewhere here."""
-    for word, place in _read_origins(saved).items():
+def changed_own_layers(saved: str) -> Iterator[str]:
+    """Yield a message for each layer of saved `own_layer_origins` (JSON) that comes from elsewhere here."""
+    for word, place in _read_own_layer_origins(saved).items():
         own = registry.REGISTRY.find(word)
         if own is not None and own.origin != place:
-            then, now = _place_text(place), _place_text(own.origin)
+            then, now = _own_layer_place_text(place), _own_layer_place_text(own.origin)
             yield f"layer {word!r} was that of {then}, here that of {now}"
 
 
-def _read_origins(saved: str) -> Mapping[str, dict[str, str]]:
+def _read_own_layer_origins(saved: str) -> Mapping[str, dict[str, str]]:
     """Return saved origins; what a file says is taken as text, and cut."""
     try:
         data = json.loads(saved)
@@ -86,7 +87,7 @@ def _read_origins(saved: str) -> Mapping[str, dict[str, str]]:
     return found
 
 
-def _place_text(place: Mapping[str, str]) -> str:
+def _own_layer_place_text(place: Mapping[str, str]) -> str:
     if "package" in place:
         return f"package '{place['package']} {place.get('version', '')}'"
     return f"module '{place.get('module', '')}'"

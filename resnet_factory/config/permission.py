@@ -21,36 +21,36 @@ LOADERS = re.compile(r"PYTHON\w*|LD_\w+|DYLD_\w+|PATH")
 
 
 @cache
-def allowed_values() -> frozenset[tuple[str, str, Any]]:
+def permitted_values() -> frozenset[tuple[str, str, Any]]:
     """Return (section, key, value) of all settings in the configs of Hydra and its plugins."""
     return frozenset(
         (section, key, value)
         for section in SECTIONS
-        for config in hydra_internals.configs(f"hydra/{section}")
-        for key, value in _settings_leaves(config)
+        for config in hydra_internals.hydra_config_data(f"hydra/{section}")
+        for key, value in _settings_to_permit(config)
     )
 
 
-def _settings_leaves(data: Any) -> Iterator[tuple[str, Any]]:
+def _settings_to_permit(data: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(data, dict):
         for key, value in data.items():
             if isinstance(value, (dict, list)):
-                yield from _settings_leaves(value)
+                yield from _settings_to_permit(value)
             else:
                 yield str(key), value
     elif isinstance(data, list):
         for value in data:
-            yield from _settings_leaves(value)
+            yield from _settings_to_permit(value)
 
 
-def may_name(keys: tuple[str, ...], value: Any) -> bool:
+def may_name_code(keys: tuple[str, ...], value: Any) -> bool:
     """Return whether the text at `hydra.…` is a launcher or sweeper of Hydra or a plugin."""
     if len(keys) < 3 or keys[0] != "hydra" or not isinstance(value, str):
         return False
-    return keys[1] in ("launcher", "sweeper") and (keys[1], "_target_", value) in allowed_values()
+    return keys[1] in ("launcher", "sweeper") and (keys[1], "_target_", value) in permitted_values()
 
 
-def refusal(keys: tuple[str, ...], value: Any) -> str:
+def permission_refusal(keys: tuple[str, ...], value: Any) -> str:
     """Return the fault of a launcher or sweeper that is not allowed, with the allowed ones."""
     section = keys[1] if keys[:1] == ("hydra",) and len(keys) > 2 else ""
     if section not in ("launcher", "sweeper"):
@@ -59,7 +59,7 @@ def refusal(keys: tuple[str, ...], value: Any) -> str:
     return f"{message}; choose one by hydra/{section}=NAME"
 
 
-def refusals(settings: DictConfig) -> Iterator[tuple[tuple[str, ...], str]]:
+def permission_refusals(settings: DictConfig) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the keys of Hydra's composed settings that would run code or open a file, and the reasons.
 
     Interpolations are resolved first.
@@ -75,19 +75,21 @@ def refusals(settings: DictConfig) -> Iterator[tuple[tuple[str, ...], str]]:
                     "callbacks are refused: nothing a config says runs code",
                 )
         elif section in SECTIONS:
-            yield from _refusals_below(settings, str(section), ("hydra",))
+            yield from _permission_refusals_below(settings, str(section), ("hydra",))
         else:
-            yield from _targets(settings, str(section), ("hydra",))
+            yield from _permission_targets(settings, str(section), ("hydra",))
 
 
-def _refusals_below(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _permission_refusals_below(
+    node: Any, key: Any, above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the refusals of one value of a section, and of all values in it."""
     keys = (*above, str(key))
     raw = node._get_node(key)._value() if isinstance(node, (DictConfig, ListConfig)) else node[key]  # type: ignore[union-attr]
-    shipped = len(keys) > 2 and isinstance(raw, str) and (keys[1], str(key), raw) in allowed_values()
+    shipped = len(keys) > 2 and isinstance(raw, str) and (keys[1], str(key), raw) in permitted_values()
     if str(key) in CALLED and not shipped and raw is not None:
         if key == "_target_":
-            yield keys, refusal(keys, raw)
+            yield keys, permission_refusal(keys, raw)
         else:
             yield keys, f"{str(raw)!r} is refused: neither Hydra nor an installed plugin names it here"
         return
@@ -102,20 +104,20 @@ def _refusals_below(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tup
     elif isinstance(value, (DictConfig, ListConfig, dict, list)):
         inner = range(len(value)) if isinstance(value, (ListConfig, list)) else list(value)
         for each in inner:
-            yield from _refusals_below(value, each, keys)
+            yield from _permission_refusals_below(value, each, keys)
 
 
-def _targets(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _permission_targets(node: Any, key: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield every `_target_` in a section that Hydra does not instantiate."""
     try:
         value = node[key]
     except OmegaConfBaseException:
         return
     if key == "_target_":
-        yield (*above, key), refusal((*above, key), value)
+        yield (*above, key), permission_refusal((*above, key), value)
     elif isinstance(value, (DictConfig, dict)):
         for each in list(value):
-            yield from _targets(value, each, (*above, str(key)))
+            yield from _permission_targets(value, each, (*above, str(key)))
     elif isinstance(value, (ListConfig, list)):
         for i in range(len(value)):
-            yield from _targets(value, i, (*above, str(key)))
+            yield from _permission_targets(value, i, (*above, str(key)))

@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from resnet_factory.config.override_grammar import Override, command_line
+from resnet_factory.config.override_grammar import Override, override_location
 from resnet_factory.config.overrides import Overrides
-from resnet_factory.config.repository import Base, Library
-from resnet_factory.config.yaml_source import position
+from resnet_factory.config.repository import Library, LibraryFiles
+from resnet_factory.config.yaml_source import yaml_position
 from resnet_factory.errors import Fault, unknown
 
 
-class SourceLine(NamedTuple):
+class ProvenanceLine(NamedTuple):
     """The line of a file that contains a key."""
 
     file: Path
@@ -25,13 +25,15 @@ class SourceLine(NamedTuple):
     """Whether it is a shipped file that the user did not choose for this key."""
 
     def __str__(self) -> str:
-        return position(self.file, self.keys)
+        return yaml_position(self.file, self.keys)
 
 
-class Origin:
+class Provenance:
     """The sources of the keys of one configuration; looked up only for faults."""
 
-    def __init__(self, library: Library, base: Base, given: Overrides, data: Mapping[str, Any]) -> None:
+    def __init__(
+        self, library: Library, base: LibraryFiles, given: Overrides, data: Mapping[str, Any]
+    ) -> None:
         self.library = library
         self.base = base
         self.given = given
@@ -43,18 +45,18 @@ class Origin:
             return fault
         keys = fault.path.split(".")
         written = self._written(keys)
-        if isinstance(written, SourceLine) and written.inherited:
+        if isinstance(written, ProvenanceLine) and written.inherited:
             blamed = self._blamed(keys)
-            where = command_line(blamed) if blamed else self._chosen(keys) or str(written)
+            where = override_location(blamed) if blamed else self._chosen(keys) or str(written)
         else:
-            where = command_line(written) if isinstance(written, Override) else str(written or "")
+            where = override_location(written) if isinstance(written, Override) else str(written or "")
         return replace(fault, where=where)
 
     def inherited(self, path: str) -> bool:
         """Return whether a key and all keys below it come from shipped files that the user did not choose."""
         keys = path.split(".")
         written = self._written(keys)
-        if not isinstance(written, SourceLine) or not written.inherited or self._is_chosen(keys):
+        if not isinstance(written, ProvenanceLine) or not written.inherited or self._is_chosen(keys):
             return False
         return not self._changed_inside(keys)
 
@@ -73,7 +75,7 @@ class Origin:
             inside = package.split(".") if package else []
             if file.own and keys[: len(inside)] == inside:
                 own = keys[len(inside) :]
-                if _depth(file.whole, own) == len(own):
+                if _provenance_depth(file.whole, own) == len(own):
                     return True
         return False
 
@@ -93,9 +95,9 @@ class Origin:
         if len(keys) != 2 or keys[0] != "model":
             return ""
         choice = self._choice(keys)
-        return command_line(choice) if choice else self.library.chooser(keys[1])
+        return override_location(choice) if choice else self.library.chooser(keys[1])
 
-    def _written(self, keys: list[str]) -> Override | SourceLine | None:
+    def _written(self, keys: list[str]) -> Override | ProvenanceLine | None:
         """Return the override or the line that last set a key."""
         if (named := self._by_name(keys)) is not None:
             return named
@@ -112,9 +114,9 @@ class Origin:
             inside = package.split(".") if package else []
             if keys[: len(inside)] == inside:
                 own = keys[len(inside) :]
-                depth = len(inside) + _depth(file.whole, own)
+                depth = len(inside) + _provenance_depth(file.whole, own)
                 if depth >= best:
-                    best, found = depth, SourceLine(file.path, own, not file.own)
+                    best, found = depth, ProvenanceLine(file.path, own, not file.own)
         if best < len(keys):  # not in any file: an override of a key below created it
             for override in self.given.values:
                 if override.key.split(".")[: len(keys)] == keys:
@@ -129,13 +131,13 @@ class Origin:
                     return override
         return None
 
-    def _by_name(self, keys: list[str]) -> SourceLine | None:
+    def _by_name(self, keys: list[str]) -> ProvenanceLine | None:
         """Return the line of a key in a recipe given by name, as in `block: [basic, mine]`."""
         value: Any = self.data
         for i, key in enumerate(keys):
             if isinstance(value, str) and i > 1:
                 file = self.library.file(f"model/{keys[1]}/{value}")
-                return SourceLine(file, keys[i:], False) if file else None
+                return ProvenanceLine(file, keys[i:], False) if file else None
             if isinstance(value, dict):
                 value = value.get(key)
             elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
@@ -167,7 +169,7 @@ class Origin:
         return f"{message.partition('; did you mean')[0]}; did you mean {elsewhere[0]!r}?"
 
 
-def _depth(data: Any, keys: Sequence[str]) -> int:
+def _provenance_depth(data: Any, keys: Sequence[str]) -> int:
     """Return how many of `keys` a file's data contains."""
     for depth, key in enumerate(keys):
         if isinstance(data, Mapping) and key in data:
@@ -179,9 +181,9 @@ def _depth(data: Any, keys: Sequence[str]) -> int:
     return len(keys)
 
 
-def paths(data: Any, above: str = "") -> Iterator[str]:
+def provenance_paths(data: Any, above: str = "") -> Iterator[str]:
     """Yield every dotted key of plain data."""
     for key, value in data.items() if isinstance(data, Mapping) else ():
         path = f"{above}.{key}" if above else str(key)
         yield path
-        yield from paths(value, path)
+        yield from provenance_paths(value, path)

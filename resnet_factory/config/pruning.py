@@ -22,18 +22,18 @@ def examine_pruned(
     titles: Mapping[str, str] | None = None,
     find: schema.Find | None = None,
     path: str = "model",
-) -> schema.Examination:
+) -> schema.SchemaExamination:
     """Read a model's data without its unused keys, except those that the user has `written`.
 
     `written` takes the dotted path of a key; the other arguments are those of `schema.examine`.
     """
     while True:
-        examined = schema.examine(data, name=name, titles=titles, find=find, path=path)
+        examined = schema.examine_schema(data, name=name, titles=titles, find=find, path=path)
         spare = [fault.path for fault in examined.unread if not written(fault.path)]
         kept = tuple(fault for fault in examined.unread if fault.path not in spare)
         if not spare or examined.config is None:
-            return schema.Examination(examined.config, examined.faults, kept)
-        data = _without(data, [key.removeprefix(f"{path}.").split(".") for key in spare])
+            return schema.SchemaExamination(examined.config, examined.faults, kept)
+        data = _pruned_without(data, [key.removeprefix(f"{path}.").split(".") for key in spare])
 
 
 def read_pruned(data: Any, *, name: str = "") -> schema.ModelConfig:
@@ -48,7 +48,7 @@ def read_pruned(data: Any, *, name: str = "") -> schema.ModelConfig:
     return examined.config
 
 
-def _without(data: Any, paths: list[list[str]]) -> Any:
+def _pruned_without(data: Any, paths: list[list[str]]) -> Any:
     data = deepcopy(data)
     for *above, last in paths:
         holder = data

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from resnet_factory.layers import SAME, Axes, Padding
 from resnet_factory.layers.expressions import Expression, Number
-from resnet_factory.layers.registry import LayerError, class_of
+from resnet_factory.layers.registry import LayerError, class_of_registered_word
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ Names = tuple[tuple[str, Value], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class RecipeItem:
     """One line of a list: a layer, a slot or a structure, with its arguments."""
 
     kind: str
     arguments: Names = ()
     name: str | None = None
     when: Value = 1
-    lists: tuple[tuple[str, tuple[Item, ...]], ...] = ()
+    lists: tuple[tuple[str, tuple[RecipeItem, ...]], ...] = ()
     path: str = field(default="", compare=False)
 
 
@@ -70,7 +70,7 @@ class Recipe:
     """Numbers, ordered so that each depends only on earlier ones, and lists of items."""
 
     names: Names = ()
-    lists: tuple[tuple[str, tuple[Item, ...]], ...] = ()
+    lists: tuple[tuple[str, tuple[RecipeItem, ...]], ...] = ()
     layer: str | None = None
     """For a slot that is one layer, its kind; `names` are then that layer's default arguments."""
     words: tuple[tuple[str, Value], ...] = ()
@@ -83,16 +83,16 @@ class Recipe:
     """The names from outside that its arithmetic uses, and the kinds of its items."""
 
     def __post_init__(self) -> None:
-        lists = frozenset().union(*names_in((self.words, self.lists)))
-        own = {name: frozenset().union(*names_in(value)) for name, value in self.names}
+        lists = frozenset().union(*names_in_recipe((self.words, self.lists)))
+        own = {name: frozenset().union(*names_in_recipe(value)) for name, value in self.names}
         outside = lists - own.keys()
         for name, reads in own.items():
             # A name used in its own definition refers to the enclosing scope.
             outside |= reads - (own.keys() - {name})
         object.__setattr__(self, "reads", lists.union(*own.values()))
-        object.__setattr__(self, "used", outside.union(kinds_in(items for _, items in self.lists)))
+        object.__setattr__(self, "used", outside.union(kinds_in_recipe(items for _, items in self.lists)))
 
-    def items(self, name: str) -> tuple[Item, ...]:
+    def items(self, name: str) -> tuple[RecipeItem, ...]:
         """Return the list called `name`."""
         for key, items in self.lists:
             if key == name:
@@ -106,7 +106,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Role:
+class RecipeRole:
     """The allowed contents of a recipe, by its role in the model."""
 
     lists: tuple[str, ...]
@@ -120,12 +120,15 @@ class Role:
     """Whether a number may be a list with one entry per stage."""
 
 
-def circles(slots: Mapping[str, tuple[Recipe, ...]]) -> Iterator[list[str]]:
+def recipe_circles(slots: Mapping[str, tuple[Recipe, ...]]) -> Iterator[list[str]]:
     """Yield the cycles by which a slot's recipe contains itself, one per slot."""
 
     uses = {
         name: [
-            kind for slot in recipes for kind in kinds_in(items for _, items in slot.lists) if kind in slots
+            kind
+            for slot in recipes
+            for kind in kinds_in_recipe(items for _, items in slot.lists)
+            if kind in slots
         ]
         for name, recipes in slots.items()
     }
@@ -144,7 +147,7 @@ def circles(slots: Mapping[str, tuple[Recipe, ...]]) -> Iterator[list[str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Argument:
+class RecipeArgument:
     """One argument of a layer: its type, and whether it is required."""
 
     type: type
@@ -162,9 +165,9 @@ class Argument:
 
 
 @cache
-def arguments_of(kind: str) -> dict[str, Argument]:
+def recipe_arguments(kind: str) -> dict[str, RecipeArgument]:
     """Return the arguments that a recipe may give to the layer called `kind`, in the class's own order."""
-    layer, fixed = class_of(kind)
+    layer, fixed = class_of_registered_word(kind)
     hints = get_type_hints(layer, include_extras=True)
     table = {}
     for entry in fields(layer):
@@ -172,24 +175,24 @@ def arguments_of(kind: str) -> dict[str, Argument]:
             continue
         hint, required = hints[entry.name], entry.default is MISSING
         if hint == Axes:
-            table[entry.name] = Argument(int, required, axes=True)
+            table[entry.name] = RecipeArgument(int, required, axes=True)
         elif hint == Padding:
-            table[entry.name] = Argument(int, required, (SAME,), axes=True, sides=True)
+            table[entry.name] = RecipeArgument(int, required, (SAME,), axes=True, sides=True)
         else:
             words = get_args(hint) if get_origin(hint) is Literal else None
-            table[entry.name] = Argument(str if words else hint, required, words)
+            table[entry.name] = RecipeArgument(str if words else hint, required, words)
     return table
 
 
-def kinds_in(lists: Iterable[tuple[Item, ...]]) -> Iterator[str]:
+def kinds_in_recipe(lists: Iterable[tuple[RecipeItem, ...]]) -> Iterator[str]:
     """Yield the kinds of the items of lists, and of the lists inside them."""
     for items in lists:
         for item in items:
             yield item.kind
-            yield from kinds_in(inner for _, inner in item.lists)
+            yield from kinds_in_recipe(inner for _, inner in item.lists)
 
 
-def names_in(part: Any) -> Iterator[frozenset[str]]:
+def names_in_recipe(part: Any) -> Iterator[frozenset[str]]:
     """Yield the names that arithmetic in a value, an item or a list uses."""
     match part:
         case Expression():
@@ -197,18 +200,18 @@ def names_in(part: Any) -> Iterator[frozenset[str]]:
         case PerStage(values=values):
             if any(isinstance(value, tuple) for value in values):
                 yield frozenset({"block"})
-            yield from names_in(values)
+            yield from names_in_recipe(values)
         case PerAxis(values=values):
-            yield from names_in(values)
-        case Item():
-            yield from names_in((part.when, part.arguments, part.lists))
+            yield from names_in_recipe(values)
+        case RecipeItem():
+            yield from names_in_recipe((part.when, part.arguments, part.lists))
         case tuple():
             for entry in part:
-                yield from names_in(entry)
+                yield from names_in_recipe(entry)
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
+class RecipeSignature:
     """The allowed and the required arguments of a slot."""
 
     layer: str = ""
@@ -217,37 +220,37 @@ class Signature:
     needed: tuple[str, ...] = ()
 
 
-Signatures = tuple[tuple[str, Signature], ...]
+Signatures = tuple[tuple[str, RecipeSignature], ...]
 
 
-def signatures(slots: Mapping[str, Any]) -> Signatures:
+def recipe_signatures(slots: Mapping[str, Any]) -> Signatures:
     """Return the signature of each slot, from the plain data of the slots."""
-    return tuple((name, _slot_signature(data)) for name, data in slots.items())
+    return tuple((name, _recipe_slot_signature(data)) for name, data in slots.items())
 
 
-def _slot_signature(data: Any) -> Signature:
+def _recipe_slot_signature(data: Any) -> RecipeSignature:
     """Return the signature of a slot; of one per stage, what all of them allow and any of them needs."""
     if not isinstance(data, list):
-        return _layer_signature(data)
-    each = [_layer_signature(entry) for entry in data]
+        return _recipe_layer_signature(data)
+    each = [_recipe_layer_signature(entry) for entry in data]
     layers = {signature.layer for signature in each}
     allowed = [signature.allowed for signature in each if signature.allowed is not None]
     needed = dict.fromkeys(name for signature in each for name in signature.needed)
     common = frozenset.intersection(*allowed) if allowed else None
-    return Signature(layers.pop() if len(layers) == 1 else "", common, tuple(needed))
+    return RecipeSignature(layers.pop() if len(layers) == 1 else "", common, tuple(needed))
 
 
-def _layer_signature(data: Any) -> Signature:
+def _recipe_layer_signature(data: Any) -> RecipeSignature:
     if not isinstance(data, Mapping) or data.get("layers") == []:
-        return Signature()
+        return RecipeSignature()
     layer = data.get("layer")
     if layer is None:
-        return Signature("", frozenset(key for key in data if key != "layers"))
+        return RecipeSignature("", frozenset(key for key in data if key != "layers"))
     try:
-        table = arguments_of(layer) if isinstance(layer, str) else None
+        table = recipe_arguments(layer) if isinstance(layer, str) else None
     except (KeyError, LayerError):  # reported where the slot is read
         table = None
     if table is None:
-        return Signature()
+        return RecipeSignature()
     needed = (key for key, argument in table.items() if argument.required and key not in data)
-    return Signature(layer, frozenset(table), tuple(needed))
+    return RecipeSignature(layer, frozenset(table), tuple(needed))

@@ -9,25 +9,25 @@ from typing import Any
 
 from resnet_factory.config.recipe import (
     RESERVED,
-    Argument,
-    Item,
     Names,
     Recipe,
-    Role,
+    RecipeArgument,
+    RecipeItem,
+    RecipeRole,
     Signatures,
     Value,
-    arguments_of,
-    names_in,
+    names_in_recipe,
+    recipe_arguments,
 )
 from resnet_factory.config.structure_reader import StructureReader
 from resnet_factory.config.structures import MARKS, STRUCTURES
-from resnet_factory.config.vocabulary_hints import argument_hint, item_hint
+from resnet_factory.config.vocabulary_hints import argument_vocabulary_hint, item_vocabulary_hint
 from resnet_factory.errors import Fault, found, one_of, suggest, unknown
-from resnet_factory.layers.expressions import ExpressionError, parse
-from resnet_factory.layers.registry import is_layer
+from resnet_factory.layers.expressions import ExpressionError, parse_expression
+from resnet_factory.layers.registry import is_registered_layer
 
 
-class Reader(StructureReader):
+class RecipeReader(StructureReader):
     """Reads recipes of one model; collects every fault instead of stopping at the first."""
 
     def __init__(self, slots: Signatures, faults: list[Fault], root: str = "model") -> None:
@@ -37,16 +37,16 @@ class Reader(StructureReader):
         """Numbers that nothing reads: typing errors, or what is left of lists since replaced."""
         self.slots = dict(slots)
 
-    def recipe(self, data: Any, role: Role, path: str, title: str = "") -> Recipe:
+    def recipe(self, data: Any, role: RecipeRole, path: str, title: str = "") -> Recipe:
         """Read one recipe; with faults, which go to the list, the result is a placeholder."""
-        known = _Data(repr(data), data)
-        recipe, faults, unread = _recipe(known, role, path, title, tuple(self.slots.items()), self.root)
+        known = _RecipeData(repr(data), data)
+        recipe, faults, unread = _read_recipe(known, role, path, title, tuple(self.slots.items()), self.root)
         if faults:  # perhaps of a layer that is registered since
             return self.read_anew(data, role, path, title)
         self.unread.extend(unread)
         return recipe
 
-    def read_anew(self, data: Any, role: Role, path: str, title: str) -> Recipe:
+    def read_anew(self, data: Any, role: RecipeRole, path: str, title: str) -> Recipe:
         """Read one recipe without the cache."""
         if not isinstance(data, Mapping):
             self.fault(path, f"expected the name of a recipe, or a recipe (a mapping), found {found(data)}")
@@ -59,13 +59,15 @@ class Reader(StructureReader):
             if not isinstance(key, str) or not key.isidentifier():
                 self.fault(f"{path}.{key}", f"{key!r} is not a name")
             elif isinstance(value, (dict, type(None))) and (
-                key in {*STRUCTURES, *self.slots} or is_layer(key)
+                key in {*STRUCTURES, *self.slots} or is_registered_layer(key)
             ):
                 self.fault(
                     f"{path}.{key}",
                     f"{key!r} is a layer; it stands in a list, {one_of(map(repr, role.lists))}",
                 )
-            elif isinstance(value, dict) or (isinstance(value, list) and not _staged(value)):
+            elif isinstance(value, dict) or (
+                isinstance(value, list) and not _is_per_stage_recipe_value(value)
+            ):
                 self.fault(f"{path}.{key}", unknown("list of layers", key, role.lists))
             else:
                 continue
@@ -101,7 +103,13 @@ class Reader(StructureReader):
         return Recipe(names, lists, None, words, title, path)
 
     def _single(
-        self, layer: Any, plain: dict[str, Any], data: Mapping[str, Any], role: Role, path: str, title: str
+        self,
+        layer: Any,
+        plain: dict[str, Any],
+        data: Mapping[str, Any],
+        role: RecipeRole,
+        path: str,
+        title: str,
     ) -> Recipe:
         if not self.known_layer(layer, (), f"{path}.layer"):
             return Recipe(path=path)
@@ -113,9 +121,9 @@ class Reader(StructureReader):
 
     def _read(self, name: str, data: Mapping[str, Any]) -> bool:
         """Return whether anything in this recipe uses the number called `name`."""
-        return any(name in text for text in _texts(data, name))
+        return any(name in text for text in _recipe_texts(data, name))
 
-    def _names(self, plain: Mapping[str, Any], scope: frozenset[str], role: Role, path: str) -> Names:
+    def _names(self, plain: Mapping[str, Any], scope: frozenset[str], role: RecipeRole, path: str) -> Names:
         values = {
             key: self.number(value, scope, f"{path}.{key}", staged=role.staged)
             for key, value in plain.items()
@@ -132,7 +140,7 @@ class Reader(StructureReader):
                 ordered[key] = 1
                 return
             waiting.append(key)
-            for other in sorted(frozenset().union(*names_in(values[key]))):
+            for other in sorted(frozenset().union(*names_in_recipe(values[key]))):
                 # A name used in its own definition refers to the enclosing scope.
                 if other in values and not (other == key and other in role.scope):
                     place(other)
@@ -143,7 +151,7 @@ class Reader(StructureReader):
             place(key)
         return tuple(ordered.items())
 
-    def items(self, data: Any, scope: frozenset[str], path: str) -> tuple[Item, ...]:
+    def items(self, data: Any, scope: frozenset[str], path: str) -> tuple[RecipeItem, ...]:
         """Read a list of layers."""
         if not isinstance(data, list):
             self.fault(path, f"expected a list of layers, found {found(data)}")
@@ -152,7 +160,7 @@ class Reader(StructureReader):
         read = (self._item(entry, scope, f"{path}.{i}") for i, entry in enumerate(data))
         return tuple(item for item in read if item is not None)
 
-    def _item(self, entry: Any, scope: frozenset[str], path: str) -> Item | None:
+    def _item(self, entry: Any, scope: frozenset[str], path: str) -> RecipeItem | None:
         arguments: Any = {}
         if isinstance(entry, str):
             kind = entry
@@ -161,7 +169,7 @@ class Reader(StructureReader):
             path = f"{path}.{kind}"
             arguments = {} if arguments is None else arguments
         else:
-            self.fault(path, item_hint(entry))
+            self.fault(path, item_vocabulary_hint(entry))
             return None
         if not self.known_layer(kind, (*self.slots, *STRUCTURES), path):
             return None
@@ -190,7 +198,7 @@ class Reader(StructureReader):
             slot = f"{self.root}.{kind}"
             for key in rest:
                 if key not in allowed:
-                    message = argument_hint(str(key), kind, allowed) or unknown(
+                    message = argument_vocabulary_hint(str(key), kind, allowed) or unknown(
                         "argument", str(key), sorted(allowed), f" of {kind!r}"
                     )
                     other = f"recipes give it {key!r}; define that, as '{key}: 0'"
@@ -200,19 +208,19 @@ class Reader(StructureReader):
                     message = f"{kind!r} is {signature.layer!r} here and needs {key!r}{suggest(key, rest)}"
                     other = f"{signature.layer!r} needs {key!r}, which recipes do not give it"
                     self.faults.append(Fault(path, message, instead=Fault(slot, other)))
-            table = arguments_of(signature.layer) if signature.layer else {}
-            any_number = Argument(int, required=False, axes=True, sides=True)
+            table = recipe_arguments(signature.layer) if signature.layer else {}
+            any_number = RecipeArgument(int, required=False, axes=True, sides=True)
             values = tuple(
                 (key, self.argument(table.get(key, any_number), value, scope, f"{path}.{key}"))
                 for key, value in rest.items()
                 if key in allowed
             )
-            return Item(kind, values, name, when, (), path)
-        return Item(kind, self.arguments(kind, rest, scope, path), name, when, (), path)
+            return RecipeItem(kind, values, name, when, (), path)
+        return RecipeItem(kind, self.arguments(kind, rest, scope, path), name, when, (), path)
 
 
 @dataclass(frozen=True)
-class _Data:
+class _RecipeData:
     """Plain data compared by its text, so that 1, 1.0 and true differ."""
 
     text: str
@@ -220,23 +228,23 @@ class _Data:
 
 
 @lru_cache(maxsize=1024)
-def _recipe(
-    data: _Data, role: Role, path: str, title: str, slots: Signatures, root: str
+def _read_recipe(
+    data: _RecipeData, role: RecipeRole, path: str, title: str, slots: Signatures, root: str
 ) -> tuple[Recipe, tuple[Fault, ...], tuple[Fault, ...]]:
     """Return a recipe, its faults, and those of its unused keys; cached because models share most recipes."""
     faults: list[Fault] = []
-    reader = Reader(slots, faults, root)
+    reader = RecipeReader(slots, faults, root)
     recipe = reader.read_anew(data.data, role, path, title)
     return recipe, tuple(faults), tuple(reader.unread)
 
 
-def _staged(value: list[Any]) -> bool:
+def _is_per_stage_recipe_value(value: list[Any]) -> bool:
     """Return whether a list can be one number per stage, rather than layers."""
     flat = [part for entry in value for part in (entry if isinstance(entry, list) else [entry])]
     return bool(flat) and all(isinstance(part, (int, float, str)) for part in flat)
 
 
-def _texts(data: Any, skip: str) -> Iterator[frozenset[str]]:
+def _recipe_texts(data: Any, skip: str) -> Iterator[frozenset[str]]:
     """Yield the names used by every text in `data`, except the top-level definition of `skip`."""
     entries = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list) else ()
     for key, value in entries:
@@ -244,8 +252,8 @@ def _texts(data: Any, skip: str) -> Iterator[frozenset[str]]:
             continue
         if isinstance(value, str):
             try:
-                yield parse(value).names
+                yield parse_expression(value).names
             except ExpressionError:
                 continue
         else:
-            yield from _texts(value, "")
+            yield from _recipe_texts(value, "")

@@ -11,11 +11,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from resnet_factory.config.config_file import BLOCK, ConfigFile, config_file
-from resnet_factory.config.defaults_list import DefaultsError, DefaultsList, MissingFileError, Part
-from resnet_factory.config.file_checks import inspect
-from resnet_factory.config.override_grammar import Override, command_line
-from resnet_factory.config.yaml_source import display_path, load, position
+from resnet_factory.config.config_file import BLOCK, ConfigFile, read_config_file
+from resnet_factory.config.defaults_list import DefaultsError, DefaultsList, DefaultsPart, MissingDefaultError
+from resnet_factory.config.file_checks import check_config_file
+from resnet_factory.config.override_grammar import Override, override_location
+from resnet_factory.config.yaml_source import load_yaml, yaml_display_path, yaml_position
 from resnet_factory.errors import ConfigError, Fault, foreign, suggest, unknown
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -28,7 +28,7 @@ def conf_dir() -> str:
     return str(inside if inside.is_dir() else _PACKAGE.parent / "conf")
 
 
-def user_dir(config_dir: str | Path | None) -> Path | None:
+def user_library_dir(config_dir: str | Path | None) -> Path | None:
     """Return the folder of a user's own YAML, absolute.
 
     Raises:
@@ -45,13 +45,13 @@ def user_dir(config_dir: str | Path | None) -> Path | None:
     except OSError as error:
         raise ConfigError([Fault("", f"cannot be listed as a folder: {error.strerror}", where)]) from None
     faults = []
-    for name in _shipped():
+    for name in _shipped_library():
         try:
             if (folder / name).is_file():
                 message = f"a shipped file is called '{name}' too and would be read instead; rename this one"
-                faults.append(Fault("", message, f"{display_path(folder / name)}:1:1"))
+                faults.append(Fault("", message, f"{yaml_display_path(folder / name)}:1:1"))
         except OSError as error:
-            message = f"'{display_path((folder / name).parent)}' cannot be read: {error.strerror}"
+            message = f"'{yaml_display_path((folder / name).parent)}' cannot be read: {error.strerror}"
             raise ConfigError([Fault("", message, where)]) from None
     if faults:
         raise ConfigError(faults)
@@ -59,13 +59,13 @@ def user_dir(config_dir: str | Path | None) -> Path | None:
 
 
 @cache
-def _shipped() -> tuple[Path, ...]:
+def _shipped_library() -> tuple[Path, ...]:
     root = Path(conf_dir())
     return tuple(sorted(file.relative_to(root) for file in root.rglob("*.yaml")))
 
 
 @dataclass(frozen=True)
-class Base:
+class LibraryFiles:
     """Merged files, before overrides of values: plain data, which must not be changed, and its files."""
 
     data: Mapping[str, Any]
@@ -85,14 +85,14 @@ class Library:
     parents: dict[str, list[str]] = field(default_factory=dict)
     """For the user's files read so far: config -> the configs it inherits from."""
     _options: dict[str, list[str]] = field(default_factory=dict)
-    _composed: dict[tuple[str, ...], Base] = field(default_factory=dict)
+    _composed: dict[tuple[str, ...], LibraryFiles] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path | None) -> Library:
         """Return the library of the shipped folder, followed by a user's own."""
         return cls((Path(conf_dir()), *([folder] if folder else [])))
 
-    def compose(self, config: str, choices: Sequence[Override]) -> Base:
+    def compose(self, config: str, choices: Sequence[Override]) -> LibraryFiles:
         """Merge the files of the config called `config`, with `choices` of its groups.
 
         Raises:
@@ -103,7 +103,7 @@ class Library:
             self._composed[key] = self._compose(config, choices)
         return self._composed[key]
 
-    def _compose(self, config: str, choices: Sequence[Override]) -> Base:
+    def _compose(self, config: str, choices: Sequence[Override]) -> LibraryFiles:
         listed = DefaultsList(self.config, choices)
         try:
             parts = listed.parts(config)
@@ -115,16 +115,20 @@ class Library:
             if file.blocks and listed.maker(BLOCK) in (None, file.name):
                 # The file's list replaces a choice, so its parents are merged before it.
                 chosen: dict[str, Any] = {"block": list(file.blocks)}
-                content = merged(chosen if file.name.startswith("model/") else {"model": chosen}, content)
+                content = merge_library_data(
+                    chosen if file.name.startswith("model/") else {"model": chosen}, content
+                )
             for key in reversed(part.package.split(".") if part.package else []):
                 content = {key: content}
-            data = merged(data, content)
+            data = merge_library_data(data, content)
         if faults := list(self._replaced_choices(choices, parts)):
             raise ConfigError(faults)
         known = {key: str(name) for key, name in listed.known.items() if name is not None}
-        return Base(data, tuple((part.package, part.file) for part in parts), known)
+        return LibraryFiles(data, tuple((part.package, part.file) for part in parts), known)
 
-    def _replaced_choices(self, choices: Sequence[Override], parts: Sequence[Part]) -> Iterator[Fault]:
+    def _replaced_choices(
+        self, choices: Sequence[Override], parts: Sequence[DefaultsPart]
+    ) -> Iterator[Fault]:
         """Yield a fault for each chosen recipe that a key of a later file replaces as a whole."""
         for choice in choices:
             group = choice.key
@@ -137,9 +141,9 @@ class Library:
                 value = part.file.data.get(key) if part.package.split(".") == above else None
                 if value is not None and not isinstance(value, Mapping):
                     keys = group.replace("/", ".")
-                    place = position(part.file.path, [key])
+                    place = yaml_position(part.file.path, [key])
                     message = f"{place} sets {key!r} after it; write '{keys}={choice.value}' to replace that"
-                    yield Fault(keys, message, command_line(choice))
+                    yield Fault(keys, message, override_location(choice))
 
     def config(self, name: str) -> ConfigFile | None:
         """Return the file called `name`, such as `model/resnet18`, after checking it; None if there is none.
@@ -153,8 +157,8 @@ class Library:
                 return None
             own = not str(path).startswith(f"{self.folders[0]}{os.sep}")
             if own:
-                inspect(self, path, name, load(path))
-            self.files[name] = config_file(name, path, own)
+                check_config_file(self, path, name, load_yaml(path))
+            self.files[name] = read_config_file(name, path, own)
         return self.files[name]
 
     def file(self, name: str) -> Path | None:
@@ -195,8 +199,8 @@ class Library:
             if name and name in (path.stem, path.name)
         )
         if (stray := next(strays, None)) is not None:
-            place = display_path(self.folders[1] / group)
-            found = f"'{display_path(stray)}' is not read as a {group}"
+            place = yaml_display_path(self.folders[1] / group)
+            found = f"'{yaml_display_path(stray)}' is not read as a {group}"
             return f"{found}; it must be a file of '{place}' ending in .yaml"
         if group == "model":
             if (path := Path(name)).suffix in (".yaml", ".yml") and path.is_file():
@@ -215,13 +219,13 @@ class Library:
         """Return the fault for defaults lists that do not fit together."""
         typed = [choice for choice in choices if error.key and choice.element.lstrip("+~") == error.key]
         if typed:
-            where = command_line(typed[0])
+            where = override_location(typed[0])
         elif not (where := self.chooser(error.key)):
             file = self.file(error.config)
-            where = f"{display_path(file)}:1:1" if file else "command line"
+            where = f"{yaml_display_path(file)}:1:1" if file else "command line"
         group, _, name = str(error).rpartition("/")
         message = str(error)
-        if isinstance(error, MissingFileError):
+        if isinstance(error, MissingDefaultError):
             message = self.missing(group, name) if group else f"there is no file '{name}.yaml'"
         return Fault("", "; ".join(filter(None, (message, error.advice[0 if typed else 1]))), where)
 
@@ -229,7 +233,7 @@ class Library:
         """Return the position of the user's last defaults entry for a group, or an empty text."""
         if (entry := self.chosen_by(key)) is None:
             return ""
-        return position(entry[0].path, ["defaults", str(entry[1])])
+        return yaml_position(entry[0].path, ["defaults", str(entry[1])])
 
     def chosen_by(self, key: str) -> tuple[ConfigFile, int] | None:
         """Return the user's last file whose defaults list has a group, and the entry's index."""
@@ -241,7 +245,7 @@ class Library:
         return None
 
 
-def merged(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
+def merge_library_data(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
     """Merge `delta` over `base`: mappings key by key, anything else is replaced.
 
     OmegaConf would keep the old value below a '???'; here it becomes a required value again.
@@ -250,7 +254,7 @@ def merged(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in delta.items():
         old = result.get(key)
         if isinstance(old, dict) and isinstance(value, dict):
-            result[key] = merged(old, value)
+            result[key] = merge_library_data(old, value)
         else:
             result[key] = value
     return result

@@ -9,12 +9,12 @@ from typing import Any
 
 from resnet_factory.config.model_fields import (
     count_stages,
-    read_arguments,
-    read_features,
-    read_generated,
-    read_image_size,
-    read_per_stage,
-    read_whole,
+    read_arguments_field,
+    read_features_field,
+    read_generated_fields,
+    read_image_size_field,
+    read_per_stage_fields,
+    read_whole_fields,
 )
 from resnet_factory.config.model_keys import (
     ACTIVATIONS,
@@ -30,11 +30,11 @@ from resnet_factory.config.model_keys import (
     SLOTS,
     WHOLE,
 )
-from resnet_factory.config.named_recipes import STAND_IN, Find, with_recipes
-from resnet_factory.config.recipe import Recipe, circles, signatures
-from resnet_factory.config.recipe_reader import Reader
+from resnet_factory.config.named_recipes import STAND_IN, Find, with_named_recipes
+from resnet_factory.config.recipe import Recipe, recipe_circles, recipe_signatures
+from resnet_factory.config.recipe_reader import RecipeReader
 from resnet_factory.config.specification import Init, Specification
-from resnet_factory.config.unread_fields import read_names, unread_fields
+from resnet_factory.config.unread_fields import names_of_read_fields, unread_fields
 from resnet_factory.errors import ConfigError, Fault, all_of, found, unknown
 
 
@@ -79,7 +79,7 @@ class ModelConfig(Specification):
 
 
 @dataclass(frozen=True)
-class Examination:
+class SchemaExamination:
     """The result of reading a model's plain data: its config, or its faults."""
 
     config: ModelConfig | None
@@ -105,33 +105,35 @@ def read_config(
     Raises:
         ConfigError: with every fault found.
     """
-    examined = examine(data, name=name, titles=titles, find=find, path=path)
+    examined = examine_schema(data, name=name, titles=titles, find=find, path=path)
     if examined.config is None or examined.unread:
         raise ConfigError((*examined.faults, *examined.unread))
     return examined.config
 
 
-def examine(
+def examine_schema(
     data: Any,
     *,
     name: str = "",
     titles: Mapping[str, str] | None = None,
     find: Find | None = None,
     path: str = "model",
-) -> Examination:
+) -> SchemaExamination:
     """Read plain data like `read_config`, and return its faults, with those of unused keys separately."""
     faults: list[Fault] = []
     titles = dict(titles or {})
     if not isinstance(data, Mapping):
-        return Examination(None, (Fault(path, f"expected a model (a mapping), found {found(data)}"),), ())
-    resolved = with_recipes(data, titles, find, path, faults)
+        return SchemaExamination(
+            None, (Fault(path, f"expected a model (a mapping), found {found(data)}"),), ()
+        )
+    resolved = with_named_recipes(data, titles, find, path, faults)
     for key, default in (("features", None), ("dims", 2)):
         if resolved.get(key, default) == default:
             resolved.pop(key, None)  # files of earlier versions do not have it
     for key in resolved:
         if key not in KEYS:
             faults.append(Fault(f"{path}.{key}", unknown("key", str(key), KEYS)))
-    generated = read_generated(resolved, path, faults)
+    generated = read_generated_fields(resolved, path, faults)
     needed = [key for key in ("depths", *ROLES) if key != "transition"]
     if resolved.get("generator") is not None:
         # `depths: null` leaves to the generator what the defaults give.
@@ -147,7 +149,7 @@ def examine(
         faults.append(Fault(path, message))
 
     whole = {
-        key: read_whole(
+        key: read_whole_fields(
             resolved.get(key, default),
             least,
             f"{path}.{key}",
@@ -157,7 +159,7 @@ def examine(
         for key, (least, default) in WHOLE.items()
         if key != "image_size"
     }
-    image_size = read_image_size(
+    image_size = read_image_size_field(
         resolved.get("image_size", WHOLE["image_size"][1]), whole["dims"], f"{path}.image_size", faults
     )
     zero_init = resolved.get("zero_init_residual", False)
@@ -166,21 +168,21 @@ def examine(
         faults.append(Fault(f"{path}.zero_init_residual", message))
     output_stride = resolved.get("output_stride")
     if output_stride is not None:
-        output_stride = read_whole(output_stride, 1, f"{path}.output_stride", faults)
+        output_stride = read_whole_fields(output_stride, 1, f"{path}.output_stride", faults)
     first_dilation = resolved.get("first_dilation", "previous")
     if first_dilation not in ("previous", "new"):
         message = unknown("choice", first_dilation, ("previous", "new"))
         faults.append(Fault(f"{path}.first_dilation", message))
-    features = read_features(resolved.get("features"), f"{path}.features", faults)
+    features = read_features_field(resolved.get("features"), f"{path}.features", faults)
     before = len(faults)
-    scheme = read_arguments(Init, resolved.get("init", {}), f"{path}.init", faults)
+    scheme = read_arguments_field(Init, resolved.get("init", {}), f"{path}.init", faults)
     init = Init(**scheme) if len(faults) == before else Init()
     block = resolved.get("block", STAND_IN["block"])
     lists = {key: resolved.get(key, DEFAULTS.get(key, 1)) for key in PER_STAGE} | {"block": block}
     lists |= generated | {key: resolved[key] for key in SLOTS if isinstance(resolved.get(key), list)}
     stages = count_stages(lists, path, faults)
     per_stage = {
-        key: read_per_stage(
+        key: read_per_stage_fields(
             lists[key],
             stages,
             least,
@@ -196,7 +198,7 @@ def examine(
 
     empty: dict[str, Any] = {"layers": []}
     slots = {key: empty if resolved.get(key, []) == [] else resolved[key] for key in SLOTS}
-    reader = Reader(signatures(slots), faults, path)
+    reader = RecipeReader(recipe_signatures(slots), faults, path)
     stage_slots = {
         key: tuple(
             reader.recipe(entry, SLOT, f"{path}.{key}.{i}", titles.get(f"{key}.{i}", ""))
@@ -214,7 +216,7 @@ def examine(
     variants = {key: stage_slots.get(key, (recipe,)) for key, recipe in slot_recipes.items()}
     faults.extend(
         Fault(f"{path}.{circle[0]}", f"a recipe that contains itself: {' -> '.join(circle)}")
-        for circle in circles(variants)
+        for circle in recipe_circles(variants)
     )
     recipes = {
         key: reader.recipe(resolved.get(key, {}), ROLES[key], f"{path}.{key}", titles.get(key, ""))
@@ -230,11 +232,11 @@ def examine(
         else (reader.recipe(block, ROLES["block"], f"{path}.block", titles.get("block", "block")),) * stages
     )
     used = (recipes.values(), blocks, variants) if not faults else ((), (), {})
-    names = read_names((*used[0], *used[1]), used[2])
+    names = names_of_read_fields((*used[0], *used[1]), used[2])
     if not faults and "width" in names and "widths" not in resolved.keys() | generated.keys():
         faults.append(Fault(f"{path}.widths", "missing; a model has to say it"))
     if faults:
-        return Examination(None, tuple(faults), tuple(reader.unread))
+        return SchemaExamination(None, tuple(faults), tuple(reader.unread))
     unread = (*reader.unread, *unread_fields(resolved, names, path))
     config = ModelConfig(
         text=json.dumps(resolved, sort_keys=True, separators=(",", ":")),
@@ -258,11 +260,27 @@ def examine(
         transition=recipes.get("transition", Recipe()),
         head=recipes["head"],
     )
-    return Examination(config, (), unread)
+    return SchemaExamination(config, (), unread)
 
 
 __all__ = [
-    "ACTIVATIONS", "DEFAULTS", "KEYS", "MAX_BLOCKS", "MAX_CHANNELS", "MAX_DIMS", "PER_STAGE", "ROLES", "SLOT",
-    "SLOTS", "WHOLE", "Examination", "Find", "Init", "ModelConfig", "Specification", "examine",
-    "read_config", "read_names",
+    "ACTIVATIONS",
+    "DEFAULTS",
+    "KEYS",
+    "MAX_BLOCKS",
+    "MAX_CHANNELS",
+    "MAX_DIMS",
+    "PER_STAGE",
+    "ROLES",
+    "SLOT",
+    "SLOTS",
+    "WHOLE",
+    "Find",
+    "Init",
+    "ModelConfig",
+    "SchemaExamination",
+    "Specification",
+    "examine_schema",
+    "names_of_read_fields",
+    "read_config",
 ]  # fmt: skip

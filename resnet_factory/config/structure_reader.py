@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resnet_factory.config.argument_reader import ArgumentReader
-from resnet_factory.config.recipe import Item, Value
+from resnet_factory.config.recipe import RecipeItem, Value
 from resnet_factory.config.structures import MARKS, STRUCTURES, Structure
 from resnet_factory.errors import found, suggest, unknown
 
@@ -16,11 +16,11 @@ Named = tuple[str, Value]
 class StructureReader(ArgumentReader):
     """Reads structures and marks; a subclass reads the lists in them."""
 
-    def items(self, data: Any, scope: frozenset[str], path: str) -> tuple[Item, ...]:
+    def items(self, data: Any, scope: frozenset[str], path: str) -> tuple[RecipeItem, ...]:
         """Read a list of layers."""
         raise NotImplementedError
 
-    def mark(self, kind: str, given: Any, scope: frozenset[str], path: str) -> Item | None:
+    def mark(self, kind: str, given: Any, scope: frozenset[str], path: str) -> RecipeItem | None:
         """Read a tap or a read: `tap: NAME`, or its name and a condition as a mapping."""
         key = MARKS[kind]
         known = (key, "when")
@@ -39,7 +39,7 @@ class StructureReader(ArgumentReader):
         if not (isinstance(name, str) and name.isidentifier()):
             self.fault(where, f"expected the name of a map, as '{kind}: skip', found {found(name)}")
             return None
-        return Item(kind, (), name, when, (), path)
+        return RecipeItem(kind, (), name, when, (), path)
 
     def structure(
         self,
@@ -49,7 +49,7 @@ class StructureReader(ArgumentReader):
         when: Value,
         scope: frozenset[str],
         path: str,
-    ) -> Item:
+    ) -> RecipeItem:
         """Read an item with nested lists."""
         structure = STRUCTURES[kind]
         written = (structure.written,) if structure.written else ()
@@ -77,7 +77,7 @@ class StructureReader(ArgumentReader):
         ]
         if all(key in known for key in given):
             self._complete(kind, structure, given, path)
-        return Item(kind, arguments, name, when, tuple(lists), path)
+        return RecipeItem(kind, arguments, name, when, tuple(lists), path)
 
     def _argument(
         self, structure: Structure, key: str, value: Any, scope: frozenset[str], path: str

@@ -8,8 +8,8 @@ from itertools import islice, product
 from math import prod
 from typing import Any
 
-from resnet_factory.config.override_grammar import command_line
-from resnet_factory.config.overrides import parsed
+from resnet_factory.config.override_grammar import override_location
+from resnet_factory.config.overrides import parsed_overrides
 from resnet_factory.config.repository import Library
 from resnet_factory.errors import ConfigError, Fault
 
@@ -17,27 +17,27 @@ MAX_JOBS = 10_000
 """Maximum number of jobs of one multirun."""
 
 
-def is_sweep(word: str, library: Library) -> bool:
+def has_sweep_overrides(word: str, library: Library) -> bool:
     """Return whether an override gives several values."""
-    return any(override.several is not None for override in parsed([word], library, []))
+    return any(override.several is not None for override in parsed_overrides([word], library, []))
 
 
-def jobs(words: Sequence[str], library: Library) -> list[list[str]]:
+def jobs_of_sweep_overrides(words: Sequence[str], library: Library) -> list[list[str]]:
     """Return the overrides of each job of a multirun, in the order Hydra runs them.
 
     Raises:
         ConfigError: an override cannot be read, or there are too many jobs.
     """
-    return [list(job) for job in product(*_ways(words, library).values())]
+    return [list(job) for job in product(*_sweep_override_values(words, library).values())]
 
 
-def samples(words: Sequence[str], library: Library) -> list[list[str]]:
+def samples_of_sweep_overrides(words: Sequence[str], library: Library) -> list[list[str]]:
     """Return a small set of jobs that covers every combination of choices, and every value once.
 
     Raises:
         ConfigError: an override cannot be read, or there are too many jobs.
     """
-    ways = _ways(words, library)
+    ways = _sweep_override_values(words, library)
     chosen = [key for key in ways if library.is_group(key.lstrip("+~").partition("@")[0])]
     first = {key: values[:1] for key, values in ways.items()}
     found = [*product(*(ways[key] if key in chosen else first[key] for key in ways))]
@@ -47,21 +47,23 @@ def samples(words: Sequence[str], library: Library) -> list[list[str]]:
     return [list(job) for job in found]
 
 
-def _ways(words: Sequence[str], library: Library) -> dict[str, list[str]]:
+def _sweep_override_values(words: Sequence[str], library: Library) -> dict[str, list[str]]:
     """Return the alternatives of each override of a multirun; the last override of a key counts."""
     faults: list[Fault] = []
     several: dict[str, list[str]] = {}
-    for override in parsed(words, library, faults):
+    for override in parsed_overrides(words, library, faults):
         key, sweep = override.element, override.several
         if sweep is None:
             several[key] = [override.text]
         elif not sweep.is_discrete_sweep():
-            faults.append(Fault("", "an interval has no list of values; name them", command_line(override)))
+            faults.append(
+                Fault("", "an interval has no list of values; name them", override_location(override))
+            )
         else:
-            sweep.config_loader = _Groups(library)  # type: ignore[assignment]  # all that Hydra uses of it
+            sweep.config_loader = _SweepOverrideGroups(library)  # type: ignore[assignment]  # all that Hydra uses of it
             values = list(islice(sweep.sweep_string_iterator(), MAX_JOBS + 1))
             if not values:
-                faults.append(Fault("", f"no {key} matches", command_line(override)))
+                faults.append(Fault("", f"no {key} matches", override_location(override)))
             several[key] = [f"{key}={value}" for value in values]
     if prod(map(len, several.values())) > MAX_JOBS:
         faults.append(Fault("", f"more than {MAX_JOBS} jobs in one multirun", "command line '-m'"))
@@ -70,7 +72,9 @@ def _ways(words: Sequence[str], library: Library) -> dict[str, list[str]]:
     return several
 
 
-def sweeps(words: Sequence[str], library: Library) -> tuple[list[str], dict[str, dict[str, Any]]]:
+def split_sweep_overrides(
+    words: Sequence[str], library: Library
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Return the overrides with one value; and, by key, `{choice: […]}` or `{uniform: […]}` for the others.
 
     Raises:
@@ -79,15 +83,15 @@ def sweeps(words: Sequence[str], library: Library) -> tuple[list[str], dict[str,
     faults: list[Fault] = []
     single: list[str] = []
     several: dict[str, dict[str, Any]] = {}
-    for override in parsed(words, library, faults):
+    for override in parsed_overrides(words, library, faults):
         if (sweep := override.several) is None:
             single.append(override.text)
         elif sweep.is_interval_sweep():
             interval: Any = sweep.value()
             several[override.key] = {"uniform": [interval.start, interval.end]}
         else:
-            sweep.config_loader = _Groups(library)  # type: ignore[assignment]  # all that Hydra uses of it
-            values = [_unquoted(value) for value in sweep.sweep_iterator()]
+            sweep.config_loader = _SweepOverrideGroups(library)  # type: ignore[assignment]  # all that Hydra uses of it
+            values = [_unquoted_sweep_override(value) for value in sweep.sweep_iterator()]
             several[override.key] = {"choice": values}
     if faults:
         raise ConfigError(faults)
@@ -95,7 +99,7 @@ def sweeps(words: Sequence[str], library: Library) -> tuple[list[str], dict[str,
 
 
 @dataclass
-class _Groups:
+class _SweepOverrideGroups:
     """The part of a config loader that Hydra uses to expand patterns."""
 
     library: Library
@@ -105,9 +109,9 @@ class _Groups:
         return self.library.options(group)
 
 
-def _unquoted(value: Any) -> Any:
+def _unquoted_sweep_override(value: Any) -> Any:
     from hydra.core.override_parser.types import QuotedString
 
     if isinstance(value, list):
-        return [_unquoted(entry) for entry in value]
+        return [_unquoted_sweep_override(entry) for entry in value]
     return value.text if isinstance(value, QuotedString) else value

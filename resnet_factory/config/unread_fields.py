@@ -38,16 +38,16 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 start from; also no classes, which a network without a classifier has. A test compares."""
 
 
-def _is_neutral(key: str, value: Any) -> bool:
+def _is_neutral_unread_field(key: str, value: Any) -> bool:
     """Return whether an unread field has its neutral value; an empty slot always has."""
     empty = isinstance(value, Mapping) and value.get("layers") == []
     values = value if isinstance(value, list) else [value]
     return empty or all(
-        any(_equals_but_defaults(entry, known) for known in NEUTRAL.get(key, ())) for entry in values
+        any(_equals_but_unread_defaults(entry, known) for known in NEUTRAL.get(key, ())) for entry in values
     )
 
 
-def _equals_but_defaults(value: Any, known: Any) -> bool:
+def _equals_but_unread_defaults(value: Any, known: Any) -> bool:
     """Return whether a value equals a known one, apart from arguments left at their defaults."""
     if isinstance(value, Mapping) and isinstance(known, Mapping):
         return value.get("layer") == known.get("layer") and all(
@@ -59,7 +59,7 @@ def _equals_but_defaults(value: Any, known: Any) -> bool:
 def unread_fields(data: Mapping[str, Any], names: frozenset[str], path: str) -> Iterator[Fault]:
     """Yield a fault for each field that no recipe of the network reads."""
     for key, read_as in READ_AS.items():
-        if key in data and not names.intersection(read_as) and not _is_neutral(key, data[key]):
+        if key in data and not names.intersection(read_as) and not _is_neutral_unread_field(key, data[key]):
             if key in SLOTS:
                 called = ", ".join(slot for slot in SLOTS if slot in names)
                 message = f"nothing in this network calls {key!r}; its recipes call {called}"
@@ -69,7 +69,9 @@ def unread_fields(data: Mapping[str, Any], names: frozenset[str], path: str) -> 
             yield Fault(f"{path}.{key}", message)
 
 
-def read_names(recipes: Iterable[Recipe], slots: Mapping[str, tuple[Recipe, ...]]) -> frozenset[str]:
+def names_of_read_fields(
+    recipes: Iterable[Recipe], slots: Mapping[str, tuple[Recipe, ...]]
+) -> frozenset[str]:
     """Return the names of numbers and slots that recipes use, directly or in the slots they call."""
     names: set[str] = set()
     waiting = list(recipes)

@@ -99,9 +99,9 @@ LACKING = {
 """Argument, folded in the same way, that no layer has -> the reason."""
 
 
-def layer_hint(word: str) -> str:
+def layer_vocabulary_hint(word: str) -> str:
     """Return the message for another library's name of a layer; empty for other names."""
-    plain = _normalised_word(word)
+    plain = _normalised_vocabulary_word(word)
     if plain in LAYERS:
         return f"unknown layer {word!r}; here that is {LAYERS[plain]}"
     if plain in MISSING:
@@ -109,9 +109,9 @@ def layer_hint(word: str) -> str:
     return ""
 
 
-def argument_hint(word: str, of: str, known: frozenset[str] | tuple[str, ...]) -> str:
+def argument_vocabulary_hint(word: str, of: str, known: frozenset[str] | tuple[str, ...]) -> str:
     """Return the message for another library's name of an argument; empty for other names."""
-    plain = _normalised_word(word)
+    plain = _normalised_vocabulary_word(word)
     if plain in LACKING:
         return f"{of!r} has no {word!r}: {LACKING[plain]}"
     if ARGUMENTS.get(plain) in known:
@@ -119,7 +119,7 @@ def argument_hint(word: str, of: str, known: frozenset[str] | tuple[str, ...]) -
     return ""
 
 
-def item_hint(entry: Any) -> str:
+def item_vocabulary_hint(entry: Any) -> str:
     """Return the message for an entry of a list that is neither a name nor one layer with its arguments."""
     layers = [key for key in entry if key not in ("name", "when")] if isinstance(entry, Mapping) else []
     if len(layers) == 1 and len(entry) > 1:
@@ -129,5 +129,5 @@ def item_hint(entry: Any) -> str:
     return f"expected a layer, as 'norm' or 'conv: {{kernel: 3, to: out}}', found {found(entry)}"
 
 
-def _normalised_word(word: str) -> str:
+def _normalised_vocabulary_word(word: str) -> str:
     return re.sub(r"[_\-\s]", "", word).lower()

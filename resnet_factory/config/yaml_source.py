@@ -21,7 +21,7 @@ _TAG = "tag:yaml.org,2002:"
 _TAGS = frozenset(_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq"))
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class _YamlLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML loader with OmegaConf's rules: `1e-5` is a number, and a date is text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's attribute
@@ -30,7 +30,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     }
 
 
-_Loader.add_implicit_resolver(
+_YamlLoader.add_implicit_resolver(
     f"{_TAG}float",
     re.compile(
         r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
@@ -41,28 +41,28 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load(file: Path) -> Any:
+def load_yaml(file: Path) -> Any:
     """Return the data in a YAML file, cached until the file changes; it is shared and must not be changed.
 
     Raises:
         ConfigError: it cannot be read; the fault has the position and the reason.
     """
-    return _plain_data(file, stamp(file))
+    return _plain_yaml_data(file, yaml_file_stamp(file))
 
 
 @lru_cache(maxsize=1024)
-def _plain_data(file: Path, _changed: tuple[int, int]) -> Any:
-    loader = _Loader("")
+def _plain_yaml_data(file: Path, _changed: tuple[int, int]) -> Any:
+    loader = _YamlLoader("")
     try:
-        node = _parsed_tree(file, _changed)
+        node = _parsed_yaml_tree(file, _changed)
         return None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:  # a merge key ('<<') whose value is not a mapping
-        raise _refused(file, error.problem_mark, str(error.problem)) from None
+        raise _refused_yaml(file, error.problem_mark, str(error.problem)) from None
     finally:
         loader.dispose()
 
 
-def display_path(file: Path) -> str:
+def yaml_display_path(file: Path) -> str:
     """Return a path for display: relative to the working directory if it is below it."""
     try:
         return str(file.resolve().relative_to(Path.cwd()))
@@ -70,16 +70,16 @@ def display_path(file: Path) -> str:
         return str(file)
 
 
-def position(file: Path, keys: Sequence[str]) -> str:
+def yaml_position(file: Path, keys: Sequence[str]) -> str:
     """Return `file:line:col` of the deepest of `keys` that the file contains."""
     try:
-        mark = matching_keys(tree(file), keys)[1]
+        mark = matching_yaml_keys(yaml_tree(file), keys)[1]
     except ConfigError:
         mark = None
-    return at(file, mark) if mark else f"{display_path(file)}:1:1"
+    return yaml_node_at(file, mark) if mark else f"{yaml_display_path(file)}:1:1"
 
 
-def matching_keys(node: yaml.Node | None, keys: Sequence[str]) -> tuple[int, Any]:
+def matching_yaml_keys(node: yaml.Node | None, keys: Sequence[str]) -> tuple[int, Any]:
     """Return the number of `keys` that a file contains, and the mark of the last of them."""
     depth, mark = 0, node.start_mark if node is not None else None
     for key in keys:
@@ -99,21 +99,21 @@ def matching_keys(node: yaml.Node | None, keys: Sequence[str]) -> tuple[int, Any
     return depth, mark
 
 
-def tree(file: Path) -> yaml.Node | None:
+def yaml_tree(file: Path) -> yaml.Node | None:
     """Return the nodes of a YAML file, with their positions.
 
     Raises:
         ConfigError: it cannot be read.
     """
-    return _parsed_tree(file, stamp(file))
+    return _parsed_yaml_tree(file, yaml_file_stamp(file))
 
 
-def at(file: Path, mark: Any) -> str:
+def yaml_node_at(file: Path, mark: Any) -> str:
     """Return `file:line:col`, counted from 1 as in editors."""
-    return f"{display_path(file)}:{mark.line + 1}:{mark.column + 1}"
+    return f"{yaml_display_path(file)}:{mark.line + 1}:{mark.column + 1}"
 
 
-def stamp(file: Path) -> tuple[int, int]:
+def yaml_file_stamp(file: Path) -> tuple[int, int]:
     """Return the modification time and the size of a file.
 
     Raises:
@@ -122,64 +122,67 @@ def stamp(file: Path) -> tuple[int, int]:
     try:
         status = file.stat()
     except OSError as error:
-        raise _unreadable(file, error) from None
+        raise _unreadable_yaml(file, error) from None
     return status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=1024)
-def _parsed_tree(file: Path, _changed: tuple[int, int]) -> yaml.Node | None:
+def _parsed_yaml_tree(file: Path, _changed: tuple[int, int]) -> yaml.Node | None:
     """Return the nodes of a file, with their positions; cached until the file changes."""
-    text = _file_text(file)
+    text = _yaml_file_text(file)
     try:
-        _measure(file, text)
-        node = yaml.compose(text, Loader=_Loader)
+        _measure_yaml_nesting(file, text)
+        node = yaml.compose(text, Loader=_YamlLoader)
     except yaml.YAMLError as error:
-        raise _explained(file, text, error) from None
+        raise _explained_yaml_error(file, text, error) from None
     faults = [
-        Fault("", message, at(file, part.start_mark)) for part, message in _unsupported_yaml(node, set())
+        Fault("", message, yaml_node_at(file, part.start_mark))
+        for part, message in _unsupported_yaml(node, set())
     ]
     if faults:
         raise ConfigError(faults)
     return node
 
 
-def _file_text(file: Path) -> str:
+def _yaml_file_text(file: Path) -> str:
     try:
         raw = file.read_bytes()
     except OSError as error:
-        raise _unreadable(file, error) from None
+        raise _unreadable_yaml(file, error) from None
     if len(raw) > MAX_BYTES:
-        raise _refused(file, None, f"{len(raw)} bytes; the limit is {MAX_BYTES}")
+        raise _refused_yaml(file, None, f"{len(raw)} bytes; the limit is {MAX_BYTES}")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
         message = f"the byte 0x{raw[error.start]:02x} is not UTF-8 text; save the file as UTF-8"
-        raise ConfigError([Fault("", message, f"{display_path(file)}:{line}:{column}")]) from None
+        raise ConfigError([Fault("", message, f"{yaml_display_path(file)}:{line}:{column}")]) from None
 
 
-def _unreadable(file: Path, error: OSError) -> ConfigError:
-    return ConfigError([Fault("", f"cannot be read: {error.strerror}", f"{display_path(file)}:1:1")])
+def _unreadable_yaml(file: Path, error: OSError) -> ConfigError:
+    return ConfigError([Fault("", f"cannot be read: {error.strerror}", f"{yaml_display_path(file)}:1:1")])
 
 
-def _refused(file: Path, mark: Any, message: str) -> ConfigError:
-    return ConfigError([Fault("", message, at(file, mark) if mark else f"{display_path(file)}:1:1")])
+def _refused_yaml(file: Path, mark: Any, message: str) -> ConfigError:
+    return ConfigError(
+        [Fault("", message, yaml_node_at(file, mark) if mark else f"{yaml_display_path(file)}:1:1")]
+    )
 
 
-def _measure(file: Path, text: str) -> None:
+def _measure_yaml_nesting(file: Path, text: str) -> None:
     """Refuse too deep nesting and too many values before any data is constructed."""
     weights: dict[str | None, int] = {}
     open_: list[tuple[str | None, int]] = [(None, 0)]
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in yaml.parse(text, Loader=_YamlLoader):
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             open_.append((event.anchor, 1))
             if len(open_) > MAX_DEPTH:
-                raise _refused(file, event.start_mark, f"more than {MAX_DEPTH} levels of nesting")
+                raise _refused_yaml(file, event.start_mark, f"more than {MAX_DEPTH} levels of nesting")
             continue
         if isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in open_):
-                raise _refused(file, event.start_mark, f"the alias *{event.anchor} contains itself")
+                raise _refused_yaml(file, event.start_mark, f"the alias *{event.anchor} contains itself")
             weight = weights.get(event.anchor, 1)
         elif isinstance(event, yaml.ScalarEvent):
             weight = 1
@@ -192,7 +195,9 @@ def _measure(file: Path, text: str) -> None:
         anchor, total = open_[-1]
         open_[-1] = (anchor, total + weight)
         if total + weight > MAX_VALUES:
-            raise _refused(file, event.start_mark, f"more than {MAX_VALUES} values, aliases counted in full")
+            raise _refused_yaml(
+                file, event.start_mark, f"more than {MAX_VALUES} values, aliases counted in full"
+            )
 
 
 def _unsupported_yaml(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[yaml.Node, str]]:
@@ -202,7 +207,7 @@ def _unsupported_yaml(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[
     seen.add(id(node))
     if node.tag not in _TAGS:
         yield node, f"the tag {node.tag.replace(_TAG, '!!')!r}; values here are text, numbers, true and false"
-    elif isinstance(node, yaml.ScalarNode) and (message := _misleading(node)):
+    elif isinstance(node, yaml.ScalarNode) and (message := _misleading_yaml(node)):
         yield node, message
     if isinstance(node, yaml.SequenceNode):
         for entry in node.value:
@@ -222,7 +227,7 @@ def _unsupported_yaml(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[
             yield from _unsupported_yaml(value, seen)
 
 
-def _misleading(node: yaml.ScalarNode) -> str:
+def _misleading_yaml(node: yaml.ScalarNode) -> str:
     """Return the message for a misleading value: `010` is 8 to YAML, `1:30` is 90, `!!int x` nothing."""
     try:
         value = yaml.constructor.SafeConstructor().construct_object(node)
@@ -265,7 +270,7 @@ _REASONS = (
 """PyYAML's message -> advice for the user."""
 
 
-def _explained(file: Path, text: str, error: yaml.YAMLError) -> ConfigError:
+def _explained_yaml_error(file: Path, text: str, error: yaml.YAMLError) -> ConfigError:
     """Return the error of PyYAML's own parser, which has more detail than libyaml's."""
     try:
         yaml.compose(text, Loader=yaml.SafeLoader)
@@ -275,7 +280,7 @@ def _explained(file: Path, text: str, error: yaml.YAMLError) -> ConfigError:
         pass
     if isinstance(error, yaml.reader.ReaderError):
         before = text[: error.position]
-        where = f"{display_path(file)}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+        where = f"{yaml_display_path(file)}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
         message = f"the character U+{ord(text[error.position]):04X} is not text; is the file binary?"
         return ConfigError([Fault("", message, where)])
     problem = str(getattr(error, "problem", None) or error)
@@ -285,5 +290,5 @@ def _explained(file: Path, text: str, error: yaml.YAMLError) -> ConfigError:
             if "closes" in advice or "neither 'key: value'" in advice or "never closed" in advice:
                 # The position where it begins, not where the parser stopped.
                 mark = getattr(error, "context_mark", mark)
-            return _refused(file, mark, f"not YAML: {match.expand(advice)}")
-    return _refused(file, mark, f"not YAML: {' '.join(problem.split())}")
+            return _refused_yaml(file, mark, f"not YAML: {match.expand(advice)}")
+    return _refused_yaml(file, mark, f"not YAML: {' '.join(problem.split())}")

@@ -17,7 +17,7 @@ from fractions import Fraction
 from functools import reduce
 from typing import Any, NamedTuple
 
-from resnet_factory.layers import Axes, Layer, combined, simplest, times
+from resnet_factory.layers import Axes, Layer, combine_axes, multiply_axes, simplest_axes
 from resnet_factory.layers.expressions import FUNCTIONS
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import CASCADE, DENSE, Parallel, Walk
@@ -37,13 +37,16 @@ class ReceptiveField(NamedTuple):
     @property
     def size(self) -> Axes:
         """Total number of pixels."""
-        return combined(_receptive_field_size, self.before, self.after)
+        return combine_axes(_receptive_field_size, self.before, self.after)
 
     def joined(self, other: ReceptiveField | None) -> ReceptiveField:
         """Return the joined field of two paths of equal stride; None, for a global pool, is left out."""
         if other is None:
             return self
-        before, after = combined(larger, self.before, other.before), combined(larger, self.after, other.after)
+        before, after = (
+            combine_axes(larger, self.before, other.before),
+            combine_axes(larger, self.after, other.after),
+        )
         return ReceptiveField(self.stride, before, after)
 
 
@@ -101,8 +104,8 @@ def last_receptive_field(plan: Plan) -> ReceptiveField:
             if once is None or field is None:
                 field = once
             else:
-                before = combined(_repeated_receptive_field, field.before, once.before, count)
-                after = combined(_repeated_receptive_field, field.after, once.after, count)
+                before = combine_axes(_repeated_receptive_field, field.before, once.before, count)
+                after = combine_axes(_repeated_receptive_field, field.after, once.after, count)
                 field = ReceptiveField(once.stride, before, after)
         walk.through(stage.tap, field, "")
         last = field or last
@@ -138,9 +141,9 @@ def _joined_receptive_field(fields: list[Field]) -> Field:
 def _receptive_field_after_layer(layer: Layer, field: Field) -> Field:
     if field is None or (reach := layer.reach) is None:
         return None
-    stride = times(field.stride, layer.step)
+    stride = multiply_axes(field.stride, layer.step)
     ends = (
-        combined(_extended_receptive_field, end, field.stride, reached, stride)
+        combine_axes(_extended_receptive_field, end, field.stride, reached, stride)
         for end, reached in zip((field.before, field.after), reach, strict=True)
     )
     return ReceptiveField(stride, *ends)
@@ -154,9 +157,9 @@ def _extended_receptive_field(pixels: Any, stride: Any, positions: Any, after: A
     """Return an end of the field, extended by positions; whole if the stride `after` the layer is."""
     extended = pixels + stride * positions
     whole = isinstance(extended, Fraction) and not isinstance(after, Fraction)
-    return extended // 1 if whole else simplest(extended)
+    return extended // 1 if whole else simplest_axes(extended)
 
 
 def _repeated_receptive_field(before: int, once: int, times: int) -> int:
-    """Return a number that a block changes from `before` to `once`, after `times` such blocks."""
+    """Return a number that a block changes from `before` to `once`, after `multiply_axes` such blocks."""
     return before + (once - before) * times

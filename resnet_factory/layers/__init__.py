@@ -19,18 +19,18 @@ from resnet_factory.layers.axes import (
     Axes,
     Padding,
     Size,
-    along,
+    axes_product,
     axes_text,
-    combined,
+    axis_entry,
+    axis_padding,
+    combine_axes,
     fixed_padding,
-    largest,
-    merged,
+    is_uneven_padding,
+    largest_axis_entry,
+    merge_axes,
+    multiply_axes,
     per_axis,
-    product,
-    sides,
-    simplest,
-    times,
-    uneven,
+    simplest_axes,
 )
 from resnet_factory.layers.convolution import ChannelConv, Conv, Linear, ScaledConv, StandardizedConv
 from resnet_factory.layers.layer import (
@@ -43,8 +43,8 @@ from resnet_factory.layers.layer import (
     POINT,
     Fault,
     Layer,
+    layer_window,
     positions,
-    window,
 )
 from resnet_factory.layers.normalisation import (
     BatchNorm,
@@ -123,20 +123,20 @@ __all__ = [
     "StandardizedConv",
     "Upsample",
     "ZeroPad",
-    "along",
+    "axes_product",
     "axes_text",
-    "combined",
+    "axis_entry",
+    "axis_padding",
+    "combine_axes",
     "fixed_padding",
-    "largest",
-    "merged",
+    "is_uneven_padding",
+    "largest_axis_entry",
+    "layer_window",
+    "merge_axes",
+    "multiply_axes",
     "per_axis",
     "positions",
-    "product",
-    "sides",
-    "simplest",
-    "times",
-    "uneven",
-    "window"
+    "simplest_axes"
 ]  # fmt: skip
 
 VOCABULARY: dict[str, tuple[type[Layer], dict[str, Any]]] = {

@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, Literal
 
-from resnet_factory.layers.axes import Axes, Size, along, axes_text, no_less, per_axis, product
+from resnet_factory.layers.axes import Axes, Size, axes_product, axes_text, axis_entry, no_less, per_axis
 from resnet_factory.layers.expressions import FUNCTIONS
-from resnet_factory.layers.layer import FLAT, INPUT, MAP, NEITHER, Fault, Layer, at_least, positions
+from resnet_factory.layers.layer import (
+    FLAT,
+    INPUT,
+    MAP,
+    NEITHER,
+    Fault,
+    Layer,
+    check_layer_at_least,
+    positions,
+)
 
 larger = FUNCTIONS["max"]
 
@@ -47,7 +56,7 @@ class SelfAttention(Layer):
 
     def distances(self, axis: int) -> int:
         """Return the number of distances between two positions along an axis."""
-        return 2 * along(self.sides, axis) - 1
+        return 2 * axis_entry(self.sides, axis) - 1
 
     def params(self) -> int:
         if self.position == "none":
@@ -68,7 +77,7 @@ class SelfAttention(Layer):
         return None
 
     def misfit(self, size: Size) -> str:
-        return _misfit(self.sides, size)
+        return _attention_misfit(self.sides, size)
 
     @property
     def saves(self) -> str:
@@ -127,11 +136,11 @@ class SelfAttention(Layer):
         return (self.value >= 1) & no_less(self.sides, 0 if self.position == "none" else 1)
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 1, "heads", "key")
+        yield from check_layer_at_least(self, 1, "heads", "key")
         if self.position != "none" and not no_less(self.sides, 1):
             yield "sides", f"{self.position!r} positions are for maps of one size; give it, as 'sides: 14'"
         else:
-            yield from at_least(self, 0, "sides")
+            yield from check_layer_at_least(self, 0, "sides")
         if self.heads >= 1 and self.channels % self.heads:
             yield "heads", f"{self.channels} channels are not divisible by {self.heads} heads"
         elif self.heads >= 1 and self.key >= 1 and self.value < 1:
@@ -173,7 +182,7 @@ class AttentionPool(Layer):
     @property
     def tokens(self) -> int:
         """The number of positions, and one for the mean."""
-        return product(self.sides, self.dims) + 1
+        return axes_product(self.sides, self.dims) + 1
 
     def params(self) -> int:
         matrices = self.channels * (3 * self.channels + self.to)
@@ -191,7 +200,7 @@ class AttentionPool(Layer):
         return None
 
     def misfit(self, size: Size) -> str:
-        return _misfit(self.sides, size)
+        return _attention_misfit(self.sides, size)
 
     @property
     def saves(self) -> str:
@@ -213,12 +222,12 @@ class AttentionPool(Layer):
         return good and self.channels % self.heads == 0
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 1, "to", "heads", "sides")
+        yield from check_layer_at_least(self, 1, "to", "heads", "sides")
         if self.heads >= 1 and self.channels % self.heads:
             yield "heads", f"{self.channels} channels are not divisible by {self.heads} heads"
 
 
-def _misfit(sides: Axes, size: Size) -> str:
+def _attention_misfit(sides: Axes, size: Size) -> str:
     """Return why a map is not of the size that a layer is made for; 0 takes any."""
     wanted = per_axis(sides, len(size))
     if all(own in (0, side) for own, side in zip(wanted, size, strict=True)):

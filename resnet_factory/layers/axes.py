@@ -19,7 +19,7 @@ NUMBERS = (int, float, Fraction)
 """Plain numbers, as opposed to those of many architectures at once."""
 
 
-def merged(values: tuple[Any, ...]) -> Any:
+def merge_axes(values: tuple[Any, ...]) -> Any:
     """Return the tuple, or its one value if all its entries are the same plain numbers."""
     first = values[0]
     if all(type(value) is type(first) for value in values) and isinstance(first, (*NUMBERS, tuple)):
@@ -30,37 +30,37 @@ def merged(values: tuple[Any, ...]) -> Any:
     return values
 
 
-def combined(operate: Callable[..., Any], *values: Any) -> int:
+def combine_axes(operate: Callable[..., Any], *values: Any) -> int:
     """Return `operate` of the values; axis by axis where one of them differs between axes."""
     if tuple not in map(type, values):
         return operate(*values)  # type: ignore[no-any-return]
     count = next(len(value) for value in values if isinstance(value, tuple))
-    return merged(tuple(operate(*(along(v, axis) for v in values)) for axis in range(count)))  # type: ignore[no-any-return]
+    return merge_axes(tuple(operate(*(axis_entry(v, axis) for v in values)) for axis in range(count)))  # type: ignore[no-any-return]
 
 
-def times(stride: Axes, step: Axes) -> Axes:
+def multiply_axes(stride: Axes, step: Axes) -> Axes:
     """Return the product of two strides: a whole number, or a fraction where maps are enlarged."""
     if type(step) is int and step == 1:  # most layers keep the size of the map
         return stride
-    return combined(_times, stride, step)
+    return combine_axes(_multiply_axes_entries, stride, step)
 
 
-def _times(one: int, other: int) -> int:
-    return simplest(one * other)  # type: ignore[no-any-return]
+def _multiply_axes_entries(one: int, other: int) -> int:
+    return simplest_axes(one * other)  # type: ignore[no-any-return]
 
 
-def simplest(number: Any) -> Any:
+def simplest_axes(number: Any) -> Any:
     """Return a fraction that is a whole number as an int; any other number as it is."""
     return number.numerator if type(number) is Fraction and number.denominator == 1 else number
 
 
-def along(value: Any, axis: int) -> int:
+def axis_entry(value: Any, axis: int) -> int:
     """Return the number that holds for one axis."""
     number: int = value[axis] if isinstance(value, tuple) else value
     return number
 
 
-def product(value: Any, dims: int) -> int:
+def axes_product(value: Any, dims: int) -> int:
     """Return the product over all axes, as the weights of a kernel."""
     if isinstance(value, int):
         return int(value**dims)
@@ -75,18 +75,18 @@ def per_axis(value: Any, dims: int) -> tuple[int, ...]:
     return value if isinstance(value, tuple) else (value,) * dims
 
 
-def sides(padding: Any, axis: int) -> tuple[int, int]:
+def axis_padding(padding: Any, axis: int) -> tuple[int, int]:
     """Return the padding before and after a map along one axis; not for `same`."""
-    here: Any = along(padding, axis)
+    here: Any = axis_entry(padding, axis)
     return here if isinstance(here, tuple) else (here, here)
 
 
-def uneven(padding: Any) -> bool:
+def is_uneven_padding(padding: Any) -> bool:
     """Return whether the padding may differ between the sides of a map, which torch's own cannot."""
     return padding == SAME or (isinstance(padding, tuple) and any(isinstance(p, tuple) for p in padding))
 
 
-def largest(value: Any) -> int:
+def largest_axis_entry(value: Any) -> int:
     """Return the largest of the numbers per axis."""
     return max(value) if isinstance(value, tuple) else value  # type: ignore[no-any-return]
 
@@ -101,10 +101,11 @@ def fixed_padding(padding: Any, kernel: Any, stride: Any, dilation: Any, dims: i
     if padding != SAME:
         return padding
     whole = [
-        (along(stride, axis) == 1, along(dilation, axis) * (along(kernel, axis) - 1)) for axis in range(dims)
+        (axis_entry(stride, axis) == 1, axis_entry(dilation, axis) * (axis_entry(kernel, axis) - 1))
+        for axis in range(dims)
     ]
     if all(fixed and total % 2 == 0 for fixed, total in whole):
-        return merged(tuple(total // 2 for _, total in whole))
+        return merge_axes(tuple(total // 2 for _, total in whole))
     return padding
 
 
@@ -118,11 +119,11 @@ def no_less(value: Any, least: int) -> bool:
     return result  # type: ignore[no-any-return]
 
 
-def entries(value: Any) -> Iterator[Any]:
+def axes_entries(value: Any) -> Iterator[Any]:
     """Yield the numbers of a value, per axis and side."""
     if isinstance(value, tuple):
         for entry in value:
-            yield from entries(entry)
+            yield from axes_entries(entry)
     else:
         yield value
 

@@ -12,14 +12,14 @@ from resnet_factory.layers.axes import (
     Axes,
     Padding,
     Size,
-    along,
-    combined,
-    merged,
+    axes_product,
+    axis_entry,
+    axis_padding,
+    combine_axes,
+    merge_axes,
     no_less,
-    product,
-    sides,
 )
-from resnet_factory.layers.layer import FLAT, POINT, Fault, Layer, at_least, window
+from resnet_factory.layers.layer import FLAT, POINT, Fault, Layer, check_layer_at_least, layer_window
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Conv(Layer):
     def complete(cls, arguments: dict[str, Any]) -> None:
         if arguments.get("padding") is None:
             kernel, dilation = arguments.get("kernel", 1), arguments.get("dilation", 1)
-            arguments["padding"] = combined(lambda k, d: d * (k - 1) // 2, kernel, dilation)
+            arguments["padding"] = combine_axes(lambda k, d: d * (k - 1) // 2, kernel, dilation)
 
     @property
     def out_channels(self) -> int:
@@ -58,11 +58,13 @@ class Conv(Layer):
         return self.stride
 
     def size(self, side: int, axis: int = 0) -> int:
-        stride = along(self.stride, axis)
+        stride = axis_entry(self.stride, axis)
         if self.padding == SAME:
             return -(-side // stride)
-        before, after = sides(self.padding, axis)
-        return window(side, along(self.kernel, axis), stride, before + after, along(self.dilation, axis))
+        before, after = axis_padding(self.padding, axis)
+        return layer_window(
+            side, axis_entry(self.kernel, axis), stride, before + after, axis_entry(self.dilation, axis)
+        )
 
     def output(self, size: Size) -> Size:
         kernel, stride, padding, dilation = self.kernel, self.stride, self.padding, self.dilation
@@ -72,21 +74,24 @@ class Conv(Layer):
         ):
             return super(Conv, self).output(size)
         # Equal along all axes, as most are: computed once.
-        side = window(size[0], kernel, stride, 2 * padding, dilation)
+        side = layer_window(size[0], kernel, stride, 2 * padding, dilation)
         return size if side is size[0] else (side,) * len(size)
 
     @property
     def reach(self) -> tuple[Axes, Axes] | None:
-        return window_reach(self.kernel, self.stride, self.padding, self.dilation, self.dims)
+        return convolution_reach(self.kernel, self.stride, self.padding, self.dilation, self.dims)
 
     def params(self) -> int:
-        return product(self.kernel, self.dims) * self.channels // self.groups * self.to + self.bias * self.to
+        return (
+            axes_product(self.kernel, self.dims) * self.channels // self.groups * self.to
+            + self.bias * self.to
+        )
 
     def biases(self) -> int:
         return self.bias * self.to
 
     def macs(self, positions: int) -> int:
-        return positions * product(self.kernel, self.dims) * self.to * (self.channels // self.groups)
+        return positions * axes_product(self.kernel, self.dims) * self.to * (self.channels // self.groups)
 
     def valid(self) -> bool:
         return (self.to > 0) & no_less(self.kernel, 1) & no_less(self.stride, 1) & (
@@ -96,18 +101,18 @@ class Conv(Layer):
         )
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 1, "to", "kernel", "stride", "dilation", "groups")
+        yield from check_layer_at_least(self, 1, "to", "kernel", "stride", "dilation", "groups")
         # The default follows from these.
         if no_less(self.kernel, 1) and no_less(self.dilation, 1) and self.padding != SAME:
-            yield from at_least(self, 0, "padding")
+            yield from check_layer_at_least(self, 0, "padding")
         if self.groups > 0:
             for channels, which in ((self.channels, "arriving"), (self.to, "leaving")):
                 if channels % self.groups:
                     yield (
                         "groups",
                         f"{channels} {which} channels are not divisible by {self.groups} groups"
-                        f"; nearest that work: {_nearest_multiples(channels, self.groups)} channels"
-                        f", or {_nearest_divisors(channels, self.groups)} groups",
+                        f"; nearest that work: {_nearest_multiples_of_groups(channels, self.groups)} channels"
+                        f", or {_nearest_divisors_for_groups(channels, self.groups)} groups",
                     )
 
 
@@ -136,7 +141,7 @@ class ScaledConv(Conv):
         return self.macs(1)
 
     def params(self) -> int:
-        weights = product(self.kernel, self.dims) * self.channels // self.groups * self.to
+        weights = axes_product(self.kernel, self.dims) * self.channels // self.groups * self.to
         return weights + (1 + self.bias) * self.to
 
 
@@ -160,7 +165,7 @@ class ChannelConv(Layer):
         return (self.kernel > 0) & (self.kernel % 2 == 1)
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 1, "kernel")
+        yield from check_layer_at_least(self, 1, "kernel")
         if self.kernel % 2 == 0:
             yield "kernel", f"{self.kernel} is even; {self.kernel - 1} or {self.kernel + 1} would do"
 
@@ -195,10 +200,10 @@ class Linear(Layer):
         return self.to > 0
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 1, "to")
+        yield from check_layer_at_least(self, 1, "to")
 
 
-def window_reach(
+def convolution_reach(
     kernel: Axes, stride: Axes, padding: Padding, dilation: Axes, dims: int
 ) -> tuple[Axes, Axes]:
     """Return the positions that a window reads before and after its first one; see `Layer.reach`.
@@ -206,18 +211,20 @@ def window_reach(
     The padding of `same` depends on the size of the map; this is that of a side divisible by the stride.
     """
     if padding == SAME:
-        before: Axes = combined(lambda k, s, d: max(d * (k - 1) + 1 - s, 0) // 2, kernel, stride, dilation)
+        before: Axes = combine_axes(
+            lambda k, s, d: max(d * (k - 1) + 1 - s, 0) // 2, kernel, stride, dilation
+        )
     else:
-        before = merged(tuple(sides(padding, axis)[0] for axis in range(dims)))
-    return before, combined(lambda k, d, b: d * (k - 1) - b, kernel, dilation, before)
+        before = merge_axes(tuple(axis_padding(padding, axis)[0] for axis in range(dims)))
+    return before, combine_axes(lambda k, d, b: d * (k - 1) - b, kernel, dilation, before)
 
 
-def _nearest_multiples(value: int, factor: int) -> str:
+def _nearest_multiples_of_groups(value: int, factor: int) -> str:
     below = value // factor * factor
     return " or ".join(str(near) for near in (below, below + factor) if near)
 
 
-def _nearest_divisors(value: int, wanted: int) -> str:
+def _nearest_divisors_for_groups(value: int, wanted: int) -> str:
     divisors = [d for d in range(1, min(value, 4096) + 1) if value % d == 0]
     below = max((d for d in divisors if d <= wanted), default=1)
     above = min((d for d in divisors if d > wanted), default=below)

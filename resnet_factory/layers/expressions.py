@@ -37,7 +37,7 @@ def divisible(value: Number, divisor: int, floor: float = 0.9) -> int:
     return nearest + divisor * (nearest < floor * value)  # type: ignore[no-any-return]
 
 
-def _either(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+def _either_expression(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
     """Return `plain` for numbers; for arrays of many architectures, the function that they define."""
 
     def function(*values: Any) -> Any:
@@ -50,14 +50,14 @@ def _either(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "min": _either("min", min),
-    "max": _either("max", max),
+    "min": _either_expression("min", min),
+    "max": _either_expression("max", max),
     "abs": abs,
     "round": round,
     "floor": math.floor,
     "ceil": math.ceil,
-    "sqrt": _either("sqrt", math.sqrt),
-    "log2": _either("log2", math.log2),
+    "sqrt": _either_expression("sqrt", math.sqrt),
+    "log2": _either_expression("log2", math.log2),
     "divisible": divisible,
 }
 _TAKES = {"min": (2, 20), "max": (2, 20), "divisible": (2, 3)}
@@ -110,7 +110,7 @@ class Expression:
     compute: Compute = field(compare=False, repr=False)
 
     def __reduce__(self) -> tuple[Callable[[str], Expression], tuple[str]]:
-        return parse, (self.text,)
+        return parse_expression, (self.text,)
 
     def value(self, scope: Scope) -> Any:
         """Return the value of the expression, with the names bound to the values in `scope`.
@@ -133,13 +133,13 @@ class Expression:
         return result
 
 
-def _safe(name: str) -> str:
+def _safe_expression(name: str) -> str:
     # Recipes may use Python keywords (mainly `in`) as names, so these are replaced by aliases.
     return f"_kw_{name}"
 
 
 @lru_cache(maxsize=4096)
-def parse(text: str) -> Expression:
+def parse_expression(text: str) -> Expression:
     """Parse arithmetic.
 
     Raises:
@@ -149,7 +149,7 @@ def parse(text: str) -> Expression:
         raise ExpressionError(f"an expression of {len(text)} characters; at most 500 are allowed")
     aliased = re.sub(
         r"\b[A-Za-z_]\w*\b",
-        lambda m: _safe(m[0]) if keyword.iskeyword(m[0]) and m[0] not in _RESERVED else m[0],
+        lambda m: _safe_expression(m[0]) if keyword.iskeyword(m[0]) and m[0] not in _RESERVED else m[0],
         text.strip(),
     )
     try:
@@ -157,7 +157,7 @@ def parse(text: str) -> Expression:
             warnings.simplefilter("error")  # Python warns about `2or 3` and the like, but accepts it
             tree = ast.parse(aliased, mode="eval")
         names: set[str] = set()
-        compute = _compile(tree.body, names)
+        compute = _compile_expression(tree.body, names)
     except (SyntaxError, MemoryError, RecursionError, ValueError, Warning) as error:
         if isinstance(error, ExpressionError):
             message = str(error)
@@ -166,7 +166,7 @@ def parse(text: str) -> Expression:
     return Expression(text, frozenset(names), compute)
 
 
-def _compile(node: ast.expr, names: set[str]) -> Compute:
+def _compile_expression(node: ast.expr, names: set[str]) -> Compute:
     match node:
         case ast.Constant(value=bool() | int() | float() as constant):
             if not abs(constant) < LIMIT:
@@ -177,24 +177,32 @@ def _compile(node: ast.expr, names: set[str]) -> Compute:
             names.add(plain)
             return itemgetter(plain)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            operate, a, b = _BINARY[type(op)], _compile(left, names), _compile(right, names)
+            operate, a, b = (
+                _BINARY[type(op)],
+                _compile_expression(left, names),
+                _compile_expression(right, names),
+            )
             return lambda scope: operate(a(scope), b(scope))
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            inner = _compile(operand, names)
+            inner = _compile_expression(operand, names)
             return lambda scope: -inner(scope)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            inner = _compile(operand, names)
+            inner = _compile_expression(operand, names)
             return lambda scope: not inner(scope)
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
-            compare, a, b = _COMPARE[type(op)], _compile(left, names), _compile(right, names)
+            compare, a, b = (
+                _COMPARE[type(op)],
+                _compile_expression(left, names),
+                _compile_expression(right, names),
+            )
             return lambda scope: compare(a(scope), b(scope))
         case ast.BoolOp(op=op, values=values):
-            parts = [_compile(value, names) for value in values]
+            parts = [_compile_expression(value, names) for value in values]
             if isinstance(op, ast.And):
                 return lambda scope: all(part(scope) for part in parts)
             return lambda scope: any(part(scope) for part in parts)
         case ast.IfExp(test=test, body=body, orelse=orelse):
-            condition, yes, no = (_compile(part, names) for part in (test, body, orelse))
+            condition, yes, no = (_compile_expression(part, names) for part in (test, body, orelse))
             return lambda scope: yes(scope) if condition(scope) else no(scope)
         case ast.Call(func=ast.Name(id=called), args=arguments, keywords=[]):
             if called not in FUNCTIONS:
@@ -204,6 +212,6 @@ def _compile(node: ast.expr, names: set[str]) -> Compute:
                 wanted = f"{least} to {most} numbers" if most > least else "one number"
                 raise ExpressionError(f"{called}() takes {wanted}, found {len(arguments)}")
             function = FUNCTIONS[called]
-            parts = [_compile(argument, names) for argument in arguments]
+            parts = [_compile_expression(argument, names) for argument in arguments]
             return lambda scope: function(*[part(scope) for part in parts])
     raise ExpressionError(f"{ast.unparse(node).replace('_kw_', '')!r} is not allowed here; {_GRAMMAR}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from operator import is_
 from typing import Any, ClassVar
 
-from resnet_factory.layers.axes import Axes, Size, entries
+from resnet_factory.layers.axes import Axes, Size, axes_entries
 
 Fault = tuple[str, str]
 """An argument's name and what is wrong with it."""
@@ -127,7 +127,7 @@ class Layer:
         return iter(())
 
 
-def window(side: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
+def layer_window(side: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
     """Return the positions of a sliding window: floor((side + p - d(k-1) - 1) / s) + 1 (torch.nn.Conv2d).
 
     `padding` is that of both sides together.
@@ -143,10 +143,10 @@ def positions(size: Size) -> int:
     return result
 
 
-def at_least(layer: Layer, least: int, *names: str) -> Iterator[Fault]:
+def check_layer_at_least(layer: Layer, least: int, *names: str) -> Iterator[Fault]:
     """Yield a fault for each of the named arguments that is less than `least`."""
     for name in names:
-        for value in entries(getattr(layer, name)):
+        for value in axes_entries(getattr(layer, name)):
             if not value >= least:
                 yield name, f"{value} is less than {least}, the least allowed"
                 break

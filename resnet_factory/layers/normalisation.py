@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from resnet_factory.layers.axes import Size
-from resnet_factory.layers.convolution import _nearest_divisors
-from resnet_factory.layers.layer import NEITHER, Fault, Layer, at_least, positions
+from resnet_factory.layers.convolution import _nearest_divisors_for_groups
+from resnet_factory.layers.layer import NEITHER, Fault, Layer, check_layer_at_least, positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Norm(Layer):
         return self.eps >= 0
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 0, "eps")
+        yield from check_layer_at_least(self, 0, "eps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class BatchNorm(Norm):
         return (self.eps >= 0) & (self.momentum >= 0) & (self.momentum <= 1)
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 0, "eps")
+        yield from check_layer_at_least(self, 0, "eps")
         if not 0 <= self.momentum <= 1:
             yield "momentum", f"{self.momentum} is not between 0 and 1"
 
@@ -60,13 +60,13 @@ class GroupNorm(Norm):
         return (self.eps >= 0) & (self.groups > 0) and self.channels % self.groups == 0
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 0, "eps")
-        yield from at_least(self, 1, "groups")
+        yield from check_layer_at_least(self, 0, "eps")
+        yield from check_layer_at_least(self, 1, "groups")
         if self.groups > 0 and self.channels % self.groups:
             yield (
                 "groups",
                 f"{self.channels} channels are not divisible by {self.groups} groups"
-                f"; {_nearest_divisors(self.channels, self.groups)} groups would do",
+                f"; {_nearest_divisors_for_groups(self.channels, self.groups)} groups would do",
             )
 
 
@@ -138,4 +138,4 @@ class GlobalResponseNorm(Layer):
         return self.eps >= 0
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 0, "eps")
+        yield from check_layer_at_least(self, 0, "eps")

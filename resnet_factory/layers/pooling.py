@@ -11,17 +11,27 @@ from resnet_factory.layers.axes import (
     Axes,
     Padding,
     Size,
-    along,
+    axes_product,
     axes_text,
-    combined,
+    axis_entry,
+    axis_padding,
+    combine_axes,
+    is_uneven_padding,
     no_less,
-    product,
     same_padding,
-    sides,
-    uneven,
 )
-from resnet_factory.layers.convolution import window_reach
-from resnet_factory.layers.layer import INPUT, MAP, NEITHER, POINT, Fault, Layer, at_least, positions, window
+from resnet_factory.layers.convolution import convolution_reach
+from resnet_factory.layers.layer import (
+    INPUT,
+    MAP,
+    NEITHER,
+    POINT,
+    Fault,
+    Layer,
+    check_layer_at_least,
+    layer_window,
+    positions,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class Pool(Layer):
     @classmethod
     def complete(cls, arguments: dict[str, Any]) -> None:
         if arguments.get("padding") is None:
-            arguments["padding"] = combined(lambda k: (k - 1) // 2, arguments.get("kernel", 1))
+            arguments["padding"] = combine_axes(lambda k: (k - 1) // 2, arguments.get("kernel", 1))
 
     @property
     def step(self) -> Axes:
@@ -50,20 +60,20 @@ class Pool(Layer):
 
     @property
     def reach(self) -> tuple[Axes, Axes] | None:
-        return window_reach(self.kernel, self.stride, self.padding, 1, self.dims)
+        return convolution_reach(self.kernel, self.stride, self.padding, 1, self.dims)
 
     @property
     def padded_first(self) -> bool:
         """Whether the map is padded before it is pooled: torch's own padding is the same on both sides."""
-        return uneven(self.padding)
+        return is_uneven_padding(self.padding)
 
     def size(self, side: int, axis: int = 0) -> int:
-        kernel, stride = along(self.kernel, axis), along(self.stride, axis)
+        kernel, stride = axis_entry(self.kernel, axis), axis_entry(self.stride, axis)
         if self.padding == SAME:
             return -(-side // stride)
-        before, after = sides(self.padding, axis)
+        before, after = axis_padding(self.padding, axis)
         if not self.ceil_mode:
-            return window(side, kernel, stride, before + after)
+            return layer_window(side, kernel, stride, before + after)
         out = -(-(side + before + after - kernel) // stride) + 1
         # torch drops a last window that would start in the right or bottom padding.
         inside = side + before + after * self.padded_first
@@ -74,11 +84,11 @@ class Pool(Layer):
             return 0
         if self.padding == SAME:
             longer = tuple(
-                side + same_padding(side, along(self.kernel, axis), along(self.stride, axis), 1)
+                side + same_padding(side, axis_entry(self.kernel, axis), axis_entry(self.stride, axis), 1)
                 for axis, side in enumerate(size)
             )
         else:
-            longer = tuple(side + sum(sides(self.padding, axis)) for axis, side in enumerate(size))
+            longer = tuple(side + sum(axis_padding(self.padding, axis)) for axis, side in enumerate(size))
         return self.channels * positions(longer) * itemsize
 
     def valid(self) -> bool:
@@ -87,12 +97,12 @@ class Pool(Layer):
 
     def _padding_fits(self) -> bool:
         """Return whether no window lies in the padding alone."""
-        return no_less(combined(lambda k, p: k - 2 * p, self.kernel, self.padding), 0)
+        return no_less(combine_axes(lambda k, p: k - 2 * p, self.kernel, self.padding), 0)
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 1, "kernel", "stride")
+        yield from check_layer_at_least(self, 1, "kernel", "stride")
         if not self.padded_first:
-            yield from at_least(self, 0, "padding")
+            yield from check_layer_at_least(self, 0, "padding")
             if not self._padding_fits():
                 yield (
                     "padding",
@@ -126,7 +136,7 @@ class AvgPool(Pool):
 
     def size(self, side: int, axis: int = 0) -> int:
         # torch refuses to pool a volume with a kernel larger than the map, whatever its padding.
-        fits = (side >= along(self.kernel, axis)) | (self.dims < 3)
+        fits = (side >= axis_entry(self.kernel, axis)) | (self.dims < 3)
         return Pool.size(self, side + self.extend, axis) * fits
 
     @property
@@ -163,7 +173,7 @@ class BlurPool(Layer):
     def size(self, side: int, axis: int = 0) -> int:
         # The padding is (stride + 1) // 2 (timm get_padding); reflection needs a larger map.
         border = (self.stride + 1) // 2
-        return window(side, 3, self.stride, 2 * border) * (side > border)
+        return layer_window(side, 3, self.stride, 2 * border) * (side > border)
 
     @property
     def reach(self) -> tuple[int, int] | None:
@@ -175,16 +185,16 @@ class BlurPool(Layer):
         return self.channels * positions(tuple(side + both for side in size)) * itemsize  # the padded map
 
     def buffers(self, itemsize: int) -> int:
-        return product(3, self.dims) * self.channels * itemsize  # the filter, once for each channel
+        return axes_product(3, self.dims) * self.channels * itemsize  # the filter, once for each channel
 
     def macs(self, positions: int) -> int:
-        return positions * self.channels * product(3, self.dims)
+        return positions * self.channels * axes_product(3, self.dims)
 
     def valid(self) -> bool:
         return self.stride > 0
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 1, "stride")
+        yield from check_layer_at_least(self, 1, "stride")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from resnet_factory.errors import all_of, one_of, shown
-from resnet_factory.layers.axes import SAME, Axes, Padding, entries
+from resnet_factory.layers.axes import SAME, Axes, Padding, axes_entries
 from resnet_factory.layers.layer import BOTH, FLAT, INPUT, MAP, NEITHER, OUTPUT, POINT, Layer
 
 FORMS, SAVED = (MAP, POINT, FLAT), (INPUT, OUTPUT, BOTH, NEITHER)
@@ -39,7 +39,7 @@ COUNTS: dict[str, Callable[[Any], Any]] = {
 """Formulas that give a whole number, as they are called."""
 
 
-def probe(layer: object) -> None:
+def probe_layer_class(layer: object) -> None:
     """Check a class that is to be a layer.
 
     Raises:
@@ -60,22 +60,22 @@ def probe(layer: object) -> None:
     values: dict[str, tuple[Any, ...]] = {}
     for entry in fields(layer):
         if entry.name not in OWN:
-            values[entry.name] = _argument_values(name, entry, hints[entry.name])
-    for message in _attribute_faults(layer):
+            values[entry.name] = _probed_argument_values(name, entry, hints[entry.name])
+    for message in _probed_attribute_faults(layer):
         raise TypeError(f"{name}.{message}")
     names = tuple(entry.name for entry in fields(layer))
     required = [entry.name for entry in fields(layer) if entry.default is MISSING and entry.name not in OWN]
     for dims, channels, i in product(DIMS, CHANNELS, range(len(NUMBERS))):
         given = {key: values[key][i % len(values[key])] for key in required}
-        _probe_one(layer, {"channels": channels, "dims": dims, **given}, names)
+        _probe_layer_formulas(layer, {"channels": channels, "dims": dims, **given}, names)
     first = {key: values[key][0] for key in required}
     for dims, (key, tried) in product(DIMS, values.items()):
         for value in tried:
             axes = value[:dims] if isinstance(value, tuple) else value
-            _probe_one(layer, {"channels": CHANNELS[0], "dims": dims, **first, key: axes}, names)
+            _probe_layer_formulas(layer, {"channels": CHANNELS[0], "dims": dims, **first, key: axes}, names)
 
 
-def _argument_values(name: str, entry: Field[Any], hint: Any) -> tuple[Any, ...]:
+def _probed_argument_values(name: str, entry: Field[Any], hint: Any) -> tuple[Any, ...]:
     """Return values to try an argument with.
 
     Raises:
@@ -102,7 +102,7 @@ def _argument_values(name: str, entry: Field[Any], hint: Any) -> tuple[Any, ...]
     return values
 
 
-def _attribute_faults(layer: type[Layer]) -> Iterator[str]:
+def _probed_attribute_faults(layer: type[Layer]) -> Iterator[str]:
     """Yield what is wrong with the class's constants."""
     if not isinstance(layer.family, str) or not layer.family.isidentifier():
         yield f"family is {shown(layer.family)}; it begins the names of layers, as 'act'"
@@ -116,7 +116,7 @@ def _attribute_faults(layer: type[Layer]) -> Iterator[str]:
             yield f"{flag} is {shown(getattr(layer, flag))}; it is True or False"
 
 
-def _probe_one(layer: type[Layer], arguments: dict[str, Any], names: tuple[str, ...]) -> None:
+def _probe_layer_formulas(layer: type[Layer], arguments: dict[str, Any], names: tuple[str, ...]) -> None:
     """Check the formulas of one layer.
 
     Raises:
@@ -158,11 +158,11 @@ def _probe_one(layer: type[Layer], arguments: dict[str, Any], names: tuple[str, 
             kind = "an int" if least is None else f"an int of at least {least}"
             raise ValueError(f"{shown_layer}: {formula} is {shown(value)}; it is {kind}{UNLESS}")
     step = ask("step", lambda: made.step)
-    if not all(type(entry) in (int, Fraction) and entry > 0 for entry in entries(step)):
+    if not all(type(entry) in (int, Fraction) and entry > 0 for entry in axes_entries(step)):
         raise ValueError(f"{shown_layer}: step is {shown(step)}; it is an int of at least 1, or one per axis")
     reach = ask("reach", lambda: made.reach)
     if reach is not None and (
-        len(reach) != 2 or not all(type(side) in (int, Fraction) for side in entries(reach))
+        len(reach) != 2 or not all(type(side) in (int, Fraction) for side in axes_entries(reach))
     ):
         raise ValueError(f"{shown_layer}: reach is {shown(reach)}; it is None, or two ints: before and after")
     if (produces := ask("produces", lambda: made.produces)) not in (None, *FORMS):

@@ -8,8 +8,8 @@ from fractions import Fraction
 from operator import index
 from typing import Any, ClassVar, Literal
 
-from resnet_factory.layers.axes import Axes, Size, along, axes_text, combined, no_less, product
-from resnet_factory.layers.layer import MAP, NEITHER, Fault, Layer, at_least
+from resnet_factory.layers.axes import Axes, Size, axes_product, axes_text, axis_entry, combine_axes, no_less
+from resnet_factory.layers.layer import MAP, NEITHER, Fault, Layer, check_layer_at_least
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ChannelShuffle(Layer):
         return self.groups > 0 and self.channels % self.groups == 0
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 1, "groups")
+        yield from check_layer_at_least(self, 1, "groups")
         if self.groups > 0 and self.channels % self.groups:
             yield "groups", f"{self.channels} channels are not divisible by {self.groups} groups"
 
@@ -51,23 +51,23 @@ class SpaceToDepth(Layer):
 
     @property
     def out_channels(self) -> int:
-        return self.channels * product(self.block, self.dims)
+        return self.channels * axes_product(self.block, self.dims)
 
     @property
     def step(self) -> Axes:
         return self.block
 
     def size(self, side: int, axis: int = 0) -> int:
-        return side // along(self.block, axis)
+        return side // axis_entry(self.block, axis)
 
     def misfit(self, size: Size) -> str:
-        if all(side % along(self.block, axis) == 0 for axis, side in enumerate(size)):
+        if all(side % axis_entry(self.block, axis) == 0 for axis, side in enumerate(size)):
             return ""
         return f"takes sides divisible by {axes_text(self.block)}, but {axes_text(size)} arrives"
 
     @property
     def reach(self) -> tuple[Axes, Axes] | None:
-        return 0, combined(lambda block: block - 1, self.block)
+        return 0, combine_axes(lambda block: block - 1, self.block)
 
     @property
     def saves(self) -> str:
@@ -80,7 +80,7 @@ class SpaceToDepth(Layer):
         return no_less(self.block, 1)
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 1, "block")
+        yield from check_layer_at_least(self, 1, "block")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,28 +91,28 @@ class DepthToSpace(SpaceToDepth):
 
     @property
     def out_channels(self) -> int:
-        return self.channels // product(self.block, self.dims)
+        return self.channels // axes_product(self.block, self.dims)
 
     @property
     def step(self) -> Axes:
-        return combined(_shrinking, self.block)
+        return combine_axes(_upsample_shrinking, self.block)
 
     def size(self, side: int, axis: int = 0) -> int:
-        return side * along(self.block, axis)
+        return side * axis_entry(self.block, axis)
 
     def misfit(self, size: Size) -> str:
         return ""
 
     @property
     def reach(self) -> tuple[Axes, Axes] | None:
-        return combined(_before_nearest, self.block), 0
+        return combine_axes(_positions_before_nearest_upsample, self.block), 0
 
     def valid(self) -> bool:
-        return no_less(self.block, 1) and self.channels % product(self.block, self.dims) == 0
+        return no_less(self.block, 1) and self.channels % axes_product(self.block, self.dims) == 0
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 1, "block")
-        if no_less(self.block, 1) and self.channels % (parts := product(self.block, self.dims)):
+        yield from check_layer_at_least(self, 1, "block")
+        if no_less(self.block, 1) and self.channels % (parts := axes_product(self.block, self.dims)):
             yield (
                 "block",
                 f"{self.channels} channels are not divisible by the {parts} positions of a block"
@@ -137,16 +137,18 @@ class Upsample(Layer):
 
     @property
     def step(self) -> Axes:
-        return combined(_shrinking, self.scale)
+        return combine_axes(_upsample_shrinking, self.scale)
 
     def size(self, side: int, axis: int = 0) -> int:
-        return side * along(self.scale, axis)
+        return side * axis_entry(self.scale, axis)
 
     @property
     def reach(self) -> tuple[Axes, Axes] | None:
         if self.mode == "nearest":
-            return combined(_before_nearest, self.scale), 0
-        return combined(_before_linear, self.scale), combined(_after_linear, self.scale)
+            return combine_axes(_positions_before_nearest_upsample, self.scale), 0
+        return combine_axes(_positions_before_linear_upsample, self.scale), combine_axes(
+            _positions_after_linear_upsample, self.scale
+        )
 
     @property
     def saves(self) -> str:
@@ -156,7 +158,7 @@ class Upsample(Layer):
         return no_less(self.scale, 1)
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 1, "scale")
+        yield from check_layer_at_least(self, 1, "scale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +185,8 @@ class Narrow(Layer):
         return (self.start >= 0) & (self.count >= 1) & (self.start + self.count <= self.channels)
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 0, "start")
-        yield from at_least(self, 1, "count")
+        yield from check_layer_at_least(self, 0, "start")
+        yield from check_layer_at_least(self, 1, "count")
         if self.start + self.count > self.channels:
             yield (
                 "count",
@@ -192,26 +194,30 @@ class Narrow(Layer):
             )
 
 
-def _shrinking(scale: Any) -> Any:
+def _upsample_shrinking(scale: Any) -> Any:
     """Return the stride of a map that grows `scale` times."""
     # A fraction of numbers that differ between architectures would not be exact in arrays.
     return 1 if scale == 1 else Fraction(1, index(scale))
 
 
-def _before_nearest(scale: Any) -> Any:
+def _positions_before_nearest_upsample(scale: Any) -> Any:
     """Return how far before i / scale the position i reads at most: it reads position i // scale."""
     return Fraction(index(scale) - 1, index(scale)) if scale != 1 else 0
 
 
-def _before_linear(scale: Any) -> Any:
-    return _fraction_linear(scale) + Fraction(index(scale) - 1, 2 * index(scale)) if scale != 1 else 0
+def _positions_before_linear_upsample(scale: Any) -> Any:
+    return (
+        _linear_upsample_fraction(scale) + Fraction(index(scale) - 1, 2 * index(scale)) if scale != 1 else 0
+    )
 
 
-def _after_linear(scale: Any) -> Any:
-    return _fraction_linear(scale) - Fraction(index(scale) - 1, 2 * index(scale)) if scale != 1 else 0
+def _positions_after_linear_upsample(scale: Any) -> Any:
+    return (
+        _linear_upsample_fraction(scale) - Fraction(index(scale) - 1, 2 * index(scale)) if scale != 1 else 0
+    )
 
 
-def _fraction_linear(scale: Any) -> Fraction:
+def _linear_upsample_fraction(scale: Any) -> Fraction:
     """Return the largest distance to a position that interpolation at (i + 1/2) / scale - 1/2 reads."""
     wide = 2 * index(scale)
     return Fraction(wide - 1 - index(scale) % 2, wide)

@@ -17,8 +17,8 @@ from typing import Any
 
 from resnet_factory.errors import all_of, shown
 from resnet_factory.layers import VOCABULARY, Layer
-from resnet_factory.layers.package_entries import entries_of, package_of
-from resnet_factory.layers.probe import probe
+from resnet_factory.layers.package_entries import installed_package_entries, package_of_entry
+from resnet_factory.layers.probe import probe_layer_class
 
 GROUP = "resnet_factory.layers"
 """The group of entry points. Each names a pair: the layer's class, and what makes its module."""
@@ -52,7 +52,7 @@ class OwnLayer:
         return {"module": module}
 
 
-class Registry:
+class LayerRegistry:
     """The registered layers of this process; those of packages are added when they are first asked for."""
 
     def __init__(self) -> None:
@@ -66,16 +66,16 @@ class Registry:
             TypeError: the class is no layer.
             ValueError: its word or its class is taken, or its formulas fail.
         """
-        _check_word(own.word)
+        _check_word_to_register(own.word)
         known = self.words.get(own.word)
         if known is not None and (known.layer, known.module) == (own.layer, own.module):
             return
         if known is not None:
             before = f"{known.layer.__module__}.{known.layer.__qualname__}"
             raise ValueError(f"{own.word!r} is registered already, for {before}; choose another word")
-        _check_maker(own.module)
-        probe(own.layer)
-        taken = self.classes.get(own.layer) or _shipped_words().get(own.layer)
+        _check_maker_to_register(own.module)
+        probe_layer_class(own.layer)
+        taken = self.classes.get(own.layer) or _shipped_registry_words().get(own.layer)
         if taken is not None:
             word = taken.word if isinstance(taken, OwnLayer) else taken
             raise ValueError(
@@ -89,15 +89,15 @@ class Registry:
         Raises:
             LayerError: its package cannot be imported, or its class is no layer.
         """
-        if word not in self.words and (entries := _package_layers().get(word)):
+        if word not in self.words and (entries := _registry_of_packages().get(word)):
             self.add_from(word, entries)
         return self.words.get(word)
 
     def of(self, layer: type[Layer]) -> OwnLayer | None:
         """Return the registered layer of a class; None for the vocabulary's own."""
-        if layer not in self.classes and layer not in _shipped_words():
+        if layer not in self.classes and layer not in _shipped_registry_words():
             # A plan from another process: its class is imported, its word perhaps not looked up yet.
-            for word, entries in _package_layers().items():
+            for word, entries in _registry_of_packages().items():
                 if any(
                     entry.module.partition(".")[0] == layer.__module__.partition(".")[0] for entry in entries
                 ):
@@ -111,7 +111,7 @@ class Registry:
         Raises:
             LayerError: it cannot be used, or several packages have one of this name.
         """
-        packages = [package_of(entry) for entry in entries]
+        packages = [package_of_entry(entry) for entry in entries]
         if len(entries) > 1:
             names = all_of(map(repr, packages))
             raise LayerError(f"layer {word!r} is in several packages, {names}; uninstall all but one")
@@ -130,7 +130,7 @@ class Registry:
             raise LayerError(f"{failed}: {error}") from error
 
 
-REGISTRY = Registry()
+REGISTRY = LayerRegistry()
 """The layers of this process."""
 
 
@@ -143,23 +143,25 @@ def register(word: str, layer: type[Layer], module: Maker) -> None:
     """
     own = OwnLayer(word, layer, module)
     if isinstance(word, str) and word not in REGISTRY.words and isinstance(layer, type):
-        for entry in _package_layers().get(word, ()):
+        for entry in _registry_of_packages().get(word, ()):
             if entry.module.partition(".")[0] != layer.__module__.partition(".")[0]:
-                raise ValueError(f"{word!r} is a layer of package {package_of(entry)!r}; choose another word")
+                raise ValueError(
+                    f"{word!r} is a layer of package {package_of_entry(entry)!r}; choose another word"
+                )
     REGISTRY.add(own)
 
 
-def is_layer(word: str) -> bool:
+def is_registered_layer(word: str) -> bool:
     """Return whether a recipe may use `word` for a layer; its package is not imported."""
-    return word in VOCABULARY or word in REGISTRY.words or word in _package_layers()
+    return word in VOCABULARY or word in REGISTRY.words or word in _registry_of_packages()
 
 
-def own_words() -> list[str]:
+def registered_own_words() -> list[str]:
     """Return the words of all registered layers, those of packages included."""
-    return sorted({*REGISTRY.words, *_package_layers()} - VOCABULARY.keys())
+    return sorted({*REGISTRY.words, *_registry_of_packages()} - VOCABULARY.keys())
 
 
-def class_of(word: str) -> tuple[type[Layer], Mapping[str, Any]]:
+def class_of_registered_word(word: str) -> tuple[type[Layer], Mapping[str, Any]]:
     """Return the class of a layer, and the arguments that its word fixes.
 
     Raises:
@@ -174,28 +176,28 @@ def class_of(word: str) -> tuple[type[Layer], Mapping[str, Any]]:
     return own.layer, {}
 
 
-def word_of(layer: Layer) -> tuple[str, Mapping[str, Any]]:
+def registered_word_of(layer: Layer) -> tuple[str, Mapping[str, Any]]:
     """Return the word of a layer and the arguments that it fixes; an unregistered class has its own name."""
     made = type(layer)
-    if made in _shipped_words():
-        word = _shipped_words()[made] or layer.function  # type: ignore[attr-defined]
+    if made in _shipped_registry_words():
+        word = _shipped_registry_words()[made] or layer.function  # type: ignore[attr-defined]
         return word, VOCABULARY[word][1]
     own = REGISTRY.of(made)
     return (made.__name__ if own is None else own.word), {}
 
 
 @lru_cache(maxsize=1)
-def _shipped_words() -> Mapping[type[Layer], str]:
+def _shipped_registry_words() -> Mapping[type[Layer], str]:
     """Return the word of each class of the vocabulary; empty where it depends on the layer's function."""
     return {made: "" if fixed else word for word, (made, fixed) in VOCABULARY.items()}
 
 
-def _package_layers() -> Mapping[str, tuple[EntryPoint, ...]]:
+def _registry_of_packages() -> Mapping[str, tuple[EntryPoint, ...]]:
     """Return the entry points of installed packages by word."""
-    return entries_of(GROUP)
+    return installed_package_entries(GROUP)
 
 
-def _check_word(word: object) -> None:
+def _check_word_to_register(word: object) -> None:
     if not isinstance(word, str):
         raise TypeError(f"the word of a layer is a text, as 'snake'; found {shown(word)}")
     if not word.isidentifier() or keyword.iskeyword(word):
@@ -206,7 +208,7 @@ def _check_word(word: object) -> None:
         raise ValueError(f"{word!r} is a layer of the vocabulary; choose another word")
 
 
-def _check_maker(module: object) -> None:
+def _check_maker_to_register(module: object) -> None:
     if isinstance(module, str):
         if not re.fullmatch(r"[\w.]+:[\w.]+", module):
             raise ValueError(f"the module's maker is 'package.module:function', found {module!r}")

@@ -6,8 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from resnet_factory.layers.axes import SAME, Axes, Padding, along, combined, merged, no_less, sides
-from resnet_factory.layers.layer import FLAT, MAP, NEITHER, POINT, Fault, Layer, at_least
+from resnet_factory.layers.axes import (
+    SAME,
+    Axes,
+    Padding,
+    axis_entry,
+    axis_padding,
+    combine_axes,
+    merge_axes,
+    no_less,
+)
+from resnet_factory.layers.layer import FLAT, MAP, NEITHER, POINT, Fault, Layer, check_layer_at_least
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ class ZeroPad(Layer):
         return self.stride
 
     def size(self, side: int, axis: int = 0) -> int:
-        return (side - 1) // along(self.stride, axis) + 1
+        return (side - 1) // axis_entry(self.stride, axis) + 1
 
     @property
     def saves(self) -> str:
@@ -64,7 +73,7 @@ class ZeroPad(Layer):
         return no_less(self.stride, 1) & (self.to >= self.channels)
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_least(self, 1, "stride")
+        yield from check_layer_at_least(self, 1, "stride")
         if self.to < self.channels:
             yield "to", f"{self.to} is fewer than the {self.channels} channels that arrive; zeros only add"
 
@@ -80,12 +89,12 @@ class Border(Layer):
     accepts: ClassVar[tuple[str, ...]] = (MAP,)
 
     def size(self, side: int, axis: int = 0) -> int:
-        return side + sum(sides(self.width, axis))
+        return side + sum(axis_padding(self.width, axis))
 
     @property
     def reach(self) -> tuple[Axes, Axes] | None:
-        before = merged(tuple(sides(self.width, axis)[0] for axis in range(self.dims)))
-        return before, combined(lambda width: -width, before)
+        before = merge_axes(tuple(axis_padding(self.width, axis)[0] for axis in range(self.dims)))
+        return before, combine_axes(lambda width: -width, before)
 
     @property
     def saves(self) -> str:
@@ -98,7 +107,7 @@ class Border(Layer):
         if self.width == SAME:
             yield "width", "'same' is a padding of convolutions and pools, which know their kernel"
         else:
-            yield from at_least(self, 0, "width")
+            yield from check_layer_at_least(self, 0, "width")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from resnet_factory.layers.axes import along, same_padding
+from resnet_factory.layers.axes import axis_entry, same_padding
 
 Pads = tuple[tuple[int, int], ...]
 """Padding before and after each axis."""
@@ -25,7 +25,9 @@ def pads_of_same_convolution(size: tuple[int, ...], kernel: object, stride: obje
     """
     pads = []
     for axis, side in enumerate(size):
-        whole = same_padding(side, along(kernel, axis), along(stride, axis), along(dilation, axis))
+        whole = same_padding(
+            side, axis_entry(kernel, axis), axis_entry(stride, axis), axis_entry(dilation, axis)
+        )
         pads.append((whole // 2, whole - whole // 2))
     return tuple(pads)
 

@@ -19,7 +19,7 @@ from resnet_factory.layers import (
     ScaledConv,
     Shift,
     StandardizedConv,
-    along,
+    axis_entry,
 )
 from resnet_factory.layers import Multiply as MultiplyLayer
 from resnet_factory.network.builder import assemble_network
@@ -178,7 +178,7 @@ class _FoldedWeights:
         conv = part.layer
         found = [(self.through(term), self.reach(term, conv)) for term in part.terms]
         like = next(value.weight for value, _ in found if isinstance(value, FoldingWeights))
-        kernel = [along(conv.kernel, axis) for axis in range(conv.dims)]
+        kernel = [axis_entry(conv.kernel, axis) for axis in range(conv.dims)]
         weight = like.new_zeros(conv.to, conv.channels // conv.groups, *kernel)
         bias = like.new_zeros(conv.to)
         for value, small in found:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from resnet_factory import layers
-from resnet_factory.layers import SAME, fixed_padding, per_axis, product, sides, uneven
+from resnet_factory.layers import SAME, axes_product, axis_padding, fixed_padding, is_uneven_padding, per_axis
 from resnet_factory.network.attention import AttentionPool, SelfAttention
 from resnet_factory.network.convolutions import (
     Pad,
@@ -87,7 +87,7 @@ def _conv_module(kinds: Sequence[Callable[..., Any]], layer: layers.Conv) -> Any
         layer.to,
         layer.kernel,
         stride=layer.stride,
-        padding=0 if uneven(padding := _conv_padding(layer)) else padding,
+        padding=0 if is_uneven_padding(padding := _conv_padding(layer)) else padding,
         dilation=layer.dilation,
         groups=layer.groups,
         bias=layer.bias,
@@ -101,7 +101,7 @@ def _conv_padding(layer: layers.Conv) -> Any:
 
 @make_module.register
 def _make_conv(layer: layers.Conv) -> nn.Module:
-    made: nn.Module = _conv_module(PADDED if uneven(_conv_padding(layer)) else CONVOLUTIONS, layer)
+    made: nn.Module = _conv_module(PADDED if is_uneven_padding(_conv_padding(layer)) else CONVOLUTIONS, layer)
     if isinstance(made, PaddedConvolution):
         made.pads = _module_pads(layer.padding, layer.dims)
     return made
@@ -109,7 +109,7 @@ def _make_conv(layer: layers.Conv) -> nn.Module:
 
 def _module_pads(padding: Any, dims: int) -> Pads | None:
     """Return the padding before and after each axis; None for `same`."""
-    return None if padding == SAME else tuple(sides(padding, axis) for axis in range(dims))
+    return None if padding == SAME else tuple(axis_padding(padding, axis) for axis in range(dims))
 
 
 @make_module.register
@@ -119,14 +119,14 @@ def _make_standardized_conv(layer: layers.StandardizedConv) -> nn.Module:
 
 @make_module.register
 def _make_scaled_conv(layer: layers.ScaledConv) -> nn.Module:
-    fan_in = product(layer.kernel, layer.dims) * layer.channels // layer.groups
+    fan_in = axes_product(layer.kernel, layer.dims) * layer.channels // layer.groups
     return _weight_standardized_module(layer, layer.eps, layer.gamma * fan_in**-0.5)
 
 
 def _weight_standardized_module(layer: layers.Conv, eps: float, scale: float | None) -> nn.Module:
     made: StandardizedConvolution = _conv_module(STANDARDIZED, layer)
     made.eps, made.scale = eps, scale
-    if uneven(_conv_padding(layer)):
+    if is_uneven_padding(_conv_padding(layer)):
         made.uneven, made.pads = True, _module_pads(layer.padding, layer.dims)
     if scale is not None:
         made.gain = nn.Parameter(torch.ones(layer.to, 1, *(1,) * layer.dims))

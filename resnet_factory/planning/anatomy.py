@@ -19,7 +19,7 @@ from resnet_factory.layers import (
     Linear,
     SelfAttention,
 )
-from resnet_factory.layers.axes import entries
+from resnet_factory.layers.axes import axes_entries
 from resnet_factory.planning.backbone import backbone_stem_and_stages, possible_backbone_features
 from resnet_factory.planning.network_plan import Plan, PlanFeature
 from resnet_factory.planning.nodes import Chain, leaves
@@ -104,7 +104,7 @@ class FeatureInfo(list[dict[str, Any]]):
 
 def _feature_reduction(stride: Axes) -> Any:
     """Return a stride as one number: the largest of those along the axes."""
-    return max(entries(stride))
+    return max(axes_entries(stride))
 
 
 def feature_info(plan: Plan) -> FeatureInfo:
@@ -181,4 +181,4 @@ def pretrained_cfg(plan: Plan) -> dict[str, Any]:
 
 def _has_fixed_input_size(layer: Layer) -> bool:
     """Return whether a layer is made for maps of one size."""
-    return isinstance(layer, SelfAttention | AttentionPool) and any(entries(layer.sides))
+    return isinstance(layer, SelfAttention | AttentionPool) and any(axes_entries(layer.sides))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from resnet_factory.errors import Fault, unknown
-from resnet_factory.layers import MAP, Axes, Layer, times
+from resnet_factory.layers import MAP, Axes, Layer, multiply_axes
 from resnet_factory.planning.network_plan import Plan, PlanFeature, PlanStage
 from resnet_factory.planning.nodes import IDENTITY, Chain, Parallel, Tap, Walk, names_of_read_nodes
 from resnet_factory.planning.paths import PathChannelCount
@@ -85,7 +85,7 @@ def backbone_stage_stride(stage: PlanStage) -> Axes:
     if stage.transition.children:
         step, _ = _BackboneStride().through(stage.transition, (1, MAP))
     for block in stage.blocks[:1]:
-        step = times(step, block.step)
+        step = multiply_axes(step, block.step)
     return step
 
 
@@ -103,7 +103,7 @@ class _BackboneStride(Walk[tuple[Axes, str]]):
     """The stride with respect to the image, and the form of the data."""
 
     def layer(self, layer: Layer, value: tuple[Axes, str], name: str) -> tuple[Axes, str]:
-        return times(value[0], layer.step), layer.produces or value[1]
+        return multiply_axes(value[0], layer.step), layer.produces or value[1]
 
     def join(
         self, node: Parallel, value: tuple[Axes, str], ends: list[tuple[Axes, str]], name: str

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from resnet_factory.config.recipe import Item, Recipe, Value, arguments_of
+from resnet_factory.config.recipe import Recipe, RecipeItem, Value, recipe_arguments
 from resnet_factory.config.schema import Specification
 from resnet_factory.layers import Layer
-from resnet_factory.layers.registry import class_of
+from resnet_factory.layers.registry import class_of_registered_word
 
 Scope = dict[str, Any]
 """Names and their values; `@` holds their text in the recipes, innermost recipe first."""
@@ -93,13 +93,13 @@ def compile_dependence(recipes: Iterable[Recipe]) -> Callable[[Scope], Any]:
     )
 
 
-def compile_layer(item: Item, slot: Recipe | None) -> CompiledLayer:
+def compile_layer(item: RecipeItem, slot: Recipe | None) -> CompiledLayer:
     """Return the layer of an item: its own, or the one in the slot it calls."""
     kind = item.kind if slot is None else str(slot.layer)
     written: Written = dict(compile_defined_numbers(slot)) if slot is not None else {}
     written |= {name: (value, f"{item.path}.{name}") for name, value in item.arguments}
-    made, fixed = class_of(kind)
-    table = arguments_of(kind)
+    made, fixed = class_of_registered_word(kind)
+    table = recipe_arguments(kind)
     arguments = ((name, table[name], value, path) for name, (value, path) in written.items())
     return CompiledLayer(
         kind,

@@ -7,7 +7,7 @@ from typing import Any
 from resnet_factory.config.recipe import PerAxis, PerStage, Recipe, Value
 from resnet_factory.config.schema import Specification
 from resnet_factory.errors import Fault
-from resnet_factory.layers import merged
+from resnet_factory.layers import merge_axes
 from resnet_factory.layers.expressions import Expression, ExpressionError
 from resnet_factory.planning.compiled import Scope, Written, compile_recipes
 
@@ -152,7 +152,7 @@ class RecipeEvaluator:
         if wanted is not int or len(values) != self.config.dims:
             self.fault(origin[0], f"expected one number, found {len(values)}", scope, origin[1])
             raise EvaluationStopped
-        return merged(
+        return merge_axes(
             tuple(
                 tuple(self.cast(side, wanted, origin, scope) for side in value)
                 if isinstance(value, tuple)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from resnet_factory.config.recipe import Item, Recipe
+from resnet_factory.config.recipe import Recipe, RecipeItem
 from resnet_factory.config.schema import MAX_CHANNELS, Specification
 from resnet_factory.config.structures import STRUCTURES
 from resnet_factory.errors import one_of
-from resnet_factory.layers import MAP, POINT, Axes, Layer, times
+from resnet_factory.layers import MAP, POINT, Axes, Layer, multiply_axes
 from resnet_factory.planning.compiled import CompiledLayer, Scope, compile_layer
 from resnet_factory.planning.evaluation import EvaluationStopped, RecipeEvaluator
 from resnet_factory.planning.naming import Namer
@@ -47,7 +47,7 @@ class RecipeExpander(RecipeEvaluator):
         """The recipes of the slots in the part that is unrolled now."""
 
     def expand(
-        self, items: tuple[Item, ...], signal: Signal, scope: Scope, names: Namer
+        self, items: tuple[RecipeItem, ...], signal: Signal, scope: Scope, names: Namer
     ) -> tuple[Children, Signal]:
         """Return a list of items as named nodes, and the output of the last one."""
         children: list[tuple[str, Node]] = []
@@ -75,7 +75,7 @@ class RecipeExpander(RecipeEvaluator):
                 children.append((name, layer))
                 channels, step, form = (
                     layer.out_channels,
-                    times(step, layer.step),
+                    multiply_axes(step, layer.step),
                     layer.produces or form,
                 )
             else:
@@ -84,7 +84,7 @@ class RecipeExpander(RecipeEvaluator):
                 children.extend(more)
         return tuple(children), Signal(channels, step, form)
 
-    def slot(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
+    def slot(self, item: RecipeItem, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
         """Return the layers of a slot that is a list of layers."""
         slot, inner = self.slots[item.kind], dict(scope)
         given = {name: (value, f"{item.path}.{name}") for name, value in item.arguments}
@@ -138,7 +138,7 @@ class RecipeExpander(RecipeEvaluator):
         )
         raise EvaluationStopped
 
-    def take(self, item: Item, names: Namer, family: str, numbered: bool) -> str:
+    def take(self, item: RecipeItem, names: Namer, family: str, numbered: bool) -> str:
         """Return the name of an item: the given one, or the next default name."""
         if item.name is None:
             return names.name(family, numbered)
@@ -151,6 +151,8 @@ class RecipeExpander(RecipeEvaluator):
         names.taken.add(name)
         return name
 
-    def structure(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
+    def structure(
+        self, item: RecipeItem, signal: Signal, scope: Scope, names: Namer
+    ) -> tuple[Children, Signal]:
         """Return the nodes of an item with nested lists, or of a mark; see `StructureUnroller`."""
         raise NotImplementedError

@@ -22,7 +22,7 @@ from resnet_factory.layers import (
     Shift,
     StandardizedConv,
 )
-from resnet_factory.layers.axes import entries
+from resnet_factory.layers.axes import axes_entries
 from resnet_factory.planning.kernels import fits_in_kernel, with_plain_kernel
 from resnet_factory.planning.network_plan import Plan, PlanBlock, PlanStage
 from resnet_factory.planning.nodes import SUM, Chain, Node, Parallel, dotted_node_name, parallel_nodes
@@ -275,7 +275,7 @@ def _has_offset_to_fold(layer: Layer) -> bool:
 
 def _unpadded(layer: Layer) -> bool:
     """Return whether a layer reads no positions beyond the map."""
-    return isinstance(layer, Linear) or not any(entries(getattr(layer, "padding", 0)))
+    return isinstance(layer, Linear) or not any(axes_entries(getattr(layer, "padding", 0)))
 
 
 def _foldable_branch_layer(branch: Chain, prefix: str) -> tuple[str, Layer | None] | None:

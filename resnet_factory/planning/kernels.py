@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from resnet_factory.layers import SAME, Conv, Layer, Linear, along, sides
+from resnet_factory.layers import SAME, Conv, Layer, Linear, axis_entry, axis_padding
 
 
 def places_in_larger_kernel(small: Conv, large: Conv) -> tuple[tuple[int, ...], ...] | None:
@@ -16,16 +16,16 @@ def places_in_larger_kernel(small: Conv, large: Conv) -> tuple[tuple[int, ...], 
         return None
     places = []
     for axis in range(large.dims):
-        kernel, width = along(small.kernel, axis), along(large.kernel, axis)
-        step, wide = along(small.dilation, axis), along(large.dilation, axis)
-        if along(small.stride, axis) != along(large.stride, axis):
+        kernel, width = axis_entry(small.kernel, axis), axis_entry(large.kernel, axis)
+        step, wide = axis_entry(small.dilation, axis), axis_entry(large.dilation, axis)
+        if axis_entry(small.stride, axis) != axis_entry(large.stride, axis):
             return None
         if large.padding == SAME:  # equal on both sides of the map only for equal kernels
             if (kernel, step) != (width, wide):
                 return None
             places.append(tuple(range(kernel)))
             continue
-        (start, end), (early, late) = sides(small.padding, axis), sides(large.padding, axis)
+        (start, end), (early, late) = axis_padding(small.padding, axis), axis_padding(large.padding, axis)
         if start + end - step * (kernel - 1) != early + late - wide * (width - 1):
             return None
         at = [early - start + step * tap for tap in range(kernel)]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.errors import ConfigError, Fault, path_of, shown
 from resnet_factory.planning import planner
@@ -28,7 +28,7 @@ def list_models(pattern: str = "*", config_dir: str | Path | None = None) -> lis
     _check_model_pattern(pattern, "list_models() takes a glob pattern, as 'resnet*'")
     folder = None if config_dir is None else str(path_of(config_dir, "config_dir"))
     try:
-        return catalogue(folder).names(pattern)
+        return index_models(folder).names(pattern)
     except ConfigError as error:
         if any("no model matches" in fault.message for fault in error.faults):
             return []
@@ -72,7 +72,7 @@ def compose(
     given = {key: value for key, value in given.items() if value is not None}
     if not said and not given and folder is None:
         with suppress(ConfigError):  # located by `compose`
-            return catalogue().config(name)  # the same result, many times faster
+            return index_models().config(name)  # the same result, many times faster
     from resnet_factory.config.composition import compose_all
 
     arguments = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from resnet_factory.layers import Layer, axes_text
-from resnet_factory.layers.registry import word_of
+from resnet_factory.layers.registry import registered_word_of
 from resnet_factory.planning.nodes import MarkNode, Node, Say
 
 
@@ -36,7 +36,7 @@ def mark_plan_text(mark: MarkNode) -> str:
 
 def layer_plan_text(layer: Layer) -> str:
     """`conv2d 3 -> 64 kernel=7 stride=2 padding=3`: a layer in one line, defaults left out."""
-    kind, fixed = word_of(layer)
+    kind, fixed = registered_word_of(layer)
     if kind == "conv2d":
         kind = f"conv{layer.dims}d"
     channels = str(layer.channels)

@@ -9,8 +9,8 @@ from typing import Any
 from resnet_factory.config.recipe import Recipe
 from resnet_factory.config.schema import MAX_CHANNELS, Specification
 from resnet_factory.errors import ConfigError, Fault, one_of
-from resnet_factory.layers import axes_text, largest, times
-from resnet_factory.layers.expressions import parse
+from resnet_factory.layers import axes_text, largest_axis_entry, multiply_axes
+from resnet_factory.layers.expressions import parse_expression
 from resnet_factory.planning import backbone
 from resnet_factory.planning.compiled import Scope
 from resnet_factory.planning.evaluation import EvaluationStopped
@@ -20,7 +20,7 @@ from resnet_factory.planning.network_plan import Plan, PlanBlock, PlanStage
 from resnet_factory.planning.nodes import SUM, Chain, Parallel
 from resnet_factory.planning.structures import StructureUnroller
 
-OUT = parse("out")
+OUT = parse_expression("out")
 
 
 def run_planner(config: Specification) -> Plan:
@@ -56,13 +56,13 @@ class Planner(StructureUnroller):
         names = Namer(taken=set(called), reserved=frozenset(called))
         try:
             stem, signal = self.section(config.stem, Signal(config.in_channels), scope, names)
-            self.dilate(largest(signal.step))
+            self.dilate(largest_axis_entry(signal.step))
             signal = Signal(signal.channels, signal.step)
             for stage, name in enumerate(called):
                 planned = self.stage(stage, signal.channels, scope)
                 stages.append(planned)
                 signal = Signal(
-                    planned.out_channels, times(signal.step, backbone.backbone_stage_stride(planned))
+                    planned.out_channels, multiply_axes(signal.step, backbone.backbone_stage_stride(planned))
                 )
                 names.maps[name] = signal
             head, _ = self.section(config.head, signal, scope, names)
@@ -135,7 +135,7 @@ class Planner(StructureUnroller):
             scope |= {name: int(not recipe.empty) for name, recipe in own.items()}
         stride = self.strides[stage]
         transition, signal = self.transition(stage, Signal(channels), scope)
-        step = largest(signal.step)
+        step = largest_axis_entry(signal.step)
         if stride % step:
             self.fault(
                 f"{config.transition.path}.layers",
@@ -289,4 +289,4 @@ def planner_step_shrinks_by(step: Any, stride: int) -> bool:
     """Return whether layers of stride `step` shrink a map by `stride`, along all axes or some of them."""
     if not isinstance(step, tuple):
         return bool(step == stride)
-    return largest(step) == stride and all(each in (1, stride) for each in step)
+    return largest_axis_entry(step) == stride and all(each in (1, stride) for each in step)

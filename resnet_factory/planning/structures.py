@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from resnet_factory.config.recipe import Item
+from resnet_factory.config.recipe import RecipeItem
 from resnet_factory.errors import unknown
 from resnet_factory.layers import POINT
 from resnet_factory.planning.agreement import find_disagreement, join_after_agreement, properties_in_agreement
@@ -37,7 +37,7 @@ from resnet_factory.planning.nodes import (
     Tap,
 )
 
-Lists = Sequence[tuple[Item, ...]]
+Lists = Sequence[tuple[RecipeItem, ...]]
 Given = dict[str, Any]
 """The arguments of an item: numbers and words."""
 
@@ -45,7 +45,9 @@ Given = dict[str, Any]
 class StructureUnroller(RecipeExpander):
     """Unrolls items that hold lists, and marks."""
 
-    def structure(self, item: Item, signal: Signal, scope: Scope, names: Namer) -> tuple[Children, Signal]:
+    def structure(
+        self, item: RecipeItem, signal: Signal, scope: Scope, names: Namer
+    ) -> tuple[Children, Signal]:
         """Return the nodes of a structure, with its lists unrolled, and the signal after it."""
         given: Given = {
             name: value
@@ -86,7 +88,7 @@ class StructureUnroller(RecipeExpander):
                 raise AssertionError(f"nothing unrolls {item.kind!r}")
         return ((name, enclose_structure(node, inner) if name else node),), after
 
-    def tap(self, item: Item, signal: Signal, names: Namer) -> tuple[Children, Signal]:
+    def tap(self, item: RecipeItem, signal: Signal, names: Namer) -> tuple[Children, Signal]:
         """Return a tap: from here on the layers of this module may read the map by its name."""
         assert item.name is not None
         if item.name in names.reserved:
@@ -95,7 +97,7 @@ class StructureUnroller(RecipeExpander):
         names.taps = True
         return (("", Tap(item.name)),), signal
 
-    def read(self, item: Item, names: Namer) -> tuple[Children, Signal]:
+    def read(self, item: RecipeItem, names: Namer) -> tuple[Children, Signal]:
         """Return a read: the map of a tap in place of what arrives."""
         assert item.name is not None
         signal = names.maps.get(item.name)
@@ -109,7 +111,7 @@ class StructureUnroller(RecipeExpander):
         return (("", Read(item.name)),), signal
 
     def repeated(
-        self, items: tuple[Item, ...], count: int, signal: Signal, scope: Scope, names: Namer
+        self, items: tuple[RecipeItem, ...], count: int, signal: Signal, scope: Scope, names: Namer
     ) -> tuple[Children, Signal]:
         """Return a list unrolled `count` times in a row."""
         children: list[tuple[str, Node]] = []
@@ -119,7 +121,7 @@ class StructureUnroller(RecipeExpander):
             children.extend(more)
         return tuple(children), signal
 
-    def count(self, item: Item, given: Given, scope: Scope) -> int:
+    def count(self, item: RecipeItem, given: Given, scope: Scope) -> int:
         """Return a number of repetitions or branches."""
         count = operator.index(given["count"])
         what = "repetitions" if item.kind == "repeat" else "branches"
@@ -130,7 +132,7 @@ class StructureUnroller(RecipeExpander):
         return count
 
     def parallel(
-        self, item: Item, given: Given, signal: Signal, scope: Scope, names: Namer
+        self, item: RecipeItem, given: Given, signal: Signal, scope: Scope, names: Namer
     ) -> tuple[Children, Signal]:
         """Return branches side by side, as one module if they have a name."""
         written = [items for key, items in item.lists if key == "branches"]
@@ -152,7 +154,7 @@ class StructureUnroller(RecipeExpander):
         node, after = self.joined(item, how, lists, signal, scope, inner, own=len(written))
         return ((name, enclose_structure(node, inner) if name else node),), after
 
-    def split(self, item: Item, given: Given, count: int, signal: Signal) -> bool | tuple[int, ...]:
+    def split(self, item: RecipeItem, given: Given, count: int, signal: Signal) -> bool | tuple[int, ...]:
         """Return how the channels of the input are split over branches."""
         arrive = signal.channels
         shares = tuple(value for name, value in given.items() if name.startswith("split."))
@@ -180,7 +182,7 @@ class StructureUnroller(RecipeExpander):
 
     def joined(
         self,
-        item: Item,
+        item: RecipeItem,
         how: Parallel,
         lists: Lists,
         signal: Signal,
@@ -207,7 +209,9 @@ class StructureUnroller(RecipeExpander):
             self.fail(item.path, message)
         return replace(how, branches=tuple(branches)), join_after_agreement(how, ends)
 
-    def entry(self, item: Item, how: Parallel, branch: int, share: Signal, ends: list[Signal]) -> Signal:
+    def entry(
+        self, item: RecipeItem, how: Parallel, branch: int, share: Signal, ends: list[Signal]
+    ) -> Signal:
         """Return what a branch reads."""
         source = how.source(branch)
         if source == PREVIOUS:
@@ -224,7 +228,7 @@ class StructureUnroller(RecipeExpander):
         return share
 
     def select(
-        self, item: Item, given: Given, signal: Signal, scope: Scope, names: Namer
+        self, item: RecipeItem, given: Given, signal: Signal, scope: Scope, names: Namer
     ) -> tuple[Parallel, Signal]:
         """Return parts of the input, weighted by what the layers make of their sum."""
         parts = given["parts"]
@@ -245,7 +249,7 @@ class StructureUnroller(RecipeExpander):
         return Parallel((IDENTITY, Chain(children)), SELECT, parts=parts, groups=given["groups"]), summed
 
     def branches(
-        self, item: Item, given: Given, signal: Signal, scope: Scope, names: Namer
+        self, item: RecipeItem, given: Given, signal: Signal, scope: Scope, names: Namer
     ) -> tuple[Children, Signal]:
         """Return modules side by side, concatenated."""
         lists = dict(item.lists)

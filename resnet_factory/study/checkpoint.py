@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from resnet_factory.config.file_access import replacing
+from resnet_factory.config.file_access import replacing_file
 from resnet_factory.study.training_result import CHECKPOINT
 
 
@@ -19,7 +19,7 @@ def save_checkpoint(state: dict[str, Any], folder: Path) -> None:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / CHECKPOINT) as file:
+    with replacing_file(folder / CHECKPOINT) as file:
         torch.save(state, file)
 
 

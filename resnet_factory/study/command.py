@@ -1,4 +1,4 @@
-"""The command `study`."""
+"""The command `study_command`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WIDE = 110
 DISPENSABLE = ("MACs", "train loss")
 
 
-def study(composed: Composed) -> int:
+def study_command(composed: Composed) -> int:
     """Train the study's networks, print the results, and write its report.
 
     Exit code 1 where a network could not be trained, 130 after Ctrl-C.

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from resnet_factory.config.composition import Composed, choices
+from resnet_factory.config.composition import Composed, group_choices
 from resnet_factory.errors import ConfigError, Fault, install_hint, unknown
 from resnet_factory.study.settings import DataSettings, FolderData, StudySettings
 from resnet_factory.study.settings_reader import read_settings
@@ -40,7 +40,7 @@ def preflight_settings(composed: Composed) -> StudySettings:
     """
     with composed.locating():
         settings = read_settings(composed.data)
-        known = choices("model", composed.config_dir)
+        known = group_choices("model", composed.config_dir)
         faults = [
             Fault(f"per_model.{name}", unknown("model", name, known))
             for name in settings.per_model

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from resnet_factory import __version__
-from resnet_factory.config.file_access import write_whole
+from resnet_factory.config.file_access import write_whole_file
 from resnet_factory.reporting.templating import render_template
 from resnet_factory.study.settings import DataSettings, FolderData, StudySettings, TrainSettings
 from resnet_factory.study.summary import (
@@ -209,10 +209,10 @@ def write_study_report(report: StudyReport, results: Sequence[TrainingResult], f
         inline = {}
         for theme in THEMES:
             svg = figure.svg(theme)
-            write_whole(folder / "figures" / f"{figure.name}-{theme.name}.svg", svg)
+            write_whole_file(folder / "figures" / f"{figure.name}-{theme.name}.svg", svg)
             inline[theme.name] = base64.b64encode(svg.encode()).decode()
         drawn.append((figure, inline))
     files = [folder / "report.html", folder / "report.md"]
     for file in files:
-        write_whole(file, render_template(f"study_{file.name}", {"report": report, "figures": drawn}))
+        write_whole_file(file, render_template(f"study_{file.name}", {"report": report, "figures": drawn}))
     return files

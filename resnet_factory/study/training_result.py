@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from resnet_factory.config.file_access import write_whole
+from resnet_factory.config.file_access import write_whole_file
 from resnet_factory.study.jobs import StudyJob
 from resnet_factory.study.settings import FolderData
 
@@ -93,7 +93,7 @@ class TrainingResult:
             OSError: the folder cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / RESULT_FILE, json.dumps(result_to_dict(self), allow_nan=False))
+        write_whole_file(folder / RESULT_FILE, json.dumps(result_to_dict(self), allow_nan=False))
 
 
 def new_result(job: StudyJob) -> TrainingResult:

@@ -1,4 +1,4 @@
-"""The commands `sweep` and `report`."""
+"""The commands `sweep_command` and `report_command`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from resnet_factory.config.composition import Composed, choices, compose_all, take_sweeps
-from resnet_factory.config.own_layers import missing_layers
+from resnet_factory.config.composition import Composed, compose_all, group_choices, take_sweeps_to_compose
+from resnet_factory.config.own_layers import missing_own_layers
 from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.reporting.tables import table_console
 from resnet_factory.study.signals import sigterm_as_interrupt
@@ -36,9 +36,9 @@ from resnet_factory.sweep.templates import ModelTemplates
 REPORT_KEYS = ("pareto", "by", "top", "errors", "where", "out")
 
 
-def sweep(overrides: Sequence[str], config_dir: str | None) -> int:
+def sweep_command(overrides: Sequence[str], config_dir: str | None) -> int:
     """Sample a space, cost, measure, store and report it; continue where an earlier run ended."""
-    single, several = take_sweeps(overrides, config_dir)
+    single, several = take_sweeps_to_compose(overrides, config_dir)
     composed = compose_all("sweep", single, config_dir)
     space = _compose_command_space(composed, several)
     options, report_options = read_sweep_options(composed, space), read_report_options(composed)
@@ -72,7 +72,7 @@ def _compose_command_model(
     return compose_all("sweep", [*overrides, *changes], config_dir).model.to_dict()
 
 
-def report(arguments: Sequence[str], config_dir: str | None) -> int:
+def report_command(arguments: Sequence[str], config_dir: str | None) -> int:
     """Make a sweep's report again: report DIR [by=…] [top=…] [pareto=[[params,macs]]] [errors=FILE].
 
     Of several folders, report DIR DIR … [out=DIR], it is a page that compares them.
@@ -97,7 +97,7 @@ def report(arguments: Sequence[str], config_dir: str | None) -> int:
         message = "a sweep's report is in its own folder; out= is for a comparison of several"
         raise ConfigError([Fault("", message, f"command line 'out={out}'")])
     with SweepStore(Path(folders[0]).expanduser(), write=False) as store:
-        if missing := list(missing_layers(store.run().get("layers", "{}"))):
+        if missing := list(missing_own_layers(store.run().get("layers", "{}"))):
             raise ConfigError(Fault("", line, f"command line '{folders[0]}'") for line in missing)
         return _finish_sweep_command(store, options, config_dir, page=True)
 
@@ -188,7 +188,7 @@ def _compose_command_space(composed: Composed, several: Mapping[str, Mapping[str
     try:
         return read_space(
             composed.choices.get("space", model.name), composed.data.get("space"), sweeps, model.to_dict(),
-            model.name, groups, lambda group: choices(f"model/{group}", composed.config_dir),
+            model.name, groups, lambda group: group_choices(f"model/{group}", composed.config_dir),
             (*MEASURED, *TRAINED, *own_metric_names()),
         )  # fmt: skip
     except ConfigError as error:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import bdtrc
 
-from resnet_factory.config.file_access import write_whole
+from resnet_factory.config.file_access import write_whole_file
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.reporting.templating import render_template
 from resnet_factory.sweep.figures import in_sweep_figure_unit, sweep_figure_axis_label, sweep_figure_number
@@ -67,7 +67,7 @@ def write_sweep_comparison(
         "page": page_document_parts(table) | {"all": sum(len(sweep.results) for sweep in sweeps)},
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "report.html", render_template("sweep_comparison.html", context))
+    write_whole_file(out / "report.html", render_template("sweep_comparison.html", context))
     return out / "report.html"
 
 

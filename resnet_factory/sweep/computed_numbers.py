@@ -11,7 +11,7 @@ import numpy as np
 
 from resnet_factory.config.model_keys import KEYS, PER_STAGE, ROLES, SLOTS, WHOLE
 from resnet_factory.errors import Fault, unknown
-from resnet_factory.layers.expressions import FUNCTIONS, Expression, ExpressionError, parse
+from resnet_factory.layers.expressions import FUNCTIONS, Expression, ExpressionError, parse_expression
 from resnet_factory.sweep.dimension import DIMENSION_KEYS, Dimension, read_dimension
 from resnet_factory.sweep.member_values import member_values
 from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS, structure_number_name
@@ -102,7 +102,7 @@ def read_computed(
 ) -> ComputedNumber | None:
     """Read one computed number; None where it cannot be read."""
     try:
-        expression = parse(str(text))
+        expression = parse_expression(str(text))
     except ExpressionError as error:
         faults.append(Fault(path, str(error)))
         return None

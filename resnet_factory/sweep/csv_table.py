@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from resnet_factory.config.file_access import replacing
+from resnet_factory.config.file_access import replacing_file
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.environment import ENVIRONMENT_KEYS
 from resnet_factory.sweep.rows import dashed_row_list
@@ -27,7 +27,7 @@ def write_csv(store: SweepStore) -> Path:
     """
     target = store.folder / CSV_FILE
     try:
-        with replacing(target) as stream:
+        with replacing_file(target) as stream:
             text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
             _write_csv_rows(csv.writer(text), store)
             text.flush()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from resnet_factory.errors import Fault, unknown
-from resnet_factory.layers.expressions import Expression, ExpressionError, parse
+from resnet_factory.layers.expressions import Expression, ExpressionError, parse_expression
 from resnet_factory.sweep.member_values import members_where_true
 from resnet_factory.sweep.results_table import ResultsTable
 from resnet_factory.sweep.vector import Array
@@ -49,8 +49,8 @@ def read_where_filter(
     if text is None:
         return None
     try:
-        whole = parse(str(text))
-        parts = tuple(map(parse, _filter_conjuncts(str(text))))
+        whole = parse_expression(str(text))
+        parts = tuple(map(parse_expression, _filter_conjuncts(str(text))))
     except ExpressionError as error:
         faults.append(Fault(key, str(error)))
         return None

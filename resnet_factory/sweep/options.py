@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from resnet_factory.config.composition import Composed, image_size
+from resnet_factory.config.composition import Composed, composed_image_size
 from resnet_factory.errors import ConfigError, Fault, install_hint, unknown
 from resnet_factory.layers import per_axis
 from resnet_factory.study.settings import setting_above, setting_minimum
@@ -149,7 +149,7 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
             faults += error.faults
     if faults:
         raise ConfigError(map(composed.locate, faults))
-    size = image_size(data)
+    size = composed_image_size(data)
     usual = per_axis(composed.model.image_size, composed.model.dims)
     measuring = replace(measuring, study=study)
     image = None if size == usual else size

@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint
 from typing import Any, Literal, get_args
 
 from resnet_factory.errors import ConfigError, Fault, all_of, one_of, shown
-from resnet_factory.layers.package_entries import entries_of, package_of
+from resnet_factory.layers.package_entries import installed_package_entries, package_of_entry
 from resnet_factory.sweep.objectives import METRICS, ObjectiveMetric
 from resnet_factory.sweep.population import BASIC_COSTS
 from resnet_factory.sweep.structure_numbers import is_structure_number
@@ -141,7 +141,7 @@ def register_metric(
         if (known := REGISTERED.get(name)) is not None and known != own:
             raise ValueError(f"{name!r} is registered already, for {known.place or 'another function'}")
         if name in _own_metrics_of_packages():
-            (package,) = {package_of(entry) for entry in _own_metrics_of_packages()[name][:1]}
+            (package,) = {package_of_entry(entry) for entry in _own_metrics_of_packages()[name][:1]}
             raise ValueError(f"{name!r} is a metric of package {package!r}; choose another name")
     except (TypeError, ValueError) as error:
         raise type(error)(f"register_metric(): {error}") from None
@@ -164,7 +164,7 @@ def find_own_metric(name: str) -> OwnMetric | None:
     entries = _own_metrics_of_packages().get(name, ())
     if not entries:
         return None
-    packages = [package_of(entry) for entry in entries]
+    packages = [package_of_entry(entry) for entry in entries]
     if len(entries) > 1:
         names = all_of(map(repr, packages))
         raise ConfigError([Fault("measure", f"metric {name!r} is in several packages, {names}")])
@@ -215,4 +215,4 @@ def _check_own_metric_name(name: object) -> None:
 
 
 def _own_metrics_of_packages() -> Mapping[str, tuple[EntryPoint, ...]]:
-    return entries_of(GROUP)
+    return installed_package_entries(GROUP)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from resnet_factory.layers import Layer, merged
+from resnet_factory.layers import Layer, merge_axes
 from resnet_factory.planning.network_plan import Plan, plan_content_hash
 from resnet_factory.planning.nodes import Chain
 from resnet_factory.planning.plan_text import plan_text_lines, plan_text_words
@@ -124,7 +124,7 @@ def _plan_id_layer_texts(
             own = iter(numbers)
             # As the planner merges the numbers of all axes; those of single sides stay apart.
             whole = [
-                merged(_fill_plan_id_gaps(value, own))
+                merge_axes(_fill_plan_id_gaps(value, own))
                 if isinstance(value, tuple)
                 else _fill_plan_id_gaps(value, own)
                 for value in given

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from resnet_factory.config.generators import block_width
+from resnet_factory.config.generators import generated_block_width
 from resnet_factory.layers.expressions import divisible
 from resnet_factory.sweep.vector import Array
 
@@ -73,7 +73,7 @@ def _regnet_block_widths(initial: Array, slope: Array, multiplier: Array, depth:
     """Return the width of every block, one row per network, padded with -1."""
     block = np.arange(int(depth.max()))
     initial, slope, multiplier = (column[:, None] for column in (initial, slope, multiplier))
-    widths = block_width(initial, slope, multiplier, block, np.log, np.rint).astype(np.int64)
+    widths = generated_block_width(initial, slope, multiplier, block, np.log, np.rint).astype(np.int64)
     return np.where(block < depth[:, None], widths, -1)
 
 

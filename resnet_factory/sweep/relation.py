@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from resnet_factory.errors import Fault, unknown
-from resnet_factory.layers.expressions import Expression, ExpressionError, parse
+from resnet_factory.layers.expressions import Expression, ExpressionError, parse_expression
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.computed_numbers import ComputedNumber
 from resnet_factory.sweep.dimension import Dimension
@@ -91,7 +91,7 @@ def read_relations(
             relations.append(Relation(f"{order} {key}", str(order), own))
             continue
         try:
-            expression = parse(str(entry))
+            expression = parse_expression(str(entry))
         except ExpressionError as error:
             faults.append(Fault(path, str(error)))
             continue

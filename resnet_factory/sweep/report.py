@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from resnet_factory.config import pruning
-from resnet_factory.config.file_access import write_whole
+from resnet_factory.config.file_access import write_whole_file
 from resnet_factory.errors import ConfigError
 from resnet_factory.planning.planner import run_planner
 from resnet_factory.reporting.drawing import draw
@@ -74,7 +74,7 @@ def write_sweep_report(
         old.unlink()
     target = store.folder / "report.html"
     context = SweepReport(store, results, config_dir).context(ranking, winners)
-    write_whole(target, render_template("sweep_report.html", context | {"refresh": refresh}))
+    write_whole_file(target, render_template("sweep_report.html", context | {"refresh": refresh}))
     return target
 
 
@@ -158,7 +158,7 @@ class SweepReport:
         """Write a figure to its file and return it as SVG."""
         text = figures.sweep_figure_svg(figure)
         file = re.sub(r"[^\w.-]+", "_", name)  # a joined column may have any name
-        write_whole(self.store.folder / "figures" / f"{file}.svg", text)
+        write_whole_file(self.store.folder / "figures" / f"{file}.svg", text)
         return Markup(text)  # noqa: S704 - matplotlib escapes texts
 
     def table(

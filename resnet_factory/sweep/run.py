@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resnet_factory import __version__
-from resnet_factory.config.own_layers import origins
+from resnet_factory.config.own_layers import own_layer_origins
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.collection import Collector
 from resnet_factory.sweep.draws import Draws
@@ -78,7 +78,7 @@ def _layer_origins_of_run(templates: ModelTemplates) -> dict[str, dict[str, str]
     found: dict[str, dict[str, str]] = {}
     for number in range(len(templates.known)):
         with suppress(ConfigError):
-            found |= origins(templates.config(number))
+            found |= own_layer_origins(templates.config(number))
     return found
 
 

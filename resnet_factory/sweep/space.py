@@ -10,7 +10,7 @@ from typing import Any
 from resnet_factory.config import schema
 from resnet_factory.config.schema import MAX_CHANNELS, MAX_DIMS, PER_STAGE
 from resnet_factory.errors import ConfigError, Fault, found, one_of, unknown
-from resnet_factory.layers.registry import is_layer
+from resnet_factory.layers.registry import is_registered_layer
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.computed_numbers import (
     COMPUTED,
@@ -241,7 +241,7 @@ def _space_value_faults(
     elif head in (*schema.ROLES, *schema.SLOTS) and not rest:
         known = [*recipes(head), *(schema.ACTIVATIONS if head == "act" else ())]
         for value in values:
-            if known and isinstance(value, str) and value not in known and not is_layer(value):
+            if known and isinstance(value, str) and value not in known and not is_registered_layer(value):
                 yield Fault(path, unknown(head, value, known))
     elif rest and not {head, f"model/{head}"} & varied and isinstance(base.get(head), Mapping):
         own = {name for name, value in base[head].items() if isinstance(value, (int, float, str))}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet_factory.config.model_fields import read_generated
+from resnet_factory.config.model_fields import read_generated_fields
 from resnet_factory.config.model_keys import DEFAULTS, PER_STAGE
 from resnet_factory.sweep.vector import Array
 
@@ -83,7 +83,7 @@ def _generated_structure_numbers(model: Mapping[str, Any], changes: Mapping[str,
     ((name, arguments),) = model["generator"].items()
     prefix = f"generator.{name}."
     varied = {key.removeprefix(prefix): value for key, value in changes.items() if key.startswith(prefix)}
-    return read_generated({"generator": {name: {**arguments, **varied}}}, "model", [])
+    return read_generated_fields({"generator": {name: {**arguments, **varied}}}, "model", [])
 
 
 def structure_number_columns(

@@ -10,7 +10,7 @@ from typing import Any
 
 from resnet_factory.config import pruning
 from resnet_factory.config.schema import PER_STAGE, ROLES, SLOTS, ModelConfig
-from resnet_factory.config.unread_fields import READ_AS, read_names
+from resnet_factory.config.unread_fields import READ_AS, names_of_read_fields
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.space import Space, space_model_with_lists
 
@@ -97,7 +97,7 @@ def unread_template_faults(templates: ModelTemplates) -> Iterator[Fault]:
         with suppress(ConfigError):
             config = templates.config(number)
             recipes = (*config.blocks, config.stem, config.shortcut, config.transition, config.head)
-            names |= read_names(recipes, config.slot_recipes)
+            names |= names_of_read_fields(recipes, config.slot_recipes)
     keys = [dimension.key.removeprefix("model/") for dimension in templates.space.dimensions]
     for key in dict.fromkeys(key.split(".")[0] for key in keys):
         if names and key in READ_AS and not names.intersection(READ_AS[key]):

@@ -13,10 +13,10 @@ import yaml
 
 from resnet_factory.config import pruning
 from resnet_factory.config.composition import compose_all
-from resnet_factory.config.file_access import write_whole
-from resnet_factory.config.own_layers import origins
-from resnet_factory.config.repository import Library, user_dir
-from resnet_factory.config.yaml_source import load
+from resnet_factory.config.file_access import write_whole_file
+from resnet_factory.config.own_layers import own_layer_origins
+from resnet_factory.config.repository import Library, user_library_dir
+from resnet_factory.config.yaml_source import load_yaml
 from resnet_factory.errors import ConfigError
 from resnet_factory.planning.models import compose
 from resnet_factory.planning.planner import run_planner
@@ -55,7 +55,7 @@ def write_winners(
         structure = structures[candidate.structure]
         file = target / f"{winner_name(base, candidate, structure)}.yaml"
         text, needed = winner_model_text(starts, candidate, structure, why)
-        write_whole(file, text)
+        write_whole_file(file, text)
         written.append(file)
         for name, source in needed.items():
             copy = folder / f"{name}.yaml"
@@ -98,7 +98,7 @@ class WinnerStarts:
         self.config_dir = config_dir
         self.shipped = Library.of(None)
         try:
-            self.library = Library.of(user_dir(config_dir))
+            self.library = Library.of(user_library_dir(config_dir))
         except ConfigError:  # gone since: what is shipped has to do
             self.library, self.config_dir = self.shipped, None
         self._known: dict[tuple[str, ...], list[WinnerStart]] = {}
@@ -153,7 +153,7 @@ class WinnerStarts:
         if file is None or self.shipped.file(recipe) is not None:
             return
         yield recipe, file
-        for parent in load(file).get("defaults", []):
+        for parent in load_yaml(file).get("defaults", []):
             if isinstance(parent, str) and parent != "_self_":
                 yield from self._unshipped_recipes(f"{recipe.rpartition('/')[0]}/{parent}")
 
@@ -163,7 +163,7 @@ class WinnerStarts:
             return name
         try:
             file = self.library.file(f"model/{name}")
-            listed = load(file).get("defaults", []) if file is not None else []
+            listed = load_yaml(file).get("defaults", []) if file is not None else []
         except ConfigError:
             return None
         parents = (entry for entry in listed if isinstance(entry, str) and entry not in ("_self_", name))
@@ -203,7 +203,7 @@ def winner_model_text(
         start, text = min(found, key=lambda one: (one[0].name != nearest, one[1].count("\n")))
         needed = start.needed
     title = f"# {why}; {candidate.params:,} parameters, {candidate.macs:,} MACs\n"
-    for word, place in origins(config).items():
+    for word, place in own_layer_origins(config).items():
         title += f"# layer {word!r} from {' '.join(f'{key} {value}' for key, value in place.items())}\n"
     return title + text, needed
 

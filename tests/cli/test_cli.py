@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from resnet_factory.cli import main
 from resnet_factory.cli.verbs import VERBS
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 from resnet_factory.reporting.columns import COLUMNS
 
 
@@ -81,9 +81,9 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["list", "resnext101*"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["model", "depths", "image", "params", "MACs"]
-    assert len(lines) == 1 + len(catalogue().names("resnext101*"))
+    assert len(lines) == 1 + len(index_models().names("resnext101*"))
     assert main.main(["list"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 1 + len(catalogue().names())
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(index_models().names())
     assert main.main(["list", "resnot*"]) == 2
 
 

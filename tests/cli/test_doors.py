@@ -107,7 +107,7 @@ def test_nothing_that_a_config_names_is_run(
 
 def test_the_doors_would_open(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the check the canary is made, so the test above can fail."""
-    monkeypatch.setattr("resnet_factory.cli.hydra_runner.refusals", lambda settings: [])
+    monkeypatch.setattr("resnet_factory.cli.hydra_runner.permission_refusals", lambda settings: [])
     main.main(["describe", "-m", "+hydra.callbacks.x._target_=os.mkdir", "+hydra.callbacks.x.path=canary"])
     assert CANARY.is_dir()
 
@@ -128,7 +128,7 @@ def test_what_hydra_and_its_plugins_name_may_be_chosen(
 ) -> None:
     targets = {
         value
-        for section, key, value in permission.allowed_values()
+        for section, key, value in permission.permitted_values()
         if (section, key) == ("launcher", "_target_")
     }
     basic = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"

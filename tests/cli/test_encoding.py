@@ -34,7 +34,7 @@ def test_every_command_in_every_encoding(name: str, tmp_path: Path, monkeypatch:
 
 
 def test_signs_are_spelled() -> None:
-    assert encoding.plain("3×3 → é … 日") == "3x3 -> e ... ?"
+    assert encoding.text_as_ascii("3×3 → é … 日") == "3x3 -> e ... ?"
 
 
 @pytest.mark.parametrize("words", [["list", "resnet1*"], ["describe", "model=resnet18"], ["--help"]])

@@ -156,10 +156,10 @@ def test_few_jobs_are_composed_before_the_first(tmp_path: Path, monkeypatch: pyt
 
     def counted(*arguments: Any, check: Any) -> Any:
         composed.append(arguments[2])
-        return composition.compose_in(*arguments, check=check)
+        return composition.compose_in_library(*arguments, check=check)
 
-    monkeypatch.setattr("resnet_factory.cli.request.compose_in", counted)
-    wanted = request.request(
+    monkeypatch.setattr("resnet_factory.cli.request.compose_in_library", counted)
+    wanted = request.compose_request(
         "describe",
         ["model=resnet18,resnet34", "model.num_classes=range(1,21)", "model.stem.width=8,16,24"],
         multirun=True,
@@ -199,7 +199,7 @@ def test_a_job_that_was_interrupted_ends_the_run(
 ) -> None:
     """A study answers Ctrl-C itself, by its exit code."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "describe", lambda composed: 130)
+    monkeypatch.setattr(commands, "describe_command", lambda composed: 130)
     assert main.main(["describe", "-m", "model=resnet18,resnet34"]) == 130
     assert re.search(r"interrupted: by Ctrl-C\s.*not run: interrupted\s", capsys.readouterr().out, re.DOTALL)
 
@@ -209,9 +209,9 @@ def test_an_interrupted_study_shows_the_costs_of_a_finished_one(
 ) -> None:
     """Both are costed at the data's image size, whatever the model's own."""
     monkeypatch.chdir(tmp_path)
-    train = command.study
+    train = command.study_command
     monkeypatch.setattr(
-        command, "study", lambda composed: train(composed) if not list(Path().glob("s/*")) else 130
+        command, "study_command", lambda composed: train(composed) if not list(Path().glob("s/*")) else 130
     )
     words = ["study", "-m", "study=single", "model=resnet20", "data=digits", "train.iterations=1"]
     words += ["out=s", "train.weight_decay=0,0.1", "seeds=[0]", "machine.jobs=0"]

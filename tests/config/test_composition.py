@@ -108,7 +108,7 @@ def test_what_is_right_is_not_located(words: list[str], monkeypatch: pytest.Monk
     def refuse(*arguments: Any) -> Any:
         raise AssertionError(f"located: {arguments}")
 
-    monkeypatch.setattr(provenance, "position", refuse)
-    monkeypatch.setattr(repository, "position", refuse)
-    monkeypatch.setattr(override_grammar, "_by_hydra", refuse)
+    monkeypatch.setattr(provenance, "yaml_position", refuse)
+    monkeypatch.setattr(repository, "yaml_position", refuse)
+    monkeypatch.setattr(override_grammar, "_parse_override_by_hydra", refuse)
     assert rf.compose("resnet50", *words)

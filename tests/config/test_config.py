@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 import resnet_factory as rf
 from resnet_factory.cli import main
-from resnet_factory.config.composition import choices
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.composition import group_choices
+from resnet_factory.config.model_index import index_models
 from resnet_factory.config.unread_fields import NEUTRAL
 from resnet_factory.study.jobs import study_job_config
 from resnet_factory.study.settings import ArrayData
 
-MODELS = catalogue()
+MODELS = index_models()
 BODY = "model.block.body=[{conv:{kernel:3,to:out,stride:stride}},norm]"
 REPLACED = [
     ("resnet50", BODY),
@@ -96,7 +96,9 @@ VALUES = [
     st.lists(
         st.sampled_from(VALUES)
         | st.sampled_from(GROUPS).flatmap(
-            lambda group: st.sampled_from([f"model/{group}={choice}" for choice in choices(f"model/{group}")])
+            lambda group: st.sampled_from(
+                [f"model/{group}={choice}" for choice in group_choices(f"model/{group}")]
+            )
         ),
         max_size=4,
         unique_by=lambda word: word.split("=")[0].replace("/", ".").split(".")[1],

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from resnet_factory.config.config_file import config_file
+from resnet_factory.config.config_file import read_config_file
 from resnet_factory.config.defaults_list import DefaultsError, DefaultsList
-from resnet_factory.config.override_grammar import parse
-from resnet_factory.config.repository import merged
+from resnet_factory.config.override_grammar import parse_override_text
+from resnet_factory.config.repository import merge_library_data
 
 GROUPS = ["a", "b", "a/c"]
 FILES = ["top", "other", *(f"{group}/{name}" for group in GROUPS for name in ("one", "two"))]
@@ -80,8 +80,10 @@ OVERRIDES = st.lists(
 def ours(folder: Path, words: list[str]) -> tuple[dict[str, Any], bool]:
     """The merged data of the configuration called `top`, and whether a file is in it twice."""
     listed = DefaultsList(
-        lambda name: config_file(name, file, False) if (file := folder / f"{name}.yaml").is_file() else None,
-        [parse(word) for word in words],
+        lambda name: (
+            read_config_file(name, file, False) if (file := folder / f"{name}.yaml").is_file() else None
+        ),
+        [parse_override_text(word) for word in words],
     )
     data: dict[str, Any] = {}
     parts = listed.parts("top")
@@ -89,7 +91,7 @@ def ours(folder: Path, words: list[str]) -> tuple[dict[str, Any], bool]:
         content = dict(part.file.data)
         for key in reversed(part.package.split(".") if part.package else []):
             content = {key: content}
-        data = merged(data, content)
+        data = merge_library_data(data, content)
     return data, len({part.file.name for part in parts}) < len(parts)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_factory.config.file_access import replacing, write_whole
+from resnet_factory.config.file_access import replacing_file, write_whole_file
 
 
 class WritingError(Exception):
@@ -40,7 +40,7 @@ def test_a_file_is_written_whole_or_stays_as_it_was(
         names = set(os.listdir(folder))
         broken = False
         try:
-            with replacing(named) as stream:
+            with replacing_file(named) as stream:
                 for number, part in enumerate(parts):
                     if number == fails:
                         raise WritingError
@@ -57,11 +57,11 @@ def test_a_file_is_written_whole_or_stays_as_it_was(
 def test_a_file_keeps_its_permissions(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.touch(mode=0o600)
-    write_whole(file, "text")
+    write_whole_file(file, "text")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="folder"):
-        write_whole(tmp_path, "text")
+        write_whole_file(tmp_path, "text")
     assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import resnet_factory as rf
 from resnet_factory.cli import main
-from resnet_factory.layers.expressions import ExpressionError, parse
+from resnet_factory.layers.expressions import ExpressionError, parse_expression
 
 SHIPPED = rf.compose("resnet50", "model/attention=se", "model/drop_path=linear").to_dict()
 BOTTLENECK = Path(rf.conf_dir(), "model/block/bottleneck.yaml").read_text(encoding="utf-8")
@@ -158,7 +158,7 @@ TERMS = _TERMS.split()
 @given(text=st.lists(st.sampled_from([*TERMS, "9" * 40, "\0"]), max_size=10).map(" ".join))
 def test_any_arithmetic_is_a_clean_error(text: str) -> None:
     try:
-        value = parse(text).value({"width": 64, "in": 3})
+        value = parse_expression(text).value({"width": 64, "in": 3})
     except (ExpressionError, KeyError):
         return
     assert isinstance(value, (int, float))

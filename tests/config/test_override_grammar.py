@@ -49,11 +49,11 @@ def same(word: str) -> bool:
     expected = by_hydra(word)
     if expected is None:
         with pytest.raises(ValueError, match=r"$"):
-            override_grammar.parse(word)
+            override_grammar.parse_override_text(word)
         return False
-    found = override_grammar.parse(word)
+    found = override_grammar.parse_override_text(word)
     assert (found.element, found.several is not None, repr(found.value)) == expected
-    return override_grammar._plain(word) is not None
+    return override_grammar._parse_plain_override(word) is not None
 
 
 @given(st.sampled_from(KEYS), st.lists(st.sampled_from(PIECES), max_size=6).map("".join))

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 import resnet_factory as rf
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 from resnet_factory.costing.measurement import Tally
 from resnet_factory.reporting.columns import COLUMNS, DEPTHS
 from resnet_factory.reporting.explanation.layer_table import collect_layer_table, layer_table_total
 from resnet_factory.reporting.html import html_of_plan
 from resnet_factory.reporting.other_counters import counts_of_other_tools
 
-MODELS = catalogue()
+MODELS = index_models()
 VARIED = [
     "resnet18", "resnet50d", "plain20", "preact_resnet50", "seresnet50", "ecaresnet50d", "resnetblur50",
     "res2net50_26w_4s", "resnest14d", "skresnet18", "resnetv2_50x1_bit", "resnetv2_50d_evos", "regnetz_005",

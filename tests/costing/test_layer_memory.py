@@ -49,7 +49,7 @@ def network_of(layer: Layer, sides: tuple[int, ...]) -> tuple[nn.Module, Plan]:
     """A convolution, so that a gradient is wanted, and the layer."""
     first = layers.Conv(3, layer.channels, dims=layer.dims)
     stem = Chain((("conv1", first), ("part", layer)))
-    size: Any = layers.merged(sides)
+    size: Any = layers.merge_axes(sides)
     plan = Plan(3, stem, (), Chain(), dims=layer.dims, image_size=size)
     return rf.build(plan), plan
 

@@ -19,9 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import resnet_factory as rf
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 
-MODELS = catalogue()
+MODELS = index_models()
 SAMPLE = [
     "gcresnext26ts",
     "resnet18", "resnet50d", "plain20", "preact_resnet50", "seresnet50", "ecaresnet50d", "resnetblur18",

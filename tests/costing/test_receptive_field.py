@@ -12,13 +12,13 @@ from torch import nn
 
 import resnet_factory as rf
 from resnet_factory import layers
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 from resnet_factory.network.modules import make_module
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import Chain
 from resnet_factory.reporting.explanation.layer_table import GATE, collect_layer_table
 
-MODELS = catalogue()
+MODELS = index_models()
 NARROW = [
     "model.in_channels=1", "model.num_classes=0", "++model.stem.width=4", "model/norm=none",
     "model/head=none", "model.act=relu",
@@ -123,13 +123,16 @@ def test_every_layer_reaches_as_far_as_it_says() -> None:
         image = torch.rand(1, layer.channels, *size, dtype=torch.double, requires_grad=True)
         output = averaging(nn.Sequential(make_module(layer)))(image + 1)
         assert tuple(output.shape[1:]) == (layer.out_channels, *layer.output(size)), name
-        steps = [layers.along(layer.step, axis) for axis in range(layer.dims)]
+        steps = [layers.axis_entry(layer.step, axis) for axis in range(layer.dims)]
         positions = [10 // step for step in steps]
         output[(slice(None), slice(None), *positions)].sum().backward()
         assert image.grad is not None
         assert layer.reach is not None
         ends = [
-            (at * step - layers.along(layer.reach[0], axis), at * step + layers.along(layer.reach[1], axis))
+            (
+                at * step - layers.axis_entry(layer.reach[0], axis),
+                at * step + layers.axis_entry(layer.reach[1], axis),
+            )
             for axis, (at, step) in enumerate(zip(positions, steps, strict=True))
         ]
         assert list(reached(image.grad)) == ends, name

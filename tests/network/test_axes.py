@@ -176,7 +176,7 @@ def test_a_network_whose_axes_differ(folder: str) -> None:
     plan = rf.plan(config)
     cost = rf.cost(plan, image=(3, 21, 32))
     assert cost.last_map == (64, 21, 8)
-    assert tuple(layers.along(cost.stride, axis) for axis in (0, 1)) == (1, 4)
+    assert tuple(layers.axis_entry(cost.stride, axis) for axis in (0, 1)) == (1, 4)
     network = rf.build(plan).double().eval()
     for part in network.modules():  # a gradient at every position that is read
         if isinstance(part, nn.Conv2d):
@@ -191,7 +191,7 @@ def test_a_network_whose_axes_differ(folder: str) -> None:
     touched = x.grad[0].abs().sum(0) != 0
     rows, columns = touched.any(1).sum().item(), touched.any(0).sum().item()
     field = cost.receptive_field
-    assert (layers.along(field, 0), layers.along(field, 1)) == (rows, columns)
+    assert (layers.axis_entry(field, 0), layers.axis_entry(field, 1)) == (rows, columns)
     text = str(plan)
     assert "conv2d 16 -> 16 kernel=1x5 padding=0+0x1+3" in text
     read = rf.read(config.to_dict())

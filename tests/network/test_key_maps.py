@@ -10,12 +10,12 @@ from references import MODELS, digest, randomise
 from torch import Tensor, nn
 
 import resnet_factory as rf
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 from resnet_factory.network.builder import assemble_network
 from resnet_factory.network.weights import key_map, key_matching
 from resnet_factory.planning.network_plan import Plan
 
-SHIPPED = set(catalogue().names())
+SHIPPED = set(index_models().names())
 REFERENCES = [name for name in MODELS if name.split("/")[1] in SHIPPED]
 
 

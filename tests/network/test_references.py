@@ -23,7 +23,7 @@ from timm.models import resnetv2
 from torch import nn
 
 import resnet_factory as rf
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 from resnet_factory.network.weights import key_map
 
 KEYS = {
@@ -115,7 +115,7 @@ def smaller(name: str, plan: rf.Plan) -> tuple[list[str], dict[str, Any]]:
 
 @pytest.mark.parametrize("name", [*MODELS, *OTHERS])
 def test_network_equals_the_reference(name: str) -> None:
-    plan = rf.plan(catalogue().config(name.split("/")[1]))
+    plan = rf.plan(index_models().config(name.split("/")[1]))
     facts = MODELS.get(name)
     with torch.device("meta"), undrawn():
         ours = rf.build(plan).state_dict()

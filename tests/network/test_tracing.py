@@ -14,7 +14,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 import resnet_factory as rf
 from resnet_factory import layers
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 from resnet_factory.network.builder import assemble_network
 from resnet_factory.network.modules import make_module
 from resnet_factory.planning.plan_text import plan_text_lines
@@ -41,7 +41,7 @@ def once(plan: rf.Plan) -> rf.Plan:
 def novel() -> Iterator[tuple[str, rf.Plan]]:
     """Yield every network with a line of plan text, its numbers left out, that none before it has."""
     seen: set[str] = set()
-    for name in [*catalogue().names(), *sorted(FAMILIES)]:
+    for name in [*index_models().names(), *sorted(FAMILIES)]:
         plan = once(rf.plan(rf.compose(name, config_dir=FAMILIES.get(name))))
         lines = {re.sub(r"[\d.]+", "", line).strip() for line in plan_text_lines(plan.root)}
         if lines - seen:

@@ -13,14 +13,14 @@ import pytest
 from rich.console import Console
 
 from resnet_factory.cli import main
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 from resnet_factory.costing.complexity import Cost, compute_complexity
 from resnet_factory.planning.planner import run_planner
 from resnet_factory.reporting import tables
 from resnet_factory.reporting.columns import COLUMNS, DEPTHS, ColumnSelection
 
 Golden = Callable[[str, str], None]
-MODELS = catalogue()
+MODELS = index_models()
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import resnet_factory as rf
 from resnet_factory.cli.main import main
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.planning.nodes import leaves
 from resnet_factory.planning.plan_text import layer_plan_text
@@ -23,7 +23,7 @@ from resnet_factory.reporting.difference import Difference
 from resnet_factory.reporting.difference.alignment import AlignedLine, AlignmentEdit, align_lines
 from resnet_factory.reporting.difference.config_changes import find_config_changes
 
-MODELS = catalogue().names()
+MODELS = index_models().names()
 SAMPLE = [
     "plain20", "resnet18", "resnet20", "resnet34", "resnet50", "resnet50d", "resnet101", "resnext50_32x4d",
     "preact_resnet50", "regnety_032", "res2net50_26w_4s", "skresnet18", "nf_resnet50", "seresnet50t",
@@ -31,7 +31,7 @@ SAMPLE = [
 
 
 def config(name: str, *overrides: str) -> ModelConfig:
-    return rf.compose(name, *overrides) if overrides else catalogue().config(name)
+    return rf.compose(name, *overrides) if overrides else index_models().config(name)
 
 
 def told(text: str, part: str) -> list[str]:

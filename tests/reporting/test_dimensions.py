@@ -15,7 +15,7 @@ from test_drawing import check, picture, texts
 
 import resnet_factory as rf
 from resnet_factory.cli.main import main
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 
 Run = Callable[..., str]
 ODD_STEM = {
@@ -65,7 +65,7 @@ def test_sequences_and_volumes_are_drawn(name: str, dims: int) -> None:
 
 @pytest.mark.slow
 def test_every_model_can_be_drawn_for_sequences_or_volumes() -> None:
-    configs = [config for config in map(catalogue().config, catalogue().names()) if config.dims == 2]
+    configs = [config for config in map(index_models().config, index_models().names()) if config.dims == 2]
     for i, config in enumerate(configs):
         plan = rf.plan(config.changed({"dims": 1 + 2 * (i % 2), "image_size": 64}))
         check(picture(plan))

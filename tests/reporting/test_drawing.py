@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import resnet_factory as rf
 from resnet_factory.cli.main import main
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import leaves
 from resnet_factory.reporting.drawing.canvas import canvas_text_width
@@ -59,7 +59,7 @@ class Box(NamedTuple):
 
 
 def planned(name: str, *overrides: str) -> Plan:
-    return rf.plan(rf.compose(name, *overrides) if overrides else catalogue().config(name))
+    return rf.plan(rf.compose(name, *overrides) if overrides else index_models().config(name))
 
 
 def picture(plan: Plan, image: tuple[int, int, int] | None = None) -> ElementTree.Element:
@@ -125,7 +125,7 @@ def test_nothing_lies_on_top_of_anything(name: str) -> None:
 
 @pytest.mark.slow
 def test_every_model_can_be_drawn() -> None:
-    for name in catalogue().names():
+    for name in index_models().names():
         plan = planned(name)
         check(picture(plan))
         rf.draw(plan, format="mermaid")
@@ -156,7 +156,7 @@ def test_random_networks_fit_the_paper(data: st.DataObject) -> None:
     stages = data.draw(st.integers(1, 7))
     many = st.lists(st.integers(1, 9), min_size=stages, max_size=stages)
     raw = (
-        catalogue()
+        index_models()
         .config(data.draw(st.sampled_from(["resnet18", "resnet50d", "seresnet50t", "preact_resnet50"])))
         .to_dict()
     )
@@ -254,7 +254,7 @@ def test_text_can_be_read(colours: dict[str, str]) -> None:
 
 
 def test_names_cannot_break_out_of_the_picture() -> None:
-    config = rf.read(catalogue().config("resnet18").to_dict(), path='a<b>&"c"')
+    config = rf.read(index_models().config("resnet18").to_dict(), path='a<b>&"c"')
     plan = rf.plan(config)
     assert 'a<b>&"c"' in [part.text for part in picture(plan).iter(f"{SVG}text")]
     assert '"a<b>&\\"c\\": ' in rf.draw(plan, format="mermaid")

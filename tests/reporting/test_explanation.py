@@ -15,12 +15,12 @@ from strategies import axial_models, images, models
 
 import resnet_factory as rf
 from resnet_factory.cli import main
-from resnet_factory.config.model_index import catalogue
+from resnet_factory.config.model_index import index_models
 from resnet_factory.layers.attention import AttentionPool
 from resnet_factory.reporting.explanation.equations import EQUATION
 
 Golden = Callable[[str, str], None]
-MODELS = catalogue()
+MODELS = index_models()
 SIDES = (64, 224, 192)
 """Sides of an input for every model; the last ones for fewer dimensions."""
 

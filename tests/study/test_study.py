@@ -19,7 +19,7 @@ from study_rooms import small
 
 import resnet_factory as rf
 from resnet_factory.cli import main, request
-from resnet_factory.config.composition import choices, compose_all
+from resnet_factory.config.composition import compose_all, group_choices
 from resnet_factory.errors import ConfigError
 from resnet_factory.study import summary, training_result
 from resnet_factory.study.figures import DARK_THEME, LIGHT_THEME, THEMES, study_figure_colours, study_figures
@@ -121,7 +121,7 @@ def test_deeper_plain_networks_train_worse_and_shortcuts_cure_it(
 # What it takes ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", choices("study"))
+@pytest.mark.parametrize("name", group_choices("study"))
 def test_every_shipped_study_reads(name: str) -> None:
     composed = compose_all("study", [f"study={name}"])
     chosen = read_settings(composed.data)
@@ -166,7 +166,7 @@ def test_models_on_the_command_line_take_the_place_of_the_files(study: str) -> N
     composed = compose_all("study", words)
     assert composed.data["models"] == {"plain": ["plain8"]}
     words += ["seeds=[0],[1]"]
-    wanted = request.request("study", words, multirun=True)
+    wanted = request.compose_request("study", words, multirun=True)
     assert [word for word in wanted.words if "models" in word] == ["models=null", "++models={plain:[plain8]}"]
 
 

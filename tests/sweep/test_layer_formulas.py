@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 import pytest
 
-from resnet_factory.layers import VOCABULARY, Axes, Layer, Padding, along
+from resnet_factory.layers import VOCABULARY, Axes, Layer, Padding, axis_entry
 from resnet_factory.sweep.vector import Vector, VectorSplit, VectorUnfit
 
 MEMBERS = 60
@@ -19,13 +19,13 @@ SIDES = (7, 56)
 DIMS = (1, 2, 3)
 FORMULAS: dict[str, Callable[[Layer, Any], Any]] = {
     "out_channels": lambda layer, side: layer.out_channels,
-    "step": lambda layer, side: along(layer.step, 0),
+    "step": lambda layer, side: axis_entry(layer.step, 0),
     "size": lambda layer, side: layer.size(side, layer.dims - 1),
     "params": lambda layer, side: layer.params(),
     "biases": lambda layer, side: layer.biases(),
     "macs": lambda layer, side: layer.macs(side * side),
-    "reach before": lambda layer, side: layer.reach and along(layer.reach[0], 0),
-    "reach after": lambda layer, side: layer.reach and along(layer.reach[1], layer.dims - 1),
+    "reach before": lambda layer, side: layer.reach and axis_entry(layer.reach[0], 0),
+    "reach after": lambda layer, side: layer.reach and axis_entry(layer.reach[1], layer.dims - 1),
     "scratch bytes": lambda layer, side: layer.scratch_bytes((side,) * layer.dims, 4, 2),
     "misfit": lambda layer, side: bool(layer.misfit((side,) * layer.dims)),
     "extra bytes": lambda layer, side: layer.extra_bytes((side,) * layer.dims, 4, True),

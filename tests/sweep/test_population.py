@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import resnet_factory as rf
 from resnet_factory.config import schema
 from resnet_factory.costing.memory import DTYPES
-from resnet_factory.layers.axes import entries
-from resnet_factory.layers.expressions import ExpressionError, parse
+from resnet_factory.layers.axes import axes_entries
+from resnet_factory.layers.expressions import ExpressionError, parse_expression
 from resnet_factory.sweep import population as rooms
 from resnet_factory.sweep.model_numbers import model_number_may_vary
 from resnet_factory.sweep.plan_ids import plan_ids
@@ -131,7 +131,7 @@ def one_by_one(population: Population, member: int, further: Sequence[str] = ())
         return (False,) + (0,) * (3 + len(further))
     memory = found.memory(population.batch, population.dtype)
     more = {
-        "receptive_field": max(entries(found.receptive_field)),
+        "receptive_field": max(axes_entries(found.receptive_field)),
         "inference_memory": memory.weights + memory.inference,
         "training_memory": memory.weights + memory.training,
     }
@@ -241,7 +241,7 @@ def expressions(draw: st.DrawFn, depth: int = 3) -> str:
 
 def scalar(text: str, scope: dict[str, Any]) -> Any:
     try:
-        return parse(text).value(scope)
+        return parse_expression(text).value(scope)
     except ExpressionError:
         return "error"
 
@@ -251,7 +251,9 @@ def vector(text: str, scope: dict[str, Any]) -> list[Any]:
     size = len(scope["a"])
     try:
         with np.errstate(all="ignore"):
-            result = parse(text).value({name: Vector.of(np.array(values)) for name, values in scope.items()})
+            result = parse_expression(text).value(
+                {name: Vector.of(np.array(values)) for name, values in scope.items()}
+            )
     except ExpressionError:
         return ["error"] * size
     except VectorUnfit:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import resnet_factory as rf
 from resnet_factory.cli.main import main
 from resnet_factory.config import schema
-from resnet_factory.config.generators import RegNet
+from resnet_factory.config.generators import RegNetGenerator
 from resnet_factory.sweep import regnet
 from resnet_factory.sweep.dimension import Dimension, read_dimension
 from resnet_factory.sweep.evaluation import EvaluatedCandidate, evaluate_samples
@@ -359,7 +359,7 @@ def test_the_generator_for_many_is_the_generator_for_one(rows: list[dict[str, An
     columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     made = regnet.generate_regnet_stages(columns, rounding)
     for i, row in enumerate(rows):
-        one = RegNet(**row, rounding=rounding)  # type: ignore[arg-type]
+        one = RegNetGenerator(**row, rounding=rounding)  # type: ignore[arg-type]
         assert bool(made.valid[i]) == (not list(one.faults()))
         if made.valid[i]:
             stages = slice(0, int(made.stages[i]))

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from resnet_factory.config.file_access import output_faults
+from resnet_factory.config.file_access import output_file_faults
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import axes_text
 from resnet_factory.network.folding import fold
@@ -88,7 +88,7 @@ def export_program(
             outputs differ; nothing is left on disk.
     """
     form = FORMATS[to]
-    if faults := runtime_package_faults(to, "to") + output_faults(file, "file", form.kind):
+    if faults := runtime_package_faults(to, "to") + output_file_faults(file, "file", form.kind):
         raise ConfigError(faults)
     shape = image or network.plan.image
     reference = _network_ready_for_export(network)

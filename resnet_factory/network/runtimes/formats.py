@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_factory.config.file_access import AOTI, ONNX, OPENVINO, TORCH_PROGRAM, Kind
+from resnet_factory.config.file_access import AOTI, ONNX, OPENVINO, TORCH_PROGRAM, FileKind
 from resnet_factory.network.runtimes.packages import import_runtime_package
 from resnet_factory.network.runtimes.program import INPUT, Program, silence_exporters
 
@@ -28,7 +28,7 @@ class Format:
     """A format of exported networks."""
 
     title: str
-    kind: Kind
+    kind: FileKind
     write: Callable[[Program, Path], None]
     """Writes a program to a new file, or files that begin with its name."""
     read: Callable[[Path, int | None], Run]

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from resnet_factory.config.file_access import write_whole
+from resnet_factory.config.file_access import write_whole_file
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.errors import ConfigError, Fault, install_hint, shown
 from resnet_factory.network.network import Network
@@ -84,9 +84,9 @@ def write_hub_config_and_card(
     """
     entries = hub_config_entries(network, config, metadata)
     try:
-        write_whole(folder / CONFIG, json.dumps(entries, indent=2, sort_keys=True) + "\n")
+        write_whole_file(folder / CONFIG, json.dumps(entries, indent=2, sort_keys=True) + "\n")
         if not (folder / CARD).exists():
-            write_whole(folder / CARD, model_card(network, plan))
+            write_whole_file(folder / CARD, model_card(network, plan))
     except OSError as error:
         raise ConfigError([Fault("save", f"'{folder}' cannot be written: {error}")]) from None
 

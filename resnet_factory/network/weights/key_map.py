@@ -22,9 +22,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from resnet_factory.config.yaml_source import display_path, load
+from resnet_factory.config.yaml_source import load_yaml, yaml_display_path
 from resnet_factory.errors import ConfigError, Fault, unknown
-from resnet_factory.layers.expressions import ExpressionError, parse
+from resnet_factory.layers.expressions import ExpressionError, parse_expression
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import leaves
 
@@ -101,7 +101,7 @@ class KeyMap:
     def block_name(self, stage: int, block: int) -> str:
         """Return their name of a block: `s1.b1` for the first block of stage 1."""
         scope = {"stage": stage, "block": block}
-        return re.sub(r"\{(.+?)\}", lambda match: str(parse(match[1]).value(scope)), self.block)
+        return re.sub(r"\{(.+?)\}", lambda match: str(parse_expression(match[1]).value(scope)), self.block)
 
     def misfits(self, plan: Plan, keys: Iterable[str]) -> list[str]:
         """Return the reason why a network is not of this family, by its stem and modules; empty if it is."""
@@ -194,7 +194,7 @@ def read_key_map(file: Path) -> KeyMap:
     Raises:
         ConfigError: with every fault found.
     """
-    where, data = display_path(file), load(file)
+    where, data = yaml_display_path(file), load_yaml(file)
     faults: list[Fault] = []
     known = ("library", "fits", "input", "stem", "block", "body", "head")
     if not isinstance(data, dict):

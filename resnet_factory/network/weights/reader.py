@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from resnet_factory.config.file_access import weights_faults
+from resnet_factory.config.file_access import weights_file_faults
 from resnet_factory.errors import ConfigError, Fault, unknown
 
 WRAPPERS = ("state_dict_ema", "model_ema", "ema_state", "state_dict", "model", "model_state")
@@ -52,7 +52,7 @@ def read_weights_file(
         ConfigError: there is no such file, it is damaged, or it holds something other than tensors.
     """
     path = Path(file).expanduser()
-    if faults := weights_faults(path, "weights"):
+    if faults := weights_file_faults(path, "weights"):
         raise ConfigError(faults)
     try:
         with path.open("rb") as stream:

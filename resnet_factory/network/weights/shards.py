@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_factory.config.file_access import INDEX, weights_faults, weights_in
+from resnet_factory.config.file_access import INDEX, weights_file_faults, weights_files_in
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.network.weights import reader
 from resnet_factory.network.weights.reader import Checkpoint
@@ -37,8 +37,8 @@ def read_file_or_shards(
         ConfigError: there is no such file, or one of them is damaged or missing.
     """
     path = Path(file).expanduser()
-    chosen = weights_in(path)
-    if faults := weights_faults(chosen, "weights"):
+    chosen = weights_files_in(path)
+    if faults := weights_file_faults(chosen, "weights"):
         raise ConfigError(faults)
     if chosen.name.endswith(INDEX):
         found = _read_listed_shards(chosen, device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from resnet_factory.config.file_access import JSON, output_faults, write_whole
+from resnet_factory.config.file_access import JSON, output_file_faults, write_whole_file
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import Conv, Linear
@@ -30,7 +30,7 @@ def timm_folder_config(file: Path) -> Path | None:
 def timm_folder_config_faults(file: Path) -> list[Fault]:
     """Return the faults of writing config.json beside a file of weights."""
     beside = timm_folder_config(file)
-    return [] if beside is None else output_faults(beside, "file", JSON)
+    return [] if beside is None else output_file_faults(beside, "file", JSON)
 
 
 def write_timm_config(file: Path, plan: Plan, config: ModelConfig | None, names: KeyMapNames) -> str:
@@ -68,7 +68,7 @@ def write_timm_config(file: Path, plan: Plan, config: ModelConfig | None, names:
         },
     }
     try:
-        write_whole(beside, json.dumps(stated, indent=2) + "\n")
+        write_whole_file(beside, json.dumps(stated, indent=2) + "\n")
     except OSError as error:
         raise ConfigError([Fault("file", f"'{beside}' cannot be written: {error}")]) from None
     return f"{beside}, for timm.create_model('local-dir:{file.parent}')"

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from resnet_factory.config import pruning, schema
-from resnet_factory.config.file_access import WEIGHTS, output_faults
-from resnet_factory.config.own_layers import changed_layers, missing_layers, origins
+from resnet_factory.config.file_access import WEIGHTS, output_file_faults
+from resnet_factory.config.own_layers import changed_own_layers, missing_own_layers, own_layer_origins
 from resnet_factory.errors import ConfigError, Fault, path_of, path_or_name
 from resnet_factory.layers import Conv
 from resnet_factory.network.builder import assemble_network
@@ -82,7 +82,7 @@ def save(network: Network, *given: Any) -> Path:
         )
     target = path_of(file, "save()")
     folder = target.expanduser() if _is_folder(target, str(file)) else None
-    if faults := hub_folder.folder_faults(folder) if folder else output_faults(target, "save", WEIGHTS):
+    if faults := hub_folder.folder_faults(folder) if folder else output_file_faults(target, "save", WEIGHTS):
         raise ConfigError(faults)
     planned, state = run_planner(config), network.state_dict()
     with torch.device("meta"):
@@ -109,7 +109,7 @@ def save(network: Network, *given: Any) -> Path:
         f"{MARK}plan_id": planned.id,
         f"{MARK}config": json.dumps(config.to_dict(), sort_keys=True),
     }
-    if own := origins(config):
+    if own := own_layer_origins(config):
         metadata[f"{MARK}layers"] = json.dumps(own, sort_keys=True)
     if folder is None:
         return write_weights_file(target, state, metadata)
@@ -179,7 +179,7 @@ def _read_config_in_weights(found: Checkpoint) -> tuple[schema.ModelConfig, Plan
     if len(text) > LIMITS[0]:
         raise refuse(f"has a config of {len(text)} characters; the limit is {LIMITS[0]}")
     own = said.get("layers", "{}")
-    if missing := list(missing_layers(own)):
+    if missing := list(missing_own_layers(own)):
         raise ConfigError(Fault("weights", f"'{found.file}': {line}") for line in missing)
     try:
         config = pruning.read_pruned(
@@ -192,7 +192,7 @@ def _read_config_in_weights(found: Checkpoint) -> tuple[schema.ModelConfig, Plan
     except (ValueError, RecursionError) as error:
         raise refuse(f"has a faulty config: {error}") from None
     if planned.id != said.get("plan_id"):
-        changed = "".join(f"; {line}" for line in changed_layers(own))
+        changed = "".join(f"; {line}" for line in changed_own_layers(own))
         raise refuse(
             f"was saved from a config that this version reads otherwise{changed}; "
             "build a network and load_weights"
@@ -240,7 +240,9 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
     """
     _refuse_wrapped(network)
     written = path_of(file, "export()")
-    if faults := output_faults(written, "file", WEIGHTS) + timm_folder.timm_folder_config_faults(written):
+    if faults := output_file_faults(written, "file", WEIGHTS) + timm_folder.timm_folder_config_faults(
+        written
+    ):
         raise ConfigError(faults)
     for name in (to, keys):
         if name is not None and not isinstance(name, str):

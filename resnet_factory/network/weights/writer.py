@@ -10,7 +10,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from resnet_factory.config.file_access import replacing
+from resnet_factory.config.file_access import replacing_file
 from resnet_factory.errors import ConfigError, Fault
 
 ALIGNMENT = 64
@@ -35,7 +35,7 @@ def write_weights_file(file: Path, tensors: Mapping[str, Tensor], metadata: Mapp
     target = file.expanduser()
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        with replacing(target) as stream:
+        with replacing_file(target) as stream:
             if target.suffix in TORCH_SUFFIXES:
                 torch.save(plain, stream)
             else:

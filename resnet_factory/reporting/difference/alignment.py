@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from resnet_factory.layers import Layer
-from resnet_factory.layers.registry import word_of
+from resnet_factory.layers.registry import registered_word_of
 from resnet_factory.planning.nodes import (
     INPUT,
     SELECT,
@@ -101,7 +101,7 @@ def lines_to_align(node: Node, prefix: str = "") -> list[AlignedLine]:
 class _LinesToAlign(Walk[list[AlignedLine]]):
     def layer(self, layer: Layer, value: list[AlignedLine], name: str) -> list[AlignedLine]:
         kind = layer_plan_text(layer).split(" ", 1)[0]
-        word, (_, fixed) = re.sub(r"^conv\dd$", "conv2d", kind), word_of(layer)
+        word, (_, fixed) = re.sub(r"^conv\dd$", "conv2d", kind), registered_word_of(layer)
         said = ("dims",) if hasattr(layer, "kernel") else ()  # the weights of a kernel depend on it
         hidden = {*NOT_SAID, *fixed} - {*said}
         given = [entry for entry in fields(layer) if entry.name not in hidden]

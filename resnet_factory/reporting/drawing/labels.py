@@ -18,7 +18,7 @@ from resnet_factory.layers import (
     SpaceToDepth,
     Upsample,
     axes_text,
-    largest,
+    largest_axis_entry,
     per_axis,
 )
 from resnet_factory.planning.network_plan import PlanBlock, PlanStage
@@ -177,7 +177,7 @@ def _block_difference_labels(first: PlanBlock, other: PlanBlock) -> list[str]:
         {
             _axes_label(leaf.layer.dilation)
             for leaf in leaves(block.node)
-            if isinstance(leaf.layer, Conv) and largest(leaf.layer.kernel) > 1
+            if isinstance(leaf.layer, Conv) and largest_axis_entry(leaf.layer.kernel) > 1
         }
         for block in (first, other)
     ]

@@ -13,11 +13,11 @@ from resnet_factory.layers import (
     Linear,
     Pool,
     Size,
-    along,
+    axis_entry,
     per_axis,
     positions,
 )
-from resnet_factory.layers import sides as padded_sides
+from resnet_factory.layers import axis_padding as padded_sides
 from resnet_factory.reporting.wording import wording_along_axes
 
 _TERM = r"[0-9⌊⌈(](?:[0-9,⌊⌋⌈⌉()·+−/]*[0-9⌋⌉)])?"
@@ -70,26 +70,26 @@ def _side_equation(layer: Layer, side: int, axis: int) -> str:
     plain = f"{side} to {after}"
     match layer:
         case Conv() | Pool() if layer.padding == SAME:
-            stride = along(layer.stride, axis)
+            stride = axis_entry(layer.stride, axis)
             return chain(f"⌈{side}/{stride}⌉", f"{after}") if stride > 1 else plain
         case Conv(kernel=kernel, dilation=dilation):
-            each, spread = along(kernel, axis), along(dilation, axis)
+            each, spread = axis_entry(kernel, axis), axis_entry(dilation, axis)
             reach = f"({spread}·({each}−1)+1)" if spread > 1 else f"{each}"
             up = False
         case AvgPool(extend=extend) if extend:
             return plain
         case Pool(kernel=kernel, ceil_mode=up):
-            reach = f"{along(kernel, axis)}"
+            reach = f"{axis_entry(kernel, axis)}"
         case BlurPool(stride=stride):
             border = (stride + 1) // 2
             return chain(f"⌊({side}−3+2·{border})/{stride}⌋+1", f"{after}")
         case _:
             return plain
-    stride = along(layer.stride, axis)
+    stride = axis_entry(layer.stride, axis)
     before, behind = padded_sides(layer.padding, axis)
     inner = f"{side}−{reach}+" + (f"2·{before}" if before == behind else f"{before}+{behind}")
     if up:
-        windows = -(-(side - along(layer.kernel, axis) + before + behind) // stride) + 1
+        windows = -(-(side - axis_entry(layer.kernel, axis) + before + behind) // stride) + 1
         if windows != after:  # torch drops a last window that lies in the padding
             return plain
     open_, close = ("⌈", "⌉") if up else ("⌊", "⌋")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.costing.measurement import Tally
-from resnet_factory.layers import Conv, Layer, Size, largest
+from resnet_factory.layers import Conv, Layer, Size, largest_axis_entry
 from resnet_factory.planning import paths
 from resnet_factory.planning.nodes import CONCAT, PREVIOUS, Chain, Node, Parallel, Read, Walk
 
@@ -113,4 +113,4 @@ def table_layer_has_weights(part: LayerRecord) -> bool:
 
 def table_layer_is_spatial(part: LayerRecord) -> bool:
     """Return whether it is a convolution with a kernel larger than 1, along any axis."""
-    return isinstance(part.layer, Conv) and largest(part.layer.kernel) > 1
+    return isinstance(part.layer, Conv) and largest_axis_entry(part.layer.kernel) > 1

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from resnet_factory.costing.complexity import Cost
 from resnet_factory.costing.measurement import Tally
-from resnet_factory.layers import AvgPool, Conv, Layer, MaxPool, Norm, ZeroPad, axes_text, largest
+from resnet_factory.layers import AvgPool, Conv, Layer, MaxPool, Norm, ZeroPad, axes_text, largest_axis_entry
 from resnet_factory.planning.network_plan import PlanBlock
 from resnet_factory.planning.paths import path_widths
 from resnet_factory.planning.plan_text import layer_plan_text
@@ -30,7 +30,7 @@ def layer_phrase(part: LayerRecord) -> str:
     """Return the name of a layer in prose."""
     match part.layer:
         case Conv(kernel=kernel, stride=stride):
-            strides = f"stride {axes_text(stride)} and " if largest(stride) > 1 else ""
+            strides = f"stride {axes_text(stride)} and " if largest_axis_entry(stride) > 1 else ""
             own = f"{weights_equation(part.layer)} {weights_phrase(part.layer)}"
             return f"a {kernel_wording(kernel, part.layer.dims)} convolution with {strides}{own}"
         case MaxPool(kernel=kernel, stride=stride):

@@ -15,12 +15,12 @@ from resnet_factory.layers import (
     Norm,
     Scale,
     ScaledConv,
-    along,
     axes_text,
-    largest,
-    merged,
+    axis_entry,
+    axis_padding,
+    largest_axis_entry,
+    merge_axes,
     per_axis,
-    sides,
 )
 from resnet_factory.layers.axes import same_padding
 from resnet_factory.planning.paths import path_depth, path_joins
@@ -53,7 +53,7 @@ def warn_of_small_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     if cost.plan.dims != 2:
         return
     first = cost.receptive_fields.sections["stem"]
-    if min(cost.image[1:]) <= SMALL_IMAGE and first is not None and largest(first.stride) >= 4:
+    if min(cost.image[1:]) <= SMALL_IMAGE and first is not None and largest_axis_entry(first.stride) >= 4:
         left = equation_size_text(cost.sections[0].shape[1:])
         normed = any(isinstance(part.layer, Norm) for part in parts if part.place.section == "stem")
         other = "cifar" if normed else "cifar_preact"
@@ -95,11 +95,13 @@ def warn_of_one_position(cost: Cost, parts: LayerRecords) -> Iterator[str]:
 
 def _kernel_rows_without_warning(conv: Conv, side: int, axis: int) -> int:
     """Return the number of kernel rows that overlap the map at any position, along one axis."""
-    kernel, stride, dilation = (along(value, axis) for value in (conv.kernel, conv.stride, conv.dilation))
+    kernel, stride, dilation = (
+        axis_entry(value, axis) for value in (conv.kernel, conv.stride, conv.dilation)
+    )
     if conv.padding == SAME:
         before = same_padding(side, kernel, stride, dilation) // 2
     else:
-        before, _ = sides(conv.padding, axis)
+        before, _ = axis_padding(conv.padding, axis)
     starts = range(-before, conv.size(side, axis) * stride - before, stride)
     return sum(any(0 <= start + row * dilation < side for start in starts) for row in range(kernel))
 
@@ -150,7 +152,7 @@ def warn_of_skipped_positions(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         kernel, stride, _, dims = window
         axes = list(zip(*_axes_of_warned_window(window), strict=True))
         read = prod(len({spread * i % step for i in range(width)}) for width, step, spread in axes)
-        least = merged(tuple(min(width, step) for width, step, _ in axes))
+        least = merge_axes(tuple(min(width, step) for width, step, _ in axes))
         better = f"With a stride of {axes_text(least)}"
         if (kernel, stride) == (1, 2):
             better = f"With the stride on the {kernel_noun_wording(3, dims)}"
@@ -221,7 +223,7 @@ def warn_of_small_receptive_field(cost: Cost, parts: LayerRecords) -> Iterator[s
     image, size = cost.image[1:], cost.receptive_field
     if isinstance(size, int):
         image = (max(image),)
-    if any(along(size, axis) < side for axis, side in enumerate(image)):
+    if any(axis_entry(size, axis) < side for axis, side in enumerate(image)):
         yield (
             f"The receptive field of the last map is {axes_text(size)} of {equation_size_text(image)} "
             "pixels: "

@@ -9,7 +9,17 @@ from collections.abc import Iterator
 from operator import floordiv
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.layers import Axes, Conv, GlobalPool, Linear, Norm, along, axes_text, combined, positions
+from resnet_factory.layers import (
+    Axes,
+    Conv,
+    GlobalPool,
+    Linear,
+    Norm,
+    axes_text,
+    axis_entry,
+    combine_axes,
+    positions,
+)
 from resnet_factory.planning.paths import path_depth, path_widths
 from resnet_factory.reporting.columns import bytes_text, shape_text
 from resnet_factory.reporting.explanation.equations import (
@@ -178,7 +188,7 @@ def explain_network_receptive_field(cost: Cost, parts: LayerRecords) -> Iterator
     )
     after = cost.receptive_fields.layers.get(last.name) if last is not None else None
     if last is not None and after is not None and isinstance(conv := last.layer, Conv):
-        stride = combined(floordiv, after.stride, conv.stride)
+        stride = combine_axes(floordiv, after.stride, conv.stride)
         adds = wording_along_axes([_explain_added_reach(conv, stride, axis) for axis in range(conv.dims)])
         yield (
             f"{last.name} alone adds {adds}: a kernel reaches the further the larger the stride before it, "
@@ -191,7 +201,7 @@ def explain_network_receptive_field(cost: Cost, parts: LayerRecords) -> Iterator
 
 def _explain_added_reach(conv: Conv, stride: Axes, axis: int) -> str:
     """Return the equation of the pixels that a convolution adds to the receptive field along an axis."""
-    kernel, dilation, step = (along(value, axis) for value in (conv.kernel, conv.dilation, stride))
+    kernel, dilation, step = (axis_entry(value, axis) for value in (conv.kernel, conv.dilation, stride))
     spread = f"{dilation}·" if dilation > 1 else ""
     return chain(f"{spread}({kernel}−1)·{step}", number(dilation * (kernel - 1) * step))
 
@@ -203,12 +213,12 @@ def _explain_image_coverage(cost: Cost) -> str:
         image, last = (max(image),), (max(last, default=1),)  # the longest side is covered last
     covered = []
     for axis, (side, count) in enumerate(zip(image, last, strict=True)):
-        before, after = along(field.before, axis), along(field.after, axis)
-        places = [along(field.stride, axis) * i for i in range(count)]
+        before, after = axis_entry(field.before, axis), axis_entry(field.after, axis)
+        places = [axis_entry(field.stride, axis) * i for i in range(count)]
         covered.append([at - before <= 0 and at + after >= side - 1 for at in places])
     sides = "x".join(map(number, image))
     everywhere = all(map(all, covered))
-    if everywhere and all(along(field.size, axis) >= 2 * side - 1 for axis, side in enumerate(image)):
+    if everywhere and all(axis_entry(field.size, axis) >= 2 * side - 1 for axis, side in enumerate(image)):
         corner = wording_along_axes([chain(f"2·{number(side)}−1", number(2 * side - 1)) for side in image])
         size = axes_number_wording(field.size)
         return f"{size} is no less than {corner}: it covers the image even at the last map's corners."
