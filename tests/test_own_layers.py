@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import resnet_factory as rf
 from resnet_factory.config.recipe import recipe_arguments
 from resnet_factory.layers import VOCABULARY, Conv, Layer, registry
-from resnet_factory.layers.probe import probe_layer_class
+from resnet_factory.layers.registration_checks import probe_layer_class
 from resnet_factory.network.data_flow import verify_data_flow
 from resnet_factory.sweep.population import Population, cost_population, population_parts
 

@@ -73,7 +73,7 @@ def _benchmark_case_of(composed: Composed) -> BenchmarkCase:
 
 
 def benchmark_command_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of the keys of `benchmark_command`."""
+    """Return the faults of the keys of `benchmark`."""
     faults = []
     for key, known in (("runtime", RUNTIMES), ("dtype", DTYPES), ("by", ("network", "stage"))):
         if data[key] not in known:

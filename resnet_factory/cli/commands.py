@@ -33,7 +33,7 @@ def describe_command(composed: Composed) -> int:
 
 
 def describe_command_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of the keys of `describe_command`."""
+    """Return the faults of the keys of `describe`."""
     faults = _command_format_faults(data, tables.FORMATS)
     try:
         _describe_command_selection(data).checked()
@@ -58,7 +58,7 @@ def explain_command(composed: Composed) -> int:
 
 
 def explain_command_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of the keys of `explain_command`."""
+    """Return the faults of the keys of `explain`."""
     return _command_format_faults(data, document.FORMATS)
 
 
@@ -114,7 +114,7 @@ def _with_model_of_weights_file(composed: Composed) -> Composed:
 
 
 def build_command_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of the keys of `build_command`."""
+    """Return the faults of the keys of `build`."""
     texts = dict.fromkeys(("weights", "keys", "save"), str | None)
     if faults := key_type_faults(data, {"layers": bool, **texts}):
         return faults

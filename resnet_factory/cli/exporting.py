@@ -101,7 +101,7 @@ def _normalisation_to_export(options: Mapping[str, Any], channels: int) -> dict[
 
 
 def export_command_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of the keys of `export_command`."""
+    """Return the faults of the keys of `export`."""
     if faults := key_type_faults(data, dict.fromkeys(("to", "keys", "weights", "file"), str | None)):
         return faults
     program = data["to"] in KINDS

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from resnet_factory.cli.verbs import VERBS
+from resnet_factory.config.library import conf_dir
 from resnet_factory.config.model_index import index_models
 from resnet_factory.config.model_keys import ROLES, SLOTS
-from resnet_factory.config.repository import conf_dir
 
 EXAMPLES = """\
   resnet-factory model=resnet50

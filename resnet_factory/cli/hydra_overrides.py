@@ -6,9 +6,9 @@ import re
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
+from resnet_factory.config.library import Library
 from resnet_factory.config.override_grammar import override_location, parse_override_text
 from resnet_factory.config.overrides import parsed_overrides
-from resnet_factory.config.repository import Library
 from resnet_factory.errors import Fault
 
 

@@ -24,10 +24,10 @@ from resnet_factory.cli.hydra_overrides import (
 from resnet_factory.cli.request import CommandRequest
 from resnet_factory.config.composition import WHOLE, Composed, Verify, compose_all
 from resnet_factory.config.hydra_internals import OWN, ConfigLoaderImpl, Hydra, hydra_search_path
+from resnet_factory.config.library import Library, conf_dir, user_library_dir
 from resnet_factory.config.override_grammar import override_location
 from resnet_factory.config.overrides import read_overrides
 from resnet_factory.config.permission import permission_refusals
-from resnet_factory.config.repository import Library, conf_dir, user_library_dir
 from resnet_factory.config.yaml_source import load_yaml, yaml_position
 from resnet_factory.errors import ConfigError, Fault
 

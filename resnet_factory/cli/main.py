@@ -127,7 +127,7 @@ def _hand_main_to_hydra(verb: str, words: list[str], options: argparse.Namespace
     from resnet_factory.cli import hydra_runner
     from resnet_factory.cli.completion import check_completion, forget_completed_verb
     from resnet_factory.cli.request import compose_request
-    from resnet_factory.config.repository import conf_dir
+    from resnet_factory.config.library import conf_dir
     from resnet_factory.planning.planner import run_planner
 
     flags = [f"--{name.replace('_', '-')}" for name in HYDRA_FLAGS if getattr(options, name) is True]

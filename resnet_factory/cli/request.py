@@ -15,9 +15,9 @@ from resnet_factory.cli.hydra_overrides import (
     split_hydra_overrides,
 )
 from resnet_factory.config.composition import WHOLE, Check, compose_in_library
+from resnet_factory.config.library import Library, LibraryFiles, user_library_dir
 from resnet_factory.config.override_grammar import override_location
 from resnet_factory.config.overrides import per_stage, read_overrides
-from resnet_factory.config.repository import Library, LibraryFiles, user_library_dir
 from resnet_factory.config.sweep_overrides import (
     has_sweep_overrides,
     jobs_of_sweep_overrides,

@@ -65,9 +65,9 @@ VERBS = {
         "cli.comparison:diff_command", "compare two networks: diff model=A with=B", verbatim=("with",)
     ),
     "draw": Verb(
-        "cli.comparison:draw_command",
+        "cli.drawing:draw_command",
         "draw a network as SVG or Mermaid: draw [file=NAME.svg]",
-        check="cli.comparison:draw_command_faults",
+        check="cli.drawing:draw_command_faults",
         writes="file",
     ),
     "explain": Verb(

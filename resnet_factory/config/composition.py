@@ -11,10 +11,10 @@ from typing import Any
 
 from resnet_factory.config import pruning, schema
 from resnet_factory.config.interpolation import InterpolationResolver, resolve_interpolations
+from resnet_factory.config.library import Library, conf_dir, user_library_dir
 from resnet_factory.config.model_fields import dims_field_hint
 from resnet_factory.config.overrides import apply_override, read_overrides
 from resnet_factory.config.provenance import Provenance, provenance_paths
-from resnet_factory.config.repository import Library, conf_dir, user_library_dir
 from resnet_factory.config.sweep_overrides import jobs_of_sweep_overrides, split_sweep_overrides
 from resnet_factory.errors import ConfigError, Fault, found, unknown
 

@@ -13,7 +13,7 @@ from resnet_factory.config.yaml_source import load_yaml, yaml_display_path, yaml
 from resnet_factory.errors import ConfigError, Fault, found, nearest_word, unknown
 
 if TYPE_CHECKING:
-    from resnet_factory.config.repository import Library
+    from resnet_factory.config.library import Library
 
 
 GLOBAL = ("experiment", "space", "study", "sweep")

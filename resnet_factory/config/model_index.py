@@ -6,7 +6,7 @@ import fnmatch
 import re
 
 from resnet_factory.config.composition import compose_in_library
-from resnet_factory.config.repository import Library, user_library_dir
+from resnet_factory.config.library import Library, user_library_dir
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.errors import ConfigError, Fault, suggest
 

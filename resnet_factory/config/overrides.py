@@ -10,9 +10,9 @@ from typing import Any
 
 from resnet_factory.config import schema
 from resnet_factory.config.file_checks import interpolation_fault_in_file, one_choice_message
+from resnet_factory.config.library import Library, merge_library_data
 from resnet_factory.config.override_grammar import Override, override_location, parse_override_text
 from resnet_factory.config.override_hints import MAX_LENGTH, override_hint
-from resnet_factory.config.repository import Library, merge_library_data
 from resnet_factory.config.yaml_source import MAX_DEPTH
 from resnet_factory.errors import Fault, found, suggest, unknown
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from resnet_factory.config.library import Library, LibraryFiles
 from resnet_factory.config.override_grammar import Override, override_location
 from resnet_factory.config.overrides import Overrides
-from resnet_factory.config.repository import Library, LibraryFiles
 from resnet_factory.config.yaml_source import yaml_position
 from resnet_factory.errors import Fault, unknown
 

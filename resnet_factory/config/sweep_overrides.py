@@ -8,9 +8,9 @@ from itertools import islice, product
 from math import prod
 from typing import Any
 
+from resnet_factory.config.library import Library
 from resnet_factory.config.override_grammar import override_location
 from resnet_factory.config.overrides import parsed_overrides
-from resnet_factory.config.repository import Library
 from resnet_factory.errors import ConfigError, Fault
 
 MAX_JOBS = 10_000

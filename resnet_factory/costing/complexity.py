@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from resnet_factory.costing.measurement import (
+from resnet_factory.costing.memory import Memory, compute_memory
+from resnet_factory.costing.node_costs import (
     FormAfterNode,
     LayerCostRows,
     Meter,
@@ -21,7 +22,6 @@ from resnet_factory.costing.measurement import (
     map_size_text,
     node_shape,
 )
-from resnet_factory.costing.memory import Memory, compute_memory
 from resnet_factory.costing.receptive_field import ReceptiveFields, receptive_fields
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import MAP, Axes, Size

@@ -18,7 +18,7 @@ from typing import Any
 from resnet_factory.errors import all_of, shown
 from resnet_factory.layers import VOCABULARY, Layer
 from resnet_factory.layers.package_entries import installed_package_entries, package_of_entry
-from resnet_factory.layers.probe import probe_layer_class
+from resnet_factory.layers.registration_checks import probe_layer_class
 
 GROUP = "resnet_factory.layers"
 """The group of entry points. Each names a pair: the layer's class, and what makes its module."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from resnet_factory.network.convolutions import CONVOLVE
+from resnet_factory.network.padded_convolutions import CONVOLVE
 
 
 class ZeroPad(nn.Module):

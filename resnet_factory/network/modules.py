@@ -12,19 +12,6 @@ from torch import nn
 from resnet_factory import layers
 from resnet_factory.layers import SAME, axes_product, axis_padding, fixed_padding, is_uneven_padding, per_axis
 from resnet_factory.network.attention import AttentionPool, SelfAttention
-from resnet_factory.network.convolutions import (
-    Pad,
-    PaddedConv1d,
-    PaddedConv2d,
-    PaddedConv3d,
-    PaddedConvolution,
-    Pads,
-    StandardizedConv1d,
-    StandardizedConv2d,
-    StandardizedConv3d,
-    StandardizedConvolution,
-    torch_padding,
-)
 from resnet_factory.network.custom_modules import (
     BlurPool,
     ChannelConv,
@@ -38,6 +25,19 @@ from resnet_factory.network.custom_modules import (
     Scale,
     Shift,
     ZeroPad,
+)
+from resnet_factory.network.padded_convolutions import (
+    Pad,
+    PaddedConv1d,
+    PaddedConv2d,
+    PaddedConv3d,
+    PaddedConvolution,
+    Pads,
+    StandardizedConv1d,
+    StandardizedConv2d,
+    StandardizedConv3d,
+    StandardizedConvolution,
+    torch_padding,
 )
 from resnet_factory.network.rearrangements import (
     DepthToSpace,

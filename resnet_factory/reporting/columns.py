@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.costing.measurement import NodeCostRow
 from resnet_factory.costing.memory import MemoryUse, memory_faults
+from resnet_factory.costing.node_costs import NodeCostRow
 from resnet_factory.costing.receptive_field import Field, ReceptiveField
 from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.layers import Axes, per_axis

@@ -1,4 +1,4 @@
-"""The command `study_command`."""
+"""The command `study`."""
 
 from __future__ import annotations
 

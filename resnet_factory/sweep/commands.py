@@ -1,4 +1,4 @@
-"""The commands `sweep_command` and `report_command`."""
+"""The commands `sweep` and `report`."""
 
 from __future__ import annotations
 

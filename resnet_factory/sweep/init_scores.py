@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_factory.costing.measurement import FormAfterNode
+from resnet_factory.costing.node_costs import FormAfterNode
 from resnet_factory.layers import MAP, Activation, BatchNorm, Conv, Layer, Linear, Norm
 from resnet_factory.network.builder import build
 from resnet_factory.network.network import Network

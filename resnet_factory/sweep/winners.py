@@ -14,8 +14,8 @@ import yaml
 from resnet_factory.config import pruning
 from resnet_factory.config.composition import compose_all
 from resnet_factory.config.file_access import write_whole_file
+from resnet_factory.config.library import Library, user_library_dir
 from resnet_factory.config.own_layers import own_layer_origins
-from resnet_factory.config.repository import Library, user_library_dir
 from resnet_factory.config.yaml_source import load_yaml
 from resnet_factory.errors import ConfigError
 from resnet_factory.planning.models import compose

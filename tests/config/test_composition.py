@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import resnet_factory as rf
-from resnet_factory.config import override_grammar, provenance, repository
+from resnet_factory.config import library, override_grammar, provenance
 from resnet_factory.config.composition import compose_all
 
 CONF = ROOT / "conf"
@@ -109,6 +109,6 @@ def test_what_is_right_is_not_located(words: list[str], monkeypatch: pytest.Monk
         raise AssertionError(f"located: {arguments}")
 
     monkeypatch.setattr(provenance, "yaml_position", refuse)
-    monkeypatch.setattr(repository, "yaml_position", refuse)
+    monkeypatch.setattr(library, "yaml_position", refuse)
     monkeypatch.setattr(override_grammar, "_parse_override_by_hydra", refuse)
     assert rf.compose("resnet50", *words)

@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 
 from resnet_factory.config.config_file import read_config_file
 from resnet_factory.config.defaults_list import DefaultsError, DefaultsList
+from resnet_factory.config.library import merge_library_data
 from resnet_factory.config.override_grammar import parse_override_text
-from resnet_factory.config.repository import merge_library_data
 
 GROUPS = ["a", "b", "a/c"]
 FILES = ["top", "other", *(f"{group}/{name}" for group in GROUPS for name in ("one", "two"))]

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import resnet_factory as rf
 from resnet_factory.config.model_index import index_models
-from resnet_factory.costing.measurement import Tally
+from resnet_factory.costing.node_costs import Tally
 from resnet_factory.reporting.columns import COLUMNS, DEPTHS
 from resnet_factory.reporting.explanation.layer_table import collect_layer_table, layer_table_total
 from resnet_factory.reporting.html import html_of_plan

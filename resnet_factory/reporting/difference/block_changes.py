@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.costing.measurement import NOTHING, Tally
+from resnet_factory.costing.node_costs import NOTHING, Tally
 from resnet_factory.planning.network_plan import Plan, PlanBlock
 from resnet_factory.planning.nodes import Chain, dotted_node_name
 from resnet_factory.reporting.difference.alignment import AlignmentEdit, align_lines, lines_to_align

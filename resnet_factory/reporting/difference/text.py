@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.costing.measurement import NOTHING, Tally
+from resnet_factory.costing.node_costs import NOTHING, Tally
 from resnet_factory.layers import axes_text
 from resnet_factory.reporting.columns import bytes_text
 from resnet_factory.reporting.difference.alignment import AlignedLine, AlignmentEdit, altered_in_alignment

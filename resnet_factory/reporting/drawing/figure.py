@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.costing.measurement import NodeCostRow
+from resnet_factory.costing.node_costs import NodeCostRow
 from resnet_factory.reporting.drawing.canvas import Canvas, canvas_text_width
 from resnet_factory.reporting.drawing.labels import image_label, shape_label, share_label, short_number_label
 from resnet_factory.reporting.drawing.section import SectionColumn, section_columns

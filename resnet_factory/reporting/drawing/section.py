@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.costing.measurement import NodeCostRow
+from resnet_factory.costing.node_costs import NodeCostRow
 from resnet_factory.planning.network_plan import PlanBlock
 from resnet_factory.planning.nodes import Chain, Node
 from resnet_factory.planning.paths import main_path

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.costing.measurement import Tally
+from resnet_factory.costing.node_costs import Tally
 from resnet_factory.layers import Conv, Layer, Size, largest_axis_entry
 from resnet_factory.planning import paths
 from resnet_factory.planning.nodes import CONCAT, PREVIOUS, Chain, Node, Parallel, Read, Walk

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.costing.measurement import Tally
+from resnet_factory.costing.node_costs import Tally
 from resnet_factory.layers import AvgPool, Conv, Layer, MaxPool, Norm, ZeroPad, axes_text, largest_axis_entry
 from resnet_factory.planning.network_plan import PlanBlock
 from resnet_factory.planning.paths import path_widths
