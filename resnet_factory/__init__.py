@@ -84,4 +84,4 @@ def __dir__() -> list[str]:
 
 
 if "IPython" in sys.modules:  # a notebook shows plans as tables
-    import_module(f"{__name__}.reporting.html").register()
+    import_module(f"{__name__}.reporting.html").register_html_formatter()
