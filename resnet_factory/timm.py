@@ -48,7 +48,7 @@ def _timm_registry(name: str) -> str:
 
 def _register_one_in_timm(name: str, config_dir: str | None) -> str:
     config = index_models().config(name) if config_dir is None else compose(name, config_dir=config_dir)
-    mean, std = image_normalisation(name, config.in_channels)
+    mean, std = image_normalisation(config)
     theirs = _timm_registry(name)
     default_cfgs[theirs] = {
         "input_size": (

@@ -23,7 +23,11 @@ from resnet_factory.config.file_access import (
     output_file_faults,
 )
 from resnet_factory.costing.complexity import compute_complexity
-from resnet_factory.errors import Fault, found, unknown
+from resnet_factory.errors import ConfigError, Fault, found, one_of, unknown
+from resnet_factory.network.runtimes.choices import DYNAMIC, INT8_FORMATS
+from resnet_factory.network.runtimes.image_folder import image_files, image_folder_faults
+from resnet_factory.network.runtimes.packages import runtime_package_faults
+from resnet_factory.network.weights import key_map
 from resnet_factory.reporting import tables
 
 if TYPE_CHECKING:
@@ -31,9 +35,8 @@ if TYPE_CHECKING:
 
 KINDS: dict[str, FileKind] = {"onnx": ONNX, "openvino": OPENVINO, "torch": TORCH_PROGRAM, "aoti": AOTI}
 """Runtime -> the kind of file that is written for it."""
-DYNAMIC = ("size", "batch", "none")
-IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-"""Mean and deviation of images of three channels, where nothing else is said."""
+NORMALISATION = ("mean", "std")
+"""Keys that replace settings of the network's images."""
 
 
 def export_command(composed: Composed) -> int:
@@ -52,6 +55,23 @@ def export_command(composed: Composed) -> int:
 
 
 def _network_to_export(composed: Composed) -> Network:
+    """Return the network with its weights, and with the normalisation of its images that is given."""
+    options = composed.data
+    network = _loaded(composed)
+    given = {key: options[key] for key in NORMALISATION if options[key] is not None}
+    channels = network.plan.in_channels
+    if faults := [
+        Fault(key, f"expected one number per channel, {channels}, found {found(value)}")
+        for key, value in given.items()
+        if len(value) != channels
+    ]:
+        raise ConfigError(faults)
+    if given:
+        network.pretrained_cfg = network.pretrained_cfg | given
+    return network
+
+
+def _loaded(composed: Composed) -> Network:
     """Return the network with its weights: the model's, or the one saved in the file of weights."""
     from resnet_factory.network.weights import transfer
 
@@ -84,7 +104,8 @@ def _write_exported_program(composed: Composed) -> int:
             dynamic=options["dynamic"],
             folded=options["fold"],
             tolerance=options["tolerance"],
-            metadata=_normalisation_to_export(options, network.plan.in_channels),
+            int8=[] if options["int8"] is None else image_files(options["int8"]),
+            agreement=options["agreement"],
         )
     if options["weights"] is None:
         tables.table_console().print(
@@ -94,55 +115,67 @@ def _write_exported_program(composed: Composed) -> int:
     return 0
 
 
-def _normalisation_to_export(options: Mapping[str, Any], channels: int) -> dict[str, str]:
-    """Return the mean and the standard deviation of images, as metadata; nothing where they are not known."""
-    stated = {key: options[key] or (IMAGENET[key] if channels == 3 else None) for key in IMAGENET}
-    return {key: ",".join(map(str, value)) for key, value in stated.items() if value is not None}
-
-
 def export_command_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of the keys of `export`."""
-    if faults := key_type_faults(data, dict.fromkeys(("to", "keys", "weights", "file"), str | None)):
-        return faults
-    program = data["to"] in KINDS
-    wanted = ["file"] if program else ["weights", "file"]
-    missing = [key for key in wanted if data[key] is None]
+    """Return the faults of the keys of `export`: of all that are given, then those that are missing."""
+    texts = dict.fromkeys(("to", "keys", "weights", "file", "int8"), str | None)
+    faults = key_type_faults(data, texts | {"fold": bool})
+    faulty = {fault.path for fault in faults}
+    to, keys, weights, file = (
+        None if key in faulty else data[key] for key in ("to", "keys", "weights", "file")
+    )
+    targets = (*KINDS, *key_map.key_map_libraries())
+    if to is not None and to not in targets:
+        faults.append(Fault("to", unknown("format or library", to, targets)))
+    faults += _exported_program_faults(data)
+    if "int8" not in faulty and data["int8"] is not None:
+        faults += _int8_faults(data["int8"], to)
+    faults += command_weights_faults(weights, keys)
+    read = [] if weights is None else [weights]
+    if file is not None and to in KINDS:
+        faults += _file_faults(file, KINDS[to], read)
+    elif file is not None and (to in targets or keys is not None):
+        faults += output_file_faults(file, "file", WEIGHTS, read)
+    wanted = [] if to in KINDS or (to is not None and to not in targets) else ["weights"]
+    missing = [key for key in (*wanted, "file") if data[key] is None]
     if data["to"] is None and data["keys"] is None:
         missing.append("to")
-    if missing:
-        return [Fault(key, f"is missing; export needs {key}=…", "command line 'export'") for key in missing]
-    weights = data["weights"]
-    faults = command_weights_faults(weights, data["keys"])
-    read = [] if weights is None else [weights]
-    if not program:
-        return faults + output_file_faults(data["file"], "file", WEIGHTS, read)
-    return (
-        faults
-        + _exported_program_faults(data)
-        + output_file_faults(data["file"], "file", KINDS[data["to"]], read)
-    )
+    faults += [Fault(key, f"is missing; export needs {key}=…", "command line 'export'") for key in missing]
+    return faults + (runtime_package_faults(to, "to") if to in KINDS else [])
+
+
+def _file_faults(file: str, kind: FileKind, inputs: list[str]) -> list[Fault]:
+    """Return the faults of the file that a network is written to."""
+    (ending,) = kind.endings
+    if not file.lower().endswith(ending):
+        return [Fault("file", f"'{file}' does not end in {ending}, as {kind.name} do")]
+    return output_file_faults(file, "file", kind, inputs)
+
+
+def _int8_faults(folder: str, to: str | None) -> list[Fault]:
+    """Return the faults of the folder of images, and of a format without 8-bit integers."""
+    faults = image_folder_faults(folder, "int8") + runtime_package_faults("int8", "int8")
+    if to in (*KINDS, *key_map.key_map_libraries()) and to not in INT8_FORMATS:
+        faults.append(Fault("int8", f"8-bit integers are for {one_of(INT8_FORMATS)}, not for to={to}"))
+    return faults
 
 
 def _exported_program_faults(data: Mapping[str, Any]) -> list[Fault]:
     """Return the faults of what only exports for runtimes read."""
-    faults = key_type_faults(data, {"fold": bool})
+    faults = []
     if data["dynamic"] is not None and data["dynamic"] not in DYNAMIC:
         faults.append(Fault("dynamic", unknown("freedom", data["dynamic"], DYNAMIC)))
     tolerance = data["tolerance"]
-    if not isinstance(tolerance, int | float) or isinstance(tolerance, bool) or tolerance < 0:
+    if not isinstance(tolerance, int | float) or isinstance(tolerance, bool) or not tolerance >= 0:
         faults.append(Fault("tolerance", f"expected a number from 0 on, found {found(tolerance)}"))
-    (ending,) = KINDS[data["to"]].endings
-    if not data["file"].lower().endswith(ending):
-        faults.append(
-            Fault("file", f"'{data['file']}' does not end in {ending}, as {KINDS[data['to']].name} do")
-        )
-    for key in IMAGENET:
+    agreement = data["agreement"]
+    if agreement is not None:
+        if isinstance(agreement, bool) or not isinstance(agreement, int | float) or not 0 <= agreement <= 1:
+            faults.append(Fault("agreement", f"expected a share from 0 to 1, found {found(agreement)}"))
+        elif data["int8"] is None:
+            faults.append(Fault("agreement", "is of 8-bit integers; give int8=FOLDER as well"))
+    for key in NORMALISATION:
         value = data[key]
         numbers = isinstance(value, list) and value and all(isinstance(each, int | float) for each in value)
         if value is not None and not numbers:
             faults.append(Fault(key, f"expected a list of numbers, one per channel, found {found(value)}"))
-    if faults:
-        return faults
-    from resnet_factory.network.runtimes.packages import runtime_package_faults
-
-    return runtime_package_faults(data["to"], "to")
+    return faults

@@ -78,6 +78,8 @@ def _run_main(arguments: list[str]) -> int:
         message = f"a command comes first: resnet-factory {late[0]} …"
         raise ConfigError([Fault("", message, f"command line '{late[0]}'")])
     if not VERBS[verb].composes:
+        if asked == ["multirun"] and VERBS[verb].sweeps:
+            asked = []  # it goes through several values itself, in one run
         if asked and VERBS[verb].sweeps and not options.multirun:
             from resnet_factory.config.composition import take_sweeps_to_compose
 

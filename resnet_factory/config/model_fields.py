@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -125,6 +126,36 @@ def read_image_size_field(value: Any, dims: int, path: str, faults: list[Fault])
         tuple(read_whole_fields(side, 1, f"{path}.{i}", faults) for i, side in enumerate(value))
     )
     return sides
+
+
+def read_image_numbers(
+    value: Any, channels: int, path: str, faults: list[Fault], unread: list[Fault]
+) -> tuple[float, ...] | None:
+    """Return the mean or the deviation of images, one number per channel, from a list or one number for all.
+
+    A list of another length than the channels is a fault of `unread`: a network of other channels than the
+    one it inherits the list from drops it.
+    """
+    if value is None:
+        return None
+    numbers = value if isinstance(value, list) else [value] * channels
+    positive = path.endswith("_std")
+    for number in numbers:
+        number_like = isinstance(number, int | float) and not isinstance(number, bool)
+        if not number_like or not math.isfinite(number) or (positive and number <= 0):
+            above = " above 0" if positive else ""
+            message = f"expected a number{above}, or a list of one per channel, found {found(value)}"
+            faults.append(Fault(path, message))
+            return None
+    if len(numbers) != channels:
+        unread.append(Fault(path, _count_message(len(numbers), channels)))
+        return None
+    return tuple(map(float, numbers))
+
+
+def _count_message(count: int, channels: int) -> str:
+    counted = f"{count} number{'s' if count != 1 else ''} for {channels} channel{'s' if channels > 1 else ''}"
+    return f"{counted}; give one number{f', or {channels}' if channels > 1 else ''}"
 
 
 def dims_field_hint(size: Any, dims: int) -> str:

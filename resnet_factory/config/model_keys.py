@@ -97,7 +97,11 @@ WHOLE: dict[str, tuple[int, int]] = {
 """Fields that take one integer: the minimum and the default. `image_size` may be one per axis."""
 MAX_DIMS = 3
 """Convolutions, norms and pools exist for sequences, images and volumes."""
-SETTINGS = ("zero_init_residual", "output_stride", "first_dilation", "generator", "init", "features")
+IMAGE_NUMBERS = ("image_mean", "image_std")
+"""Fields that take a number, or one per input channel."""
+SETTINGS = (
+    "zero_init_residual", "output_stride", "first_dilation", "generator", "init", "features", *IMAGE_NUMBERS,
+)  # fmt: skip
 NUMBERS = (*WHOLE, *PER_STAGE)
 """Fields that are one integer, or one per stage."""
 KEYS = (*WHOLE, *PER_STAGE, *SETTINGS, *ROLES, *SLOTS)

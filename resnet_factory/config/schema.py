@@ -12,6 +12,7 @@ from resnet_factory.config.model_fields import (
     read_arguments_field,
     read_features_field,
     read_generated_fields,
+    read_image_numbers,
     read_image_size_field,
     read_per_stage_fields,
     read_whole_fields,
@@ -19,6 +20,7 @@ from resnet_factory.config.model_fields import (
 from resnet_factory.config.model_keys import (
     ACTIVATIONS,
     DEFAULTS,
+    IMAGE_NUMBERS,
     KEYS,
     MAX_BLOCKS,
     MAX_CHANNELS,
@@ -66,6 +68,8 @@ class ModelConfig(Specification):
     def changed(self, fields: Mapping[str, Any]) -> ModelConfig:
         """Return the config with other values of some fields, checked again.
 
+        Another number of input channels drops the numbers of the channels that there were.
+
         Raises:
             ConfigError: with every fault found.
         """
@@ -75,7 +79,12 @@ class ModelConfig(Specification):
         lists = {"block": self.blocks, **self.stage_slots}
         titles |= {f"{key}.{i}": recipe.title for key, of in lists.items() for i, recipe in enumerate(of)}
         titles["block"] = self.blocks[0].title
-        return read_config(self.to_dict() | dict(fields), name=self.name, titles=titles)
+        data = self.to_dict() | dict(fields)
+        if data.get("in_channels") != self.in_channels:
+            for key in IMAGE_NUMBERS:
+                if key not in fields and isinstance(data.get(key), list):
+                    del data[key]
+        return read_config(data, name=self.name, titles=titles)
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,7 @@ def examine_schema(
             None, (Fault(path, f"expected a model (a mapping), found {found(data)}"),), ()
         )
     resolved = with_named_recipes(data, titles, find, path, faults)
-    for key, default in (("features", None), ("dims", 2)):
+    for key, default in (("features", None), ("dims", 2), *((key, None) for key in IMAGE_NUMBERS)):
         if resolved.get(key, default) == default:
             resolved.pop(key, None)  # files of earlier versions do not have it
     for key in resolved:
@@ -162,6 +171,11 @@ def examine_schema(
     image_size = read_image_size_field(
         resolved.get("image_size", WHOLE["image_size"][1]), whole["dims"], f"{path}.image_size", faults
     )
+    spare: list[Fault] = []
+    images = {
+        key: read_image_numbers(resolved.get(key), whole["in_channels"], f"{path}.{key}", faults, spare)
+        for key in IMAGE_NUMBERS
+    }
     zero_init = resolved.get("zero_init_residual", False)
     if not isinstance(zero_init, bool):
         message = f"expected true or false, found {found(zero_init)}"
@@ -236,8 +250,8 @@ def examine_schema(
     if not faults and "width" in names and "widths" not in resolved.keys() | generated.keys():
         faults.append(Fault(f"{path}.widths", "missing; a model has to say it"))
     if faults:
-        return SchemaExamination(None, tuple(faults), tuple(reader.unread))
-    unread = (*reader.unread, *unread_fields(resolved, names, path))
+        return SchemaExamination(None, tuple(faults), (*spare, *reader.unread))
+    unread = (*spare, *reader.unread, *unread_fields(resolved, names, path))
     config = ModelConfig(
         text=json.dumps(resolved, sort_keys=True, separators=(",", ":")),
         name=name,
@@ -246,6 +260,8 @@ def examine_schema(
         init=init,
         first_dilation=first_dilation,
         features=features,
+        image_mean=images["image_mean"],
+        image_std=images["image_std"],
         path=path,
         blocks=blocks,
         slots=slot_recipes,

@@ -56,6 +56,10 @@ class Specification:
     """Slots with one recipe per stage; `slots` has the first of each."""
     features: tuple[str, ...] | None = None
     """The feature maps a backbone returns; None for a whole network."""
+    image_mean: tuple[float, ...] | None = None
+    """The mean of the images by channel, with values from 0 to 1; None: not stated."""
+    image_std: tuple[float, ...] | None = None
+    """Their standard deviation."""
     path: str = field(default="model", compare=False, repr=False)
     """Key of the model in the whole configuration, used to locate faults."""
 

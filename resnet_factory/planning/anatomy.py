@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
+from resnet_factory.config.specification import Specification
 from resnet_factory.layers import (
     Activation,
     AttentionPool,
@@ -25,10 +25,7 @@ from resnet_factory.planning.network_plan import Plan, PlanFeature
 from resnet_factory.planning.nodes import Chain, leaves
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-NORMALISATIONS = (("*_clip*", CLIP), ("resnetv2_*", HALF), ("test_resnet", HALF), ("*", IMAGENET))
-"""Means and standard deviations of the images on which timm trained networks of these names."""
+"""Mean and standard deviation of images of 3 channels, where a model does not state others."""
 WHOLE_IMAGE = 64
 """Sides of images up to which they are used whole; larger ones are cropped after they were resized."""
 
@@ -148,19 +145,19 @@ def _group_pattern(names: Sequence[str]) -> str:
     return rf"^(?:{'|'.join(map(re.escape, names))})\." if names else ""
 
 
-def image_normalisation(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of the images for a network: those of timm's of the same name.
+def image_normalisation(of: Plan | Specification) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of a network's images: its `image_mean` and `image_std`.
 
-    For other names they are ImageNet's, and 0.5 for images that do not have 3 channels.
+    Where these are not stated, they are ImageNet's, and 0.5 for images that do not have 3 channels.
     """
-    if channels != 3:
-        return (0.5,) * channels, (0.5,) * channels
-    return next(numbers for pattern, numbers in NORMALISATIONS if fnmatch(name, pattern))
+    half = (0.5,) * of.in_channels
+    usual = IMAGENET if of.in_channels == 3 else (half, half)
+    return of.image_mean or usual[0], of.image_std or usual[1]
 
 
 def pretrained_cfg(plan: Plan) -> dict[str, Any]:
     """Return image settings and names of layers, with the keys of timm's `pretrained_cfg`."""
-    mean, std = image_normalisation(plan.name, plan.in_channels)
+    mean, std = image_normalisation(plan)
     known = classifier(plan)
     convolutions = (name for name, layer in plan.leaves if isinstance(layer, Conv))
     return {

@@ -92,6 +92,11 @@ class Plan:
     whole: Plan | None = field(default=None, compare=False, repr=False)
     """The whole network of a backbone: checkpoints may hold tensors that the backbone leaves out."""
 
+    image_mean: tuple[float, ...] | None = field(default=None, compare=False)
+    """The mean of the images by channel; None: not stated."""
+    image_std: tuple[float, ...] | None = field(default=None, compare=False)
+    """Their standard deviation."""
+
     @property
     def image(self) -> tuple[int, ...]:
         """The shape of the images the network is meant for, (channels, height, width) in 2 dimensions."""

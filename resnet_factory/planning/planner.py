@@ -77,6 +77,8 @@ class Planner(StructureUnroller):
             config.image_size,
             config.init,
             dims=config.dims,
+            image_mean=config.image_mean,
+            image_std=config.image_std,
         )
         if config.features is None:
             return whole

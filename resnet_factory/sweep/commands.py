@@ -14,6 +14,7 @@ from typing import Any
 from resnet_factory.config.composition import Composed, compose_all, group_choices, take_sweeps_to_compose
 from resnet_factory.config.own_layers import missing_own_layers
 from resnet_factory.errors import ConfigError, Fault, unknown
+from resnet_factory.network.runtimes.choices import EAGER
 from resnet_factory.reporting.tables import table_console
 from resnet_factory.study.signals import sigterm_as_interrupt
 from resnet_factory.sweep.csv_table import write_csv
@@ -151,6 +152,8 @@ def _sweep_command_hash(space: Space, options: SweepOptions, composed: Composed)
     run = run_record(space, options)
     measuring = options.measuring.conditions
     measuring.pop("study", None)
+    if measuring["runtime"] == EAGER:
+        del measuring["runtime"]  # folders of an earlier version, which had no other, keep their names
     if study := composed.data["measuring"]["study"]:
         measuring["study"] = study
     parts = [run[key] for key in ("space", "sampler", "seed", "image")]

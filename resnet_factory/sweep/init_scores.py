@@ -16,6 +16,7 @@ from resnet_factory.costing.node_costs import FormAfterNode
 from resnet_factory.layers import MAP, Activation, BatchNorm, Conv, Layer, Linear, Norm
 from resnet_factory.network.builder import build
 from resnet_factory.network.network import Network
+from resnet_factory.network.runtimes.choices import EAGER
 from resnet_factory.planning.network_plan import PlanBlock, PlanStage
 from resnet_factory.planning.nodes import IDENTITY, SUM, Chain, Node, Parallel, Tap
 
@@ -39,6 +40,8 @@ class MetricConditions:
     device: str = "cpu"
     dtype: str = "float32"
     channels_last: bool = False
+    runtime: str = EAGER
+    """The runtime in which latency is measured: one of choices.RUNTIMES."""
     seed: int = 0
 
     def __str__(self) -> str:
@@ -46,7 +49,8 @@ class MetricConditions:
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}, " if self.device == "cpu" else ""
         layout = "channels_last" if self.channels_last else "contiguous"
         device = self.device if self.device == "cpu" else torch.cuda.get_device_name(self.device)
-        return f"batch {self.batch} of {shape}, {device}, {threads}{self.dtype}, {layout}"
+        runtime = "" if self.runtime == EAGER else f"{self.runtime}, "
+        return f"batch {self.batch} of {shape}, {device}, {runtime}{threads}{self.dtype}, {layout}"
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def measure_sweep_job(job: str) -> str:
     plan = make_plan(pruning.read_pruned(data["model"]))
     if plan.id != data["plan"]:
         raise ValueError(f"the model plans to {plan.id}, not to {data['plan']}: another version made it")
-    keys = ("batch", "repeats", "seeds", "threads", "device", "dtype", "channels_last", "seed")
+    keys = ("batch", "repeats", "seeds", "threads", "device", "dtype", "channels_last", "runtime", "seed")
     image = plan.image[1:] if data["image"] is None else model_image_sides(data["image"], plan.dims)
     conditions = MetricConditions(image=image, **{key: data[key] for key in keys if key in data})
     trained = TrainedSweepJob(data) if set(data["metrics"]) & set(TRAINED) else None

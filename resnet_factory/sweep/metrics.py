@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import copy
 import statistics
-import time
+import tempfile
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +20,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from resnet_factory.config import pruning
+from resnet_factory.errors import ConfigError
 from resnet_factory.network.builder import build
 from resnet_factory.network.network import Network
+from resnet_factory.network.runtimes.program import silence_exporters
+from resnet_factory.network.runtimes.runnable import runnable
+from resnet_factory.network.runtimes.timing import WARM, time_interleaved
 from resnet_factory.network.threads import num_threads
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.planner import run_planner as make_plan
@@ -40,8 +46,8 @@ from resnet_factory.sweep.init_scores import (
 )
 from resnet_factory.sweep.own_metrics import OwnMetric
 
-WARM_UP = 3
-"""Forward passes before the clock starts."""
+WARM_UP = WARM + 1
+"""Forward passes before the clock starts: one of them tells how long a pass takes."""
 
 
 def measure_metric(plan: Plan, metric: str, conditions: MetricConditions) -> MetricValue:
@@ -107,17 +113,30 @@ def _metric_on_study_data(own: OwnMetric, job: dict[str, Any]) -> float | None:
 
 
 def latency_metric(network: Network, conditions: MetricConditions) -> MetricValue:
-    """Measure milliseconds of the forward pass of a batch in evaluation mode: median and quartiles."""
-    times = []
-    module, images = _prepare_network_for_metric(network, conditions)
-    with torch.inference_mode():
-        for run in range(WARM_UP + conditions.repeats):
-            _synchronize_for_metric(conditions.device)
-            start = time.perf_counter()
-            module(images)
-            _synchronize_for_metric(conditions.device)
-            if run >= WARM_UP:
-                times.append((time.perf_counter() - start) * 1e3)
+    """Measure milliseconds of the forward pass of a batch in evaluation mode: median and quartiles.
+
+    Raises:
+        NotApplicable: the runtime cannot run the network.
+    """
+    layout = _layout(network, conditions)
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad(), silence_exporters():
+        try:
+            run = runnable(
+                copy.deepcopy(network).eval(),
+                conditions.runtime,
+                image=(network.plan.in_channels, *conditions.image),
+                folder=Path(folder),
+                dtype=conditions.dtype,
+                device=conditions.device,
+                threads=conditions.threads,
+                layout=layout,
+            )
+        except ConfigError as error:
+            raise MetricNotApplicable(str(error)) from None
+        images = _images(network, conditions, layout)
+        # Single passes, in contrast to a benchmark: a sweep has many networks, and each its time limit.
+        (found,) = time_interleaved([partial(run, images)], conditions.repeats, conditions.device, shortest=0)
+    times = [seconds * 1e3 for seconds in found.rounds]
     low, middle, high = statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else times * 3
     note = f"{conditions}, median of {conditions.repeats} after {WARM_UP} to warm up"
     return MetricValue(middle, low, high, note)
@@ -172,21 +191,27 @@ class _PeakMemoryMetricMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _prepare_network_for_metric(network: Network, conditions: MetricConditions) -> tuple[nn.Module, Tensor]:
     """Return a copy in evaluation mode and a batch of noise, as the conditions say."""
-    dtype = getattr(torch, conditions.dtype)
-    layout = torch.contiguous_format
-    if conditions.channels_last:
-        if network.plan.dims == 1:
-            raise MetricNotApplicable("torch has no layout of sequences with channels last")
-        layout = torch.channels_last if network.plan.dims == 2 else torch.channels_last_3d
-    module = copy.deepcopy(network).to(conditions.device, dtype).eval()
+    layout = _layout(network, conditions)
+    module = copy.deepcopy(network).to(conditions.device, getattr(torch, conditions.dtype)).eval()
     module.to(memory_format=layout)  # type: ignore[call-overload]
+    return module, _images(network, conditions, layout)
+
+
+def _layout(network: Network, conditions: MetricConditions) -> torch.memory_format:
+    if not conditions.channels_last:
+        return torch.contiguous_format
+    if network.plan.dims == 1:
+        raise MetricNotApplicable("torch has no layout of sequences with channels last")
+    return torch.channels_last if network.plan.dims == 2 else torch.channels_last_3d
+
+
+def _images(network: Network, conditions: MetricConditions, layout: torch.memory_format) -> Tensor:
     with seeded_for_scores(conditions.seed):
-        return module, noise_for_scores(network, conditions).to(dtype).to(memory_format=layout)
-
-
-def _synchronize_for_metric(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
+        return (
+            noise_for_scores(network, conditions)
+            .to(getattr(torch, conditions.dtype))
+            .to(memory_format=layout)
+        )
 
 
 METRIC_FUNCTIONS: dict[str, Callable[[Network, MetricConditions], MetricValue]] = {

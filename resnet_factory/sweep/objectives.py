@@ -10,6 +10,7 @@ from resnet_factory.errors import ConfigError, Fault, unknown
 from resnet_factory.study.settings import setting_minimum
 
 _SCORE = ("batch", "seeds", "threads", "device")
+_LATENCY = ("batch", "repeats", "threads", "device", "dtype", "channels_last", "runtime")
 
 
 class ObjectiveMetric(NamedTuple):
@@ -31,9 +32,7 @@ METRICS = {
     "receptive_field": ObjectiveMetric("receptive field (pixels)"),
     "inference_memory": ObjectiveMetric("inference memory (MiB)"),
     "training_memory": ObjectiveMetric("training memory (MiB)"),
-    "latency": ObjectiveMetric(
-        "latency (ms)", ("batch", "repeats", "threads", "device", "dtype", "channels_last")
-    ),
+    "latency": ObjectiveMetric("latency (ms)", _LATENCY),
     "memory": ObjectiveMetric("peak memory (MiB)", ("batch", "device", "dtype", "channels_last")),
     "synflow": ObjectiveMetric("log synflow", ("seeds", "threads", "device"), maximize=True),
     "naswot": ObjectiveMetric("NASWOT", _SCORE, maximize=True),

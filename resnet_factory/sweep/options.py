@@ -12,6 +12,8 @@ from typing import Any, Literal
 from resnet_factory.config.composition import Composed, composed_image_size
 from resnet_factory.errors import ConfigError, Fault, install_hint, unknown
 from resnet_factory.layers import per_axis
+from resnet_factory.network.runtimes.choices import EXPORTED_RUNTIMES, RUNTIMES, runtime_faults
+from resnet_factory.network.runtimes.packages import runtime_package_faults
 from resnet_factory.study.settings import setting_above, setting_minimum
 from resnet_factory.study.settings_reader import fill_settings
 from resnet_factory.sweep.error_file import read_error_file
@@ -43,6 +45,8 @@ class MeasuringOptions:
     device: str
     dtype: Literal["float32", "float64", "bfloat16", "float16"]
     channels_last: bool
+    runtime: str
+    """The runtime in which latency is measured: one of choices.RUNTIMES."""
     limit: float | None = setting_above(0)
     training_limit: float | None = setting_above(0)
     study: Any
@@ -141,6 +145,9 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
     if options.measure and options.executor.kind != "dask" and not faults:
         faults += _measuring_device_option_faults(measuring.device, measuring.threads)
     faults += _sweep_option_package_faults(options)
+    faults += _runtime_faults(measuring) if "latency" in options.measure else []
+    if measuring.runtime not in RUNTIMES:
+        faults.append(Fault("measuring.runtime", unknown("runtime", measuring.runtime, RUNTIMES)))
     if not faults:
         try:
             most = options.samples if options.architectures is None else options.max_samples
@@ -190,6 +197,17 @@ def _measuring_device_option_faults(device: str, threads: int) -> list[Fault]:
         message = f"{device!r} does not work here: {' '.join(str(error).split())}"
         return [Fault("measuring.device", message)]
     return []
+
+
+def _runtime_faults(measuring: MeasuringOptions) -> list[Fault]:
+    """Return the faults of the runtime for latency: missing packages, and what it cannot take."""
+    faults = runtime_package_faults(measuring.runtime, "measuring.runtime")
+    keys = "measuring.device", "measuring.dtype"
+    faults += runtime_faults(measuring.runtime, measuring.device, measuring.dtype, *keys)
+    if measuring.channels_last and measuring.runtime in EXPORTED_RUNTIMES:
+        message = f"{measuring.runtime} has a layout of its own; channels_last=false"
+        faults.append(Fault("measuring.channels_last", message))
+    return faults
 
 
 def refuse_unknown_metric_options(

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from resnet_factory import __version__
 from resnet_factory.config.own_layers import own_layer_origins
 from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.network.runtimes.choices import EAGER
 from resnet_factory.sweep.collection import Collector
 from resnet_factory.sweep.draws import Draws
 from resnet_factory.sweep.evaluation import evaluate_samples
@@ -165,6 +166,7 @@ def _checked_run_conditions(store: SweepStore, options: SweepOptions) -> dict[st
     faults = []
     for metric in store.metrics():
         old, new = before.get(metric, {}), now.get(metric, {})
+        old = {"runtime": EAGER} | old  # an earlier version had no other
         for key in [key for key in new if key in old and old[key] != new[key]][:1]:
             other = "another study" if key == "study" else f"{key} {old[key]}, not {new[key]}"
             message = f"'{store.folder}' holds {metric} measured with {other}; results are never mixed"

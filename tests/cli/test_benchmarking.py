@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import time
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import resnet_factory as rf
 from resnet_factory.cli import main
 from resnet_factory.network.runtimes import packages
-from resnet_factory.network.runtimes.benchmark import BenchmarkCase, BenchmarkTiming, benchmarked_module
+from resnet_factory.network.runtimes.benchmark import TRAINING_PASSES, BenchmarkCase, BenchmarkTiming
+from resnet_factory.network.runtimes.parts_timing import measure_parts
+from resnet_factory.network.runtimes.runnable import torch_module, training_step
 from resnet_factory.network.runtimes.timing import (
     Latency,
     MachineLimits,
@@ -56,6 +60,103 @@ def test_stages_of_one_network(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in out for name in ("layer1", "layer4", "stem and head", "of the MACs"))
 
 
+@pytest.mark.parametrize("by", ["stage", "block"])
+@pytest.mark.parametrize("runtime", ["eager", "folded"])
+def test_parts_are_all_of_the_network(by: str, runtime: str) -> None:
+    """Their multiply-adds are the network's, and their times those of its calls."""
+    plan = rf.plan(rf.compose("resnet26", "model.widths=8"))
+    case = BenchmarkCase(plan, runtime, "float32", 2, (3, 32, 32))
+    parts = measure_parts(case, by, device="cpu", rounds=3, threads=1)
+    whole = plan if runtime == "eager" else rf.fold(rf.build(plan).eval()).plan
+    assert sum(part.macs for part in parts) == 2 * rf.cost(whole, (3, 32, 32)).macs
+    names = [stage.name for stage in plan.stages]
+    if by == "block":
+        names = [f"{stage.name}.{i}" for stage in plan.stages for i, _ in enumerate(stage.blocks)]
+    assert [part.name for part in parts] == [*names, "stem and head"]
+    assert all(seconds > 0 for part in parts for seconds in part.latency.rounds)
+
+
+def test_slow_parts_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block that sleeps has that time, and no other has it."""
+    from resnet_factory.network import builder
+    from resnet_factory.network.runtimes import parts_timing
+
+    def slowed(plan: rf.Plan) -> rf.Network:
+        made = builder.build(plan)
+        made.get_submodule("layer2.0.act1").register_forward_hook(lambda *_: time.sleep(0.05))
+        return made
+
+    monkeypatch.setattr(parts_timing, "build", slowed)
+    plan = rf.plan(rf.compose("resnet20", "model.depths=1"))
+    parts = measure_parts(
+        BenchmarkCase(plan, "eager", "float32", 1, (3, 32, 32)), "block", device="cpu", rounds=3, threads=1
+    )
+    found = {part.name: part.latency.median for part in parts}
+    assert found.pop("layer2.0") > 0.05
+    assert max(found.values()) < 0.05
+
+
+def test_training_steps_train() -> None:
+    """Every weight moves, in a copy; the multiply-adds are those that torch counts, but for the image's."""
+    network = rf.create_model("resnet18", "model.widths=8").eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    step = training_step(network, "eager", "float32", "cpu")
+    images = torch.randn(4, 3, 64, 64)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        step(images)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert not network.training
+    cost = rf.cost(network.plan, (3, 64, 64))
+    stem = next(row.tally.macs for row in cost.rows("layer") if row.name == "conv1")
+    assert counter.get_total_flops() == 2 * 4 * (TRAINING_PASSES * cost.macs - stem)
+
+
+def test_training_is_timed_beside_inference(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    words = [*WORDS, "model=resnet18", "step=inference,training", "batch=4", "input.size=64", f"file={file}"]
+    assert main.main(words) == 0
+    inference, training = csv.DictReader(file.read_text().splitlines())
+    assert (inference["step"], training["step"]) == ("inference", "training")
+    assert float(training["milliseconds"]) > float(inference["milliseconds"])
+
+
+@pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        (["batch=1,2,4", "runtime=eager,folded"], ["resnet18 eager", "resnet18 folded", "images in a batch"]),
+        (["runtime=eager,folded"], ["resnet18 eager", "resnet50 folded", "latency (ms), batch 1: median"]),
+        (["by=stage"], ["resnet18, eager, float32, batch 1", "layer1", "stem and head", "of the MACs"]),
+        (["by=block"], ["resnet50, eager, float32, batch 1", "layer4.0", "of the time"]),
+    ],
+)  # fmt: skip
+def test_pictures(words: list[str], texts: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "t.svg"
+    assert main.main([*WORDS, "model=resnet18,resnet50", *words, f"file={file}"]) == 0
+    drawn = " ".join(ET.fromstring(file.read_text()).itertext())
+    for text in texts:
+        assert text in drawn
+
+
+def test_parts_are_written_as_a_table(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    assert main.main([*WORDS, "model=resnet18,resnet50", "by=block", f"file={file}"]) == 0
+    rows = list(csv.DictReader(file.read_text().splitlines()))
+    assert len(rows) == 2 * 5
+    assert rows[0]["part"] == "layer1.0"
+    assert int(rows[0]["macs"]) > 0
+
+
+def test_multirun_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in (0, 1):
+        words = ["model=resnet18,resnet50", "file=t.csv"]
+        words.insert(place, "-m")
+        assert main.main([*WORDS, *words]) == 0
+        rows = csv.DictReader(Path("t.csv").read_text().splitlines())
+        assert [row["model"] for row in rows] == ["resnet18", "resnet50"]
+    assert [file.name for file in tmp_path.iterdir()] == ["t.csv"]
+
+
 def test_missing_runtimes_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,12 +176,16 @@ def test_missing_runtimes_are_named(
         (["device=gpu"], "unknown device 'gpu'; known are cpu, cuda"),
         (["runtime=openvino", "dtype=bfloat16"], "openvino runs in single precision here"),
         (["runtime=compile", "by=stage"], "stages are timed in eager mode"),
+        (["step=training", "by=block"], "blocks are timed in inference: step=inference"),
+        (["step=training", "runtime=folded"], "'folded' runs inference alone; step=training takes eager or"),
+        (["step=train"], "unknown step 'train'; known are inference, training; did you mean 'training'?"),
+        (["step=training"], "command line 'batch=1': batch: a training step of so few images of 3x32x32"),
         (["rounds=2,3"], "one value holds for all that is measured"),
-        (["file=t.txt"], "does not end in .csv"),
+        (["file=t.txt"], "does not end in .csv or .svg, as tables and pictures do"),
     ],
 )
 def test_mistakes_exit_with_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main([*WORDS, "model=resnet18", *words]) == 2
+    assert main.main([*WORDS, "model=resnet18", "batch=1", *words]) == 2
     caught = capsys.readouterr()
     assert message in caught.err
     assert "Traceback" not in caught.err
@@ -116,7 +221,7 @@ def test_peak_memory_sees_what_a_call_needs() -> None:
 def test_runtimes_of_torch_are_copies() -> None:
     network = rf.create_model("resnet18", "model.depths=1", "model.widths=8").eval()
     for runtime in ("eager", "folded"):
-        made = benchmarked_module(network, runtime, "bfloat16", "cpu")
+        made = torch_module(network, runtime, "bfloat16", "cpu")
         assert isinstance(made, nn.Module)
         assert {each.dtype for each in made.parameters()} == {torch.bfloat16}
     assert {each.dtype for each in network.parameters()} == {torch.float32}

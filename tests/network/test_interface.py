@@ -20,6 +20,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
 
 import resnet_factory as rf
 from resnet_factory.network.steps import Block, Gate
+from resnet_factory.planning.anatomy import image_normalisation
 
 create_model: Any = rf.create_model
 library: Any = timm
@@ -83,6 +84,36 @@ def test_numbers_are_timms(name: str) -> None:
         for key in ("first_conv", "classifier", "num_classes", "crop_mode"):
             assert settings[key] == wanted[key]
         assert ours.get_classifier(name_only=True) == theirs.get_classifier(name_only=True)
+
+
+def test_normalisation_is_timms() -> None:
+    """Of every shipped model that timm has, by its YAML; other channels drop its means."""
+    known = [name for name in rf.list_models() if library.is_model(name)]
+    assert len(known) > 190
+    for name in known:
+        wanted = library.models.get_pretrained_cfg(name)
+        assert image_normalisation(rf.compose(name)) == (tuple(wanted.mean), tuple(wanted.std)), name
+    assert image_normalisation(rf.compose("resnet50_clip", in_channels=1)) == ((0.5,), (0.5,))
+    assert rf.compose("resnet50_clip").changed({"in_channels": 2}).image_mean is None
+
+
+def test_normalisation_is_a_key_of_the_model(tmp_path: Path) -> None:
+    """It travels into settings and folders, and back; networks that differ in it are the same network."""
+    config = rf.compose("resnet20", "model.image_mean=[0.1,0.2,0.3]", "model.image_std=0.5")
+    network = rf.build(config)
+    assert network.pretrained_cfg["mean"] == (0.1, 0.2, 0.3)
+    assert network.pretrained_cfg["std"] == (0.5, 0.5, 0.5)
+    assert rf.plan(config).id == rf.plan("resnet20").id
+    assert rf.read(config.to_dict()) == config != rf.compose("resnet20")
+    rf.save(network, f"{tmp_path}/folder/")
+    assert rf.load(tmp_path / "folder").pretrained_cfg["mean"] == (0.1, 0.2, 0.3)
+    assert (
+        "mean 0.1, 0.2, 0.3, standard deviation 0.5, 0.5, 0.5" in (tmp_path / "folder/README.md").read_text()
+    )
+    with pytest.raises(rf.ConfigError, match=r"image_mean: 2 numbers for 3 channels; give one number, or 3"):
+        rf.compose("resnet20", "model.image_mean=[1,2]")
+    with pytest.raises(rf.ConfigError, match=r"image_std: expected a number above 0, or a list of one"):
+        rf.compose("resnet20", "model.image_std=0")
 
 
 def test_data_settings_are_the_networks() -> None:

@@ -65,9 +65,41 @@ def test_onnx_file_says_what_it_is(small: rf.Network, tmp_path: Path) -> None:
     assert stated["plan_id"] == small.plan.id
     assert stated["folded_plan_id"] == rf.fold(small).plan.id
     assert stated["mean"] == "0.5,0.5,0.5"
+    assert stated["std"] == "0.229,0.224,0.225"
     assert stated["dynamic"] == "size"
     assert [entry.version for entry in model.opset_import if not entry.domain] == [formats.OPSET]
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+
+
+def test_normalisation_of_the_model_travels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From YAML into the file's metadata, unless the command says another."""
+    words = ["export", "model=resnet18", *TINY, "input.size=32", "to=torch"]
+    words += ["model.image_mean=[0.1,0.2,0.3]", "model.image_std=0.5"]
+    for more, wanted in (([], "0.1,0.2,0.3"), (["mean=[0.4,0.5,0.6]"], "0.4,0.5,0.6")):
+        file = tmp_path / f"n{len(more)}.pt2"
+        assert main.main([*words, *more, f"file={file}"]) == 0
+        extra = {"metadata.json": ""}
+        with silence_exporters():
+            torch.export.load(str(file), extra_files=extra)
+        stated = json.loads(extra["metadata.json"])
+        assert (stated["mean"], stated["std"]) == (wanted, "0.5,0.5,0.5")
+    gray = network("resnet18", *TINY, "model.in_channels=1")
+    done = export.export_program(gray, tmp_path / "gray.pt2", "torch", image=(1, 32, 32))
+    with silence_exporters():
+        torch.export.load(str(done.file), extra_files=extra)
+    assert "mean" not in json.loads(extra["metadata.json"])  # nobody knows
+
+
+def test_every_mistake_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """The unknown format first, and no weights asked for, which it might not need."""
+    words = ["export", "model=resnet18", "to=opnevino", "dynamic=all", "tolerance=-1", "fold=3", "std=2"]
+    assert main.main(words) == 2
+    said = capsys.readouterr().err
+    for key in ("to: unknown format or library 'opnevino'", "dynamic: ", "tolerance: ", "fold: ", "std: "):
+        assert key in said
+    assert "did you mean 'openvino'?" in said
+    assert "file: is missing" in said
+    assert "weights" not in said
 
 
 @pytest.mark.parametrize("to", FILES)
@@ -162,7 +194,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
         (["to=torch", "file=n.pt2", "mean=3"], "expected a list of numbers, one per channel, found 3"),
         (["to=torch", "file=n.pt2", "fold=3"], "expected true or false, found 3"),
         (["to=onnx", "file=old.onnx"], "is there already and holds no ONNX models"),
-        (["to=onnxx", "weights=w.pth", "file=n.pth"], "unknown library 'onnxx'"),
+        (["to=torch", "file=n.pt2", "mean=[0.5]"], "mean: expected one number per channel, 3, found [0.5]"),
+        (["to=onnxx"], "unknown format or library 'onnxx'; known are onnx, openvino, torch, aoti,"),
     ],
 )
 def test_mistakes_exit_with_2(

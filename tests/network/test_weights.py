@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import os
 import pickle
 import socket
@@ -628,7 +629,7 @@ def test_build_and_export_commands(tmp_path: Path, capsys: pytest.CaptureFixture
         (["model=resnet18", "weights=OWN", "keys=tim"], "unknown key map 'tim'"),
         (
             ["export", "weights=OWN", "file=x.pth", "to=tim"],
-            "command line 'to=tim': to: unknown library 'tim'",
+            "command line 'to=tim': to: unknown format or library 'tim'",
         ),
     ],
 )
@@ -645,6 +646,26 @@ def test_mistakes_exit_with_2(
     assert message in caught.err
     assert "Traceback" not in caught.err
     assert not caught.out
+
+
+@pytest.mark.parametrize("name", ["resnetv2_18", "resnetv2_50x1_bit", "nf_resnet26", "resnet18"])
+def test_settings_of_a_folder_are_timms(name: str, tmp_path: Path) -> None:
+    """Normalisation, first convolution and classifier in config.json are those that timm has for the name."""
+    with torch.device("meta"):
+        theirs: Any = timm.create_model(name)
+    rf.export(rf.create_model(name), tmp_path / "model.safetensors", to="timm")
+    stated = json.loads((tmp_path / "config.json").read_text())
+    settings = stated["pretrained_cfg"]
+    for key in ("mean", "std", "input_size"):
+        assert tuple(settings[key]) == tuple(theirs.pretrained_cfg[key])
+    assert theirs.get_submodule(settings["classifier"]) is theirs.get_classifier()
+    assert settings["first_conv"] == theirs.pretrained_cfg["first_conv"]
+    assert stated["num_classes"] == theirs.num_classes
+    own = rf.create_model(name, "model.image_mean=[0.1,0.2,0.3]", "model.image_std=0.4")
+    rf.export(own, tmp_path / "model.safetensors", to="timm")
+    theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    settings = theirs.pretrained_cfg
+    assert (tuple(settings["mean"]), tuple(settings["std"])) == ((0.1, 0.2, 0.3), (0.4, 0.4, 0.4))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "regnety_002", "resnetv2_18"])

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import resnet_factory as rf
+from resnet_factory.cli.main import main
 from resnet_factory.layers import Activation
+from resnet_factory.network.runtimes import packages, timing
 from resnet_factory.planning.nodes import Parallel
 from resnet_factory.sweep import init_scores
 from resnet_factory.sweep.init_scores import MetricConditions, MetricNotApplicable
@@ -131,6 +136,65 @@ def test_latency_names_its_conditions() -> None:
     assert 0 < score.low <= score.value <= score.high
     for word in ("batch 2 of 8x8", "cpu", "1 thread", "float32", "channels_last", "median of 5"):
         assert word in score.note
+
+
+@pytest.mark.parametrize("runtime", ["folded", "onnxruntime", "openvino"])
+def test_latency_of_other_runtimes(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is timed is the network as that runtime computes it, which is what the network computes."""
+    if runtime != "folded":
+        pytest.importorskip(runtime)
+    called = []
+    from resnet_factory.sweep import metrics
+
+    def watched(runs: list[Any], rounds: int, device: str, shortest: float) -> Any:
+        (run,) = runs
+        output = run()
+        called.append((run.args[0], output[0] if isinstance(output, tuple) else output))
+        return timing.time_interleaved(runs, rounds, device, shortest)
+
+    monkeypatch.setattr(metrics, "time_interleaved", watched)
+    network = rf.build(plan_of())
+    value = METRIC_FUNCTIONS["latency"](network, replace(SMALL, runtime=runtime))
+    assert value.value > 0
+    assert f", {runtime}, 1 thread" in value.note
+    ((images, output),) = called
+    with torch.no_grad():
+        assert torch.allclose(output, network.eval()(images), atol=1e-4)
+
+
+def test_a_runtime_that_cannot_run_a_network_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    with pytest.raises(MetricNotApplicable, match="not installed here: pip install"):
+        METRIC_FUNCTIONS["latency"](rf.build(plan_of()), replace(SMALL, runtime="onnxruntime"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["measuring.runtime=openvinoo"], "unknown runtime 'openvinoo'; known are eager, fo"),
+        (
+            ["measuring.runtime=onnxruntime"],
+            "measuring.runtime: 'onnxruntime' needs onnx, onnxscript, onnxru",
+        ),
+        (
+            ["measuring.runtime=openvino", "measuring.dtype=bfloat16"],
+            "measuring.dtype: openvino runs in single",
+        ),
+        (["measuring.runtime=openvino", "measuring.channels_last=true"], "openvino has a layout of its own"),
+    ],
+)
+def test_what_a_runtime_cannot_do_is_said_first(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    swept = ["sweep", "model=resnet20", "model.depths=1,2", "samples=2", "report=false", "out=s"]
+    assert main(["sweep", *swept[1:], "measure=[latency]", *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_job_is_json_and_holds_its_plan() -> None:

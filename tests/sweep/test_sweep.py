@@ -224,6 +224,7 @@ def test_metrics_are_added_to_a_finished_sweep_and_conditions_held(
     capsys.readouterr()
     for changed, message in (
         (["measure=[latency]", "measuring.batch=4"], "holds latency measured with batch 16, not 4"),
+        (["measure=[latency]", "measuring.runtime=folded"], "measured with runtime eager, not folded"),
         (
             ["measure=[error]", "measuring.study=['data=digits','train.epochs=1']"],
             "holds error measured with another study",

@@ -76,9 +76,14 @@ def read_onnx(file: Path, threads: int | None) -> Run:
 
 def write_openvino(program: Program, file: Path) -> None:
     """Write a program as OpenVINO's .xml with its .bin beside it, in single precision."""
+    with silence_exporters():
+        save_openvino(import_runtime_package("openvino").convert_model(program.graph), program, file)
+
+
+def save_openvino(model: Any, program: Program, file: Path) -> None:
+    """Write a model of OpenVINO's with the names and the metadata of a program."""
     openvino = import_runtime_package("openvino")
     with silence_exporters():
-        model = openvino.convert_model(program.graph)
         model.inputs[0].set_names({INPUT})
         for output, name in zip(model.outputs, program.outputs, strict=True):
             output.set_names({name})

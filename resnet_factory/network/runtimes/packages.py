@@ -13,15 +13,20 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
+    "int8": ("onnx", "onnxscript", "onnxruntime", "PIL"),
 }
 """Format or runtime -> the packages that it needs; torch's own need none."""
+PACKAGE_TITLES = {"PIL": "pillow"}
+"""Packages that are installed under another name than they are imported by."""
 EXTRA = "export"
 """The extra of this package that installs them."""
 
 
 def runtime_package_faults(runtime: str, key: str) -> list[Fault]:
     """Return the fault of a runtime, the value of `key`, whose packages are not installed."""
-    missing = [name for name in PACKAGES.get(runtime, ()) if find_spec(name) is None]
+    missing = [
+        PACKAGE_TITLES.get(name, name) for name in PACKAGES.get(runtime, ()) if find_spec(name) is None
+    ]
     if not missing:
         return []
     message = f"{runtime!r} needs {', '.join(missing)}, not installed here"

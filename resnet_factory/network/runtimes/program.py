@@ -13,14 +13,12 @@ from torch.export import Dim, ExportedProgram
 
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.network.network import Network
+from resnet_factory.network.runtimes.choices import BATCH, DYNAMIC, NONE, SIZE
 
 INPUT = "input"
 """The name of the input."""
 OUTPUT = "output"
 """The name of the output of a network that is no backbone."""
-SIZE, BATCH, NONE = "size", "batch", "none"
-DYNAMIC = (SIZE, BATCH, NONE)
-"""Sizes that may differ between inputs: the number of images and their sides, their number, or none."""
 
 
 @dataclass(frozen=True)

@@ -33,17 +33,28 @@ class Latency:
         return statistics.median(self.rounds)
 
     @property
+    def quartiles(self) -> tuple[float, float]:
+        """The first and the last quartile of the rounds; of less than three, the least and the largest."""
+        if len(self.rounds) < 3:
+            return min(self.rounds), max(self.rounds)
+        low, _, high = statistics.quantiles(self.rounds, n=4)
+        return max(low, min(self.rounds)), min(high, max(self.rounds))
+
+    @property
     def spread(self) -> float:
         """Half the distance between the quartiles, relative to the median."""
-        if len(self.rounds) < 3:
-            return (max(self.rounds) - min(self.rounds)) / 2 / self.median
-        low, _, high = statistics.quantiles(self.rounds, n=4)
+        low, high = self.quartiles
         return (high - low) / 2 / self.median
 
 
-def time_interleaved(runs: Sequence[Run], rounds: int, device: str = "cpu") -> list[Latency]:
-    """Time each function once per round, in turn, after warming all of them up."""
-    calls = [_calls_per_timing(run, device) for run in runs]
+def time_interleaved(
+    runs: Sequence[Run], rounds: int, device: str = "cpu", shortest: float = SHORTEST
+) -> list[Latency]:
+    """Time each function once per round, in turn, after warming all of them up.
+
+    A measurement is of as many calls as take `shortest` seconds together, at least one.
+    """
+    calls = [_calls_per_timing(run, device, shortest) for run in runs]
     seconds: list[list[float]] = [[] for _ in runs]
     enabled = gc.isenabled()
     gc.disable()
@@ -57,11 +68,11 @@ def time_interleaved(runs: Sequence[Run], rounds: int, device: str = "cpu") -> l
     return [Latency(tuple(found)) for found in seconds]
 
 
-def _calls_per_timing(run: Run, device: str) -> int:
+def _calls_per_timing(run: Run, device: str, shortest: float) -> int:
     """Return how often a function is called in one measurement, after warming it up."""
     for _ in range(WARM):
         run()
-    return max(1, round(SHORTEST / max(_time_calls(run, 1, device), 1e-9)))
+    return max(1, round(shortest / max(_time_calls(run, 1, device), 1e-9)))
 
 
 def _time_calls(run: Run, count: int, device: str) -> float:

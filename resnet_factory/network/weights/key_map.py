@@ -163,6 +163,11 @@ def find_named_key_map(name: str) -> KeyMap:
     raise ConfigError([Fault("keys", unknown("key map", name, known))])
 
 
+def key_map_libraries() -> list[str]:
+    """Return the libraries whose names are known."""
+    return sorted({entry.library for entry in shipped_key_maps().values()})
+
+
 def find_key_map(library: str, plan: Plan, keys: Sequence[str]) -> KeyMap:
     """Return the one shipped map of a library that fits a network.
 
@@ -170,9 +175,8 @@ def find_key_map(library: str, plan: Plan, keys: Sequence[str]) -> KeyMap:
         ConfigError: the library is unknown, no map fits, or several do.
     """
     maps = shipped_key_maps()
-    libraries = sorted({entry.library for entry in maps.values()})
-    if library not in libraries:
-        raise ConfigError([Fault("to", unknown("library", library, libraries))])
+    if library not in key_map_libraries():
+        raise ConfigError([Fault("to", unknown("library", library, key_map_libraries()))])
     candidates = [entry for entry in maps.values() if entry.library == library]
     found = [entry for entry in candidates if not entry.misfits(plan, keys)]
     if len(found) == 1:

@@ -266,7 +266,7 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
         tensors[theirs] = tensors[theirs].flip(1)
         done.append(f"input channels of {theirs!r} turned from RGB to BGR")
     target = write_weights_file(written, tensors, {"format": "pt"})
-    if entry.library == "timm" and (line := write_timm_config(target, network.plan, network.config, names)):
+    if entry.library == "timm" and (line := write_timm_config(target, network, names)):
         done.append(line)
     return Report(target, len(tensors), keys=entry.name, done=tuple(done))
 

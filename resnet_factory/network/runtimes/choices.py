@@ -1,0 +1,35 @@
+"""The words that exports, benchmarks and measurements choose by; without torch, to be checked early."""
+
+from __future__ import annotations
+
+from resnet_factory.errors import Fault
+
+SIZE, BATCH, NONE = "size", "batch", "none"
+DYNAMIC = (SIZE, BATCH, NONE)
+"""Sizes that may differ between inputs: the number of images and their sides, their number, or none."""
+EAGER, FOLDED, COMPILED = "eager", "folded", "compile"
+TORCH_RUNTIMES = (EAGER, FOLDED, COMPILED)
+"""Eager mode; eager mode after `fold`; torch.compile of the folded network."""
+EXPORTED_RUNTIMES = {"onnxruntime": "onnx", "openvino": "openvino"}
+"""Runtime that reads a file -> the format of that file, as `to` names it."""
+RUNTIMES = (*TORCH_RUNTIMES, *EXPORTED_RUNTIMES)
+INT8_FORMATS = ("onnx", "openvino")
+"""Formats of which there are files in 8-bit integers."""
+DTYPES = ("float32", "bfloat16")
+INFERENCE, TRAINING = "inference", "training"
+STEPS = (INFERENCE, TRAINING)
+"""A forward pass in evaluation mode; or forward, backward and the optimiser's step in training mode."""
+TRAINED_RUNTIMES = (EAGER, COMPILED)
+"""Runtimes in which a training step can be run."""
+
+
+def runtime_faults(runtime: str, device: str, dtype: str, device_key: str, dtype_key: str) -> list[Fault]:
+    """Return the faults of a device and a number type that a runtime does not take."""
+    faults = []
+    if runtime in EXPORTED_RUNTIMES:
+        if device != "cpu":
+            faults.append(Fault(device_key, f"{runtime} runs on the CPU here; {device_key}=cpu"))
+        if dtype != "float32":
+            message = f"{runtime} runs in single precision here; {dtype_key}=float32"
+            faults.append(Fault(dtype_key, message))
+    return faults
