@@ -15,8 +15,10 @@ import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from benchmark_build import references
@@ -102,9 +104,8 @@ def _exported_by_hand(
     network: nn.Module, x: torch.Tensor, file: Path, threads: int
 ) -> dict[str, Callable[[], object]]:
     """Return torchvision's network as the runtimes' own documentation exports and runs one."""
-    import onnxruntime
-    import openvino
-
+    onnxruntime: Any = import_module("onnxruntime")
+    openvino: Any = import_module("openvino")
     torch.onnx.export(network, (x,), file, dynamo=True, verbose=False)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

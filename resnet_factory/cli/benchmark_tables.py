@@ -11,14 +11,14 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from resnet_factory.network.runtimes.benchmark import BenchmarkCase, BenchmarkTiming
-    from resnet_factory.network.runtimes.parts_timing import Part
+    from resnet_factory.network.runtimes.parts_timing import TimedPart
 
 COLUMNS = (
     "model", "runtime", "step", "dtype", "batch", "image", "milliseconds", "spread", "images_per_second",
     "peak_megabytes", "matrix_share", "bandwidth_share",
 )  # fmt: skip
 PART_COLUMNS = ("model", "runtime", "dtype", "batch", "image", "part", "milliseconds", "spread", "macs")
-Parts = Sequence[tuple["BenchmarkCase", Sequence["Part"]]]
+Parts = Sequence[tuple["BenchmarkCase", Sequence["TimedPart"]]]
 
 
 def timing_figures(timing: BenchmarkTiming) -> dict[str, Any]:
@@ -63,13 +63,13 @@ def parts_title(case: BenchmarkCase) -> str:
     return f"{case.plan.name}, {case.runtime}, {case.dtype}, batch {case.batch}"
 
 
-def parts_shares(parts: Sequence[Part]) -> list[tuple[str, float, float]]:
+def parts_shares(parts: Sequence[TimedPart]) -> list[tuple[str, float, float]]:
     """Return the name, the share of the time and the share of the multiply-adds of each part."""
     seconds, macs = sum(part.latency.median for part in parts), sum(part.macs for part in parts)
     return [(part.name, part.latency.median / seconds, part.macs / macs if macs else 0.0) for part in parts]
 
 
-def parts_table(case: BenchmarkCase, parts: Sequence[Part]) -> Table:
+def parts_table(case: BenchmarkCase, parts: Sequence[TimedPart]) -> Table:
     """Return a table of the parts of one network: their time beside their multiply-adds."""
     table = Table(title=parts_title(case), title_justify="left")
     table.add_column("part")

@@ -252,12 +252,6 @@ def _composed_input_faults(data: Any, model: Mapping[str, Any]) -> list[Fault]:
 
 
 __all__ = [
-    "Composed",
-    "compose_all",
-    "compose_in_library",
-    "composed_image_size",
-    "conf_dir",
-    "group_choices",
-    "read",
-    "user_library_dir",
+    "Composed", "compose_all", "compose_in_library", "composed_image_size", "conf_dir", "group_choices",
+    "read", "user_library_dir",
 ]  # fmt: skip

@@ -280,23 +280,7 @@ def examine_schema(
 
 
 __all__ = [
-    "ACTIVATIONS",
-    "DEFAULTS",
-    "KEYS",
-    "MAX_BLOCKS",
-    "MAX_CHANNELS",
-    "MAX_DIMS",
-    "PER_STAGE",
-    "ROLES",
-    "SLOT",
-    "SLOTS",
-    "WHOLE",
-    "Find",
-    "Init",
-    "ModelConfig",
-    "SchemaExamination",
-    "Specification",
-    "examine_schema",
-    "names_of_read_fields",
-    "read_config",
+    "ACTIVATIONS", "DEFAULTS", "KEYS", "MAX_BLOCKS", "MAX_CHANNELS", "MAX_DIMS", "PER_STAGE", "ROLES",
+    "SLOT", "SLOTS", "WHOLE", "Find", "Init", "ModelConfig", "SchemaExamination", "Specification",
+    "examine_schema", "names_of_read_fields", "read_config",
 ]  # fmt: skip

@@ -21,7 +21,7 @@ REST, REST_WITH_TRANSITIONS = "stem and head", "stem, transitions and head"
 
 
 @dataclass(frozen=True)
-class Part:
+class TimedPart:
     """The share of a stage or a block in the time and in the multiply-adds of a network."""
 
     name: str
@@ -32,7 +32,7 @@ class Part:
 
 def measure_parts(
     case: BenchmarkCase, by: str, *, device: str, rounds: int, threads: int | None, seed: int = 0
-) -> list[Part]:
+) -> list[TimedPart]:
     """Time each part of one network in eager mode, folded or not, in the same calls.
 
     `by` is `stage` or `block`; what lies outside of these is one part, the last.
@@ -46,10 +46,12 @@ def measure_parts(
     macs = {
         row.name: row.tally.macs * case.batch for row in compute_complexity(module.plan, case.image).rows(by)
     }
-    named = [Part(name, Latency(tuple(found)), macs.pop(name)) for name, found in seconds.items() if name]
+    named = [
+        TimedPart(name, Latency(tuple(found)), macs.pop(name)) for name, found in seconds.items() if name
+    ]
     transitions = by == "block" and any(stage.transition.children for stage in module.plan.stages)
     rest = REST_WITH_TRANSITIONS if transitions else REST
-    return [*named, Part(rest, Latency(tuple(seconds[""])), sum(macs.values()))]
+    return [*named, TimedPart(rest, Latency(tuple(seconds[""])), sum(macs.values()))]
 
 
 def timed_part_names(plan: Plan, by: str) -> list[str]:
