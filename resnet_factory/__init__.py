@@ -25,12 +25,19 @@ if TYPE_CHECKING:
     from resnet_factory.reporting.difference import Difference, diff
     from resnet_factory.reporting.drawing import draw
     from resnet_factory.reporting.explanation.document import Explanation, explain
+    from resnet_factory.sweep.architecture import Architecture
+    from resnet_factory.sweep.merging import merge_sweeps
     from resnet_factory.sweep.own_metrics import OwnMetric, register_metric
+    from resnet_factory.sweep.search import RejectedProposal, Search, open_search
+    from resnet_factory.sweep.stored_sweep import Sweep, open_sweep, run_sweep
+    from resnet_factory.sweep.sweep_comparison import SweepComparison, compare_sweeps
 
 _HOME = {
+    "Architecture": "sweep.architecture",
     "Backbone": "network.network",
     "Block": "network.steps",
     "build": "network.builder",
+    "compare_sweeps": "sweep.sweep_comparison",
     "compose": "planning.models",
     "conf_dir": "config.composition",
     "ConfigError": "errors",
@@ -49,26 +56,36 @@ _HOME = {
     "list_models": "planning.models",
     "load": "network.weights.transfer",
     "load_weights": "network.weights.transfer",
+    "merge_sweeps": "sweep.merging",
     "ModelConfig": "config.schema",
     "Network": "network.network",
+    "open_search": "sweep.search",
+    "open_sweep": "sweep.stored_sweep",
     "OwnMetric": "sweep.own_metrics",
     "Plan": "planning.network_plan",
     "plan": "planning.models",
     "push_to_hub": "network.weights.hub_folder",
     "read": "config.composition",
+    "RejectedProposal": "sweep.search",
     "register_layer": "config.own_layers",
     "register_metric": "sweep.own_metrics",
     "reset_classifier": "network.classifier",
     "Report": "network.weights.transfer",
+    "run_sweep": "sweep.stored_sweep",
     "save": "network.weights.transfer",
+    "Search": "sweep.search",
+    "Sweep": "sweep.stored_sweep",
+    "SweepComparison": "sweep.sweep_comparison",
 }
 """Public name -> the file it lives in, imported when the name is first used."""
 
 __all__ = [
-    "Backbone", "Block", "ConfigError", "Cost", "CostReport", "Difference", "Explanation", "Fault",
-    "ModelConfig", "Network", "OwnMetric", "Plan", "Report", "build", "compose", "conf_dir", "cost",
+    "Architecture", "Backbone", "Block", "ConfigError", "Cost", "CostReport", "Difference",
+    "Explanation", "Fault", "ModelConfig", "Network", "OwnMetric", "Plan", "RejectedProposal", "Report",
+    "Search", "Sweep", "SweepComparison", "build", "compare_sweeps", "compose", "conf_dir", "cost",
     "create_model", "diff", "draw", "explain", "export", "fold", "list_models", "load", "load_weights",
-    "plan", "push_to_hub", "read", "register_layer", "register_metric", "reset_classifier", "save",
+    "merge_sweeps", "open_search", "open_sweep", "plan", "push_to_hub", "read", "register_layer",
+    "register_metric", "reset_classifier", "run_sweep", "save",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

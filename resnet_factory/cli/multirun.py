@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -14,15 +12,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
-from resnet_factory.cli.hydra_runner import current_hydra_job, hydra_sweep_folder, request_from_hydra
+from resnet_factory.cli.hydra_runner import (
+    HydraJob,
+    current_hydra_job,
+    hydra_sweep_folder,
+    request_from_hydra,
+)
 from resnet_factory.cli.hydra_runner import run_hydra_jobs as launch
+from resnet_factory.cli.multirun_results import COLUMNS, COSTS, SHOWN, collect_results, first_free
 from resnet_factory.cli.request import CommandRequest
 from resnet_factory.cli.verbs import VERBS
 from resnet_factory.config.composition import Composed, composed_image_size
@@ -32,9 +32,6 @@ from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.planning.planner import run_planner
 from resnet_factory.reporting.tables import table_console
 
-COSTS = ("plan", "params", "macs", "activations")
-COLUMNS = ("job", "overrides", "state", *COSTS, "seconds", "error")
-RESULTS = "results.csv"
 DEFAULT = "runs/multirun"
 """Default of `hydra.sweep.dir`; runs with this default get separate folders next to it."""
 INTERRUPTED = 130
@@ -78,6 +75,7 @@ def perform_multirun_job(rows: Path, config: Any) -> None:
         figures = partial(verb.load_figures() or _multirun_row_costs, composed)
         costs = figures()
         row |= {name: costs[name] for name in COSTS if name in costs}
+        row[SHOWN] = _shown(composed, str(row["plan"]), job)
         _claim_multirun_outputs(rows, composed, verb.writes)
         status = verb.load()(composed)
         if status == INTERRUPTED:
@@ -106,6 +104,17 @@ def perform_multirun_job(rows: Path, config: Any) -> None:
     row["seconds"] = round(time.perf_counter() - start, 3)
     out.print()
     _keep_multirun_rows(rows, row)
+
+
+def _shown(composed: Composed, plan_id: str, job: HydraJob) -> dict[str, Any]:
+    """Return what the page shows of a job besides its row."""
+    own = run_planner(composed.model).id == plan_id  # a study may train another
+    return {
+        "base": composed.choices.get("model", "model"),
+        "model": composed.model.to_dict() if own else None,
+        "words": job.overrides,
+        "begin": [job.verb, *(["--config-dir", job.config_dir] if job.config_dir else [])],
+    }
 
 
 def _multirun_row_costs(composed: Composed) -> dict[str, Any]:
@@ -140,87 +149,6 @@ def _keep_multirun_rows(rows: Path, row: Mapping[str, Any]) -> None:
     write_whole_file(rows / f"{row['job']}.json", json.dumps(row))
 
 
-def conclude_multirun(
-    folder: Path,
-    rows: Path,
-    expected: Sequence[Sequence[str]] | None,
-    missing: tuple[str, str] = ("died", "ended without a result"),
-) -> int:
-    """Collect the rows in one file and one table; return 1 if any job failed, or ended without a row.
-
-    `expected` holds every job's overrides, if they are known; `missing` is the state and the error of a job
-    without a row. Existing results of another run are renamed.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    found: dict[int, dict[str, Any]] = {}
-    for file in rows.glob("*.json"):
-        row = json.loads(file.read_text(encoding="utf-8"))
-        found[row["job"]] = row
-    for number, overrides in enumerate(expected or []):
-        if number in found:  # as typed; those given to Hydra have additions
-            found[number]["overrides"] = " ".join(overrides)
-        lost = {
-            "job": number,
-            "overrides": " ".join(overrides),
-            "state": missing[0],
-            "error": missing[1],
-        }
-        found.setdefault(number, dict.fromkeys(COLUMNS, "") | lost)
-    if not found:
-        return 1
-    ordered = [found[number] for number in sorted(found)]
-    target, text = folder / RESULTS, io.StringIO(newline="")
-    table = csv.DictWriter(text, (*COLUMNS, *_multirun_columns(ordered)), restval="")
-    table.writeheader()
-    table.writerows(ordered)
-    before = _set_old_multirun_aside(target)
-    write_whole_file(target, text.getvalue())
-    _print_multirun_table(ordered, target)
-    if before is not None:
-        table_console().print(f"the results that were there: {before}", markup=False, soft_wrap=True)
-    return int(any(row["state"] != "ok" for row in ordered))
-
-
-def _set_old_multirun_aside(file: Path) -> Path | None:
-    """Rename an existing file to the first free name of `results-1.csv`, `results-2.csv`, …."""
-    if not file.exists():
-        return None
-    aside = _first_free_multirun_folder(
-        lambda n: file.with_stem(f"{file.stem}-{n}"), lambda free: free.touch(exist_ok=False)
-    )
-    os.replace(file, aside)
-    return aside
-
-
-def _multirun_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the columns that the command itself added."""
-    return list(dict.fromkeys(key for row in rows for key in row if key not in COLUMNS))
-
-
-def _print_multirun_table(rows: Sequence[Mapping[str, Any]], target: Path) -> None:
-    out = table_console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    failed = [row for row in rows if row["state"] != "ok"]
-    for name in ("job", "overrides", "plan", "params", "MACs", "activations", "seconds"):
-        table.add_column(name, justify="left" if name in ("overrides", "plan") else "right")
-    more = _multirun_columns(rows)
-    for name in more:
-        table.add_column(name.replace("_", " "), justify="right")
-    table.add_column("state")
-    for row in rows:
-        numbers = [f"{row[key]:,}" if row[key] != "" else "" for key in ("params", "macs", "activations")]
-        state = row["state"] if row["state"] == "ok" else f"{row['state']}: {row['error']}"
-        seconds = f"{row['seconds']:.2f}" if row["seconds"] != "" else ""
-        figures = [f"{row[key]:.4g}" if row.get(key, "") != "" else "" for key in more]
-        table.add_row(
-            str(row["job"]), escape(row["overrides"]), row["plan"], *numbers, seconds, *figures, state
-        )
-    out.print(table)
-    out.print(f"{len(rows)} jobs, {len(failed)} failed: {target}", markup=False)
-
-
 def run_multirun(verb: str, wanted: CommandRequest, config_dir: str | None) -> int:
     """Run the jobs by Hydra, then collect their rows; return 1 if any failed, 130 after Ctrl-C.
 
@@ -250,7 +178,7 @@ def run_multirun(verb: str, wanted: CommandRequest, config_dir: str | None) -> i
             print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
             status = 1
         try:
-            return max(conclude_multirun(folder, rows, wanted.jobs, missing), status)
+            return max(collect_results(folder, rows, wanted.jobs, missing), status)
         except OSError as error:
             raise _unwritable_multirun_folder(folder, wanted, error) from None
     finally:
@@ -264,18 +192,7 @@ def _own_multirun_folder(folder: Path) -> Path:
     """Create and return a folder for this run, named by the time."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     name = f"{folder.name}-{time.strftime('%Y-%m-%d-%H-%M-%S')}"
-    return _first_free_multirun_folder(
-        lambda n: folder.with_name(name if n == 1 else f"{name}-{n}"), Path.mkdir
-    )
-
-
-def _first_free_multirun_folder(named: Callable[[int], Path], make: Callable[[Path], None]) -> Path:
-    """Create and return the first of `named(1)`, `named(2)`, … that does not exist."""
-    for number in count(1):
-        with suppress(FileExistsError):
-            make(named(number))
-            return named(number)
-    raise AssertionError
+    return first_free(lambda n: folder.with_name(name if n == 1 else f"{name}-{n}"), Path.mkdir)
 
 
 def _unwritable_multirun_folder(folder: Path, wanted: CommandRequest, error: OSError) -> ConfigError:

@@ -178,3 +178,27 @@ def expected_random_search_error(errors: Array, picks: Array) -> Array:
         )
         expected.append(float((np.cumprod(ratios) * ordered[: len(ratios)]).sum()))
     return np.array(expected)
+
+
+class MedianInterval(NamedTuple):
+    """A median with its 95 % interval."""
+
+    median: float
+    low: float
+    high: float
+    values: int
+    """The number of values."""
+
+
+def median_interval(values: Array) -> MedianInterval:
+    """Return the median of values (n,) and the 95 % interval of its percentile bootstrap.
+
+    The median of n draws with replacement is at most the k-th least value as often as at least half of them
+    are among the k least: a binomial tail (Efron 1979, section 3), so that nothing is drawn.
+    """
+    from scipy.special import bdtrc
+
+    ordered, count = np.sort(values), len(values)
+    tails = bdtrc((count + 1) // 2 - 1, count, np.arange(1, count + 1) / count)
+    low, high = (ordered[np.searchsorted(tails, share)] for share in (0.025, 0.975))
+    return MedianInterval(float(np.median(values)), float(low), float(high), count)

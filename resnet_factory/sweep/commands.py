@@ -5,72 +5,43 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from resnet_factory.config.composition import Composed, compose_all, group_choices, take_sweeps_to_compose
+from resnet_factory.config.composition import compose_all
 from resnet_factory.config.own_layers import missing_own_layers
 from resnet_factory.errors import ConfigError, Fault, unknown
-from resnet_factory.network.runtimes.choices import EAGER
 from resnet_factory.reporting.tables import table_console
 from resnet_factory.study.signals import sigterm_as_interrupt
 from resnet_factory.sweep.csv_table import write_csv
-from resnet_factory.sweep.dimension import Dimension, read_dimension
 from resnet_factory.sweep.live_page import LivePage
-from resnet_factory.sweep.objectives import MEASURED, TRAINED, ObjectiveRankingOptions
-from resnet_factory.sweep.options import (
-    SweepOptions,
-    read_report_options,
-    read_sweep_options,
-    refuse_unknown_metric_options,
-    report_option_package_faults,
-)
-from resnet_factory.sweep.own_metrics import own_metric_names
-from resnet_factory.sweep.run import refuse_run_of_unread_dimensions, run_record, run_sweep
-from resnet_factory.sweep.space import Space, read_space
-from resnet_factory.sweep.store import SweepStore, stored_metrics
-from resnet_factory.sweep.templates import ModelTemplates
+from resnet_factory.sweep.objectives import ObjectiveRankingOptions
+from resnet_factory.sweep.options import read_report_options, report_option_package_faults
+from resnet_factory.sweep.run import complete_sweep
+from resnet_factory.sweep.setup import read_setup
+from resnet_factory.sweep.store import SweepStore
 
 REPORT_KEYS = ("pareto", "by", "top", "errors", "where", "out")
 
 
 def sweep_command(overrides: Sequence[str], config_dir: str | None) -> int:
     """Sample a space, cost, measure, store and report it; continue where an earlier run ended."""
-    single, several = take_sweeps_to_compose(overrides, config_dir)
-    composed = compose_all("sweep", single, config_dir)
-    space = _compose_command_space(composed, several)
-    options, report_options = read_sweep_options(composed, space), read_report_options(composed)
-    out = Path(
-        options.out or f"runs/{space.name}-{_sweep_command_hash(space, options, composed)}"
-    ).expanduser()
-    refuse_unknown_metric_options(report_options, space, (*options.measure, *stored_metrics(out)), composed)
-    compose_one = partial(_compose_command_model, tuple(single), config_dir)
-    try:
-        refuse_run_of_unread_dimensions(space, ModelTemplates(space, compose_one), options)
-    except ConfigError as error:
-        raise ConfigError(_locate_command_faults(error.faults, several, composed)) from None
-    with SweepStore(out, write=True) as store:
-        live = LivePage(partial(_write_sweep_command_page, store, report_options, config_dir))
+    setup = read_setup(overrides, config_dir)
+    with SweepStore(setup.folder, write=True) as store:
+        live = LivePage(partial(_write_sweep_command_page, store, setup.report, config_dir))
         try:
             with sigterm_as_interrupt():
-                tick = live.tick if options.report else (lambda: None)
-                run_sweep(space, ModelTemplates(space, compose_one), options, store, tick)
+                tick = live.tick if setup.options.report else (lambda: None)
+                complete_sweep(setup.space, setup.templates, setup.options, store, tick, noted=setup.record)
         except KeyboardInterrupt:
             write_csv(store)
             live.end()
-            table_console().print(f"interrupted; what is done is in '{out}', and the same command goes on")
+            table_console().print(
+                f"interrupted; what is done is in '{setup.folder}', and the same command goes on"
+            )
             raise
-        return _finish_sweep_command(store, report_options, config_dir, page=options.report)
-
-
-def _compose_command_model(
-    overrides: Sequence[str], config_dir: str | None, changes: Sequence[str]
-) -> Mapping[str, Any]:
-    """Return the model of a sweep with further overrides."""
-    return compose_all("sweep", [*overrides, *changes], config_dir).model.to_dict()
+        return _finish_sweep_command(store, setup.report, config_dir, page=setup.options.report)
 
 
 def report_command(arguments: Sequence[str], config_dir: str | None) -> int:
@@ -114,12 +85,12 @@ def _write_sweep_command_page(
 def _sweep_comparison_command(
     folders: Sequence[Path], out: str | None, options: ObjectiveRankingOptions, config_dir: str | None
 ) -> int:
-    from resnet_factory.sweep.comparison import write_sweep_comparison
+    from resnet_factory.sweep.sweep_comparison import SweepComparison
 
     names = "\n".join(str(folder.absolute()) for folder in folders)
     target = Path(out or f"runs/comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}").expanduser()
     try:
-        page = write_sweep_comparison(folders, target, options, config_dir)
+        page = SweepComparison(folders, options).report(target, config_dir)
     except OSError as error:
         raise ConfigError([Fault("out", f"'{target}' cannot be written: {error}")]) from None
     table_console().print(f"  {page}", markup=False)
@@ -145,54 +116,3 @@ def sweep_command_notes(store: SweepStore) -> Iterator[str]:
         yield f"invalid, {count} of {len(reasons)} looked at: {example} (sample {sample})"
     if not store.count() and store.sampled():
         yield "no architecture is left; widen the space or its windows"
-
-
-def _sweep_command_hash(space: Space, options: SweepOptions, composed: Composed) -> str:
-    """Return a hash of all that may not change when a sweep continues; the metrics may."""
-    run = run_record(space, options)
-    measuring = options.measuring.conditions
-    measuring.pop("study", None)
-    if measuring["runtime"] == EAGER:
-        del measuring["runtime"]  # folders of an earlier version, which had no other, keep their names
-    if study := composed.data["measuring"]["study"]:
-        measuring["study"] = study
-    parts = [run[key] for key in ("space", "sampler", "seed", "image")]
-    parts.append(json.dumps(measuring, sort_keys=True))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
-
-
-def _locate_command_faults(
-    faults: Sequence[Fault], several: Mapping[str, Mapping[str, Any]], composed: Composed
-) -> Iterator[Fault]:
-    """Yield faults of what varies with the override, or the line of the space, that says it."""
-    for fault in faults:
-        key = fault.path.removeprefix("space.vary.").removeprefix("model.")
-        word = next((word for word in several if word in (f"model.{key}", f"model/{key}")), None)
-        yield replace(fault, path="", where=f"command line '{word}=…'") if word else composed.locate(fault)
-
-
-def _compose_command_space(composed: Composed, several: Mapping[str, Mapping[str, Any]]) -> Space:
-    faults: list[Fault] = []
-    sweeps: list[Dimension] = []
-    for key, spec in several.items():
-        if key != "model" and not key.startswith(("model.", "model/")):
-            hint = "; sweep model.image_size" if key == "input.size" else ""
-            if key in ("measure", "pareto"):
-                hint = f"; for one list write {key}=[{','.join(map(str, spec.get('choice', ())))}]"
-            message = f"only the model can be swept, not {key!r}{hint}"
-            faults.append(Fault("", message, f"command line '{key}=…'"))
-        sweeps.append(read_dimension(key, spec, key, faults)[0])
-    if faults:
-        raise ConfigError(faults)
-    prefix, model = "model/", composed.model
-    groups = {
-        key.removeprefix(prefix): name for key, name in composed.choices.items() if key.startswith(prefix)
-    }
-    try:
-        return read_space(
-            composed.choices.get("space", model.name), composed.data.get("space"), sweeps, model.to_dict(),
-            model.name, groups, lambda group: group_choices(f"model/{group}", composed.config_dir),
-            (*MEASURED, *TRAINED, *own_metric_names()),
-        )  # fmt: skip
-    except ConfigError as error:
-        raise ConfigError(_locate_command_faults(error.faults, several, composed)) from None

@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import bdtrc
 
 from resnet_factory.config.file_access import write_whole_file
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.reporting.templating import render_template
+from resnet_factory.sweep.analysis import median_interval
 from resnet_factory.sweep.figures import in_sweep_figure_unit, sweep_figure_axis_label, sweep_figure_number
+from resnet_factory.sweep.html_table import HtmlTable
 from resnet_factory.sweep.objectives import ObjectiveRankingOptions
 from resnet_factory.sweep.page.architectures import page_table_of_architectures
 from resnet_factory.sweep.page.columns import MOST_ROWS, PageColumn, PageColumnTable
 from resnet_factory.sweep.page.document import page_document_parts
-from resnet_factory.sweep.report import SweepReportTable
 from resnet_factory.sweep.results import choose_best_results, read_ranked_results
 from resnet_factory.sweep.results_table import ResultsTable
 from resnet_factory.sweep.store import STORE_FILE, SweepStore
-from resnet_factory.sweep.vector import Array
 
 GROUP = "sweep"
 """The column that tells the sweeps apart."""
@@ -41,9 +40,12 @@ class ComparedSweep:
 
 
 def write_sweep_comparison(
-    folders: Sequence[Path], out: Path, options: ObjectiveRankingOptions, config_dir: str | Path | None = None
+    folders: Mapping[str, Path],
+    out: Path,
+    options: ObjectiveRankingOptions,
+    config_dir: str | Path | None = None,
 ) -> Path:
-    """Write `report.html` of several sweeps into the folder `out`.
+    """Write `report.html` of several sweeps, given by their names, into the folder `out`.
 
     Raises:
         ConfigError: a folder holds no sweep, `out` holds one, or a metric is not in every sweep.
@@ -52,33 +54,21 @@ def write_sweep_comparison(
     if (out / STORE_FILE).exists():
         message = f"'{out}' holds a sweep, whose own report this would replace; choose another folder"
         raise ConfigError([Fault("out", message)])
-    names = compared_folder_names(folders)
     most = max(1, MOST_ROWS // len(folders))
     sweeps = [
-        _read_compared_sweep(folder, name, options, config_dir, most)
-        for folder, name in zip(folders, names, strict=True)
+        _read_compared_sweep(folder, name, options, config_dir, most) for name, folder in folders.items()
     ]
     table = join_compared_tables({sweep.name: sweep.table for sweep in sweeps})
     context = {
-        "title": f"Comparison of {', '.join(names)}",
+        "title": f"Comparison of {', '.join(folders)}",
         "warnings": list(_sweep_comparison_warnings(sweeps)),
         "medians": _compared_medians_table(sweeps),
-        "sweeps": _compared_sweeps_table(sweeps, folders),
+        "sweeps": _compared_sweeps_table(sweeps, [*folders.values()]),
         "page": page_document_parts(table) | {"all": sum(len(sweep.results) for sweep in sweeps)},
     }
     out.mkdir(parents=True, exist_ok=True)
     write_whole_file(out / "report.html", render_template("sweep_comparison.html", context))
     return out / "report.html"
-
-
-def compared_folder_names(folders: Sequence[Path]) -> list[str]:
-    """Return the name of each folder, with the folders above it where two have one name."""
-    parts = [folder.absolute().parts for folder in folders]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-depth:]) for part in parts]
-        if len(set(names)) == len(names):
-            return names
-    raise ConfigError([Fault("", "two of the folders are the same", f"command line '{folders[0]}'")])
 
 
 def _read_compared_sweep(
@@ -147,19 +137,7 @@ def _join_compared_column(parts: Sequence[tuple[PageColumn | None, int]]) -> Pag
     return replace(known[0], values=np.array(found, float), names=list(names))
 
 
-def compared_median_interval(values: Array) -> tuple[float, float, float]:
-    """Return the median of values (n,) and the 95 % interval of its percentile bootstrap.
-
-    The median of n draws with replacement is at most the k-th least value as often as at least half of them
-    are among the k least: a binomial tail (Efron 1979, section 3), so that nothing is drawn.
-    """
-    ordered, count = np.sort(values), len(values)
-    tails = bdtrc((count + 1) // 2 - 1, count, np.arange(1, count + 1) / count)
-    low, high = (ordered[np.searchsorted(tails, share)] for share in (0.025, 0.975))
-    return float(np.median(values)), float(low), float(high)
-
-
-def _compared_medians_table(sweeps: Sequence[ComparedSweep]) -> SweepReportTable:
+def _compared_medians_table(sweeps: Sequence[ComparedSweep]) -> HtmlTable:
     metrics = dict.fromkeys(metric for sweep in sweeps for metric in sweep.results.known)
     rows = []
     for metric in metrics:
@@ -170,15 +148,13 @@ def _compared_medians_table(sweeps: Sequence[ComparedSweep]) -> SweepReportTable
             if not values.size:
                 cells.append("")
                 continue
-            median, low, high = map(sweep_figure_number, compared_median_interval(values))
+            median, low, high = map(sweep_figure_number, median_interval(values)[:3])
             cells.append(f"{median} [{low}, {high}], n = {values.size:,}")
         rows.append(cells)
-    return SweepReportTable(
-        ["median", *(sweep.name for sweep in sweeps)], rows, [True] + [False] * len(sweeps)
-    )
+    return HtmlTable(["median", *(sweep.name for sweep in sweeps)], rows, [True] + [False] * len(sweeps))
 
 
-def _compared_sweeps_table(sweeps: Sequence[ComparedSweep], folders: Sequence[Path]) -> SweepReportTable:
+def _compared_sweeps_table(sweeps: Sequence[ComparedSweep], folders: Sequence[Path]) -> HtmlTable:
     rows = [
         [
             f"`{folder}`", sweep.run["name"], sweep.run["base"], f"{sweep.sampled:,}",
@@ -188,7 +164,7 @@ def _compared_sweeps_table(sweeps: Sequence[ComparedSweep], folders: Sequence[Pa
         for sweep, folder in zip(sweeps, folders, strict=True)
     ]  # fmt: skip
     heads = ["folder", "space", "base", "samples", "architectures", "sampler, seed", "image"]
-    return SweepReportTable(heads, rows, [True, True, True, False, False, True, True])
+    return HtmlTable(heads, rows, [True, True, True, False, False, True, True])
 
 
 def _compared_image_size(run: Mapping[str, str]) -> str:

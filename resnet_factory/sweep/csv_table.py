@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def write_csv(store: SweepStore) -> Path:
     try:
         with replacing_file(target) as stream:
             text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-            _write_csv_rows(csv.writer(text), store)
+            csv.writer(text).writerows(csv_rows(store))
             text.flush()
             text.detach()
     except OSError as error:
@@ -50,13 +50,14 @@ class _CsvMetricColumns:
     def cells(self, plan: str) -> list[object]:
         """Return the cells of one architecture."""
         if (row := self.rows.get(plan)) is None:
-            return [""] * len(self.head)
+            return [None] * len(self.head)
         made = json.loads(row.environment) if row.environment else {}
         sides = [getattr(row, side) for side in self.sides]
         return [row.value, *sides, row.state, row.note, *(made.get(key) for key in self.environment)]
 
 
-def _write_csv_rows(table: Any, store: SweepStore) -> None:
+def csv_rows(store: SweepStore) -> Iterator[list[Any]]:
+    """Yield the names of the columns, then the values of each architecture; None where there is none."""
     measured: dict[str, list[StoredMeasurement]] = {}
     for one in store.measured():
         measured.setdefault(one.metric, []).append(one)
@@ -67,7 +68,7 @@ def _write_csv_rows(table: Any, store: SweepStore) -> None:
     stages = [name for name in ("stages", "total_depth", "depths", "widths") if name not in keys]
     models: list[Any] = [template.model for template in store.structures()]
     head = ["plan", "sample", "overrides", *keys, "params", "macs", "activations", *optional, *stages]
-    table.writerow([*head, *(name for metric in metrics for name in metric.head)])
+    yield [*head, *(name for metric in metrics for name in metric.head)]
     for row in store.candidates():
         numbers = json.loads(row.numbers)
         costs = [row.params, row.macs, row.activations, *json.loads(row.further).values()]
@@ -81,4 +82,4 @@ def _write_csv_rows(table: Any, store: SweepStore) -> None:
             "widths": dashed_row_list(widths),
         }
         shape = [own[name] for name in stages]
-        table.writerow([row.plan, row.sample, overrides[row.structure], *values, *costs, *shape, *cells])
+        yield [row.plan, row.sample, overrides[row.structure], *values, *costs, *shape, *cells]

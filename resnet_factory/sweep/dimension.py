@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -47,6 +48,13 @@ class Dimension:
         return self.kind != "choice" or all(
             isinstance(value, (int, float)) and not isinstance(value, bool) for value in self.values
         )
+
+    @property
+    def range_text(self) -> str:
+        """Return the values as text."""
+        if self.kind == "choice":
+            return one_of(json.dumps(value) for value in self.values)
+        return f"a number from {self.low:g} to {self.high:g}"
 
     def grid(self, index: Array) -> Array:
         """Return the values at indices 0 to `count` - 1 of a grid; choices stay indices."""
@@ -109,6 +117,19 @@ class Dimension:
     def shown(self, value: Any) -> Any:
         """Return a sampled value; a choice itself for its index."""
         return self.values[int(value)] if self.kind == "choice" else value
+
+    def nearest(self, value: Any) -> Any:
+        """Return the sampled value nearest to a number, or that of a choice; None for any other."""
+        if self.kind == "choice":
+            wanted = _dimension_choice_as_tuple(value)
+            same = [i for i, own in enumerate(self.values) if own == wanted and type(own) is type(wanted)]
+            return next(iter(same or [i for i, own in enumerate(self.values) if own == wanted]), None)
+        if not _is_dimension_bound(value) or not self.low <= value <= self.high:
+            return None
+        if not self.step:
+            return float(value)
+        least, most = -(-self.low // self.step), self.high // self.step
+        return self._multiples(np.clip(np.rint(value / self.step), least, most)).item()
 
     def at(self, key: str) -> Dimension:
         """Return the same values for another key."""

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,10 @@ from resnet_factory.sweep.environment import exclusive_environment
 
 COUNT_EVERY = 1.0
 """Seconds between counts of a cluster's threads."""
+POLL = 0.02
+"""Seconds between looks for jobs of a cluster that have ended."""
+EMPTY = 10.0
+"""Seconds after which it is said that a cluster has no workers."""
 INTERRUPTED_STATE = "interrupted"
 """The state of a job that was asked to stop: not measured, and no failure."""
 
@@ -178,11 +183,9 @@ def _execute_on_cluster(
 
     source, running = iter(jobs), as_completed()
     keys: dict[Any, str] = {}
-    counted, most = -math.inf, 0
+    size = _ClusterSize(client)
     while True:
-        if time.monotonic() - counted > COUNT_EVERY:
-            most = 4 * max(sum(client.nthreads().values()), workers, 1)
-            counted = time.monotonic()
+        most = 4 * max(size.threads(), workers, 1)
         while len(keys) < most and (job := next(source, None)) is not None:
             # pure=False: a key of its own for every start, so that no older result is taken for this one.
             future = client.submit(execute_on_dask_worker, job, limit, setup, pure=False)
@@ -190,9 +193,14 @@ def _execute_on_cluster(
             running.add(future)
         if not keys:
             return
+        if client.status != "running":
+            raise ConnectionError
+        if not running.has_ready():  # a cluster that has grown gets jobs before any of the old ones ends
+            time.sleep(POLL)
+            continue
         future = next(running)
         key = keys.pop(future)
-        if future.cancelled() or client.status != "running":
+        if future.cancelled():
             raise ConnectionError
         lost = future.exception()
         # Dask runs the jobs of a lost worker on others; one that loses several workers is at fault itself.
@@ -201,6 +209,27 @@ def _execute_on_cluster(
             if lost
             else ExecutionResult(*future.result())
         )
+
+
+class _ClusterSize:
+    """The number of threads of a cluster, counted now and then; a cluster without any is told of, once."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._count, self._counted = 0, -math.inf
+        self._empty_since: float | None = None
+        self._told = False
+
+    def threads(self) -> int:
+        """Return the number of threads, which may be `COUNT_EVERY` seconds old."""
+        now = time.monotonic()
+        if now - self._counted > COUNT_EVERY:
+            self._count, self._counted = sum(self.client.nthreads().values()), now
+            self._empty_since = None if self._count else (self._empty_since or now)
+        if self._empty_since is not None and not self._told and now - self._empty_since > EMPTY:
+            self._told = True
+            print("waiting: the Dask cluster has no workers", file=sys.stderr)
+        return self._count
 
 
 _OF_THREAD = threading.local()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -21,6 +21,7 @@ from resnet_factory.planning.planner import run_planner
 from resnet_factory.reporting.drawing import draw
 from resnet_factory.reporting.templating import render_template
 from resnet_factory.sweep import analysis, figures
+from resnet_factory.sweep.html_table import HtmlTable
 from resnet_factory.sweep.importance import parameter_importance
 from resnet_factory.sweep.measuring import measuring_model
 from resnet_factory.sweep.objectives import Objective, ObjectiveRanking
@@ -41,15 +42,6 @@ DISTRIBUTION_NAMES = {
 
 PICTURES = 10
 """Winners whose picture is in the page."""
-
-
-class SweepReportTable(NamedTuple):
-    """A table; text between backticks is code."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    left: Sequence[bool]
-    """Mask of the columns that are aligned to the left."""
 
 
 def write_sweep_report(
@@ -126,10 +118,10 @@ class SweepReport:
             "importance": self.importance(ranking),
             "environments": len(latency.environments) if latency else 0,
             "measured": self.measured() if results.measured else None,
-            "dimensions": SweepReportTable(
+            "dimensions": HtmlTable(
                 ["varies", "", "values"], list(_sweep_report_dimensions(run)), [True] * 3
             ),
-            "conditions": SweepReportTable(["must hold"], list(_sweep_report_conditions(run)), [True]),
+            "conditions": HtmlTable(["must hold"], list(_sweep_report_conditions(run)), [True]),
             "rounding": (json.loads(run["generator"]) or {}).get("rounding"),
             "image": "x".join(map(str, image)) if image else "each model's own",
             "base": run["base"],
@@ -163,7 +155,7 @@ class SweepReport:
 
     def table(
         self, indices: Array, ranked: Sequence[Objective], others: Sequence[str], title: str
-    ) -> tuple[SweepReportTable, list[tuple[list[int], list[int]]]]:
+    ) -> tuple[HtmlTable, list[tuple[list[int], list[int]]]]:
         """Return architectures as a numbered table, and their depths and widths."""
         metrics = [objective.metric for objective in ranked]
         rows = architecture_rows(self.results, self.templates, self.run["base"], indices, metrics, others)
@@ -176,7 +168,7 @@ class SweepReport:
             **{figures.sweep_figure_axis_label(metric): cells for metric, cells in rows.others.items()},
         }
         left = [name == title or name in rows.settings for name in columns]
-        return SweepReportTable(list(columns), list(zip(*columns.values(), strict=True)), left), rows.stages
+        return HtmlTable(list(columns), list(zip(*columns.values(), strict=True)), left), rows.stages
 
     def winners(self, winners: Winners) -> dict[str, object]:
         """Return the table of the winners, and their width profiles."""
@@ -187,7 +179,7 @@ class SweepReport:
         folder = self.store.folder / "winners"
         return {"reason": winners.reason, "folder": folder, "table": table, "figure": figure}
 
-    def front(self, first: Objective, second: Objective) -> tuple[str, SweepReportTable]:
+    def front(self, first: Objective, second: Objective) -> tuple[str, HtmlTable]:
         """Return a Pareto front's title, and a table of the architectures that are numbered in its figure."""
         picked = figures.pareto_figure_picks(self.results, first, second, 8)
         drawing = figures.pareto_figure(self.results, first, second, picked)
@@ -244,7 +236,7 @@ class SweepReport:
         interval = f" [{found.low:.2f}, {found.high:.2f}]" if math.isfinite(found.low) else ""
         return f"{found.tau:.2f}{interval}, n={found.ranked:,}"
 
-    def measured(self) -> SweepReportTable:
+    def measured(self) -> HtmlTable:
         """Return the table of the measured metrics."""
         results, others = self.results, {"params": "params", "macs": "MACs"}
         if (error := results.error) is not None:
@@ -265,7 +257,7 @@ class SweepReport:
             ])  # fmt: skip
         ranks = [f"tau with {name}" for name in others.values()]
         head = ["metric", "better", "ended", "spread", *ranks, "conditions and reasons", "measured on"]
-        return SweepReportTable(head, rows, [not name.startswith("tau with") for name in head])
+        return HtmlTable(head, rows, [not name.startswith("tau with") for name in head])
 
 
 def _sweep_report_dimensions(run: Mapping[str, str]) -> Iterator[list[str]]:

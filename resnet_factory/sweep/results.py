@@ -41,6 +41,16 @@ class Winners(NamedTuple):
     reason: str
 
 
+class WrittenResults(NamedTuple):
+    """The files made from the results of a sweep, and what they show."""
+
+    results: ResultsTable
+    winners: Winners
+    names: list[str]
+    """The models of the winners."""
+    files: list[Path]
+
+
 def write_results(
     store: SweepStore,
     options: ObjectiveRankingOptions,
@@ -59,10 +69,35 @@ def write_results(
     Raises:
         ConfigError: a metric that is asked for is not there, or a file cannot be written.
     """
+    results, winners, names_of_winners, written = write_files(store, options, config_dir, page=page)
+    _print_results_summary(store, results, winners, out)
+    if winners.objectives and len(results) and options.top and not winners.indices.size:
+        names = " and ".join(objective.metric for objective in winners.objectives)
+        out.print(f"no winners: no architecture has {names}", markup=False)
+    for path in written:
+        out.print(f"  {path}", markup=False)
+    for text in notes:
+        out.print(text, markup=False, soft_wrap=True)
+    question = conclusion_question(winners.objectives, store.run(), options.where)
+    folder = str(store.folder / "winners")
+    for text in conclusion_lines(results, question, winners.indices, names_of_winners, folder):
+        out.print(text, markup=False, soft_wrap=True)
+    failures = sum(sum(measured.failures.values()) for measured in results.measured.values())
+    return failures + (collection_shortfall(store) is not None)
+
+
+def write_files(
+    store: SweepStore, options: ObjectiveRankingOptions, config_dir: str | Path | None, *, page: bool
+) -> WrittenResults:
+    """Write the table, the winners and, with `page`, the report of what is stored into its folder.
+
+    Raises:
+        ConfigError: a metric that is asked for is not there, or a file cannot be written.
+    """
     results, ranking = read_ranked_results(store, options)
     folder, run = store.folder, store.run()
     written = [write_csv(store)]
-    winners, names_of_winners = choose_best_results(results, ranking, options.top), list[str]()
+    winners, names = choose_best_results(results, ranking, options.top), list[str]()
     try:
         if winners.indices.size or (folder / "winners").is_dir():
             files = write_winners(
@@ -72,7 +107,7 @@ def write_results(
                 store.structures(), config_dir,
             )  # fmt: skip
             written += [file.parent for file in files[:1]]
-            names_of_winners = [file.stem for file in files]
+            names = [file.stem for file in files]
         if page and results.candidates:
             try:
                 from resnet_factory.sweep.report import write_sweep_report
@@ -82,21 +117,7 @@ def write_results(
             written.append(write_sweep_report(store, results, ranking, winners, config_dir))
     except OSError as error:
         raise ConfigError([Fault("out", f"'{folder}' cannot be written: {error}")]) from None
-    _print_results_summary(store, results, winners, out)
-    if winners.objectives and len(results) and options.top and not winners.indices.size:
-        names = " and ".join(objective.metric for objective in winners.objectives)
-        out.print(f"no winners: no architecture has {names}", markup=False)
-    for path in written:
-        out.print(f"  {path}", markup=False)
-    for text in notes:
-        out.print(text, markup=False, soft_wrap=True)
-    question = conclusion_question(winners.objectives, run, options.where)
-    for text in conclusion_lines(
-        results, question, winners.indices, names_of_winners, str(folder / "winners")
-    ):
-        out.print(text, markup=False, soft_wrap=True)
-    failures = sum(sum(measured.failures.values()) for measured in results.measured.values())
-    return failures + (collection_shortfall(store) is not None)
+    return WrittenResults(results, winners, names, written)
 
 
 def read_ranked_results(

@@ -157,16 +157,21 @@ class ResultsTable:
         return f"{matching:,} of {rows:,} rows joined by plan: {', '.join(self.joined)}{left}"
 
     def metric(self, name: str) -> ObjectiveMetric:
-        """Return what is known about a metric; a joined column is one of quality."""
-        return METRICS.get(name) or self.own.get(name) or ObjectiveMetric(name, quality=name in self.joined)
+        """Return what is known about a metric; one that was joined or told is one of quality."""
+        quality = name in self.joined or name in self.measured
+        return METRICS.get(name) or self.own.get(name) or ObjectiveMetric(name, quality=quality)
 
     @property
     def error(self) -> Objective | None:
         """Return the objective of the first metric of quality of which less is better; None without one."""
         for name in self.known:
-            if self.metric(name).quality and not self.metric(name).maximize and name not in self.joined:
+            directed = name in METRICS or name in self.own
+            if directed and name not in self.joined and self._is_error(name):
                 return Objective(name, maximize=False)
         return Objective("error", maximize=False) if "error" in self.known else None
+
+    def _is_error(self, name: str) -> bool:
+        return self.metric(name).quality and not self.metric(name).maximize
 
 
 def load_results_table(store: SweepStore, errors: str | None = None) -> ResultsTable:

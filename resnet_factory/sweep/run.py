@@ -34,18 +34,24 @@ FIXED = ("space", "sampler", "seed", "image", "costing")
 """Parts of a run's record that may not change when it continues."""
 PROBED = 64
 """Samples whose networks are composed to see what they read."""
+ASKED, MERGED = "asked", "merged"
+"""Samplers of the record of a search, and of several sweeps merged, which draw nothing."""
 CONDITIONAL, REJECTION = "conditional", "rejection"
 """Values of the record's `drawing`: how relations are met where both ways are possible."""
 
 
-def run_sweep(
+def complete_sweep(
     space: Space,
     templates: ModelTemplates,
     options: SweepOptions,
     store: SweepStore,
     tick: Callable[[], None] = lambda: None,
+    *,
+    noted: Mapping[str, str] | None = None,
 ) -> None:
     """Do all that an earlier run has not done; `tick` is called after each step that is stored.
+
+    `noted` is added to the record of the run; where its `sampler` is none that draws, nothing is sampled.
 
     Raises:
         ConfigError: the store holds another run, or cannot be written.
@@ -55,6 +61,7 @@ def run_sweep(
     drawing = store.run().get("drawing", CONDITIONAL)
     draws = Draws(space, options.sampler, options.seed, conditional=drawing == CONDITIONAL)
     record = run_record(space, options) | {"drawing": drawing, "met": json.dumps(draws.met)}
+    record |= noted or {}
     own = json.loads(store.run().get("own_metrics", "{}")) | own_metrics_record(options.measure)
     store.freeze(record | {"own_metrics": json.dumps(own, sort_keys=True)}, FIXED)
     store.note("conditions", json.dumps(_checked_run_conditions(store, options)))
@@ -67,7 +74,8 @@ def run_sweep(
         console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
     )  # fmt: skip
     with progress:
-        Collector(space, templates, options, store, draws).run(progress, tick)
+        if record["sampler"] == options.sampler:
+            Collector(space, templates, options, store, draws).run(progress, tick)
         if own := _layer_origins_of_run(templates):
             store.note("layers", json.dumps(own, sort_keys=True))
         if options.measure:

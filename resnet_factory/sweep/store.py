@@ -6,14 +6,14 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.evaluation import EvaluatedCandidate
 from resnet_factory.sweep.folder_lock import lock_folder
-from resnet_factory.sweep.store_schema import ADD_CANDIDATE, SCHEMA
+from resnet_factory.sweep.store_schema import ADD_CANDIDATE, SCHEMA, integrity_text
 from resnet_factory.sweep.templates import ModelTemplate
 
 STORE_FILE = "sweep.sqlite"
@@ -39,9 +39,12 @@ class StoredMeasurement(NamedTuple):
 
 
 class SweepStore:
-    """Reads and writes the store in a folder; a context manager. One process at a time may write."""
+    """Reads and writes the store in a folder; a context manager. One process at a time may write.
 
-    def __init__(self, folder: Path, *, write: bool) -> None:
+    `wait` is how many seconds another one is waited for.
+    """
+
+    def __init__(self, folder: Path, *, write: bool, wait: float = 0) -> None:
         self.folder = folder
         self.file = folder / STORE_FILE
         self._lock: TextIO | None = None
@@ -49,7 +52,7 @@ class SweepStore:
         with self._errors_as_faults():
             if write:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._lock = lock_folder(folder)
+                self._lock = lock_folder(folder, wait)
             elif not self.file.is_file():
                 raise ConfigError([nothing])
             self.connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
@@ -92,28 +95,12 @@ class SweepStore:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            message = f"'{self.file}' cannot be used: {error}{self._integrity()}"
+            message = f"'{self.file}' cannot be used: {error}{integrity_text(self.file)}"
             raise ConfigError([Fault("out", message)]) from None
 
-    def _integrity(self) -> str:
-        """Return the result of SQLite's integrity check as text; empty where the file cannot be opened."""
-        if not self.file.is_file():
-            return ""
-        address = f"{self.file.absolute().as_uri()}?mode=ro"
-        try:
-            with closing(sqlite3.connect(address, uri=True)) as db:
-                (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-        except sqlite3.OperationalError:
-            return ""
-        except sqlite3.DatabaseError as error:
-            found = str(error)
-        if found == "ok":
-            return "; what was stored before is whole"
-        reason = " ".join(found.replace("*** in database main ***", "").split())
-        return f"; the file is damaged ({reason}): take it from a copy, or begin anew with another out=…"
-
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Do all that is written inside, or nothing of it."""
         with self._errors_as_faults():
             self.connection.execute("BEGIN IMMEDIATE")
             try:
@@ -143,7 +130,7 @@ class SweepStore:
                 "mixed: choose another folder with out=…, or leave out= away for one of its own"
             )
             raise ConfigError([Fault("out", message)])
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", run.items())
 
     def run(self) -> dict[str, str]:
@@ -152,7 +139,7 @@ class SweepStore:
 
     def note(self, key: str, value: str) -> None:
         """Add to the record of the run."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (key, value))
 
     # Candidates -----------------------------------------------------------------------------------
@@ -170,7 +157,7 @@ class SweepStore:
         One that is stored already counts as duplicate.
         """
         rows = [(i, json.dumps(t.overrides), t.stages, json.dumps(t.model)) for i, t in enumerate(templates)]
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.executemany("INSERT OR IGNORE INTO structures VALUES (?, ?, ?, ?)", rows)
             # A batch that a shorter run ended in the middle is evaluated again.
             db.execute("DELETE FROM archs WHERE sample >= ? AND sample < ?", (start, stop))
@@ -218,10 +205,10 @@ class SweepStore:
         ((count,),) = self._query("SELECT COUNT(*) FROM archs")
         return int(count)
 
-    def candidates(self) -> Iterator[EvaluatedCandidate]:
-        """Yield the architectures in the order of their samples."""
-        names = self._columns("archs")
-        for row in self._query("SELECT * FROM archs ORDER BY sample"):
+    def candidates(self, plan: str | None = None) -> Iterator[EvaluatedCandidate]:
+        """Yield the architectures in the order of their samples, or the one with a plan id."""
+        names, where = self._columns("archs"), "WHERE plan = ?1" if plan else "WHERE ?1 IS NULL"
+        for row in self._query(f"SELECT * FROM archs {where} ORDER BY sample", plan):  # noqa: S608
             yield EvaluatedCandidate(**dict(zip(names, row, strict=True)))
 
     # Measurements ---------------------------------------------------------------------------------
@@ -238,14 +225,14 @@ class SweepStore:
     def begin(self, plan: str) -> int:
         """Count a start of measuring a plan; return the number of starts."""
         insert = "INSERT INTO begun VALUES (?, 1) ON CONFLICT (plan) DO UPDATE SET times = times + 1"
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute(insert, (plan,))
             (times,) = db.execute("SELECT times FROM begun WHERE plan = ?", (plan,)).fetchone()
         return int(times)
 
     def take_back(self, plan: str) -> None:
         """Uncount a start that was interrupted."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute("UPDATE begun SET times = times - 1 WHERE plan = ?", (plan,))
             db.execute("DELETE FROM begun WHERE times <= 0")
 
@@ -258,16 +245,17 @@ class SweepStore:
         self, rows: Sequence[StoredMeasurement], metrics: str = "", seconds: float = 0.0
     ) -> None:
         """Store the metrics of one architecture, and the time they took; those stored before stay."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             if metrics and rows:
                 spent = (rows[0].plan, metrics, seconds)
                 db.execute("INSERT OR REPLACE INTO spent VALUES (?, ?, ?)", spent)
             db.executemany("INSERT OR IGNORE INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             db.executemany("DELETE FROM begun WHERE plan = ?", {(row.plan,) for row in rows})
 
-    def measured(self) -> Iterator[StoredMeasurement]:
-        """Yield every metric measured."""
-        for row in self._query("SELECT * FROM metrics ORDER BY plan, metric"):
+    def measured(self, plan: str | None = None) -> Iterator[StoredMeasurement]:
+        """Yield every metric measured, or those of the architecture with a plan id."""
+        where = "WHERE plan = ?1" if plan else "WHERE ?1 IS NULL"
+        for row in self._query(f"SELECT * FROM metrics {where} ORDER BY plan, metric", plan):  # noqa: S608
             yield StoredMeasurement(*row)  # earlier versions stored no environment
 
     def metrics(self) -> list[str]:
@@ -283,7 +271,7 @@ class SweepStore:
 
     def forget_failures(self) -> None:
         """Delete failures, so that they are measured again."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute("DELETE FROM metrics WHERE state IN ('failed', 'timeout', 'died')")
 
 

@@ -1,6 +1,10 @@
-"""The tables of a sweep's store."""
+"""The tables of a sweep's store, and the state of its file."""
 
 from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -24,3 +28,21 @@ CREATE TABLE IF NOT EXISTS begun (plan TEXT PRIMARY KEY, times INTEGER NOT NULL)
 ADD_CANDIDATE = """INSERT OR IGNORE INTO archs VALUES (
     :plan, :sample, :structure, :numbers, :changes, :params, :macs, :activations, :further
 )"""
+
+
+def integrity_text(file: Path) -> str:
+    """Return the result of SQLite's integrity check as text; empty where the file cannot be opened."""
+    if not file.is_file():
+        return ""
+    address = f"{file.absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as db:
+            (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.OperationalError:
+        return ""
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found == "ok":
+        return "; what was stored before is whole"
+    reason = " ".join(found.replace("*** in database main ***", "").split())
+    return f"; the file is damaged ({reason}): take it from a copy, or begin anew with another out=…"

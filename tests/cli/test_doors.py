@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -124,8 +125,9 @@ def test_a_foreign_applications_config_runs_nothing(here: Path) -> None:
 
 
 def test_what_hydra_and_its_plugins_name_may_be_chosen(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])  # Hydra's own would outlive the streams of this test
     targets = {
         value
         for section, key, value in permission.permitted_values()

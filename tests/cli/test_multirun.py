@@ -45,7 +45,9 @@ def test_one_table_and_one_file_at_the_end(tmp_path: Path) -> None:
     table = out[out.rindex("overrides") :]
     for text in ("11,689,512", "21,797,672", "25,557,032", "3 jobs, 0 failed"):
         assert text in table
-    assert {file.name for file in tmp_path.glob("runs/*/*")} == {"results.csv", "multirun.yaml"}
+    files = {file.name for file in tmp_path.glob("runs/*/*")}
+    assert files == {"results.csv", "multirun.yaml", "report.html"}
+    assert "report.html" in out.splitlines()[-1]
 
 
 def test_the_grammar_people_know(tmp_path: Path) -> None:

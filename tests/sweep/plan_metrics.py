@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import resnet_factory as rf
 
@@ -23,3 +24,9 @@ def late(plan: rf.Plan, image: tuple[int, ...]) -> float:
     if cost.params > 12_000:
         raise RuntimeError("too large for this metric")
     return cost.activations
+
+
+def slowly(plan: rf.Plan, image: tuple[int, ...]) -> float:
+    """The multiply-adds, after a while."""
+    time.sleep(0.1)
+    return rf.cost(plan, image).macs

@@ -25,6 +25,8 @@ def perform(job: str) -> str:
         os.kill(os.getpid(), signal.SIGKILL)
     if what.startswith("leave"):
         raise KeyboardInterrupt
+    if what.startswith("slow"):
+        time.sleep(float(what.split()[1]))
     if what.startswith("time"):
         with Path(what.split()[1]).open("a") as file:
             for _ in range(2):

@@ -9,19 +9,17 @@ import numpy as np
 import pytest
 
 from resnet_factory.cli import main
-from resnet_factory.sweep.comparison import (
-    compared_folder_names,
-    compared_median_interval,
-    join_compared_tables,
-)
+from resnet_factory.sweep.analysis import median_interval
+from resnet_factory.sweep.comparison import join_compared_tables
 from resnet_factory.sweep.page.columns import PageColumn, PageColumnTable
+from resnet_factory.sweep.sweep_comparison import short_names
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 40, 301])
 def test_the_interval_of_a_median_is_the_bootstraps(size: int) -> None:
     random = np.random.default_rng(size)
     values = random.lognormal(size=size)
-    median, low, high = compared_median_interval(values)
+    median, low, high, _ = median_interval(values)
     # Drawn with replacement; of an even number the lower of the middle two.
     drawn = np.sort(random.choice(values, (20_000, size)), axis=1)[:, (size + 1) // 2 - 1]
     assert median == np.median(values)
@@ -61,8 +59,8 @@ def test_rows_of_several_sweeps_keep_their_choices_recipes_and_gaps() -> None:
 
 
 def test_folders_are_named_as_shortly_as_tells_them_apart() -> None:
-    assert compared_folder_names([Path("/x/a"), Path("/y/b")]) == ["a", "b"]
-    assert compared_folder_names([Path("/x/a"), Path("/y/a")]) == ["x/a", "y/a"]
+    assert short_names([Path("/x/a"), Path("/y/b")]) == ["a", "b"]
+    assert short_names([Path("/x/a"), Path("/y/a")]) == ["x/a", "y/a"]
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,8 +17,11 @@ from pathlib import Path
 import pytest
 from sweep_jobs import SETUP, broken
 
+import resnet_factory as rf
+from resnet_factory.cli.main import main
 from resnet_factory.errors import ConfigError
-from resnet_factory.sweep import environment, executors
+from resnet_factory.sweep import environment, executors, own_metrics
+from resnet_factory.sweep.store import STORE_FILE
 
 
 def jobs(*keys: str) -> Iterator[tuple[str, str]]:
@@ -139,100 +142,206 @@ def test_inline_jobs_that_raise_or_hang_are_outcomes() -> None:
     }
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler and two workers on loopback, as three shell lines would start them."""
-    pytest.importorskip("distributed")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    file = tmp_path / "scheduler.json"
-    base = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
-    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
-    started = [subprocess.Popen([*base, *options], env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL)]
-    try:
+class Cluster:
+    """A Dask scheduler and workers on loopback, as shell lines would start them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.address = self.begin()
+
+    def start(self, program: str, *words: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{program}", *words, "--host", "127.0.0.1"]
+        return subprocess.Popen(
+            [*command, "--no-dashboard"], env=self.environment, cwd=self.folder, stderr=subprocess.DEVNULL
+        )
+
+    def begin(self, port: str = "0") -> str:
+        """Start a scheduler, and return its address."""
+        file = self.folder / "scheduler.json"
+        file.unlink(missing_ok=True)
+        self.scheduler = self.start("scheduler", "--port", port, "--scheduler-file", str(file))
         for _ in range(600):
             if file.is_file() and file.stat().st_size:
                 break
             time.sleep(0.1)
-        address = json.loads(file.read_text())["address"]
-        base = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1"]
-        options = ["--no-dashboard", "--no-nanny", "--host", "127.0.0.1"]
-        started += [
-            subprocess.Popen([*base, *options], env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL)
-            for _ in range(2)
-        ]
-        yield address, started
-    finally:
-        for process in started:
+        address: str = json.loads(file.read_text())["address"]
+        return address
+
+    def add(self, threads: int = 1) -> subprocess.Popen[bytes]:
+        """Start a worker."""
+        words = ["--nthreads", str(threads), "--no-nanny"]
+        self.workers.append(self.start("worker", self.address, *words))
+        return self.workers[-1]
+
+    def lose(self) -> None:
+        """Kill the scheduler and all workers."""
+        for process in (self.scheduler, *self.workers):
             process.kill()
             process.wait()
+        self.workers.clear()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A scheduler and two workers."""
+    pytest.importorskip("distributed")
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    made = Cluster(folder)
+    try:
+        made.add()
+        made.add()
+        yield made
+    finally:
+        made.lose()
 
 
 @pytest.mark.slow
-def test_dask_outlives_what_jobs_do_and_a_lost_worker(
-    cluster: tuple[str, list[subprocess.Popen[bytes]]],
-) -> None:
-    address, (_, lost, _) = cluster
+def test_dask_outlives_what_jobs_do_and_a_lost_worker(cluster: Cluster) -> None:
     good = [f"good{i}" for i in range(60)]
-    running = executors.execute_on_dask(jobs(*good[:5], *BAD, *good[5:]), 2, 2, address, SETUP)
+    running = executors.execute_on_dask(jobs(*good[:5], *BAD, *good[5:]), 2, 2, cluster.address, SETUP)
     found = {}
     for key, state, text, _ in running:
         assert key not in found
         found[key] = (state, text)
         if len(found) == 8:
-            os.kill(lost.pid, signal.SIGKILL)
+            cluster.workers[0].kill()
     assert len(found) == 64
     expect(found, good)
 
 
 @pytest.mark.slow
 def test_a_lost_scheduler_is_one_line(
-    cluster: tuple[str, list[subprocess.Popen[bytes]]],
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    cluster: Cluster, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Dask's handlers may have the closed streams of an earlier test, which logging reports by itself.
     monkeypatch.setattr(logging, "raiseExceptions", False)
-    address, (scheduler, *_) = cluster
-    running = executors.execute_on_dask(jobs(*(f"good{i}" for i in range(400))), 2, 2, address, SETUP)
+    running = executors.execute_on_dask(jobs(*(f"good{i}" for i in range(400))), 2, 2, cluster.address, SETUP)
     for _ in range(5):
         assert next(running).state == "ok"
-    scheduler.kill()
+    cluster.scheduler.kill()
     with pytest.raises(ConfigError, match=r"scheduler at .* was lost.*the same command goes on"):
         list(running)
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.slow
-def test_a_cluster_that_grows_gets_more_jobs(
-    cluster: tuple[str, list[subprocess.Popen[bytes]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(executors, "COUNT_EVERY", 0.0)
-    address, started = cluster
-    taken = 0
+class Counted:
+    """Jobs, and how many of them were taken."""
 
-    def counted() -> Iterator[tuple[str, str]]:
-        nonlocal taken
-        for job in jobs(*(f"good{i}" for i in range(400))):
-            taken += 1
+    def __init__(self, *keys: str) -> None:
+        self.keys, self.taken = keys, 0
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        for job in jobs(*self.keys):
+            self.taken += 1
             yield job
 
-    running = executors.execute_on_dask(counted(), 20, 1, address, SETUP)
-    done = 0
-    for done, _ in enumerate(running, 1):
-        if done == 5:
-            assert taken - done <= 8
-            base = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "6"]
-            started.append(
-                subprocess.Popen(
-                    [*base, "--no-dashboard", "--no-nanny", "--host", "127.0.0.1"],
-                    env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, stderr=subprocess.DEVNULL,
-                )
-            )  # fmt: skip
-            time.sleep(8)
-        if taken - done > 8:
-            break
-    assert taken - done > 8
-    running.close()  # type: ignore[attr-defined]
+
+@pytest.mark.slow
+def test_a_cluster_that_grows_gets_more_jobs_before_any_ends(cluster: Cluster) -> None:
+    keys = [f"slow 12 {i}" for i in range(8)] + [f"good{i}" for i in range(20)]
+    source = Counted(*keys)
+    cluster.add(6)  # it takes seconds to join
+    running = executors.execute_on_dask(source, 60, 1, cluster.address, SETUP)
+    first = next(running)
+    assert first.key.startswith("good")
+    assert source.taken > 8
+    found = by_key(running) | {first.key: (first.state, first.text)}
+    assert sorted(found) == sorted(keys)
+    assert {state for state, _ in found.values()} == {"ok"}
+
+
+@pytest.mark.slow
+def test_a_cluster_that_grows_and_shrinks_is_followed(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue is four jobs for a thread, also for those that join; others take jobs of those that leave."""
+    monkeypatch.setattr(executors, "COUNT_EVERY", 0.1)
+    source = Counted(*(f"slow 0.2 {i}" for i in range(150)))
+    queues: list[int] = []
+    left: list[subprocess.Popen[bytes]] = []
+    found = {}
+    for done, result in enumerate(executors.execute_on_dask(source, 20, 1, cluster.address, SETUP), 1):
+        found[result.key] = result.state
+        queues.append(source.taken - done)
+        if done == 10:
+            cluster.add(6)
+        if done > 40 and max(queues[10:]) > 24 and not left:
+            left = cluster.workers[1:]
+            for worker in left:
+                worker.terminate()  # as a batch system asks it to leave
+    assert [*found.values()] == ["ok"] * 150
+    assert max(queues[:10]) <= 8
+    assert max(queues[10:100]) > 24
+    assert len(left) == 2
+    assert queues[130] <= 4
+
+
+@pytest.mark.slow
+def test_a_cluster_without_workers_is_waited_for(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(executors, "EMPTY", 1.0)
+    for worker in cluster.workers:
+        worker.kill()
+        worker.wait()
+    threading.Timer(6, cluster.add).start()
+    found = by_key(executors.execute_on_dask(jobs("a", "b"), 20, 1, cluster.address, SETUP))
+    assert {state for state, _ in found.values()} == {"ok"}
+    assert capsys.readouterr().err.count("waiting: the Dask cluster has no workers") == 1
+
+
+SWEEP = (
+    "sweep", "model=resnet20", "model.depths.0=range(1,8)", "model.depths.1=range(1,8)", "sampler=grid",
+    "samples=null", "measure=[slowly]", "report=false",
+)  # fmt: skip
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A metric of one's own, found by workers in its module."""
+    monkeypatch.setattr(own_metrics, "REGISTERED", {})
+    rf.register_metric("slowly", "plan_metrics:slowly", needs="plan")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slowly")
+def test_a_sweep_goes_on_when_its_scheduler_is_back(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a metric of one's own; nothing is measured twice, and all is as it is without a cluster."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    assert main([*SWEEP, "out=here"]) == 0
+    capsys.readouterr()
+    line = [*SWEEP, "executor=dask", f"executor.address={cluster.address}", "out=there"]
+
+    def stored(folder: str) -> dict[str, tuple[str, float]]:
+        with sqlite3.connect(f"file:{folder}/{STORE_FILE}?mode=ro", uri=True) as db:
+            return {plan: row for plan, *row in db.execute("SELECT plan, state, value FROM metrics")}
+
+    def kill() -> None:
+        while not Path("there", STORE_FILE).exists() or len(stored("there")) < 8:
+            time.sleep(0.05)
+        cluster.lose()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert main(line) == 2
+    killer.join()
+    said = capsys.readouterr()
+    assert len(said.err.strip().splitlines()) == 1
+    assert "was lost" in said.err
+    assert "what is done is kept, and the same command goes on" in said.err
+    before = stored("there")
+    assert 8 <= len(before) < 49
+    assert before.items() <= stored("here").items()
+    cluster.begin(cluster.address.rpartition(":")[2])
+    cluster.add(2)
+    assert main(line) == 0
+    assert stored("there") == stored("here")
 
 
 def test_no_jobs_time_goes_into_imports(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 import resnet_factory as rf
 from resnet_factory.cli import main
 from resnet_factory.sweep import live_page, results
+from resnet_factory.sweep.multirun_page import job_table
 from resnet_factory.sweep.objectives import ObjectiveRankingOptions, read_objective_ranking
 from resnet_factory.sweep.page.architecture_texts import ArchitectureTexts, architecture_text_numbers
 from resnet_factory.sweep.page.architectures import architectures_on_page, page_table_of_architectures
@@ -45,7 +46,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    """Opens a file in a browser that is offline, at a width and in a colour scheme."""
+    """Opens a file in a browser that is offline, at a width, in a colour scheme, with a mouse or a finger."""
     from playwright.sync_api import sync_playwright
 
     if CHROMIUM is None:
@@ -53,10 +54,11 @@ def browser() -> Iterator[Any]:
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
 
-        def open_page(file: Path, width: int = 1280, scheme: Any = "light") -> Any:
+        def open_page(file: Path, width: int = 1280, scheme: Any = "light", touch: bool = False) -> Any:
             context = running.new_context(
-                viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
-            )
+                viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, has_touch=touch,
+                is_mobile=touch,
+            )  # fmt: skip
             page = context.new_page()
             page.on("pageerror", lambda error: pytest.fail(f"an error in the page: {error}"))
             page.on(
@@ -260,6 +262,169 @@ def test_a_reader_finds_brushes_clicks_and_composes(home: Path, browser: Callabl
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy").last.click()
     assert page.evaluate("navigator.clipboard.readText()") == page.text_content("#architecture-yaml")
+
+
+def drag(page: Any, view: str, ends: tuple[float, float, float, float]) -> list[float]:
+    """Drag over a plot between two points, given as shares of its frame; return the box in data."""
+    page.evaluate(f"{view}.el.scrollIntoView({{block: 'center'}})")
+    left, top, width, height = page.evaluate(f"""() => {{
+        const view = {view}, frame = view.frame.bbox, at = view.el.getBoundingClientRect()
+        return [at.x + frame.left, at.y + frame.top, frame.width, frame.height] }}""")
+    x0, y0, x1, y1 = ends
+    page.mouse.move(left + x0 * width, top + y0 * height)
+    page.mouse.down()
+    page.mouse.move(left + x1 * width, top + y1 * height, steps=5)
+    page.mouse.up()
+    box: list[float] = page.evaluate(f"""() => {{
+        const {{x_scale: x, y_scale: y, bbox}} = {view}.frame
+        const at = (share) => bbox.left + share * bbox.width, up = (share) => bbox.top + share * bbox.height
+        return [x.invert(at({x0})), x.invert(at({x1})), y.invert(up({y1})), y.invert(up({y0}))] }}""")
+    return box
+
+
+def view_of(height: int) -> str:
+    return f"[...Bokeh.index.roots].find((view) => view.model.height == {height})"
+
+
+HISTOGRAM, PARALLEL = view_of(300), view_of(340)  # the histogram comes before the EDF
+
+
+def shown(page: Any) -> int:
+    return int(page.text_content("#shown").split(" of ")[0].replace(",", ""))
+
+
+@pytest.mark.slow
+def test_brushes_of_every_view_filter_all_of_them(home: Path, browser: Callable[..., Any]) -> None:
+    assert main.main([*SPACE, "sampler=grid", "samples=null", "out=s"]) == 0
+    page = browser(home / "s/report.html")
+    with SweepStore(home / "s", write=False) as store:
+        candidates = list(store.candidates())
+    macs = np.log10([each.macs for each in candidates])
+    macs = macs if macs.max() > macs.min() + 1 else 10**macs
+    numbers = [json.loads(each.numbers) for each in candidates]
+
+    # The histogram of MACs, without its lower third.
+    low, high, *_ = drag(page, HISTOGRAM, (0.35, 0.5, 0.9, 0.6))
+    expected = int(np.count_nonzero((macs >= low) & (macs <= high)))
+    assert 0 < expected < len(candidates)
+    page.wait_for_function(f"document.getElementById('shown').textContent.startsWith('{expected} of')")
+    assert page.evaluate(f"{DOTS}.data.x.length") == len(candidates)
+    assert page.evaluate(f"{SCATTER}.model.renderers[0].view.filter.indices.length") == expected
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_function(f"document.getElementById('shown').textContent.startsWith('{len(candidates)} of')")
+
+    # One axis of the parallel coordinates, its upper half: a choice, then a number.
+    axes = page.evaluate(f"[...{PARALLEL}.model.below[0].major_label_overrides.values()]")
+    ends = page.evaluate(f"[{PARALLEL}.model.x_range.start, {PARALLEL}.model.x_range.end]")
+    for key, upper in (("depths.0", (2, 3)), ("model/shortcut", ("zero_pad",))):
+        place = (axes.index(key.removeprefix("model/")) - ends[0]) / (ends[1] - ends[0])
+        drag(page, PARALLEL, (place - 0.02, 0.02, place + 0.02, 0.6))
+        expected = sum(own[key] in upper for own in numbers)
+        assert 0 < expected < len(candidates)
+        page.wait_for_function(f"document.getElementById('shown').textContent.startsWith('{expected} of')")
+        left, top, width, height = page.evaluate(f"""() => {{
+            const view = {PARALLEL}, frame = view.frame.bbox, at = view.el.getBoundingClientRect()
+            return [at.x + frame.left, at.y + frame.top, frame.width, frame.height] }}""")
+        page.mouse.dblclick(left + place * width, top + height / 2)
+        page.wait_for_function(
+            f"document.getElementById('shown').textContent.startsWith('{len(candidates)} of')"
+        )
+
+
+@pytest.mark.slow
+def test_a_page_loaded_again_keeps_what_was_chosen(home: Path, browser: Callable[..., Any]) -> None:
+    assert main.main([*SPACE, "samples=40", "out=s"]) == 0
+    page = browser(home / "s/report.html")
+    page.locator("select").first.select_option("activations")
+    drag(page, HISTOGRAM, (0.3, 0.5, 0.98, 0.6))
+    page.locator("input[type=text]").first.fill("zero_pad")
+    drag(page, SCATTER, (0.02, 0.98, 0.7, 0.02))
+    page.wait_for_function("document.getElementById('shown').textContent.includes('brushed')")
+    page.locator(".slick-cell").first.click()
+    page.wait_for_selector("#architecture:not([hidden])")
+    before = {key: page.text_content(key) for key in ("#shown", "#architecture-name")}
+    brushed = page.evaluate(f"{DOTS}.selected.indices.map((i) => {DOTS}.data.plan[i])")
+    assert 0 < shown(page) == len(brushed) < 29
+
+    # More architectures, and so other rows and wider ranges, as while a sweep runs.
+    assert main.main([*SPACE, "samples=120", "out=s"]) == 0
+    page.reload()
+    page.wait_for_function("document.getElementById('shown').textContent.includes('brushed')")
+    assert page.evaluate(f"{DOTS}.selected.indices.map((i) => {DOTS}.data.plan[i])") == brushed
+    page.wait_for_selector("#architecture:not([hidden])")
+    assert page.text_content("#architecture-name") == before["#architecture-name"]
+    assert page.locator("select").first.input_value() == "activations"
+    assert page.locator("input[type=text]").first.input_value() == "zero_pad"
+    assert page.text_content("#shown").split(" of ")[0] == before["#shown"].split(" of ")[0]
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_function("document.getElementById('shown').textContent.match(/^(\\d+) of \\1 shown$/)")
+    page.reload()
+    page.wait_for_function("document.getElementById('shown').textContent.match(/^(\\d+) of \\1 shown$/)")
+
+    # Another page begins with everything.
+    assert main.main([*SPACE, "samples=20", "out=other"]) == 0
+    page.goto((home / "other/report.html").absolute().as_uri())
+    page.wait_for_function("document.getElementById('shown').textContent.match(/^(\\d+) of \\1 shown$/)")
+    assert page.locator("select").first.input_value() == "parameters"
+
+
+@pytest.mark.slow
+def test_a_finger_scrolls_over_the_plots_below(home: Path, browser: Callable[..., Any]) -> None:
+    assert main.main([*SPACE, "samples=20", "out=s"]) == 0
+    canvas = "el.shadowRoot.querySelector('.bk-Canvas').shadowRoot.querySelector('.bk-events')"
+    for touch, action in ((True, "auto"), (False, "pinch-zoom")):
+        page = browser(home / "s/report.html", 375 if touch else 1280, touch=touch)
+        found = [
+            page.evaluate(f"getComputedStyle({view}.{canvas}).touchAction") for view in (HISTOGRAM, PARALLEL)
+        ]
+        assert found == [action, action]
+
+
+@pytest.mark.slow
+def test_a_multirun_ends_in_the_same_page(home: Path, browser: Callable[..., Any]) -> None:
+    """Each job is a dot, a row, its YAML and its command; what failed is below."""
+    (home / "conf/model").mkdir(parents=True)
+    (home / "conf/model/mine.yaml").write_text("# mine\ndefaults: [resnet18, _self_]\n")
+    words = ["model=resnet18,resnet34,mine", "model.act=relu,silu", "model.groups=1,7", "depth=network"]
+    line = ["describe", "-m", *words, "hydra.sweep.dir=runs/m", "--config-dir", "conf"]
+    assert main.main(line) == 1
+    page = browser(home / "runs/m/report.html")
+    assert page.text_content("#shown") == "6 of 6 shown"
+    assert page.locator("h2", has_text="Failed").is_visible()
+    assert page.locator("td", has_text="not divisible by 7 groups").count() == 6
+    wanted = rf.plan(rf.compose("mine", "model.act=silu", config_dir="conf"))
+    page.locator("input[type=text]").first.fill("mine silu")
+    page.wait_for_function("document.getElementById('shown').textContent.startsWith('1 of')")
+    page.locator(".slick-cell").first.click()
+    page.wait_for_selector("#architecture:not([hidden])")
+    assert page.text_content("#architecture-name") == f"mine_{wanted.id}"
+    (home / "model").mkdir()
+    (home / page.text_content("#architecture-file")).write_text(page.text_content("#architecture-yaml"))
+    assert rf.plan(rf.compose(f"mine_{wanted.id}", config_dir=home)) == wanted
+    command = shlex.split(page.text_content("#architecture-command"))
+    begin = ["resnet-factory", "describe", "--config-dir", str(home / "conf")]
+    assert command == [*begin, "model=mine", "model.act=silu", "model.groups=1", "depth=network"]
+    assert main.main(command[1:]) == 0
+    assert main.main(line) == 1  # the earlier page stays
+    assert {"report.html", "report-1.html"} <= {file.name for file in (home / "runs/m").iterdir()}
+
+
+def test_settings_of_jobs_are_numbers_or_choices() -> None:
+    given = [("model.act=relu", "+data.rate=0.1"), ("model.act=silu", "+data.rate=1e-2"), ("model.act=silu",)]
+    jobs = [
+        {"words": words, "plan": f"{i}", "overrides": " ".join(words), "params": i, "macs": "",
+         "seconds": 0.5, "activations": 2 * i, "base": "resnet18", "model": None,
+         "command": "x", "test_error": 10 - i}
+        for i, words in enumerate(given)
+    ]  # fmt: skip
+    table = job_table(jobs[:2], ["test_error"])
+    assert table.columns["data.rate"].values.tolist() == [0.1, 0.01]
+    assert table.columns["model.act"].names == ["relu", "silu"]
+    assert "macs" not in table.columns
+    assert table.axes == ("params", "activations")
+    assert table.colour == "test_error"
+    assert table.columns["test_error"].maximize is False
+    assert job_table(jobs, []).columns["data.rate"].names == ["0.1", "1e-2", ""]
 
 
 @pytest.mark.slow

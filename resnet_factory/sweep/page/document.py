@@ -19,13 +19,13 @@ def page_document_parts(table: PageColumnTable) -> dict[str, Any]:
     views = PageViews(table)
     roots: dict[str, Any] = {
         "x": views.scatter["x"], "y": views.scatter["y"], "colour": views.scatter["colour"],
-        "scatter": views.scatter["plot"], "search": views.filters["search"],
-        "show_all": views.filters["clear"],
+        "scatter": views.scatter["plot"], "search": views.filters.search,
+        "show_all": views.filters.clear,
         "column": views.column, "histogram": views.histogram, "edf": views.edf, "parallel": views.paths[0],
         "table": views.rows[0], "profile": views.profile,
     }  # fmt: skip
-    for kind in ("ranges", "choices"):
-        roots |= {f"{kind} {i}": widget for i, widget in enumerate(views.filters[kind])}
+    for kind, widgets in (("ranges", views.filters.ranges), ("choices", views.filters.choices)):
+        roots |= {f"{kind} {i}": widget for i, widget in enumerate(widgets.values())}
     document = Document()
     with document.models.freeze():  # or every root is followed by a walk over all models
         for root in roots.values():

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from bokeh.models import (
     BoxSelectTool,
-    Button,
     CDSView,
     ColorBar,
     ColumnDataSource,
@@ -22,33 +19,26 @@ from bokeh.models import (
     InlineStyleSheet,
     LassoSelectTool,
     LinearColorMapper,
-    MultiChoice,
     NumberFormatter,
     Range1d,
-    RangeSlider,
     Select,
     TableColumn,
     TapTool,
-    TextInput,
 )
 from bokeh.palettes import Category10_10, Plasma256
 from bokeh.plotting import figure
 
 from resnet_factory.sweep.page.columns import PageColumnTable, page_column_number
+from resnet_factory.sweep.page.filters import FilterWidgets, add_brush, filter_widgets
+from resnet_factory.sweep.page.scripts import MUTED, PALE, STRETCH, WARM, script
 
-PALE, WARM, MUTED = "#8fa3b8", "#e8590c", "#7b8794"
 SHADES, KINDS = list(Plasma256[50:230]), list(Category10_10)
 MOST_PATHS = 500
 """Lines of the parallel coordinates."""
 MOST_AXES = 9
-STRETCH: dict[str, Any] = {"sizing_mode": "stretch_width"}
+AXES = ("x", "y", "colour")
+"""The choices of columns of the scatter."""
 PLAIN: dict[str, Any] = {"background_fill_color": None, "border_fill_color": None, "outline_line_color": None}
-
-
-@cache
-def page_view_script(name: str) -> str:
-    """Return the text of a script."""
-    return (files("resnet_factory.sweep.page") / "scripts" / name).read_text()
 
 
 class PageViews:
@@ -62,7 +52,7 @@ class PageViews:
         self.source = ColumnDataSource(data | {"x": empty, "y": empty, "colour": empty})
         self.kept, self.shown = IndexFilter(indices=None), IndexFilter(indices=None)
         self.current = ColumnDataSource({"x": [], "y": []})
-        self.style = InlineStyleSheet(css=page_view_script("widgets.css"))
+        self.style = InlineStyleSheet(css=script("widgets.css"))
         self.args: dict[str, Any] = {
             "source": self.source, "columns": self.columns, "kept": self.kept, "shown": self.shown,
             "group": table.group, "pale": PALE, "warm": WARM, "kinds": KINDS, "current": self.current,
@@ -77,13 +67,13 @@ class PageViews:
 
     def call(self, name: str, **more: Any) -> CustomJS:
         """Return a script as a callback that knows the page's source, its columns, and more."""
-        return CustomJS(code=page_view_script(name), args=self.args | more)
+        return CustomJS(code=script(name), args=self.args | more)
 
     def axis(self, axis: Any) -> None:
         """Let an axis, or a colour bar, have ticks and labels of the column it shows."""
         args = {"log": False, "names": None}
-        axis.formatter = CustomJSTickFormatter(code=page_view_script("label.js"), args=args)
-        axis.ticker = CustomJSTicker(major_code=page_view_script("ticks.js"), args=args)
+        axis.formatter = CustomJSTickFormatter(code=script("label.js"), args=args)
+        axis.ticker = CustomJSTicker(major_code=script("ticks.js"), args=args)
 
     def select(self, title: str, value: str) -> Select:
         """Return a choice of columns."""
@@ -212,55 +202,26 @@ class PageViews:
             return str(column.names[int(value)])
         return page_column_number(10**value if column.logarithmic else value)
 
-    def _filters(self) -> dict[str, Any]:
-        search = TextInput(
-            title="search",
-            placeholder="plan, depths, widths, choices",
-            stylesheets=[self.style],
-            **STRETCH,
-        )
-        ranges, choices = {}, {}
-        for name, column in self.table.columns.items():
-            if not column.varies:
-                continue
-            if column.names is not None:
-                choices[name] = MultiChoice(
-                    title=column.label, options=list(column.names), stylesheets=[self.style], **STRETCH
-                )
-                continue
-            values = column.scaled
-            low, high = float(values.min()), float(values.max())
-            step = 1 if column.whole and not column.logarithmic else (high - low) / 200
-            slack = 0 if step == 1 else step
-            start, end = low - slack, high + slack
-            label = CustomJSTickFormatter(
-                code=page_view_script("label.js"), args={"log": column.logarithmic, "names": None}
-            )
-            ranges[name] = RangeSlider(
-                title=column.label, start=start, end=end, value=(start, end), step=step, format=label,
-                bar_color=PALE, stylesheets=[self.style], **STRETCH,
-            )  # fmt: skip
+    def _filters(self) -> FilterWidgets:
+        found = filter_widgets(self.table, self.style)
+        more = {"ranges": found.ranges, "choices": found.choices}
         keep = self.call(
-            "filter.js",
-            search=search,
-            ranges=ranges,
-            choices=choices,
-            front=self.scatter["front"],
-            show=self.show,
+            "filter.js", search=found.search, front=self.scatter["front"], show=self.show, **more
         )
-        search.js_on_change("value_input", keep)
-        for widget in ranges.values():
+        found.search.js_on_change("value_input", keep)
+        for widget in found.ranges.values():
             widget.js_on_change("value_throttled", keep)
-        for widget in choices.values():
+        for widget in found.choices.values():
             widget.js_on_change("value", keep)
-        clear = Button(label="Show all", stylesheets=[self.style], **STRETCH)
-        clear.js_on_click(self.call("clear.js", search=search, ranges=ranges, choices=choices, keep=keep))
-        return {
-            "search": search,
-            "clear": clear,
-            "ranges": [*ranges.values()],
-            "choices": [*choices.values()],
-        }
+        found.clear.js_on_click(self.call("clear.js", search=found.search, keep=keep, **more))
+        more |= {"column": self.column, "keep": keep}
+        brushes = [
+            add_brush(self.histogram, "width", self.call("brush.js", axes=None, **more)),
+            add_brush(self.paths[0], "both", self.call("brush.js", axes=self.paths[1].args["axes"], **more)),
+        ]
+        self.state = more | {"search": found.search, "brushes": brushes}
+        self.state |= {name: self.scatter[name] for name in AXES}
+        return found
 
     def _table(self) -> tuple[DataTable, CustomJS]:
         rows = ColumnDataSource({name: [] for name in self.source.data})
@@ -285,4 +246,5 @@ class PageViews:
         more = {"recipes": self.table.recipes, "texts": list(self.table.texts), "profile": profile}
         self.scatter["tap"].callback = self.call("detail.js", picked=self.source, **more)
         rows.selected.js_on_change("indices", self.call("detail.js", picked=rows, **more))
-        return table, self.call("begin.js", rows=rows, place=self.scatter["place"], show=self.show)
+        begin = self.call("begin.js", rows=rows, place=self.scatter["place"], **self.state)
+        return table, begin

@@ -1,0 +1,280 @@
+"""Sweeps in Python: run one or open its folder, go through its architectures, continue it, add metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnet_factory.config.composition import compose_all
+from resnet_factory.errors import ConfigError, Fault, path_of
+from resnet_factory.sweep.architecture import Architecture, architectures_of
+from resnet_factory.sweep.csv_table import csv_rows
+from resnet_factory.sweep.evaluation import EvaluatedCandidate
+from resnet_factory.sweep.objectives import ObjectiveRankingOptions
+from resnet_factory.sweep.options import read_report_options, report_option_package_faults
+from resnet_factory.sweep.run import ASKED, MERGED, complete_sweep
+from resnet_factory.sweep.setup import (
+    NO_PAGE,
+    SweepSetup,
+    override_key,
+    read_setup,
+    refuse_keys,
+    space_overrides,
+)
+from resnet_factory.sweep.store import SweepStore
+from resnet_factory.sweep.told_metrics import tell_metrics
+
+if TYPE_CHECKING:
+    import pandas
+
+WAIT = 30.0
+"""Seconds for which another process that writes to the folder is waited for."""
+SAMPLING_KEYS = ("samples", "architectures", "max_samples", "sampler")
+"""Overrides that mean nothing where nothing is sampled."""
+REPORT_KEYS = {"pareto", "by", "top", "errors", "where"}
+"""Options of a sweep that are of its report."""
+KEPT = ("sampler", "seed", "samples", "architectures", "met")
+"""The record of a sweep that draws nothing, which stays as it is."""
+
+
+class Sweep:
+    """A sweep in a folder: an iterable of its architectures, in the order of their samples.
+
+    It is read from the store whenever it is asked, while the sweep runs, too.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = path_of(folder, "a sweep's folder").expanduser()
+        self._reading().close()  # refused here where there is none
+
+    def __repr__(self) -> str:
+        return f"<sweep of {self.space} in '{self.folder}': {len(self):,} architectures>"
+
+    def __len__(self) -> int:
+        with self._reading() as store:
+            return store.count()
+
+    def __iter__(self) -> Iterator[Architecture]:
+        with self._reading() as store:
+            yield from architectures_of(store, store.candidates(), store.measured())
+
+    def __contains__(self, plan: object) -> bool:
+        with self._reading() as store:
+            return isinstance(plan, str) and next(store.candidates(plan), None) is not None
+
+    def __getitem__(self, plan: str) -> Architecture:
+        """Return the architecture with a plan id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        with self._reading() as store:
+            found = next(architectures_of(store, store.candidates(plan), store.measured(plan)), None)
+        if not plan or found is None:
+            raise KeyError(plan)
+        return found
+
+    @property
+    def space(self) -> str:
+        """Return the name of the space."""
+        return self._run()["name"]
+
+    @property
+    def overrides(self) -> tuple[str, ...] | None:
+        """Return what it was last run with; None for a sweep of an earlier version, which kept none."""
+        words = self._run().get("overrides")
+        return None if words is None else tuple(json.loads(words))
+
+    @property
+    def config_dir(self) -> str | None:
+        """Return the folder of the user's own YAML."""
+        found: str | None = json.loads(self._run().get("config_dir", "null"))
+        return found
+
+    @property
+    def metrics(self) -> list[str]:
+        """Return the metrics that were measured or told of any architecture."""
+        with self._reading() as store:
+            return store.metrics()
+
+    def best(self, by: str, top: int = 10, where: str | None = None) -> list[Architecture]:
+        """Return the `top` foremost by a metric or number, as `by=` and `where=` of a sweep name them.
+
+        Raises:
+            ConfigError: there is no such metric, it has no direction, or the condition is wrong.
+        """
+        return self._chosen(ObjectiveRankingOptions(by=by, top=top, errors=None, where=where, pareto=()))
+
+    def front(self, first: str, second: str, where: str | None = None) -> list[Architecture]:
+        """Return the Pareto front of two metrics or numbers, from the best by the first on.
+
+        Raises:
+            ConfigError: there is no such metric, it has no direction, or the condition is wrong.
+        """
+        pair = ((first, second),)
+        return self._chosen(
+            ObjectiveRankingOptions(by=None, top=max(len(self), 1), errors=None, where=where, pareto=pair)
+        )
+
+    def frame(self) -> pandas.DataFrame:
+        """Return the columns of `archs.csv` as a pandas DataFrame with a row per architecture.
+
+        Raises:
+            ImportError: pandas is not installed; no other function needs it.
+        """
+        import pandas
+
+        with self._reading() as store:
+            head, *rows = csv_rows(store)
+        return pandas.DataFrame(rows, columns=head)
+
+    def report(self, *overrides: str) -> Path:
+        """Write the table, the winners and the page into the folder and return the page.
+
+        Overrides are those of the command `report`, as `"by=error"` and `"top=3"`; those that the sweep was
+        run with count, too.
+
+        Raises:
+            ConfigError: an option is wrong, packages are not installed, or a file cannot be written.
+        """
+        from resnet_factory.sweep.results import write_files
+
+        new = {override_key(word) for word in overrides}
+        words = [word for word in self.overrides or () if override_key(word) in REPORT_KEYS - new]
+        options = read_report_options(compose_all("sweep", [*words, *overrides]))
+        if faults := list(report_option_package_faults()):
+            raise ConfigError(faults)
+        with self._reading() as store:
+            return write_files(store, options, self.config_dir, page=True).files[-1]
+
+    def resume(self, *overrides: str) -> None:
+        """Do what is missing of the sweep, or of a larger one: `resume("architectures=2000")`.
+
+        Overrides are added to those that the sweep was run with, or replace those of the same key.
+
+        Raises:
+            ConfigError: an override is wrong, or makes it another sweep.
+        """
+        if self._run()["sampler"] in (ASKED, MERGED):
+            refuse_keys(SAMPLING_KEYS, overrides, "what was asked for or merged draws no samples and")
+        setup = self._setup(*overrides)
+        with self._writing() as store:
+            run = store.run()
+            kept = {key: run[key] for key in KEPT if run["sampler"] in (ASKED, MERGED) and key in run}
+            complete_setup(setup, store, kept)
+
+    def measure(self, *metrics: str, overrides: Sequence[str] = ()) -> None:
+        """Measure metrics of the architectures that have none yet, as `measure=` does.
+
+        Raises:
+            ConfigError: a metric is unknown, or was measured under other conditions.
+        """
+        self.resume(f"measure=[{','.join(metrics)}]", *overrides)
+
+    def tell(
+        self, architecture: Architecture | str, numbers: Mapping[str, float | None], note: str = ""
+    ) -> Architecture:
+        """Store numbers of your own for an architecture, given itself or by its id; return it with them.
+
+        None stands for a metric that has no value there, and `note` says why. What was told before is
+        replaced. Names of shipped metrics (`error`, `accuracy`, `loss`, …) have their direction; others are
+        ranked with one, as `by=top1:max`.
+
+        Raises:
+            ConfigError: with everything that is wrong.
+        """
+        plan = architecture.id if isinstance(architecture, Architecture) else architecture
+        with self._writing() as store:
+            tell_metrics(store, {plan: numbers}, note)
+        return self[plan]
+
+    def add_metric(self, name: str, values: Mapping[str, float | None], note: str = "") -> None:
+        """Store one metric of your own for many architectures, by their ids, as `tell` does.
+
+        Raises:
+            ConfigError: with everything that is wrong; nothing is stored then.
+        """
+        told = {plan: {name: value} for plan, value in values.items()}
+        with self._writing() as store:
+            tell_metrics(store, told, note, "add_metric()")
+
+    def _chosen(self, options: ObjectiveRankingOptions) -> list[Architecture]:
+        from resnet_factory.sweep.results import choose_best_results, read_ranked_results
+
+        with self._reading() as store:
+            results, ranking = read_ranked_results(store, options)
+            indices = choose_best_results(results, ranking, options.top).indices.tolist()
+            chosen: list[EvaluatedCandidate] = [results.candidates[i] for i in indices]
+            measured = [row for one in chosen for row in store.measured(one.plan)]
+            return list(architectures_of(store, chosen, measured))
+
+    def _setup(self, *overrides: str) -> SweepSetup:
+        words = self.overrides
+        if words is None:
+            message = f"'{self.folder}' does not say what it was run with: an earlier version began it"
+            raise ConfigError([Fault("", f"{message}; rf.run_sweep(…, out=folder) goes on with it")])
+        told = self._run()["sampler"] in (ASKED, MERGED)
+        new = {override_key(word) for word in overrides}
+        kept = [word for word in words if override_key(word) not in new]
+        return read_setup([*kept, *overrides, NO_PAGE], self.config_dir, self.folder, told)
+
+    def _run(self) -> dict[str, str]:
+        with self._reading() as store:
+            return store.run()
+
+    def _reading(self) -> SweepStore:
+        return SweepStore(self.folder, write=False)
+
+    def _writing(self) -> SweepStore:
+        return SweepStore(self.folder, write=True, wait=WAIT)
+
+
+def run_sweep(
+    space: str | None,
+    *overrides: str,
+    out: str | Path | None = None,
+    config_dir: str | Path | None = None,
+) -> Sweep:
+    """Sample a space, cost and measure its architectures, and store them in the folder `out`.
+
+    `space` is the name of a space, or None where overrides say one. Overrides are those of the command
+    `sweep`, as `"architectures=500"` and `"measure=[zen]"`; `Sweep.report` writes the page. What an
+    earlier call, or the command, has done in the folder is not done again; its default is below `runs`.
+    `executor=processes` starts Python anew, as `multiprocessing` does: a script calls this below
+    `if __name__ == "__main__":`.
+
+    Raises:
+        ConfigError: with every fault found, or if the folder holds another sweep.
+        TypeError: `space` is no name.
+    """
+    words = space_overrides(space, overrides, "run_sweep()")
+    setup = read_setup([*words, NO_PAGE], checked_path(config_dir, "config_dir"), checked_path(out, "out"))
+    with SweepStore(setup.folder, write=True, wait=WAIT) as store:
+        complete_setup(setup, store, {})
+    return Sweep(setup.folder)
+
+
+def open_sweep(folder: str | Path) -> Sweep:
+    """Return the sweep in a folder, also while it runs.
+
+    Raises:
+        ConfigError: the folder holds no sweep.
+    """
+    return Sweep(folder)
+
+
+def complete_setup(setup: SweepSetup, store: SweepStore, noted: Mapping[str, str]) -> None:
+    """Do what is missing of a sweep; `noted` are parts of the record that are not as its options say."""
+    record: dict[str, Any] = {**setup.record, **noted}
+    complete_sweep(setup.space, setup.templates, setup.options, store, noted=record)
+
+
+def checked_path(value: str | Path | None, what: str) -> Path | None:
+    """Return a path from a text or path; None for none.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    return None if value is None else path_of(value, what)
