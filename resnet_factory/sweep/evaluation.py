@@ -16,7 +16,7 @@ from resnet_factory.layers import axes_text
 from resnet_factory.planning.planner import run_planner
 from resnet_factory.sweep.computed_numbers import add_computed
 from resnet_factory.sweep.json_rows import json_rows
-from resnet_factory.sweep.plan_ids import plan_ids
+from resnet_factory.sweep.plan_ids import LayerTexts, plan_ids
 from resnet_factory.sweep.population import (
     BASIC_COSTS,
     OPTIONAL_COSTS,
@@ -160,7 +160,7 @@ def evaluate_samples(
         for part in population_parts(population, optional=optional):
             for i in part.members[~part.valid][: max(examples - len(invalid), 0)].tolist():
                 invalid += _evaluate_invalid_member(population, i, start + int(members[i]))
-            inside, names, costs = _evaluate_population_part(part, space, rejected)
+            inside, names, costs = _evaluate_population_part(part, space, rejected, templates.layer_texts)
             if not inside.size:
                 continue
             at = members[inside]
@@ -209,7 +209,7 @@ def _distinct_evaluated_candidates(
 
 
 def _evaluate_population_part(
-    part: PopulationPart, space: Space, rejected: Counter[str]
+    part: PopulationPart, space: Space, rejected: Counter[str], known: LayerTexts
 ) -> tuple[Array, list[str], dict[str, Array]]:
     """Return the members of a part that are inside every window, with plan ids and costs."""
     size, kept = len(part.members), part.valid.copy()
@@ -233,5 +233,5 @@ def _evaluate_population_part(
     if not chosen.size:
         return chosen, [], {}
     together = isinstance(part.plan.stages[0], VectorStage)
-    ids = plan_ids(part.plan, chosen) if together else [part.plan.id] * len(chosen)
+    ids = plan_ids(part.plan, chosen, known) if together else [part.plan.id] * len(chosen)
     return part.members[chosen], ids, {key: column[chosen] for key, column in values.items()}

@@ -18,6 +18,10 @@ from resnet_factory.sweep.vector import Array, Vector
 INDEX = "\x01"
 """Stands for the index of a repeated block."""
 GAP = "\x00"
+LayerTexts = dict[Any, dict[Any, str]]
+"""Kind of a layer with its plain arguments -> its other arguments -> its description."""
+MOST_KINDS, MOST_TEXTS = 10_000, 1_000_000
+"""The most kinds and descriptions kept between populations."""
 
 
 class PlanIdSection(NamedTuple):
@@ -38,6 +42,7 @@ class _PlanIdGroups:
     def __init__(self, members: Array) -> None:
         self.members = members
         self._known: dict[tuple[int, ...], tuple[Array, Array, Sequence[Vector]]] = {}
+        self._codes: dict[int, tuple[int, Array, Vector]] = {}
 
     def of(self, vectors: Sequence[Vector]) -> tuple[Array, Array]:
         """Return an index into `members` for each combination of the vectors' values, and each one's."""
@@ -45,8 +50,8 @@ class _PlanIdGroups:
         if key not in self._known:
             codes = np.zeros(len(self.members), np.int64)
             for vector in vectors:
-                distinct, own = np.unique(vector.values[self.members], return_inverse=True)
-                codes = codes * len(distinct) + own.reshape(-1)
+                distinct, own = self._codes_of(vector)
+                codes = codes * distinct + own
                 if len(vectors) > 1:  # renumbered, so that no product of counts is too large
                     codes = np.unique(codes, return_inverse=True)[1].reshape(-1)
             _, first, which = np.unique(codes, return_index=True, return_inverse=True)
@@ -54,10 +59,22 @@ class _PlanIdGroups:
         first, which, _ = self._known[key]
         return first, which
 
+    def _codes_of(self, vector: Vector) -> tuple[int, Array]:
+        """Return how many different values the members have, and each one's number among them."""
+        if id(vector) not in self._codes:
+            distinct, own = np.unique(vector.values[self.members], return_inverse=True)
+            self._codes[id(vector)] = len(distinct), own.reshape(-1), vector
+        distinct, own, _ = self._codes[id(vector)]
+        return distinct, own
 
-def plan_ids(plan: Plan, members: Array) -> list[str]:
-    """Return the plan ids of members, given by their indices in the vectors of the plan."""
-    known: dict[Any, dict[Any, str]] = {}
+
+def plan_ids(plan: Plan, members: Array, known: LayerTexts) -> list[str]:
+    """Return the plan ids of members, given by their indices in the vectors of the plan.
+
+    `known` holds the descriptions of layers that were needed before, and gets the new ones.
+    """
+    if len(known) > MOST_KINDS or sum(map(len, known.values())) > MOST_TEXTS:
+        known.clear()
     sections: list[PlanIdSection] = []
     groups = _PlanIdGroups(members)
 
@@ -106,7 +123,7 @@ def _plan_id_arguments(part: Any) -> list[Any]:
 
 
 def _plan_id_layer_texts(
-    part: Any, rows: Array, groups: _PlanIdGroups, known: dict[Any, dict[Any, str]]
+    part: Any, rows: Array, groups: _PlanIdGroups, known: LayerTexts
 ) -> list[str]:
     """Return the description of a layer for some of the members."""
     given = _plan_id_arguments(part)

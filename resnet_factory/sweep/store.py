@@ -172,12 +172,10 @@ class SweepStore:
 
     def new_among(self, candidates: Sequence[EvaluatedCandidate], start: int) -> list[EvaluatedCandidate]:
         """Return those whose architecture no sample before `start` has, in the order of their samples."""
-        query, found = "SELECT sample FROM archs WHERE plan = ?", []
-        for one in sorted(candidates, key=lambda one: one.sample):
-            row = self.connection.execute(query, (one.plan,)).fetchone()
-            if row is None or row[0] >= start:
-                found.append(one)
-        return found
+        plans = json.dumps([one.plan for one in candidates])
+        query = "SELECT plan FROM archs WHERE sample < ? AND plan IN (SELECT value FROM json_each(?))"
+        known = {plan for (plan,) in self._query(query, start, plans)}
+        return sorted((one for one in candidates if one.plan not in known), key=lambda one: one.sample)
 
     def kept_by_batch(self) -> dict[int, int]:
         """Return the number of architectures that each finished batch added."""

@@ -12,6 +12,7 @@ from resnet_factory.config import pruning
 from resnet_factory.config.schema import PER_STAGE, ROLES, SLOTS, ModelConfig
 from resnet_factory.config.unread_fields import READ_AS, names_of_read_fields
 from resnet_factory.errors import ConfigError, Fault
+from resnet_factory.sweep.plan_ids import LayerTexts
 from resnet_factory.sweep.space import Space, space_model_with_lists
 
 
@@ -37,6 +38,8 @@ class ModelTemplates:
     """Overrides and stages -> index in `known`."""
     configs: dict[int, ModelConfig | ConfigError] = field(default_factory=dict)
     """Index in `known` -> config, or why it has none."""
+    layer_texts: LayerTexts = field(default_factory=dict)
+    """Descriptions of layers, shared by the architectures of all templates."""
 
     def config(self, number: int) -> ModelConfig:
         """Return the config of a template, read once.

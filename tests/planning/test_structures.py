@@ -233,7 +233,7 @@ def test_populations_cost_and_name_what_their_members_do() -> None:
     for part in population_parts(population):
         if part.plan is not None and len(part.members) > 1:
             ids |= dict(
-                zip(part.members.tolist(), plan_ids(part.plan, np.arange(len(part.members))), strict=True)
+                zip(part.members.tolist(), plan_ids(part.plan, np.arange(len(part.members)), {}), strict=True)
             )
     assert found.valid.any()
     assert not found.valid.all()

@@ -175,7 +175,7 @@ def test_numbers_of_single_axes_vary_too() -> None:
     (part,) = population_parts(population)
     assert part.plan is not None
     ids = [rf.plan(population.member(member)).id for member in part.members]
-    assert plan_ids(part.plan, np.arange(len(part.members))) == ids
+    assert plan_ids(part.plan, np.arange(len(part.members)), {}) == ids
 
 
 def test_members_are_really_costed_together(monkeypatch: pytest.MonkeyPatch) -> None:
