@@ -65,8 +65,8 @@ def test_private_parts_of_hydra_stay_in_one_file() -> None:
 def test_few_things_stand_at_the_top() -> None:
     entries = {path.name for path in PACKAGE.iterdir()} - {"__pycache__"}
     assert entries == {
-        "__init__.py", "cli", "config", "costing", "errors.py", "layers", "network", "planning", "py.typed",
-        "reporting", "study", "sweep", "timm.py",
+        "__init__.py", "cli", "conf.py", "config", "costing", "errors.py", "layers", "network", "planning",
+        "py.typed", "reporting", "study", "sweep", "timm.py",
     }  # fmt: skip
 
 

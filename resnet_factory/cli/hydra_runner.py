@@ -128,7 +128,7 @@ def run_hydra_jobs(
     wanted: CommandRequest,
     folder: Path,
     config_dir: str | Path | None,
-    task: Callable[[Any], None],
+    task: Callable[[Any], object],
 ) -> None:
     """Run a multirun's jobs by Hydra, with its own files in `folder`.
 

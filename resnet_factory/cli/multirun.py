@@ -22,6 +22,7 @@ from resnet_factory.cli.hydra_runner import (
     request_from_hydra,
 )
 from resnet_factory.cli.hydra_runner import run_hydra_jobs as launch
+from resnet_factory.cli.job_objective import objective_of_row
 from resnet_factory.cli.multirun_results import COLUMNS, COSTS, SHOWN, collect_results, first_free
 from resnet_factory.cli.request import CommandRequest
 from resnet_factory.cli.verbs import VERBS
@@ -59,8 +60,14 @@ def refuse_output_shared_by_jobs(key: str, jobs: Sequence[Sequence[str]]) -> Non
         raise ConfigError(faults)
 
 
-def perform_multirun_job(rows: Path, config: Any) -> None:
-    """Run the command of one job and write its row to `rows`; errors do not stop other jobs."""
+def perform_multirun_job(rows: Path, config: Any) -> float | tuple[float, ...] | None:
+    """Run the command of one job and write its row to `rows`; errors do not stop other jobs.
+
+    Return the job's objective, one number or several, if the configuration names any.
+
+    Raises:
+        JobError: there is an objective, and the job failed.
+    """
     job = current_hydra_job()
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {
         "job": job.number,
@@ -104,6 +111,7 @@ def perform_multirun_job(rows: Path, config: Any) -> None:
     row["seconds"] = round(time.perf_counter() - start, 3)
     out.print()
     _keep_multirun_rows(rows, row)
+    return objective_of_row(row, config.get("objective"))
 
 
 def _shown(composed: Composed, plan_id: str, job: HydraJob) -> dict[str, Any]:

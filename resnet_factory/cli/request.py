@@ -57,6 +57,7 @@ def compose_request(
     own, others = split_hydra_overrides(words)
     params = _request_params(library, config, own, others) if multirun else {}
     if params is None:
+        compose_in_library(library, config, [word for word in own if word.startswith("objective=")], "hydra")
         return CommandRequest(list(words))  # another sweeper may have its own grammar
     swept = [param.word for param in params.values()]
     faults: list[Fault] = []

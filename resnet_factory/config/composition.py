@@ -11,8 +11,9 @@ from typing import Any
 
 from resnet_factory.config import pruning, schema
 from resnet_factory.config.interpolation import InterpolationResolver, resolve_interpolations
-from resnet_factory.config.library import Library, conf_dir, user_library_dir
+from resnet_factory.config.library import Library, conf_dir, folder_of, user_library_dir
 from resnet_factory.config.model_fields import dims_field_hint
+from resnet_factory.config.objective import objective_faults
 from resnet_factory.config.overrides import apply_override, read_overrides
 from resnet_factory.config.provenance import Provenance, provenance_paths
 from resnet_factory.config.sweep_overrides import jobs_of_sweep_overrides, split_sweep_overrides
@@ -54,18 +55,35 @@ class Composed:
             raise ConfigError(map(self.locate, error.faults)) from None
 
 
-def read(data: Any, path: str = "model") -> schema.ModelConfig:
+def read(
+    data: Any, path: str = "", *, name: str = "", config_dir: str | Path | None = None
+) -> schema.ModelConfig:
     """Read the config of a `model` subtree that another Hydra application composed.
+
+    `path` is its key there, for messages, and `name` that of the network; Hydra tells both for
+    `read(cfg.backbone)`, and the application's own folders of recipes, too. `config_dir` is another one.
 
     Raises:
         ConfigError: with every fault found.
     """
+    folders = () if config_dir is None else (folder_of(config_dir),)
+    titles: Mapping[str, str] = {}
     if type(data).__module__.startswith("omegaconf."):
+        from resnet_factory.config.applications import mounted_model
+
+        mounted = mounted_model(data)
+        if path in ("", mounted.path):
+            path, name, titles = mounted.path or "model", name or mounted.name, mounted.titles
+        folders = (*mounted.folders, *folders)
         resolver = InterpolationResolver()
         data = resolver.plain(data, path)
         if resolver.faults:
             raise ConfigError(resolver.faults)
-    return schema.read_config(data, name=path, find=_composed_recipe_finder(Library.of(None)), path=path)
+    path = path or "model"
+    library = Library((Path(conf_dir()), *folders))
+    return schema.read_config(
+        data, name=name or path, titles=titles, find=_composed_recipe_finder(library), path=path
+    )
 
 
 def compose_all(
@@ -161,6 +179,7 @@ def compose_in_library(
         del plain["model"]["image_size"]
     faults.extend(Fault(str(key), origin.stray(str(key))) for key in plain if key not in origin.keys)
     faults.extend(_composed_input_faults(plain.get("input"), plain["model"]))
+    faults.extend(objective_faults(plain.get("objective"), config))
     if check is not None:
         faults.extend(check(plain))
     examined = pruning.examine_pruned(

@@ -36,15 +36,7 @@ def user_library_dir(config_dir: str | Path | None) -> Path | None:
     """
     if config_dir is None:
         return None
-    where = f"command line '--config-dir {config_dir}'"
-    if not str(config_dir):
-        raise ConfigError([Fault("", "expected a folder, found nothing", where)])
-    folder = Path(config_dir).expanduser().resolve()
-    try:
-        list(folder.iterdir())
-    except OSError as error:
-        raise ConfigError([Fault("", f"cannot be listed as a folder: {error.strerror}", where)]) from None
-    faults = []
+    folder, where, faults = folder_of(config_dir), f"command line '--config-dir {config_dir}'", []
     for name in _shipped_library():
         try:
             if (folder / name).is_file():
@@ -55,6 +47,23 @@ def user_library_dir(config_dir: str | Path | None) -> Path | None:
             raise ConfigError([Fault("", message, where)]) from None
     if faults:
         raise ConfigError(faults)
+    return folder
+
+
+def folder_of(config_dir: str | Path) -> Path:
+    """Return a folder of YAML, absolute.
+
+    Raises:
+        ConfigError: it is not a folder that can be listed.
+    """
+    where = f"command line '--config-dir {config_dir}'"
+    if not str(config_dir):
+        raise ConfigError([Fault("", "expected a folder, found nothing", where)])
+    folder = Path(config_dir).expanduser().resolve()
+    try:
+        list(folder.iterdir())
+    except OSError as error:
+        raise ConfigError([Fault("", f"cannot be listed as a folder: {error.strerror}", where)]) from None
     return folder
 
 
@@ -77,7 +86,7 @@ class LibraryFiles:
 
 @dataclass
 class Library:
-    """The config folders, the shipped one first; files are read once."""
+    """The config folders, the shipped one first; a file of a later one is taken. Files are read once."""
 
     folders: tuple[Path, ...]
     files: dict[str, ConfigFile] = field(default_factory=dict)
@@ -163,7 +172,7 @@ class Library:
 
     def file(self, name: str) -> Path | None:
         """Return the path of the file called `name`, or None."""
-        files = (f"{folder}/{name}.yaml" for folder in self.folders)
+        files = (f"{folder}/{name}.yaml" for folder in reversed(self.folders))
         return next((Path(file) for file in files if os.path.isfile(file)), None)
 
     def options(self, group: str) -> list[str]:

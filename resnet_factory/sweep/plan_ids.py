@@ -122,9 +122,7 @@ def _plan_id_arguments(part: Any) -> list[Any]:
     return [getattr(part, entry.name) for entry in fields(part)] if isinstance(part, Layer) else [part]
 
 
-def _plan_id_layer_texts(
-    part: Any, rows: Array, groups: _PlanIdGroups, known: LayerTexts
-) -> list[str]:
+def _plan_id_layer_texts(part: Any, rows: Array, groups: _PlanIdGroups, known: LayerTexts) -> list[str]:
     """Return the description of a layer for some of the members."""
     given = _plan_id_arguments(part)
     names = [entry.name for entry in fields(part)] if isinstance(part, Layer) else []

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+import resnet_factory as rf
 from resnet_factory.cli import commands, main, request
 from resnet_factory.config import composition
 from resnet_factory.study import command
@@ -106,6 +107,76 @@ def test_other_launchers(launcher: str, tmp_path: Path) -> None:
     assert code == 1, err
     assert [row["state"] for row in rows] == ["ok", "failed", "ok", "failed"]
     assert rows[0]["params"] == "11689512"
+
+
+SWEEPER = """
+from dataclasses import dataclass, field
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+@dataclass
+class Options:
+    _target_: str = "hydra_plugins.descent.Descent"
+    widths: list[int] = field(default_factory=lambda: [32, 8, 64, 16])
+
+ConfigStore.instance().store(group="hydra/sweeper", name="descent", node=Options)
+
+class Descent(Sweeper):
+    def __init__(self, widths):
+        self.widths = widths
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments):
+        told = {}
+        for number, width in enumerate(self.widths):
+            (job,) = self.launcher.launch([[*arguments, f"model.base_width={width}"]], number)
+            try:
+                told[width] = job.return_value
+            except Exception as error:
+                told[width] = f"{type(error).__name__}: {error}"
+        print("told", told)
+"""
+"""A sweeper that uses what jobs return, as those of Optuna, Ax and Nevergrad do."""
+
+
+def test_a_sweeper_that_optimises_is_told_the_objective(tmp_path: Path) -> None:
+    """hydra-optuna-sweeper 1.3 needs an Optuna before 3; its interface is Hydra's, as this one's."""
+    plugins = tmp_path / "plugins" / "hydra_plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "descent.py").write_text(SWEEPER, encoding="utf-8")
+    words = ("describe", "-m", "model=resnet20", "hydra/sweeper=descent")
+
+    def told(*more: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "resnet_factory.cli", *words, *more], cwd=tmp_path, text=True,
+            capture_output=True, check=False, timeout=300,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(plugins.parent)])},
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    costs = {width: rf.cost(rf.compose("resnet20", f"model.base_width={width}")) for width in (32, 8, 64, 16)}
+    found = {width: float(cost.macs) for width, cost in costs.items()}
+    assert f"told {found}" in told("objective=macs")
+    pairs = {width: (float(cost.params), float(cost.activations)) for width, cost in costs.items()}
+    assert f"told {pairs}" in told("objective=[params,activations]")
+    assert "told {32: None, 8: None, 64: None, 16: None}" in told()
+    failed = told("objective=macs", "model.groups=5", code=1)
+    assert all(f"{width}: 'JobError: job {number} failed" in failed for number, width in enumerate(found))
+    wrong = told("objective=[macz,3,test_error]", code=2).splitlines()
+    where = "command line 'objective=[macz,3,test_error]': objective: "
+    assert wrong == [
+        f"{where}unknown objective 'macz'; known are params, macs, activations; did you mean 'macs'?",
+        f"{where}expected one of params, macs, activations, found 3",
+        f"{where}only 'study' has test_error; here there are params, macs, activations",
+    ]
 
 
 def test_each_run_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -39,7 +40,8 @@ def test_archives_hold_what_they_should(built: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     shipped = {str(file.relative_to(ROOT)) for file in (ROOT / "conf").rglob("*.yaml")}
     assert {f"resnet_factory/{name}" for name in shipped} <= set(names)
-    assert "resnet_factory/py.typed" in names
+    assert {"resnet_factory/py.typed", "resnet_factory/conf/__init__.py"} <= set(names)
+    assert "resnet_factory/conf.py" not in names, "it stands for the folder in a checkout"
     assert not [name for name in names if name.startswith(("tests", "scripts", "conf"))]
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
@@ -68,6 +70,32 @@ def test_wheel_works_in_a_clean_environment(built: Path, tmp_path: Path) -> None
         "import resnet_factory as rf; print(sum(p.numel() for p in rf.create_model('resnet20').parameters()))"
     )
     assert run(python, "-c", code, cwd=elsewhere).strip() == "269722"
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", example(tmp_path), cwd=tmp_path)
+    for folder in (home, ROOT):  # the wheel; then an editable install of the checkout
+        if folder == ROOT:
+            run(python, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ROOT, cwd=tmp_path)
+        where = run(python, "-c", "import resnet_factory; print(resnet_factory.__file__)", cwd=elsewhere)
+        assert Path(where.strip()).is_relative_to(folder)
+        out = run(home / "bin" / "distil", "steps=1", "hydra.run.dir=../out", cwd=elsewhere)
+        assert "teacher  resnet56" in out
+        assert "student  lean20" in out
+        assert run(python, "-W", "error", "-c", SHARED, cwd=elsewhere).strip() == "resnet18 7"
+
+
+SHARED = """
+from hydra import compose, initialize_config_dir
+import resnet_factory as rf
+words = ["hydra.searchpath=[pkg://resnet_factory.conf]", "+model@net=resnet18", "net.num_classes=7"]
+with initialize_config_dir("/", version_base="1.3"):
+    config = rf.read(compose(overrides=words, return_hydra_config=True).net)
+print(config.name, config.num_classes)
+"""
+"""An application without files of its own."""
+
+
+def example(folder: Path) -> Path:
+    """A copy of the example application, since building it leaves files beside its sources."""
+    return Path(shutil.copytree(ROOT / "examples" / "own_application", folder / "application"))
 
 
 def test_scripts_are_executable_and_say_what_they_are() -> None:

@@ -1,0 +1,1 @@
+"""Distillation: a student network learns from the outputs of a teacher."""
