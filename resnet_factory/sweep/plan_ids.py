@@ -64,8 +64,8 @@ class _PlanIdGroups:
         if id(vector) not in self._codes:
             distinct, own = np.unique(vector.values[self.members], return_inverse=True)
             self._codes[id(vector)] = len(distinct), own.reshape(-1), vector
-        distinct, own, _ = self._codes[id(vector)]
-        return distinct, own
+        count, code, _ = self._codes[id(vector)]
+        return count, code
 
 
 def plan_ids(plan: Plan, members: Array, known: LayerTexts) -> list[str]:
