@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,17 @@ def test_files_that_the_pages_name_are_there(page: str) -> None:
                 ROOT / "tests" / f"{name}.py",
             ]
             assert any(place.exists() for place in places), f"{file.name} names {name}"
+
+
+def test_contributors_have_a_list_of_all_files(golden: Callable[[str, str], None]) -> None:
+    """docs/files.md lists each file with the first line of its docstring."""
+    rooms: dict[str, list[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        name = file.relative_to(PACKAGE)
+        if text and (name.name != "__init__.py" or name.parent.parts):
+            rooms.setdefault(name.parent.as_posix(), []).append(f"* `{name.name}`: {text.splitlines()[0]}")
+    lines = ["# The files of the package and what each is for"]
+    for room, files in rooms.items():
+        lines += ["", "## `resnet_factory/`" if room == "." else f"## `{room}/`", "", *files]
+    golden(str(ROOT / "docs/files.md"), "\n".join(lines) + "\n")
