@@ -1,4 +1,4 @@
-"""Architectures per second: vectorised, planned one by one, and as jobs of Hydra's multirun, in one run."""
+"""Architectures per second: vectorised, one by one, in Hydra's multirun, and those that a sweep keeps."""
 
 from __future__ import annotations
 
@@ -34,6 +34,21 @@ def population(size: int, seed: int = 0) -> Population:
 
 def rate(count: int, seconds: float) -> float:
     return count / seconds
+
+
+def kept_rate(wanted: int, workers: int) -> float:
+    """Architectures a second that satisfy AnyNetX E, as a command stores and writes them."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            sys.executable, "-m", "resnet_factory.cli", "sweep", "space=anynetx_e", f"architectures={wanted}",
+            "max_samples=100000000", "report=false", f"out={folder}/sweep",
+        ]  # fmt: skip
+        if workers > 1:
+            command += ["executor=processes", f"executor.workers={workers}"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        start = time.perf_counter()
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+        return rate(wanted, time.perf_counter() - start)
 
 
 def main() -> int:
@@ -75,6 +90,9 @@ def main() -> int:
             times.append(time.perf_counter() - start)
     hydra = rate(jobs - 1, max(times[1] - times[0], 1e-9))
 
+    wanted = max(size // 20, 1000)
+    kept = {workers: kept_rate(wanted, workers) for workers in (1, 2)}
+
     print("random four-stage bottleneck architectures: params, MACs and activations, one core")
     print(f"{'vectorised':<22}{vectorised:>14,.0f} a second   ({size:,} in chunks of {CHUNK:,})")
     print(f"{'one by one':<22}{single:>14,.0f} a second   ({few:,}; the same integers)")
@@ -83,6 +101,10 @@ def main() -> int:
         f"vectorised / one by one {vectorised / single:,.0f}; / multirun {vectorised / hydra:,.0f}; "
         f"/ pycls's {PYCLS:,} a second {vectorised / PYCLS:,.0f}"
     )
+    print(f"AnyNetX E, 360e6 to 400e6 MACs: {wanted:,} drawn, stored and written as CSV, with start-up")
+    for workers, kept_found in kept.items():
+        name = f"kept, processes: {workers}"
+        print(f"{name:<22}{kept_found:>14,.0f} a second")
     return 0
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from resnet_factory.config.file_access import replacing_file
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.environment import ENVIRONMENT_KEYS
-from resnet_factory.sweep.rows import dashed_row_list
 from resnet_factory.sweep.store import StoredMeasurement, SweepStore
-from resnet_factory.sweep.structure_numbers import structure_number_lists
+from resnet_factory.sweep.structure_numbers import stage_table
 
 CSV_FILE = "archs.csv"
+CHUNK = 16_384
+"""Architectures read together."""
 
 
 def write_csv(store: SweepStore) -> Path:
@@ -65,21 +67,31 @@ def csv_rows(store: SweepStore) -> Iterator[list[Any]]:
     overrides = [" ".join(template.overrides) for template in store.structures()]
     first = next(store.candidates(), None)
     keys, optional = ([*json.loads(text)] for text in (first.numbers, first.further)) if first else ([], [])
-    stages = [name for name in ("stages", "total_depth", "depths", "widths") if name not in keys]
+    shapes = [name for name in ("stages", "total_depth", "depths", "widths") if name not in keys]
     models: list[Any] = [template.model for template in store.structures()]
-    head = ["plan", "sample", "overrides", *keys, "params", "macs", "activations", *optional, *stages]
+    head = ["plan", "sample", "overrides", *keys, "params", "macs", "activations", *optional, *shapes]
     yield [*head, *(name for metric in metrics for name in metric.head)]
-    for row in store.candidates():
-        numbers = json.loads(row.numbers)
-        costs = [row.params, row.macs, row.activations, *json.loads(row.further).values()]
-        cells = [cell for metric in metrics for cell in metric.cells(row.plan)]
-        values = [numbers.get(key) for key in keys]
-        depths, widths = structure_number_lists(models[row.structure], json.loads(row.changes))
+    candidates = store.candidates()
+    while rows := list(islice(candidates, CHUNK)):
+        numbers = _parsed(row.numbers for row in rows)
+        others = _parsed(row.further for row in rows) if optional else [{}] * len(rows)
+        table = stage_table(models, [(row.structure, row.changes) for row in rows])
         own = {
-            "stages": len(depths),
-            "total_depth": sum(depths),
-            "depths": dashed_row_list(depths),
-            "widths": dashed_row_list(widths),
+            "stages": table.stages.tolist(),
+            "total_depth": table.depths.sum(axis=1).tolist(),
+            "depths": table.texts("depths"),
+            "widths": table.texts("widths"),
         }
-        shape = [own[name] for name in stages]
-        yield [row.plan, row.sample, overrides[row.structure], *values, *costs, *shape, *cells]
+        shape = zip(*(own[name] for name in shapes), strict=True) if shapes else [()] * len(rows)
+        for row, sampled, further, values in zip(rows, numbers, others, shape, strict=True):
+            yield [
+                row.plan, row.sample, overrides[row.structure], *map(sampled.get, keys),
+                row.params, row.macs, row.activations, *further.values(), *values,
+                *(cell for metric in metrics for cell in metric.cells(row.plan)),
+            ]  # fmt: skip
+
+
+def _parsed(texts: Iterable[str]) -> list[dict[str, Any]]:
+    """Return JSON objects, read in one call."""
+    found: list[dict[str, Any]] = json.loads(f"[{','.join(texts)}]")
+    return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from resnet_factory.sweep.member_values import members_where_true
 from resnet_factory.sweep.results_table import ResultsTable
 from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.windows import Windows, format_window_limit
+
+Choices = Mapping[str, Sequence[str]]
+"""Name of what is chosen -> the texts that it may be."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +48,62 @@ class WhereFilter:
 
 
 def read_where_filter(
-    text: str | None, names: Collection[str], key: str, faults: list[Fault]
+    text: str | None, names: Collection[str], choices: Choices, key: str, faults: list[Fault]
 ) -> WhereFilter | None:
-    """Read a condition over `names`; None where there is none, or it is wrong."""
+    """Read a condition over `names` and `choices` of texts; None where there is none, or it is wrong."""
     if text is None:
         return None
+    before = len(faults)
+    plain = _with_indices(str(text), choices, key, faults)
+    if len(faults) > before:
+        return None
     try:
-        whole = parse_expression(str(text))
-        parts = tuple(map(parse_expression, _filter_conjuncts(str(text))))
+        whole = parse_expression(plain)
+        parts = tuple(map(parse_expression, _filter_conjuncts(plain)))
     except ExpressionError as error:
         faults.append(Fault(key, str(error)))
         return None
-    strange = sorted(whole.names - {*names})
+    strange = sorted(whole.names - {*names, *choices})
     for name in strange:
-        faults.append(Fault(key, unknown(f"number in {str(text)!r},", name, sorted(names))))
+        message = unknown(f"number in {str(text)!r},", name, sorted({*names, *choices}))
+        faults.append(Fault(key, message))
     return None if strange else WhereFilter(str(text), parts)
+
+
+def choice_texts(values: Collection[Any]) -> list[str]:
+    """Return choices as conditions name them."""
+    return [json.dumps(value).strip('"') for value in values]
+
+
+def _with_indices(text: str, choices: Choices, key: str, faults: list[Fault]) -> str:
+    """Return a condition with the index of a choice in place of its text: `block == 0`."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return text  # read, and refused, as arithmetic
+    chosen = {node: node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in choices}
+    if not chosen:
+        return text
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Eq, ast.NotEq))):
+            continue
+        sides = [node.left, *node.comparators]
+        if len(sides) != 2 or len(asked := [side for side in sides if side in chosen]) != 1:
+            continue
+        (other,) = (side for side in sides if side not in chosen)
+        name, offered = chosen.pop(asked[0]), [*choices[asked[0].id]]
+        said = ast.unparse(other)
+        if isinstance(other, ast.Constant):
+            (said,) = choice_texts([other.value])
+        if said not in offered:
+            faults.append(Fault(key, unknown(f"choice of {name!r},", said, offered)))
+            return text
+        node.left, node.comparators = asked[0], [ast.Constant(offered.index(said))]
+    for name in dict.fromkeys(chosen.values()):
+        faults.append(
+            Fault(key, f"{name!r} is a choice of texts; compare it as {name} == {choices[name][0]}")
+        )
+    return ast.unparse(tree)
 
 
 def _filter_conjuncts(text: str) -> list[str]:

@@ -27,6 +27,8 @@ from resnet_factory.sweep.store import StoredMeasurement, SweepStore
 from resnet_factory.sweep.templates import ModelTemplate
 from resnet_factory.sweep.windows import Windows
 
+BEGUN = "begun"
+"""A file that is written whenever the trainings of an architecture begin."""
 MOST_STARTS = 3
 """Measurements in this process that started so often without an end are given up."""
 CHECKPOINTS = "trainings"
@@ -164,6 +166,9 @@ def _run_measuring_inline(
 ) -> Iterator[ExecutionResult]:
     """Run jobs in this process; one with which the process was lost more than once is given up."""
     for job in jobs:
+        folder = json.loads(job[1])["folder"]
+        if folder is not None and _has_gone_on(Path(folder)):
+            store.take_back(job[0])  # whatever ended the process, it was not this training
         if store.begin(job[0]) > MOST_STARTS:
             yield ExecutionResult(
                 job[0], "died", f"this process ended {MOST_STARTS} times while measuring it"
@@ -175,6 +180,16 @@ def _run_measuring_inline(
             with suppress(ConfigError):
                 store.take_back(job[0])
             raise
+
+
+def _has_gone_on(folder: Path) -> bool:
+    """Return whether trainings in a folder wrote anything since they began last; they begin now."""
+    mark = folder / BEGUN
+    before = mark.stat().st_mtime_ns if mark.exists() else None
+    files = [file for file in folder.rglob("*") if file.is_file() and file != mark]
+    found = before is not None and any(file.stat().st_mtime_ns > before for file in files)
+    mark.touch()
+    return found
 
 
 def measuring_model(candidate: EvaluatedCandidate, template: ModelTemplate) -> dict[str, Any]:

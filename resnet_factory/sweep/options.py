@@ -17,7 +17,7 @@ from resnet_factory.network.runtimes.packages import runtime_package_faults
 from resnet_factory.study.settings import setting_above, setting_minimum
 from resnet_factory.study.settings_reader import fill_settings
 from resnet_factory.sweep.error_file import read_error_file
-from resnet_factory.sweep.filters import read_where_filter
+from resnet_factory.sweep.filters import choice_texts, read_where_filter
 from resnet_factory.sweep.objectives import MEASURED, TRAINED, ObjectiveRankingOptions, read_objective_ranking
 from resnet_factory.sweep.own_metrics import (
     OwnMetric,
@@ -32,6 +32,7 @@ from resnet_factory.sweep.relation import relation_names
 from resnet_factory.sweep.samplers import sampler_size
 from resnet_factory.sweep.space import Space
 from resnet_factory.sweep.steps import SweepStep, check_sweep_steps, read_sweep_steps
+from resnet_factory.sweep.structure_numbers import structure_number_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +126,8 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
         faults += [Fault("measure", f"{name!r} {message}") for name, one in own.items() if not one.place]
     numbers = [*BASIC_COSTS, *OPTIONAL_COSTS]
     numbers += relation_names(space.dimensions, space.computed, space.stages)
-    check_sweep_steps(steps, numbers, {name: one.metric(name) for name, one in own.items()}, faults)
+    directions = {name: one.metric(name) for name, one in own.items()}
+    check_sweep_steps(steps, numbers, _choices_of_texts(space), directions, faults)
     address = options.executor.address
     if address is not None and not re.fullmatch(r"[a-z]+://\S+", address):
         faults.append(Fault("executor.address", f"expected tcp://host:port, found {address!r}"))
@@ -228,13 +230,18 @@ def refuse_unknown_metric_options(
             known += [*columns, *(["error"] if "accuracy" in columns else [])]
         read_objective_ranking(options, known, own)
         faults: list[Fault] = []
-        read_where_filter(options.where, known, "where", faults)
+        read_where_filter(options.where, known, _choices_of_texts(space), "where", faults)
         for name in space.limits:
             if name not in metrics:
                 message = f"nothing measures {name!r}; measure=[{name}] does"
                 faults.append(Fault(f"space.constraints.{name}", message))
         if faults:
             raise ConfigError(faults)
+
+
+def _choices_of_texts(space: Space) -> dict[str, list[str]]:
+    """Return what varies between choices that are no numbers, by name."""
+    return {structure_number_name(d.key): choice_texts(d.values) for d in space.dimensions if not d.numeric}
 
 
 def report_option_package_faults(otherwise: str = "") -> Iterable[Fault]:

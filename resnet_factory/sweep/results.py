@@ -132,7 +132,7 @@ def read_ranked_results(
     ranking = read_objective_ranking(options, results.rankable, results.own)
     limits = json.loads(store.run().get("limits", "{}"))
     faults: list[Fault] = []
-    condition = read_where_filter(options.where, results.rankable, "where", faults)
+    condition = read_where_filter(options.where, results.rankable, results.texts, "where", faults)
     if faults:
         raise ConfigError(faults)
     if limits or condition is not None:

@@ -23,7 +23,7 @@ from resnet_factory.sweep.store import StoredMeasurement, SweepStore
 from resnet_factory.sweep.structure_numbers import (
     STAGE_NUMBER,
     STRUCTURE_NUMBERS,
-    structure_number_columns,
+    stage_table,
     structure_number_lists,
     structure_number_name,
 )
@@ -101,25 +101,39 @@ class ResultsTable:
     @cached_property
     def structure(self) -> dict[str, Array]:
         """Return the numbers of the stages of each architecture, by name."""
-        return structure_number_columns(
-            self.models, [(one.structure, one.changes) for one in self.candidates]
-        )
+        members = [(one.structure, one.changes) for one in self.candidates]
+        return stage_table(self.models, members).columns()
+
+    @cached_property
+    def texts(self) -> dict[str, list[str]]:
+        """Return the sampled choices that are no numbers, by name."""
+        return {
+            structure_number_name(key): names
+            for key, names in self.choices.items()
+            if not all(map(is_number, names))
+        }
 
     @property
     def rankable(self) -> list[str]:
         """Return the names of all columns of numbers: metrics, numbers of the stages, sampled ones."""
-        sampled = [structure_number_name(key) for key in self.numbers if key not in self.choices]
+        sampled = [
+            structure_number_name(key) for key in self.numbers if structure_number_name(key) not in self.texts
+        ]
         stages = max((len(structure_number_lists(model, {})[0]) for model in self.models), default=0)
         named = [f"{field}{stage + 1}" for field in ("depths", "widths") for stage in range(stages)]
         return list(dict.fromkeys([*self.metrics, *STRUCTURE_NUMBERS, *named, *sampled]))
 
     def column(self, name: str) -> Array:
-        """Return a column by one of the `rankable` names."""
+        """Return a column by one of the `rankable` names; of a choice of texts, their indices in `texts`."""
         if name in self.metrics:
             return self.metrics[name]
         if name in STRUCTURE_NUMBERS or STAGE_NUMBER.fullmatch(name):
             return self.structure[name]
-        return next(values for key, values in self.numbers.items() if structure_number_name(key) == name)
+        key = next(key for key in self.numbers if structure_number_name(key) == name)
+        if key not in self.choices or name in self.texts:
+            return self.numbers[key]
+        values: Array = np.array([float(text) for text in self.choices[key]])
+        return np.asarray(values[self.numbers[key].astype(int)])
 
     def minimised(self, objective: Objective) -> Array:
         """Return a metric with the sign for which less is better; NaN where it is not eligible."""
@@ -218,6 +232,14 @@ def load_results_table(store: SweepStore, errors: str | None = None) -> ResultsT
     return results
 
 
+def is_number(text: str) -> bool:
+    """Return whether a choice is a number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def _results_table_numbers(
     candidates: Sequence[EvaluatedCandidate], offered: Mapping[str, Sequence[Any]]
 ) -> tuple[dict[str, Array], dict[str, list[str]]]:
@@ -227,13 +249,14 @@ def _results_table_numbers(
     choices: dict[str, list[str]] = {}
     for key in rows[0] if rows else ():
         values = [row.get(key) for row in rows]
-        plain = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-        if plain and key not in offered:
+        if {*map(type, values)} <= {int, float} and key not in offered:
             numbers[key] = np.array(values, float)
         else:
-            texts = [json.dumps(value) for value in values]
-            names = list(dict.fromkeys([*map(json.dumps, offered.get(key, ())), *sorted({*texts})]))
+            shown = list(map(repr, values))
+            texts = {text: json.dumps(value) for text, value in dict(zip(shown, values, strict=True)).items()}
+            names = list(dict.fromkeys([*map(json.dumps, offered.get(key, ())), *sorted({*texts.values()})]))
             index = {name: i for i, name in enumerate(names)}
-            numbers[key] = np.array([index[text] for text in texts], float)
+            places = {text: index[name] for text, name in texts.items()}
+            numbers[key] = np.array([places[text] for text in shown], float)
             choices[key] = [name.strip('"') for name in names]
     return numbers, choices

@@ -139,7 +139,10 @@ def sampled_members_by_template(
         return
     present = [d for d in structural if d.key in columns]
     codes = np.stack([stages, *(columns[d.key] for d in present)], axis=1)[members]
-    rows, inverse = np.unique(codes, axis=0, return_inverse=True)
+    if (codes == codes[0]).all():  # as in spaces of numbers alone; sorting rows takes long
+        rows, inverse = codes[:1], np.zeros(len(codes), np.int64)
+    else:
+        rows, inverse = np.unique(codes, axis=0, return_inverse=True)
     for i, row in enumerate(rows):
         choices = zip(present, row[1:], strict=True)
         overrides = tuple(template_override(d.key, d.shown(code.item())) for d, code in choices)

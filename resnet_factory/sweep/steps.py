@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from resnet_factory.errors import Fault, unknown
-from resnet_factory.sweep.filters import WhereFilter, limits_filter_mask, read_where_filter
+from resnet_factory.sweep.filters import Choices, WhereFilter, limits_filter_mask, read_where_filter
 from resnet_factory.sweep.objectives import Objective, ObjectiveMetric, read_objective
 from resnet_factory.sweep.results_table import ResultsTable
 from resnet_factory.sweep.vector import Array
@@ -58,6 +58,7 @@ def read_sweep_steps(data: Any, faults: list[Fault]) -> tuple[SweepStep, ...]:
 def check_sweep_steps(
     steps: Collection[SweepStep],
     numbers: Collection[str],
+    choices: Choices,
     own: Mapping[str, ObjectiveMetric],
     faults: list[Fault],
 ) -> None:
@@ -67,7 +68,7 @@ def check_sweep_steps(
         path = f"measure.{i}"
         if step.by is not None:
             read_objective(step.by, known, f"{path}.by", own, faults)
-        read_where_filter(step.where, known, f"{path}.where", faults)
+        read_where_filter(step.where, known, choices, f"{path}.where", faults)
         known += step.metrics
 
 
@@ -88,9 +89,11 @@ class StepSurvivors:
         mask = limits_filter_mask(self.limits, results, self.measured)
         faults: list[Fault] = []
         for text in (self.text, step.where):
-            condition: WhereFilter | None = read_where_filter(text, results.rankable, "where", faults)
+            condition: WhereFilter | None = read_where_filter(
+                text, results.rankable, results.texts, "where", faults
+            )
             if condition is not None:
-                mask &= condition.mask(results, known)
+                mask &= condition.mask(results, [*known, *results.texts])
         if self.mask is not None:
             mask &= self.mask
         if step.top is not None and step.by is not None:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ STAGE_NUMBER = re.compile(rf"({'|'.join(PER_STAGE)})([1-9]\d*)")
 
 def structure_number_name(key: str) -> str:
     """Return the name of a number in an expression: `widths1` for `widths.0`, as its layers are in layer1."""
-    *names, last = key.removeprefix("model.").removeprefix("numbers.").split(".")
+    *names, last = key.removeprefix("model.").removeprefix("model/").removeprefix("numbers.").split(".")
     return f"{'_'.join(names)}{int(last) + 1}" if last.isdigit() else "_".join([*names, last])
 
 
@@ -86,21 +86,76 @@ def _generated_structure_numbers(model: Mapping[str, Any], changes: Mapping[str,
     return read_generated_fields({"generator": {name: {**arguments, **varied}}}, "model", [])
 
 
-def structure_number_columns(
-    models: Sequence[Mapping[str, Any]], members: Sequence[tuple[int, str]]
-) -> dict[str, Array]:
-    """Return the structure numbers of architectures, those of their stages included.
+class StageTable(NamedTuple):
+    """Depths and widths of architectures: a row for each, a column per stage, 0 where there is none."""
+
+    stages: Array
+    depths: Array
+    widths: Array
+
+    def texts(self, field: str) -> list[str]:
+        """Return the depths or the widths of each architecture, joined by dashes."""
+        table, found = getattr(self, field), np.full(len(self.stages), "", object)
+        for stages in np.unique(self.stages).tolist():
+            members = np.flatnonzero(self.stages == stages)
+            columns = (table[members, stage].tolist() for stage in range(stages))
+            found[members] = list(map("-".join(["%d"] * stages).__mod__, zip(*columns, strict=True)))
+        return found.tolist()
+
+    def columns(self) -> dict[str, Array]:
+        """Return the structure numbers, those of the stages included, by name."""
+        by_name = {"stages": self.stages, "total_depth": self.depths.sum(axis=1)}
+        by_name["max_width"] = self.widths.max(axis=1, initial=0)
+        for stage in range(self.depths.shape[1]):
+            by_name[f"depths{stage + 1}"] = self.depths[:, stage]
+            by_name[f"widths{stage + 1}"] = self.widths[:, stage]
+        return {name: values.astype(float) for name, values in by_name.items()}
+
+
+def stage_table(models: Sequence[Mapping[str, Any]], members: Sequence[tuple[int, str]]) -> StageTable:
+    """Return the depths and widths of architectures, many at once.
 
     `members` gives for each the index of its template's model in `models`, and its changes as JSON.
     """
-    lists = [structure_number_lists(models[index], json.loads(changes)) for index, changes in members]
-    most = max((len(depths) for depths, _ in lists), default=0)
-    columns = {
-        "stages": [len(depths) for depths, _ in lists],
-        "total_depth": [sum(depths) for depths, _ in lists],
-        "max_width": [max(widths) for _, widths in lists],
-    }
-    for stage in range(most):
-        for field, at in (("depths", 0), ("widths", 1)):
-            columns[f"{field}{stage + 1}"] = [one[at][stage] if stage < len(one[at]) else 0 for one in lists]
-    return {name: np.array(values, float) for name, values in columns.items()}
+    changes = json.loads(f"[{','.join(text for _, text in members)}]")
+    alike: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+    for at, ((index, _), changed) in enumerate(zip(members, changes, strict=True)):
+        alike.setdefault((index, tuple(changed)), []).append(at)
+    parts = [
+        (rows, _alike_stages([changes[at] for at in rows], models[index]))
+        for (index, _), rows in alike.items()
+    ]
+    most = max((part.depths.shape[1] for _, part in parts), default=0)
+    size = len(members)
+    whole = StageTable(np.zeros(size, int), np.zeros((size, most), int), np.zeros((size, most), int))
+    for rows, part in parts:
+        columns = slice(part.depths.shape[1])
+        whole.stages[rows] = part.stages
+        whole.depths[rows, columns], whole.widths[rows, columns] = part.depths, part.widths
+    return whole
+
+
+def _alike_stages(changes: Sequence[Mapping[str, Any]], model: Mapping[str, Any]) -> StageTable:
+    """Return the stages of architectures of one template that change the same keys."""
+    fields = ("depths", "widths")
+    shared = [key for key in fields if key in changes[0]]
+    listed = any(isinstance(changed[key], list) for key in shared for changed in changes)
+    if listed or model.get("generator") is not None:
+        lists = [
+            structure_number_lists(model, changed) for changed in changes
+        ]  # their stages may differ in number
+        stages = np.array([len(depths) for depths, _ in lists])
+        tables = [np.zeros((len(lists), stages.max()), int) for _ in fields]
+        for row, both in enumerate(lists):
+            for table, values in zip(tables, both, strict=True):
+                table[row, : len(values)] = values
+        return StageTable(stages, *tables)
+    tables = []
+    for field, values in zip(fields, structure_number_lists(model, changes[0]), strict=True):
+        table = np.tile(np.array(values, int), (len(changes), 1))
+        for stage in range(len(values)):
+            key = next((key for key in (f"{field}.{stage}", field) if key in changes[0]), None)
+            if key is not None:
+                table[:, stage] = [changed[key] for changed in changes]
+        tables.append(table)
+    return StageTable(np.full(len(changes), tables[0].shape[1]), *tables)

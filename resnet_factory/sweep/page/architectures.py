@@ -13,7 +13,7 @@ from resnet_factory.sweep.evaluation import EvaluatedCandidate
 from resnet_factory.sweep.objectives import BYTE_METRICS, METRICS, MIB, ObjectiveRanking
 from resnet_factory.sweep.page.architecture_texts import architecture_text_numbers, read_architecture_texts
 from resnet_factory.sweep.page.columns import MOST_ROWS, PageColumn, PageColumnTable
-from resnet_factory.sweep.results_table import ResultsTable
+from resnet_factory.sweep.results_table import ResultsTable, is_number
 from resnet_factory.sweep.rows import dashed_row_list, row_key_title
 from resnet_factory.sweep.structure_numbers import STRUCTURE_NUMBERS, structure_number_lists
 from resnet_factory.sweep.templates import ModelTemplate
@@ -108,20 +108,12 @@ def _page_architecture_settings(results: ResultsTable, chosen: list[int]) -> Ite
     for key, values in results.numbers.items():
         name = key if key not in results.metrics else f"sampled {key}"
         names = results.choices.get(key)
-        numeric = names is not None and all(_is_numeric_architecture_choice(each) for each in names)
+        numeric = names is not None and all(map(is_number, names))
         if numeric and names is not None:  # choices of numbers are numbers
             shown = np.array([float(each) for each in names])[values[chosen].astype(int)]
             yield name, PageColumn(label=row_key_title(key), values=shown)
         else:
             yield name, PageColumn(label=row_key_title(key), values=values[chosen], names=names)
-
-
-def _is_numeric_architecture_choice(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return text.lower() not in ("nan", "inf", "-inf", "infinity")
 
 
 def _page_architecture_lists(
