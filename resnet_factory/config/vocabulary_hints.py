@@ -100,8 +100,11 @@ LACKING = {
 
 
 def layer_vocabulary_hint(word: str) -> str:
-    """Return the message for another library's name of a layer; empty for other names."""
+    """Return the message for another library's name of a layer, or one with arguments; empty for others."""
     plain = _normalised_vocabulary_word(word)
+    if with_arguments := re.fullmatch(r"(\w+):\s*(\S.*)", word):
+        layer, arguments = with_arguments.groups()
+        return f"{word!r} is a text; a layer with arguments goes in braces: {{{layer}: {arguments}}}"
     if plain in LAYERS:
         return f"unknown layer {word!r}; here that is {LAYERS[plain]}"
     if plain in MISSING:

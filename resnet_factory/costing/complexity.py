@@ -25,6 +25,7 @@ from resnet_factory.costing.node_costs import (
 from resnet_factory.costing.receptive_field import ReceptiveFields, receptive_fields
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.layers import MAP, Axes, Size
+from resnet_factory.layers.attention import MADE_FOR
 from resnet_factory.planning.network_plan import Plan
 from resnet_factory.planning.nodes import Node
 from resnet_factory.planning.paths import PathChannelCount
@@ -187,14 +188,26 @@ def _complexity_size_fault(plan: Plan, image: tuple[int, ...], error: SizeMismat
         return Fault("input.size", message + (f"; the least that works is {near[-1]}" if above else ""))
     if near:
         works = "work" if len(near) > 1 else "works"
-        return Fault("input.size", f"{size} does not fit: {where}{error}; {' and '.join(near)} {works}")
+        message = f"{size} does not fit: {where}{error}; {' and '.join(near)} {works}"
+        if MADE_FOR in str(error) and _shape_works(plan, plan.image):
+            message += f"; or set model.image_size, which the layers are made for, to {_image_text(image)}"
+        return Fault("input.size", message)
     message = f"{where}{error}, and so at any other size; kernels, strides and paddings must agree"
     return Fault(f"model.{'block' if '.' in error.where else error.where}", message)
 
 
+def _image_text(image: tuple[int, ...]) -> str:
+    """Return the sides of an image as `model.image_size` takes them."""
+    return str(image[1]) if len(set(image[1:])) == 1 else f"[{','.join(map(str, image[1:]))}]"
+
+
 def _complexity_works_at_size(plan: Plan, side: int) -> bool:
+    return _shape_works(plan, (plan.in_channels, *(side,) * plan.dims))
+
+
+def _shape_works(plan: Plan, image: tuple[int, ...]) -> bool:
     try:
-        _plan_complexity(plan, (plan.in_channels, *(side,) * plan.dims))
+        _plan_complexity(plan, image)
     except SizeMismatch:
         return False
     return True

@@ -22,6 +22,9 @@ from resnet_factory.layers.layer import (
 
 larger = FUNCTIONS["max"]
 
+MADE_FOR = "is made for a map of"
+"""Beginning of the reason why a map does not fit a layer that has weights for each position."""
+
 
 @dataclass(frozen=True, slots=True)
 class SelfAttention(Layer):
@@ -232,4 +235,4 @@ def _attention_misfit(sides: Axes, size: Size) -> str:
     wanted = per_axis(sides, len(size))
     if all(own in (0, side) for own, side in zip(wanted, size, strict=True)):
         return ""
-    return f"is made for a map of {axes_text(wanted)}, but {axes_text(size)} arrives"
+    return f"{MADE_FOR} {axes_text(wanted)}, but {axes_text(size)} arrives"

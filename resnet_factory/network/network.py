@@ -205,8 +205,10 @@ class Backbone(Network):
         taps: dict[str, Tensor] = {}
         for step in self.steps or tuple(self._modules):
             input = self._through((step,), input, taps)
-            if step in wanted:
-                maps[str(step)] = input
+            name = step.of if isinstance(step, TapStep) else step
+            if name in wanted:
+                maps.pop(str(name), None)  # a later tap takes the name over
+                maps[str(name)] = input
         if self.outputs == "dict":
             return maps
         return list(maps.values()) if self.outputs == "list" else tuple(maps.values())

@@ -8,7 +8,7 @@ from dataclasses import replace
 from resnet_factory.errors import Fault, unknown
 from resnet_factory.layers import MAP, Axes, Layer, multiply_axes
 from resnet_factory.planning.network_plan import Plan, PlanFeature, PlanStage
-from resnet_factory.planning.nodes import IDENTITY, Chain, Parallel, Tap, Walk, names_of_read_nodes
+from resnet_factory.planning.nodes import IDENTITY, Chain, Node, Parallel, Tap, Walk, names_of_read_nodes
 from resnet_factory.planning.paths import PathChannelCount
 
 STAGES, STRIDES = "stages", "strides"
@@ -16,8 +16,10 @@ STAGES, STRIDES = "stages", "strides"
 
 
 def possible_backbone_features(plan: Plan) -> tuple[PlanFeature, ...]:
-    """Return all available feature maps: of stem layers, stages and head layers up to the pool."""
-    found: list[PlanFeature] = []
+    """Return all available feature maps: of stem layers, stages and head layers up to the pool, and of taps
+    between them; a later tap of a name takes it over.
+    """
+    found: dict[str, PlanFeature] = {}
     channels, form = plan.in_channels, MAP
     stride: Axes = 1
     count, flow = PathChannelCount(), _BackboneStride()
@@ -26,9 +28,15 @@ def possible_backbone_features(plan: Plan) -> tuple[PlanFeature, ...]:
         stride, form = flow.through(child, (stride, form))
         if form != MAP:
             break
-        if name:
-            found.append(PlanFeature(name, channels, stride))
-    return tuple(found)
+        if name := _offered_name(name, child):
+            found.pop(name, None)
+            found[name] = PlanFeature(name, channels, stride)
+    return tuple(found.values())
+
+
+def _offered_name(name: str, child: Node) -> str:
+    """Return the name of the map after a child of the top level; empty for none."""
+    return child.of if isinstance(child, Tap) else name
 
 
 def backbone_stem_and_stages(plan: Plan) -> tuple[PlanFeature, ...]:
@@ -63,7 +71,7 @@ def cut_backbone(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fau
             faults.append(Fault(f"{path}.{i}", f"{name!r} is named twice"))
     # A tap comes before all that read it, so what is kept lacks none.
     named = (*plan.stem.children, *((stage.name, stage.node) for stage in plan.stages), *plan.head.children)
-    taken = [i for i, (name, _) in enumerate(named) if name in names and name in known]
+    taken = [i for i, child in enumerate(named) if (name := _offered_name(*child)) in names and name in known]
     if not taken:
         return plan
     last = taken[-1] + 1
@@ -74,7 +82,7 @@ def cut_backbone(plan: Plan, names: tuple[str, ...], path: str, faults: list[Fau
         stem=Chain(plan.stem.children[:last]),
         stages=tap_backbone_stages(plan.stages[: max(last - stem, 0)], head),
         head=head,
-        features=tuple(known[name] for name, _ in plan.root.children if name in names and name in known),
+        features=tuple(feature for feature in possible if feature.name in names),
         whole=plan,
     )
 

@@ -86,12 +86,16 @@ def compose(
 
 
 def _refuse_input_of_model(overrides: Iterable[str]) -> None:
-    """Refuse overrides of `input`, which belongs to commands; a config has the model alone."""
-    message = "a config holds the model alone; change 'model.image_size', or give an image to rf.cost"
+    """Refuse overrides of `input` and `objective`, which belong to commands; a config has the model alone."""
+    messages = {
+        "input": "a config holds the model alone; change 'model.image_size', or give an image to rf.cost",
+        "objective": "a config holds the model alone; jobs of a multirun have an objective",
+    }
     faults = [
-        Fault("input", message, f"command line '{word}'")
+        Fault(key, message, f"command line '{word}'")
         for word in overrides
-        if re.match(r"[+~]*input\b", word)
+        for key, message in messages.items()
+        if re.match(rf"[+~]*{key}\b", word)
     ]
     if faults:
         raise ConfigError(faults)

@@ -39,12 +39,11 @@ def test_each_job_of_a_multirun_returns_its_loss(place: Place) -> None:
     plugins = place.work / "hydra_plugins"
     plugins.mkdir()
     (plugins / "asking.py").write_text(ASKING, encoding="utf-8")
-    words = ("-m", "resnet_factory/model@student=lean20,resnet20", "model=soft,hard")
-    plain = distil(place, *words)
+    plain = distil(place, "resnet_factory/model@student=lean20,resnet20", "model=soft,hard", "-m")
     assert plain.code == 0, plain.err
     losses = re.findall(r"loss ([0-9.]+) after 2 steps", plain.out)
     assert len(set(losses)) == 4
-    asked = distil(place, "-m", "model=soft", "hydra/sweeper=asking")
+    asked = distil(place, "model=soft", "hydra/sweeper=asking", "-m")
     assert asked.code == 0, asked.err
     assert f"told {losses[0]}" in asked.out
 

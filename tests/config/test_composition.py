@@ -62,6 +62,8 @@ def test_a_config_has_no_input() -> None:
         rf.ConfigError, match=r"input: a config holds the model alone; change 'model.image_size'"
     ):
         rf.compose("resnet18", "model.dims=1", "input.size=5000")
+    with pytest.raises(rf.ConfigError, match="objective: a config holds the model alone"):
+        rf.compose("resnet18", "objective=macs")
 
 
 @pytest.mark.slow

@@ -149,7 +149,7 @@ def call(case: Case) -> tuple[str, list[str], str | None] | None:
     return words[0].removeprefix("model="), words[1:], folder
 
 
-OWN = ("batch, columns, depth, dtype, format, input, model, sort", "input, model")
+OWN = ("batch, columns, depth, dtype, format, input, model, objective, sort", "input, model, objective")
 """The keys that describe reads, and those of them that it has in common with `rf.compose`."""
 CALLS = [(case, found) for case in CASES if (found := call(case)) is not None]
 

@@ -217,3 +217,58 @@ def test_half_of_a_stem() -> None:
     )
     assert backbone.plan.stages == ()
     assert rf.cost(backbone.plan).shape == (64, 112, 112)
+
+
+TAPPED = """# taps in stem and head, one name twice
+defaults: [resnet18, _self_]
+stem:
+  width: 16
+  layers:
+    - conv: {kernel: 3, to: width, stride: 2}
+    - tap: early
+    - norm
+    - act
+    - tap: late
+    - conv: {kernel: 3, to: 24}
+    - tap: early
+head:
+  layers:
+    - conv: {kernel: 1, to: 40}
+    - act
+    - tap: neck
+    - global_pool
+    - flatten
+    - linear: {to: num_classes}
+features: [neck, early, layer2, late]
+"""
+
+
+def test_maps_that_a_recipe_taps(tmp_path: Path) -> None:
+    """By their names, in the network's order; a later tap of a name takes it over."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tapped.yaml").write_text(TAPPED, encoding="utf-8")
+    backbone: Any = rf.create_model("tapped", config_dir=tmp_path).eval()
+    assert [tuple(feature) for feature in backbone.plan.features] == [
+        ("late", 16, 2), ("early", 24, 2), ("layer2", 128, 4), ("neck", 40, 16)
+    ]  # fmt: skip
+    randomise(backbone)
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        maps = backbone(x)
+        late = backbone.act1(backbone.bn1(backbone.conv1(x)))
+        early = backbone.conv2(late)
+        layer2 = backbone.layer2(backbone.layer1(early))
+        neck = backbone.layer4(backbone.layer3(layer2))
+        for name in ("conv3", "act2"):
+            neck = getattr(backbone, name)(neck)
+        folded = rf.fold(backbone)(x)
+    wanted = {"late": late, "early": early, "layer2": layer2, "neck": neck}
+    assert list(maps) == list(wanted)
+    for name, map in maps.items():
+        assert torch.equal(map, wanted[name]), name
+        torch.testing.assert_close(folded[name], map, rtol=1e-4, atol=1e-4)
+    assert [name for name, _ in backbone.named_children()][-1] == "act2", (
+        "what follows the last map is left out"
+    )
+    with pytest.raises(rf.ConfigError, match=r"unknown feature 'nek'.*did you mean 'neck'"):
+        rf.create_model("tapped", config_dir=tmp_path, features=["nek"])

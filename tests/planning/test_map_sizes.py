@@ -87,6 +87,7 @@ def test_attention_is_made_for_one_size() -> None:
         rf.cost(plan, (3, 40, 40))
     message = str(caught.value)
     assert "is made for a map of 8x8, but 10x10 arrives" in message
+    assert "model.image_size" in message
     assert "32x32 works" in message
     assert rf.cost(rf.plan(rf.read(model(*CLIP, image_size=40)))).shape == (5,)
 

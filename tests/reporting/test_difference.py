@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -61,6 +63,40 @@ def test_the_same_said_differently_is_nothing() -> None:
     said = "model.depths=[2,2,2,2]", "model.groups=[1,1,1,1]", "model.base_width=[64,64,64,64]"
     assert not rf.diff(config("resnet18"), config("resnet18", *said))
     assert not rf.diff(config("resnet18"), rf.read(config("resnet18").to_dict(), path="backbone"))
+
+
+@pytest.mark.parametrize("kinds", ["pn", "np", "pc", "cp", "pp", "nc", "cn"])
+def test_plans_configs_and_names_in_any_mix(kinds: str) -> None:
+    whole = rf.diff(config("resnet18"), config("resnet34"))
+    given: list[Any] = [
+        {"n": name, "c": config(name), "p": rf.plan(name)}[kind]
+        for kind, name in zip(kinds, ("resnet18", "resnet34"), strict=True)
+    ]
+    found = rf.diff(*given)
+    assert found.places == whole.places
+    assert (found.before, found.after) == (whole.before, whole.after)
+    assert found.config == (() if "p" in kinds else whole.config)
+    assert not rf.diff(rf.plan("resnet18"), "resnet18")
+
+
+def test_a_folded_plan_against_its_network() -> None:
+    """A plan that no config has."""
+    found = rf.diff("resnet18", rf.fold(rf.create_model("resnet18").eval()).plan)
+    assert found.after.params < found.before.params
+    assert "batch_norm" in str(found)
+
+
+def test_in_a_notebook_the_text_displays_nothing_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    import rich.console
+    import rich.jupyter
+
+    difference = rf.diff("resnet18", "resnet34")
+    before, shown = str(difference), list[object]()
+    monkeypatch.setattr(rich.console, "_is_jupyter", lambda: True)
+    monkeypatch.setattr(rich.jupyter, "display", lambda *given: shown.append(given))
+    assert str(difference) == before
+    assert html.unescape(difference._repr_html_()) == f"<pre>{before}</pre>"
+    assert not shown
 
 
 def test_another_image_alone_costs_but_changes_no_layer() -> None:

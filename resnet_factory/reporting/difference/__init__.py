@@ -7,8 +7,8 @@ from html import escape
 
 from resnet_factory.config.schema import ModelConfig
 from resnet_factory.costing.complexity import Cost
-from resnet_factory.planning.models import config_of_model
-from resnet_factory.planning.planner import run_planner
+from resnet_factory.planning.models import Source, config_of_model
+from resnet_factory.planning.network_plan import Plan
 from resnet_factory.reporting.cost_report import cost
 from resnet_factory.reporting.difference.block_changes import ChangedBlocks, find_changed_blocks
 from resnet_factory.reporting.difference.config_changes import ConfigChange, find_config_changes
@@ -21,7 +21,7 @@ class Difference:
     before: Cost
     after: Cost
     config: tuple[ConfigChange, ...]
-    """Keys of the model's config whose values differ."""
+    """Keys of the model's config whose values differ; none where a plan was given, which has no config."""
     places: tuple[ChangedBlocks, ...]
     """Layers and blocks that were added, removed or changed; equal changes are grouped."""
 
@@ -46,31 +46,27 @@ class Difference:
         return f"<pre>{escape(str(self) or 'no difference')}</pre>"
 
 
-def diff(
-    before: str | ModelConfig, after: str | ModelConfig, image: tuple[int, ...] | None = None
-) -> Difference:
-    """Compare two networks, given as configs or names of models.
+def diff(before: Source, after: Source, image: tuple[int, ...] | None = None) -> Difference:
+    """Compare two networks, given as names of models, configs or plans.
 
     Both are costed for an image of shape (channels, height, width); the default is each model's
-    `image_size`.
+    `image_size`. A plan has no config, so that layers and costs are compared where one is given.
 
     Raises:
         ConfigError: a config cannot be planned, or the image does not fit.
     """
-    configs = config_of_model(before, "diff()"), config_of_model(after, "diff()")
-    return difference_of_costs(*configs, *(cost(run_planner(config), image) for config in configs))
+    first, second = (
+        None if isinstance(said, Plan) else config_of_model(said, "diff()") for said in (before, after)
+    )
+    return difference_of_costs(first, second, cost(first or before, image), cost(second or after, image))
 
 
 def difference_of_costs(
-    before: ModelConfig, after: ModelConfig, before_cost: Cost, after_cost: Cost
+    before: ModelConfig | None, after: ModelConfig | None, before_cost: Cost, after_cost: Cost
 ) -> Difference:
-    """Compare two networks that are planned and costed already."""
-    return Difference(
-        before_cost,
-        after_cost,
-        find_config_changes(before, after),
-        find_changed_blocks(before_cost, after_cost),
-    )
+    """Compare two networks that are planned and costed already; without a config, their plans alone."""
+    config = () if before is None or after is None else find_config_changes(before, after)
+    return Difference(before_cost, after_cost, config, find_changed_blocks(before_cost, after_cost))
 
 
 def _difference_totals(cost: Cost) -> tuple[object, ...]:

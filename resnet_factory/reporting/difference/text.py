@@ -58,7 +58,15 @@ def difference_report(difference: Difference) -> RenderableType:
 
 def difference_text(difference: Difference) -> str:
     """Return the report without colour, as one string."""
-    console = Console(width=10_000, no_color=True, highlight=False, color_system=None, force_terminal=False)
+    # In a notebook, a console would display its output besides capturing it.
+    console = Console(
+        width=10_000,
+        no_color=True,
+        highlight=False,
+        color_system=None,
+        force_terminal=False,
+        force_jupyter=False,
+    )
     with console.capture() as capture:
         console.print(difference_report(difference))
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
