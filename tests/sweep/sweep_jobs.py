@@ -25,6 +25,11 @@ def perform(job: str) -> str:
         os.kill(os.getpid(), signal.SIGKILL)
     if what.startswith("leave"):
         raise KeyboardInterrupt
+    if what.startswith("wait"):
+        while not Path(what.split()[1]).exists():
+            time.sleep(0.05)
+    if what.startswith("touch"):
+        Path(what.split()[1]).touch()
     if what.startswith("slow"):
         time.sleep(float(what.split()[1]))
     if what.startswith("time"):

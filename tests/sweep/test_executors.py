@@ -240,15 +240,12 @@ class Counted:
 
 
 @pytest.mark.slow
-def test_a_cluster_that_grows_gets_more_jobs_before_any_ends(cluster: Cluster) -> None:
-    keys = [f"slow 12 {i}" for i in range(8)] + [f"good{i}" for i in range(20)]
-    source = Counted(*keys)
-    cluster.add(6)  # it takes seconds to join
-    running = executors.execute_on_dask(source, 60, 1, cluster.address, SETUP)
-    first = next(running)
-    assert first.key.startswith("good")
-    assert source.taken > 8
-    found = by_key(running) | {first.key: (first.state, first.text)}
+def test_a_cluster_that_grows_gets_more_jobs_before_any_ends(cluster: Cluster, tmp_path: Path) -> None:
+    """The first jobs end only after one that the queue of the small cluster has no room for."""
+    gate = tmp_path / "gate"
+    keys = [*(f"wait {gate} {i}" for i in range(8)), f"touch {gate}", *(f"good{i}" for i in range(20))]
+    cluster.add(8)  # threads, in seconds: enough for all that wait, and more
+    found = by_key(executors.execute_on_dask(jobs(*keys), 120, 1, cluster.address, SETUP))
     assert sorted(found) == sorted(keys)
     assert {state for state, _ in found.values()} == {"ok"}
 
