@@ -14,19 +14,26 @@ from pathlib import Path
 from typing import Any
 
 from resnet_factory import __version__
+from resnet_factory.network.runtimes.choices import EXPORTED_RUNTIMES
 
 ENVIRONMENT_KEYS = ("host", "concurrency", "threads", "versions")
 """Columns of the CSV."""
 LOCK = "resnet-factory-latency.lock"
 
 
-def machine_environment(concurrency: int | None, threads: int) -> dict[str, Any]:
-    """Return this machine's environment; `concurrency` measurements run at a time (None: unknown)."""
+def machine_environment(concurrency: int | None, threads: int, runtime: str) -> dict[str, Any]:
+    """Return this machine's environment; `concurrency` measurements run at a time (None: unknown).
+
+    The version of `runtime` is stated, too, if it is a package besides torch.
+    """
+    packages = ("torch", *([runtime] if runtime in EXPORTED_RUNTIMES else []))
     return {
         "host": platform.node(),
         "concurrency": concurrency,
         "threads": threads,
-        "versions": f"torch {version('torch')}, resnet-factory {__version__}",
+        "versions": ", ".join(
+            [*(f"{name} {version(name)}" for name in packages), f"resnet-factory {__version__}"]
+        ),
     }
 
 

@@ -65,7 +65,7 @@ def read_where_filter(
         return None
     strange = sorted(whole.names - {*names, *choices})
     for name in strange:
-        message = unknown(f"number in {str(text)!r},", name, sorted({*names, *choices}))
+        message = unknown(f"name in {str(text)!r},", name, sorted({*names, *choices}))
         faults.append(Fault(key, message))
     return None if strange else WhereFilter(str(text), parts)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_factory.config import pruning
+from resnet_factory.network.runtimes.choices import EAGER
 from resnet_factory.planning.planner import run_planner as make_plan
 from resnet_factory.study.metric import TrainedError, TrainedErrorInterrupted
 from resnet_factory.study.signals import watch_stop_signals
@@ -43,7 +44,8 @@ def measure_sweep_job(job: str) -> str:
     trained = TrainedSweepJob(data) if set(data["metrics"]) & set(TRAINED) else None
     threads = trained.metric.machine.threads if trained else conditions.threads
     rows, own = [], {name: _own_metric_of_sweep_job(name, one) for name, one in data.get("own", {}).items()}
-    made = json.dumps(machine_environment(data.get("concurrency"), threads))
+    runtime = conditions.runtime if "latency" in data["metrics"] else EAGER
+    made = json.dumps(machine_environment(data.get("concurrency"), threads, runtime))
     for metric in data["metrics"]:
         try:
             if metric in own:

@@ -126,7 +126,7 @@ class SweepStore:
         known = self.run()
         if differ := [key for key in fixed if known and known.get(key) != run[key]]:
             message = (
-                f"'{self.folder}' holds another sweep (its {', '.join(differ)} differ); results are never "
+                f"'{self.folder}' holds another sweep (with another {', '.join(differ)}); results are never "
                 "mixed: choose another folder with out=…, or leave out= away for one of its own"
             )
             raise ConfigError([Fault("out", message)])

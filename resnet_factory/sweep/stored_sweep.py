@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_factory.config.composition import compose_all
-from resnet_factory.errors import ConfigError, Fault, path_of
+from resnet_factory.errors import ConfigError, Fault, found, path_of
 from resnet_factory.sweep.architecture import Architecture, architectures_of
 from resnet_factory.sweep.csv_table import csv_rows
 from resnet_factory.sweep.evaluation import EvaluatedCandidate
@@ -103,8 +103,11 @@ class Sweep:
         """Return the `top` foremost by a metric or number, as `by=` and `where=` of a sweep name them.
 
         Raises:
-            ConfigError: there is no such metric, it has no direction, or the condition is wrong.
+            ConfigError: there is no such metric, it has no direction, `top` is less than 1, or the condition
+                is wrong.
         """
+        if type(top) is not int or top < 1:
+            raise ConfigError([Fault("top", f"expected a whole number from 1, found {found(top)}")])
         return self._chosen(ObjectiveRankingOptions(by=by, top=top, errors=None, where=where, pareto=()))
 
     def front(self, first: str, second: str, where: str | None = None) -> list[Architecture]:

@@ -71,7 +71,7 @@ def test_numbers_that_are_chosen_rank() -> None:
         (["where=block == basi"], "unknown choice of 'block', 'basi'; known are basic, bottleneck; did you"),
         (["where=block < 3 and act == relu"], "'block' is a choice of texts; compare it as block == basic"),
         (["where=block == basic and block + 1 > 0"], "'block' is a choice of texts"),
-        (["where=blok == basic"], "unknown number in 'blok == basic', 'blok'"),
+        (["where=blok == basic"], "unknown name in 'blok == basic', 'blok'"),
         (["by=block:min"], "unknown metric 'block'"),
     ],
 )

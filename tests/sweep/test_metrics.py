@@ -17,6 +17,7 @@ from resnet_factory.layers import Activation
 from resnet_factory.network.runtimes import packages, timing
 from resnet_factory.planning.nodes import Parallel
 from resnet_factory.sweep import init_scores
+from resnet_factory.sweep.environment import machine_environment
 from resnet_factory.sweep.init_scores import MetricConditions, MetricNotApplicable
 from resnet_factory.sweep.jobs import measure_sweep_job
 from resnet_factory.sweep.metrics import METRIC_FUNCTIONS, measure_metric
@@ -160,6 +161,14 @@ def test_latency_of_other_runtimes(runtime: str, monkeypatch: pytest.MonkeyPatch
     ((images, output),) = called
     with torch.no_grad():
         assert torch.allclose(output, network.eval()(images), atol=1e-4)
+
+
+def test_the_version_of_another_runtime_is_recorded() -> None:
+    assert machine_environment(1, 1, "eager")["versions"].startswith(
+        f"torch {torch.__version__}, resnet-factory"
+    )
+    version = pytest.importorskip("openvino").__version__.partition("-")[0]
+    assert f", openvino {version}, resnet-factory" in machine_environment(1, 1, "openvino")["versions"]
 
 
 def test_a_runtime_that_cannot_run_a_network_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,7 @@ def test_a_condition_leaves_out_winners_and_fronts(run: Callable[..., tuple[int,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["where=wieght < 3", "measure=[weight]"], "unknown number in 'wieght < 3', 'wieght'.*'weight'"),
+        (["where=wieght < 3", "measure=[weight]"], "unknown name in 'wieght < 3', 'wieght'.*'weight'"),
         (["where=weight <", "measure=[weight]"], "not arithmetic"),
         (["measure=[wieght]"], "unknown metric 'wieght'.*did you mean 'weight'"),
         (["space.constraints.weight=[null,3]"], "nothing measures 'weight'; measure=\\[weight\\] does"),

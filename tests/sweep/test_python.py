@@ -140,6 +140,9 @@ def test_the_foremost_are_those_of_every_number(home: Path) -> None:
     assert found == sorted(found)
     with pytest.raises(rf.ConfigError, match=r"unknown metric 'flopz'"):
         sweep.best("flopz")
+    for wrong in (0, -1, 2.5, "3"):
+        with pytest.raises(rf.ConfigError, match=f"top: expected a whole number from 1, found {wrong!r}"):
+            sweep.best("macs", top=wrong)  # type: ignore[arg-type]
 
 
 def test_metrics_are_measured_and_told_afterwards(home: Path) -> None:
@@ -258,7 +261,7 @@ def test_sweeps_that_differ_are_not_merged(home: Path, capsys: pytest.CaptureFix
     rf.merge_sweeps("first", "first", out="merged")
     line = ["sweep", "space=tiny", "samples=20", "out=merged", "--config-dir", "conf"]
     assert main.main(line) == 2
-    assert "holds another sweep (its sampler" in capsys.readouterr().err
+    assert "holds another sweep (with another sampler" in capsys.readouterr().err
 
 
 def test_a_merge_that_fails_leaves_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,7 +364,7 @@ def test_a_search_remembers_when_it_is_opened_again(home: Path, capsys: pytest.C
     assert main.main(["report", "search", "by=error", "pareto=[]"]) == 0
     assert "best by error" in capsys.readouterr().out
     assert main.main(["sweep", "space=tiny", "out=search", "--config-dir", "conf"]) == 2
-    assert "holds another sweep (its sampler" in capsys.readouterr().err
+    assert "holds another sweep (with another sampler" in capsys.readouterr().err
     with pytest.raises(rf.ConfigError, match="holds another sweep"):
         search("search", "seed=1")
 
