@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,12 @@ def test_mistakes_exit_with_2(
     assert message in caught.err
     assert "Traceback" not in caught.err
     assert sorted(file.name for file in tmp_path.iterdir()) == ["old.onnx", "w.pth"]
+
+
+def test_exporters_are_silent_about_packages_that_are_not_needed() -> None:
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    before = log.isEnabledFor(logging.WARNING)
+    with silence_exporters():
+        assert not log.isEnabledFor(logging.WARNING)
+        assert log.isEnabledFor(logging.ERROR)
+    assert log.isEnabledFor(logging.WARNING) == before

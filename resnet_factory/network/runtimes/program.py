@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -73,10 +74,16 @@ def output_names(network: Network) -> tuple[str, ...]:
 
 @contextmanager
 def silence_exporters() -> Iterator[None]:
-    """Silence the warnings of exporters about their own insides."""
+    """Silence the warnings of exporters about their own insides, as that torchvision is not installed."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        log.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            log.setLevel(level)
 
 
 def trace_program(
