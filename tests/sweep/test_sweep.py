@@ -236,7 +236,7 @@ def test_metrics_are_added_to_a_finished_sweep_and_conditions_held(
     windowed = [*TINY, "samples=9", "space.constraints.training_memory=[null,null]", "out=w", "report=false"]
     assert main.main(windowed) == 0
     assert main.main([*windowed, "measuring.batch=4"]) == 2
-    assert "its costing differ" in capsys.readouterr().err
+    assert "with another costing" in capsys.readouterr().err
 
 
 def test_values_know_where_they_were_measured(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
