@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from resnet_factory.layers import axes_text
+
 if TYPE_CHECKING:
     from resnet_factory.network.runtimes.benchmark import BenchmarkCase, BenchmarkTiming
     from resnet_factory.network.runtimes.parts_timing import TimedPart
@@ -23,7 +25,7 @@ Parts = Sequence[tuple["BenchmarkCase", Sequence["TimedPart"]]]
 
 def timing_figures(timing: BenchmarkTiming) -> dict[str, Any]:
     """Return the row of a timing, by column."""
-    case, size = timing.case, "x".join(map(str, timing.case.image))
+    case, size = timing.case, axes_text(timing.case.image)
     memory = None if timing.memory is None else timing.memory / 1e6
     values = (
         case.plan.name, case.runtime, case.step, case.dtype, case.batch, size, timing.latency.median * 1e3,
@@ -93,7 +95,7 @@ def parts_csv(measured: Parts) -> str:
     """Return the parts of networks as CSV."""
     rows = []
     for case, parts in measured:
-        known = case.plan.name, case.runtime, case.dtype, case.batch, "x".join(map(str, case.image))
+        known = case.plan.name, case.runtime, case.dtype, case.batch, axes_text(case.image)
         for part in parts:
             latency = part.latency
             values = (*known, part.name, latency.median * 1e3, latency.spread, part.macs)

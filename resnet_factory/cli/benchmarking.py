@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +37,8 @@ PARTS = ("stage", "block")
 SHARED = ("device", "rounds", "threads", "by", "file")
 """Keys that are the same for all that is measured."""
 WRITTEN: dict[str, FileKind] = {".csv": CSV, ".svg": SVG}
+Texts = Mapping[str, Callable[[], str]]
+"""Ending of a file -> the function that returns its text."""
 
 
 def benchmark_command(words: Sequence[str], config_dir: str | None) -> int:
@@ -47,19 +50,20 @@ def benchmark_command(words: Sequence[str], config_dir: str | None) -> int:
     if faults := _benchmark_shared_faults(composed):
         raise ConfigError(faults)
     first, cases = composed[0].data, [_benchmark_case_of(each) for each in composed]
+    shared = {key: first[key] for key in ("device", "rounds", "threads")}
     with composed[0].locating():
-        write = _measure_parts(cases, first) if first["by"] in PARTS else _measure_whole(cases, first)
+        by = first["by"]
+        texts = _measure_parts(cases, by, shared) if by in PARTS else _measure_whole(cases, shared)
     if first["file"] is not None:
         file = Path(first["file"]).expanduser()
-        write_whole_file(file, write(file.suffix.lower()))
+        write_whole_file(file, texts[file.suffix.lower()]())
     return 0
 
 
-def _measure_whole(cases: Sequence[BenchmarkCase], options: Mapping[str, Any]) -> Callable[[str], str]:
-    """Time whole networks and print the table; return what writes it as `.csv` or `.svg`."""
+def _measure_whole(cases: Sequence[BenchmarkCase], shared: Mapping[str, Any]) -> Texts:
+    """Time whole networks and print the table; return its texts for files."""
     from resnet_factory.network.runtimes.benchmark import measure_benchmark
 
-    shared = {key: options[key] for key in ("device", "rounds", "threads")}
     timings, out = measure_benchmark(cases, **shared), tables.table_console()
     out.print(benchmark_tables.timing_table(timings))
     machine = f"{platform.processor() or platform.machine()}, torch {version('torch')}"
@@ -69,24 +73,25 @@ def _measure_whole(cases: Sequence[BenchmarkCase], options: Mapping[str, Any]) -
             f"{limits.bytes / 1e9:,.1f} GB/s of a copy; {machine}",
             markup=False,
         )
-    return lambda ending: (
-        benchmark_tables.timing_svg(timings) if ending == ".svg" else benchmark_tables.timing_csv(timings)
-    )
+    return {
+        ".csv": partial(benchmark_tables.timing_csv, timings),
+        ".svg": partial(benchmark_tables.timing_svg, timings),
+    }
 
 
-def _measure_parts(cases: Sequence[BenchmarkCase], options: Mapping[str, Any]) -> Callable[[str], str]:
-    """Time the parts of networks and print their tables; return what writes them as `.csv` or `.svg`."""
+def _measure_parts(cases: Sequence[BenchmarkCase], by: str, shared: Mapping[str, Any]) -> Texts:
+    """Time the parts of networks and print their tables; return their texts for files."""
     from resnet_factory.network.runtimes.parts_timing import measure_parts
 
-    shared = {key: options[key] for key in ("device", "rounds", "threads")}
     measured = []
     for case in cases:
-        parts = measure_parts(case, options["by"], **shared)
+        parts = measure_parts(case, by, **shared)
         measured.append((case, parts))
         tables.table_console().print(benchmark_tables.parts_table(case, parts))
-    return lambda ending: (
-        benchmark_tables.parts_svg(measured) if ending == ".svg" else benchmark_tables.parts_csv(measured)
-    )
+    return {
+        ".csv": partial(benchmark_tables.parts_csv, measured),
+        ".svg": partial(benchmark_tables.parts_svg, measured),
+    }
 
 
 def _benchmark_case_of(composed: Composed) -> BenchmarkCase:

@@ -23,8 +23,8 @@ from resnet_factory.config.file_access import (
     output_file_faults,
 )
 from resnet_factory.costing.complexity import compute_complexity
-from resnet_factory.errors import ConfigError, Fault, found, one_of, unknown
-from resnet_factory.network.runtimes.choices import DYNAMIC, INT8_FORMATS
+from resnet_factory.errors import ConfigError, Fault, found, unknown
+from resnet_factory.network.runtimes.choices import DYNAMIC, int8_format_faults
 from resnet_factory.network.runtimes.image_folder import image_files, image_folder_faults
 from resnet_factory.network.runtimes.packages import runtime_package_faults
 from resnet_factory.network.weights import key_map
@@ -154,8 +154,8 @@ def _file_faults(file: str, kind: FileKind, inputs: list[str]) -> list[Fault]:
 def _int8_faults(folder: str, to: str | None) -> list[Fault]:
     """Return the faults of the folder of images, and of a format without 8-bit integers."""
     faults = image_folder_faults(folder, "int8") + runtime_package_faults("int8", "int8")
-    if to in (*KINDS, *key_map.key_map_libraries()) and to not in INT8_FORMATS:
-        faults.append(Fault("int8", f"8-bit integers are for {one_of(INT8_FORMATS)}, not for to={to}"))
+    if to is not None and to in (*KINDS, *key_map.key_map_libraries()):
+        faults += int8_format_faults(to)
     return faults
 
 

@@ -16,13 +16,11 @@ from resnet_factory.reporting.tables import table_console
 from resnet_factory.study.signals import sigterm_as_interrupt
 from resnet_factory.sweep.csv_table import write_csv
 from resnet_factory.sweep.live_page import LivePage
-from resnet_factory.sweep.objectives import ObjectiveRankingOptions
+from resnet_factory.sweep.objectives import REPORT_KEYS, ObjectiveRankingOptions
 from resnet_factory.sweep.options import read_report_options, report_option_package_faults
 from resnet_factory.sweep.run import complete_sweep
 from resnet_factory.sweep.setup import read_setup
 from resnet_factory.sweep.store import SweepStore
-
-REPORT_KEYS = ("pareto", "by", "top", "errors", "where", "out")
 
 
 def sweep_command(overrides: Sequence[str], config_dir: str | None) -> int:
@@ -53,10 +51,10 @@ def report_command(arguments: Sequence[str], config_dir: str | None) -> int:
     if not folders:
         message = "expected a folder, or several to compare, found none: report DIR"
         raise ConfigError([Fault("", message, "command line 'report'")])
-    given = [argument for argument in arguments if "=" in argument]
+    given, known = [argument for argument in arguments if "=" in argument], (*REPORT_KEYS, "out")
     for argument in given:
-        if (key := argument.split("=")[0]) not in REPORT_KEYS:
-            raise ConfigError([Fault("", unknown("option", key, REPORT_KEYS), f"command line '{argument}'")])
+        if (key := argument.split("=")[0]) not in known:
+            raise ConfigError([Fault("", unknown("option", key, known), f"command line '{argument}'")])
     composed = compose_all("sweep", given)
     options, out = read_report_options(composed), composed.data["out"]
     if faults := list(report_option_package_faults()):

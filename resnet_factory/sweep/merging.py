@@ -35,7 +35,7 @@ def merge_sweeps(*sweeps: Sweep | str | Path, out: str | Path) -> Sweep:
         raise ConfigError([Fault("merge_sweeps()", f"expected two sweeps or more, found {len(opened)}")])
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError([Fault("out", f"'{target}' is there already; choose another folder")])
-    records = [_record(one) for one in opened]
+    records = [one.record() for one in opened]
     if faults := list(_differences(opened, records)):
         raise ConfigError(faults)
     try:
@@ -52,11 +52,6 @@ def merge_sweeps(*sweeps: Sweep | str | Path, out: str | Path) -> Sweep:
     except OSError as error:
         raise ConfigError([Fault("out", f"'{target}' cannot be written: {error}")]) from None
     return Sweep(target)
-
-
-def _record(sweep: Sweep) -> dict[str, str]:
-    with SweepStore(sweep.folder, write=False) as store:
-        return store.run()
 
 
 def _differences(sweeps: Sequence[Sweep], records: Sequence[Mapping[str, str]]) -> list[Fault]:
@@ -90,28 +85,35 @@ def _fill(store: SweepStore, sweeps: Sequence[Sweep], records: Sequence[Mapping[
         "merged": json.dumps([str(one.folder) for one in sweeps]),
     }  # fmt: skip
     store.freeze(record, ())
-    templates: list[ModelTemplate] = []
+    templates: dict[tuple[tuple[str, ...], int], ModelTemplate] = {}
     start = 0
     for sweep in sweeps:
         with SweepStore(sweep.folder, write=False) as source:
             start = _add(store, source, templates, start)
 
 
-def _add(store: SweepStore, source: SweepStore, templates: list[ModelTemplate], start: int) -> int:
-    """Add all of one sweep, its samples counted from `start`; return where the next one begins."""
-    index = []
-    for template in source.structures():
-        same = [(t.overrides, t.stages) for t in templates]
-        key = (template.overrides, template.stages)
-        index.append(same.index(key) if key in same else len(templates))
-        if key not in same:
-            templates.append(template)
+def _add(
+    store: SweepStore,
+    source: SweepStore,
+    templates: dict[tuple[tuple[str, ...], int], ModelTemplate],
+    start: int,
+) -> int:
+    """Add all of one sweep, its samples counted from `start`; return where the next one begins.
+
+    `templates` are those of all sweeps, by overrides and number of stages.
+    """
+    own = source.structures()
+    keys = [(template.overrides, template.stages) for template in own]
+    for key, template in zip(keys, own, strict=True):
+        templates.setdefault(key, template)
+    index = {key: number for number, key in enumerate(templates)}
     candidates = [
-        replace(one, sample=start + one.sample, structure=index[one.structure]) for one in source.candidates()
+        replace(one, sample=start + one.sample, structure=index[keys[one.structure]])
+        for one in source.candidates()
     ]
     stop = start + max(source.batches().values(), default=0)
     if stop > start:
-        store.add_batch(start, stop, candidates, source.rejected(), templates)
+        store.add_batch(start, stop, candidates, source.rejected(), [*templates.values()])
     measured: dict[str, list[StoredMeasurement]] = {}
     for row in source.measured():
         measured.setdefault(row.plan, []).append(row)

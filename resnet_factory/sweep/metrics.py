@@ -24,7 +24,7 @@ from resnet_factory.errors import ConfigError
 from resnet_factory.network.builder import build
 from resnet_factory.network.network import Network
 from resnet_factory.network.runtimes.program import silence_exporters
-from resnet_factory.network.runtimes.runnable import runnable
+from resnet_factory.network.runtimes.runnable import runnable, torch_dtype
 from resnet_factory.network.runtimes.timing import WARM, time_interleaved
 from resnet_factory.network.threads import num_threads
 from resnet_factory.planning.network_plan import Plan
@@ -118,7 +118,7 @@ def latency_metric(network: Network, conditions: MetricConditions) -> MetricValu
     Raises:
         NotApplicable: the runtime cannot run the network.
     """
-    layout = _layout(network, conditions)
+    layout = _layout_for_metric(network, conditions)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad(), silence_exporters():
         try:
             run = runnable(
@@ -133,7 +133,7 @@ def latency_metric(network: Network, conditions: MetricConditions) -> MetricValu
             )
         except ConfigError as error:
             raise MetricNotApplicable(str(error)) from None
-        images = _images(network, conditions, layout)
+        images = _images_for_metric(network, conditions, layout)
         # Single passes, in contrast to a benchmark: a sweep has many networks, and each its time limit.
         (found,) = time_interleaved([partial(run, images)], conditions.repeats, conditions.device, shortest=0)
     times = [seconds * 1e3 for seconds in found.rounds]
@@ -191,13 +191,13 @@ class _PeakMemoryMetricMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _prepare_network_for_metric(network: Network, conditions: MetricConditions) -> tuple[nn.Module, Tensor]:
     """Return a copy in evaluation mode and a batch of noise, as the conditions say."""
-    layout = _layout(network, conditions)
-    module = copy.deepcopy(network).to(conditions.device, getattr(torch, conditions.dtype)).eval()
+    layout = _layout_for_metric(network, conditions)
+    module = copy.deepcopy(network).to(conditions.device, torch_dtype(conditions.dtype)).eval()
     module.to(memory_format=layout)  # type: ignore[call-overload]
-    return module, _images(network, conditions, layout)
+    return module, _images_for_metric(network, conditions, layout)
 
 
-def _layout(network: Network, conditions: MetricConditions) -> torch.memory_format:
+def _layout_for_metric(network: Network, conditions: MetricConditions) -> torch.memory_format:
     if not conditions.channels_last:
         return torch.contiguous_format
     if network.plan.dims == 1:
@@ -205,12 +205,10 @@ def _layout(network: Network, conditions: MetricConditions) -> torch.memory_form
     return torch.channels_last if network.plan.dims == 2 else torch.channels_last_3d
 
 
-def _images(network: Network, conditions: MetricConditions, layout: torch.memory_format) -> Tensor:
+def _images_for_metric(network: Network, conditions: MetricConditions, layout: torch.memory_format) -> Tensor:
     with seeded_for_scores(conditions.seed):
         return (
-            noise_for_scores(network, conditions)
-            .to(getattr(torch, conditions.dtype))
-            .to(memory_format=layout)
+            noise_for_scores(network, conditions).to(torch_dtype(conditions.dtype)).to(memory_format=layout)
         )
 
 

@@ -78,6 +78,10 @@ class ObjectiveRankingOptions:
     """Pairs of metrics."""
 
 
+REPORT_KEYS = ("pareto", "by", "top", "errors", "where")
+"""The keys of `ObjectiveRankingOptions`."""
+
+
 class ObjectiveRanking(NamedTuple):
     """Objectives of the winners and of the Pareto fronts."""
 

@@ -12,7 +12,7 @@ from resnet_factory.errors import ConfigError, Fault, found, path_of
 from resnet_factory.sweep.architecture import Architecture, architectures_of
 from resnet_factory.sweep.csv_table import csv_rows
 from resnet_factory.sweep.evaluation import EvaluatedCandidate
-from resnet_factory.sweep.objectives import ObjectiveRankingOptions
+from resnet_factory.sweep.objectives import REPORT_KEYS, ObjectiveRankingOptions
 from resnet_factory.sweep.options import read_report_options, report_option_package_faults
 from resnet_factory.sweep.run import ASKED, MERGED, complete_sweep
 from resnet_factory.sweep.setup import (
@@ -33,8 +33,6 @@ WAIT = 30.0
 """Seconds for which another process that writes to the folder is waited for."""
 SAMPLING_KEYS = ("samples", "architectures", "max_samples", "sampler")
 """Overrides that mean nothing where nothing is sampled."""
-REPORT_KEYS = {"pareto", "by", "top", "errors", "where"}
-"""Options of a sweep that are of its report."""
 KEPT = ("sampler", "seed", "samples", "architectures", "met")
 """The record of a sweep that draws nothing, which stays as it is."""
 
@@ -79,19 +77,17 @@ class Sweep:
     @property
     def space(self) -> str:
         """Return the name of the space."""
-        return self._run()["name"]
+        return self.record()["name"]
 
     @property
     def overrides(self) -> tuple[str, ...] | None:
         """Return what it was last run with; None for a sweep of an earlier version, which kept none."""
-        words = self._run().get("overrides")
-        return None if words is None else tuple(json.loads(words))
+        return _recorded_overrides(self.record())
 
     @property
     def config_dir(self) -> str | None:
         """Return the folder of the user's own YAML."""
-        found: str | None = json.loads(self._run().get("config_dir", "null"))
-        return found
+        return _recorded_config_dir(self.record())
 
     @property
     def metrics(self) -> list[str]:
@@ -145,7 +141,8 @@ class Sweep:
         from resnet_factory.sweep.results import write_files
 
         new = {override_key(word) for word in overrides}
-        words = [word for word in self.overrides or () if override_key(word) in REPORT_KEYS - new]
+        kept = {*REPORT_KEYS} - new
+        words = [word for word in self.overrides or () if override_key(word) in kept]
         options = read_report_options(compose_all("sweep", [*words, *overrides]))
         if faults := list(report_option_package_faults()):
             raise ConfigError(faults)
@@ -160,13 +157,14 @@ class Sweep:
         Raises:
             ConfigError: an override is wrong, or makes it another sweep.
         """
-        if self._run()["sampler"] in (ASKED, MERGED):
+        record = self.record()
+        draws_nothing = record["sampler"] in (ASKED, MERGED)
+        if draws_nothing:
             refuse_keys(SAMPLING_KEYS, overrides, "what was asked for or merged draws no samples and")
-        setup = self._setup(*overrides)
+        setup = self._setup(record, overrides, told=draws_nothing)
         with self._writing() as store:
             run = store.run()
-            kept = {key: run[key] for key in KEPT if run["sampler"] in (ASKED, MERGED) and key in run}
-            complete_setup(setup, store, kept)
+            complete_setup(setup, store, {key: run[key] for key in KEPT if draws_nothing and key in run})
 
     def measure(self, *metrics: str, overrides: Sequence[str] = ()) -> None:
         """Measure metrics of the architectures that have none yet, as `measure=` does.
@@ -213,17 +211,17 @@ class Sweep:
             measured = [row for one in chosen for row in store.measured(one.plan)]
             return list(architectures_of(store, chosen, measured))
 
-    def _setup(self, *overrides: str) -> SweepSetup:
-        words = self.overrides
+    def _setup(self, record: Mapping[str, str], overrides: Sequence[str], told: bool) -> SweepSetup:
+        words = _recorded_overrides(record)
         if words is None:
             message = f"'{self.folder}' does not say what it was run with: an earlier version began it"
             raise ConfigError([Fault("", f"{message}; rf.run_sweep(…, out=folder) goes on with it")])
-        told = self._run()["sampler"] in (ASKED, MERGED)
         new = {override_key(word) for word in overrides}
         kept = [word for word in words if override_key(word) not in new]
-        return read_setup([*kept, *overrides, NO_PAGE], self.config_dir, self.folder, told)
+        return read_setup([*kept, *overrides, NO_PAGE], _recorded_config_dir(record), self.folder, told)
 
-    def _run(self) -> dict[str, str]:
+    def record(self) -> dict[str, str]:
+        """Return the record of the run, as the store keeps it: its space, sampler, seed and conditions."""
         with self._reading() as store:
             return store.run()
 
@@ -232,6 +230,16 @@ class Sweep:
 
     def _writing(self) -> SweepStore:
         return SweepStore(self.folder, write=True, wait=WAIT)
+
+
+def _recorded_overrides(record: Mapping[str, str]) -> tuple[str, ...] | None:
+    words = record.get("overrides")
+    return None if words is None else tuple(json.loads(words))
+
+
+def _recorded_config_dir(record: Mapping[str, str]) -> str | None:
+    found: str | None = json.loads(record.get("config_dir", "null"))
+    return found
 
 
 def run_sweep(

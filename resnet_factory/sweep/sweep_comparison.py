@@ -11,7 +11,6 @@ import numpy as np
 from resnet_factory.config.composition import compose_all
 from resnet_factory.errors import ConfigError, Fault, path_of
 from resnet_factory.sweep.analysis import MedianInterval, median_interval
-from resnet_factory.sweep.csv_table import csv_rows
 from resnet_factory.sweep.objectives import ObjectiveRankingOptions
 from resnet_factory.sweep.options import read_report_options, report_option_package_faults
 from resnet_factory.sweep.results import read_ranked_results
@@ -52,9 +51,7 @@ class SweepComparison:
 
         frames = []
         for name, folder in zip(self.names, self.folders, strict=True):
-            with SweepStore(folder, write=False) as store:
-                head, *rows = csv_rows(store)
-            frame = pandas.DataFrame(rows, columns=head)
+            frame = Sweep(folder).frame()
             frame.insert(0, "sweep", name)
             frames.append(frame)
         return pandas.concat(frames, ignore_index=True)

@@ -116,7 +116,7 @@ def test_recipes_of_a_folder_without_a_running_application(tmp_path: Path) -> No
 
 
 def test_groups_of_the_package_are_listed_as_shipped() -> None:
-    """What Hydra's completion, `glob(*)` and its list of options for a wrong name see."""
+    """Lists of groups and files, which Hydra's completion, `glob(*)` and its messages read."""
     from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
     from hydra.core.object_type import ObjectType
 

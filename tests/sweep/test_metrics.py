@@ -141,7 +141,7 @@ def test_latency_names_its_conditions() -> None:
 
 @pytest.mark.parametrize("runtime", ["folded", "onnxruntime", "openvino"])
 def test_latency_of_other_runtimes(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is timed is the network as that runtime computes it, which is what the network computes."""
+    """The function that is timed computes what the network computes, in that runtime."""
     if runtime != "folded":
         pytest.importorskip(runtime)
     called = []

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 import random
-import sqlite3
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from sweep_processes import rows_of
 
 import resnet_factory as rf
 from resnet_factory.cli import main
 from resnet_factory.sweep.csv_table import write_csv
-from resnet_factory.sweep.store import STORE_FILE, SweepStore
+from resnet_factory.sweep.store import SweepStore
 
 SPACE = """\
 # @package _global_
@@ -44,11 +43,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "conf" / "space" / "tiny.yaml").write_text(SPACE)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def rows_of(folder: Path, table: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(f"file:{folder / STORE_FILE}?mode=ro", uri=True) as db:
-        return db.execute(f"SELECT * FROM {table}").fetchall()
 
 
 def tiny(out: str, *overrides: str) -> rf.Sweep:

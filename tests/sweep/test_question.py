@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from sweep_processes import count_of, start
 
 from resnet_factory.sweep.measuring import MOST_STARTS
 from resnet_factory.sweep.store import STORE_FILE
@@ -29,14 +26,6 @@ QUESTION = (
 KILLS = 4
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "resnet_factory.cli", *arguments], cwd=cwd, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
 def stored(folder: Path) -> dict[str, Any]:
     """All that a sweep has found, but for the latencies, which no two runs share."""
     with sqlite3.connect(f"file:{folder / STORE_FILE}?mode=ro", uri=True) as db:
@@ -46,15 +35,6 @@ def stored(folder: Path) -> dict[str, Any]:
         found: dict[str, Any] = {name: db.execute(query).fetchall() for name, query in queries.items()}
     winners = sorted((folder / "winners" / "model").iterdir())
     return found | {"winners": {file.name: file.read_text() for file in winners}}
-
-
-def measured(folder: Path) -> int:
-    """How many measurements there are so far."""
-    try:
-        with sqlite3.connect(f"file:{folder / STORE_FILE}?mode=ro", uri=True) as db:
-            return int(db.execute("SELECT COUNT(*) FROM metrics").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
 
 
 @pytest.mark.slow
@@ -69,7 +49,7 @@ def test_killed_and_continued_the_answer_is_the_same_and_trains(tmp_path: Path) 
     chance = random.Random(1)
     for count in sorted(chance.sample(range(total), KILLS)):
         process = start(*QUESTION, "out=killed", cwd=tmp_path)
-        while process.poll() is None and measured(tmp_path / "killed") < count:
+        while process.poll() is None and count_of(tmp_path / "killed") < count:
             time.sleep(0.02)
         time.sleep(chance.uniform(0, 1))
         process.send_signal(signal.SIGKILL)

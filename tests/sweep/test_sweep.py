@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+from sweep_processes import count_of, rows_of, start
 
 import resnet_factory as rf
 from resnet_factory.cli import main
@@ -28,31 +29,10 @@ from resnet_factory.sweep import options as options_of_sweep
 from resnet_factory.sweep.store import STORE_FILE, STORE_FORMAT
 
 
-def start(*arguments: str, cwd: Path, **more: Any) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "resnet_factory.cli", *arguments], cwd=cwd, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more,
-    )  # fmt: skip
-
-
 def command(*arguments: str, cwd: Path, **more: Any) -> tuple[int, str, str]:
     process = start(*arguments, cwd=cwd, **more)
     out, err = process.communicate(timeout=600)
     return process.returncode, out, err
-
-
-def rows_of(folder: Path, table: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(f"file:{folder / STORE_FILE}?mode=ro", uri=True) as db:
-        return db.execute(f"SELECT * FROM {table}").fetchall()
-
-
-def count_of(folder: Path) -> int:
-    """How many measurements there are so far."""
-    try:
-        return len(rows_of(folder, "metrics"))
-    except sqlite3.OperationalError:
-        return 0
 
 
 SPACE = """\

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resnet_factory.errors import Fault
+from resnet_factory.errors import Fault, one_of
 
 SIZE, BATCH, NONE = "size", "batch", "none"
 DYNAMIC = (SIZE, BATCH, NONE)
@@ -33,3 +33,10 @@ def runtime_faults(runtime: str, device: str, dtype: str, device_key: str, dtype
             message = f"{runtime} runs in single precision here; {dtype_key}=float32"
             faults.append(Fault(dtype_key, message))
     return faults
+
+
+def int8_format_faults(to: str) -> list[Fault]:
+    """Return the fault of a format, or a library, of which there are no files in 8-bit integers."""
+    if to in INT8_FORMATS:
+        return []
+    return [Fault("int8", f"8-bit integers are for {one_of(INT8_FORMATS)}, not for to={to}")]

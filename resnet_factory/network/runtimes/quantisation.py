@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_factory.errors import Fault, one_of
+from resnet_factory.errors import Fault
 from resnet_factory.layers import axes_text
 from resnet_factory.network.network import Network
 from resnet_factory.network.runtimes.calibration import PILLOW_MODES
-from resnet_factory.network.runtimes.choices import INT8_FORMATS
+from resnet_factory.network.runtimes.choices import int8_format_faults
 from resnet_factory.network.runtimes.formats import Run
 from resnet_factory.network.runtimes.packages import import_runtime_package, runtime_package_faults
 from resnet_factory.network.runtimes.program import INPUT, outputs_as_tuple, silence_exporters
@@ -51,8 +51,8 @@ class Quantised:
 
 def int8_faults(network: Network, to: str) -> list[Fault]:
     """Return the faults of a network in 8-bit integers for the runtime `to`, with what is not installed."""
-    if to not in INT8_FORMATS:
-        return [Fault("int8", f"8-bit integers are for {one_of(INT8_FORMATS)}, not for to={to}")]
+    if faults := int8_format_faults(to):
+        return faults
     faults, plan = runtime_package_faults("int8", "int8"), network.plan
     if plan.dims != 2 or plan.in_channels not in PILLOW_MODES:
         shape = axes_text(plan.image)
