@@ -279,7 +279,9 @@ def open_sweep(folder: str | Path) -> Sweep:
 def complete_setup(setup: SweepSetup, store: SweepStore, noted: Mapping[str, str]) -> None:
     """Do what is missing of a sweep; `noted` are parts of the record that are not as its options say."""
     record: dict[str, Any] = {**setup.record, **noted}
-    complete_sweep(setup.space, setup.templates, setup.options, store, noted=record)
+    complete_sweep(
+        setup.space, setup.templates, setup.options, store, noted=record, window_draws=setup.window_draws
+    )
 
 
 def checked_path(value: str | Path | None, what: str) -> Path | None:
