@@ -29,7 +29,8 @@ class Structure:
 STRUCTURES: dict[str, Structure] = {
     "chain": Structure("layers in sequence; with a name, one module", ("layers",)),
     "residual": Structure(
-        "body(x) + shortcut(x), or + x without a shortcut: a `parallel` joined by `sum`", ("body", "shortcut")
+        "body(x) + shortcut(x), or body(x) + x without a shortcut: a `parallel` joined by `sum`",
+        ("body", "shortcut"),
     ),
     "gate": Structure("x · layers(x): a `parallel` joined by `product`", ("layers",)),
     "select": Structure(
@@ -38,14 +39,14 @@ STRUCTURES: dict[str, Structure] = {
         {"parts": None, "groups": 1},
     ),
     "branches": Structure(
-        "`count` times `each`, then once `last`, as modules named by their index, concatenated; with "
-        "`split`, over equal parts of x; with `cascade`, each adds the output of the one before",
+        "`count` times `each`, then `last` once, as modules named by their index, outputs concatenated; with "
+        "`split`, over equal parts of x; with `cascade`, each adds the output of the one before to its input",
         ("each", "last"),
         {"count": None, "split": False, "cascade": False},
         ("branch",),
     ),
     "parallel": Structure(
-        "the lists of `branches`, then `count` times `each`, all over one map, joined",
+        "the lists of `branches`, then `count` times `each`, all over x, with their outputs joined",
         ("each",),
         {"join": None, "reads": "input", "count": 0, "split": False},
         ("branch",),
@@ -54,8 +55,8 @@ STRUCTURES: dict[str, Structure] = {
         shares="split",
     ),
     "repeat": Structure("the list `count` times in sequence", ("layers",), {"count": None}, ("iteration",)),
-    "tap": Structure("names the map at this place: `tap: NAME`"),
-    "read": Structure("goes on with the map of that name, in place of the one that arrives: `read: NAME`"),
+    "tap": Structure("gives the map at this point a name: `tap: NAME`"),
+    "read": Structure("continues with the map of that name in place of x: `read: NAME`"),
 }
 MARKS = {"tap": "name", "read": "of"}
 """Structures without lists, and the key of the name of their map."""
