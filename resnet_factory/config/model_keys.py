@@ -12,8 +12,8 @@ MAX_CHANNELS = 2**20
 """Limits checked before recipes are unrolled; the deepest published ResNet has 600 blocks."""
 
 COMMON = {
-    "in": "number of input channels of this part",
-    "in_channels": "the model's `in_channels`: number of channels of the network's input",
+    "in": "channels that arrive at this part",
+    "in_channels": "channels of the input, the model's `in_channels`",
     "num_classes": "the model's `num_classes`; 0: no classifier",
     "image_size": "the model's `image_size`: one number, or one per axis",
     "dims": "number of axes of a map: 1, 2 or 3",
@@ -25,11 +25,9 @@ COMMON = {
 """Names that every recipe may use, and their meanings."""
 STAGE = {
     "width": "the stage's entry of `widths`",
-    "stride": "the stage's entry of `strides` in its first block, divided by the transition's stride; else 1",
+    "stride": "in a first block the stage's of `strides`, or what its transition leaves of it; 1 in others",
     "dilation": "the stage's entry of `dilations`, or what `output_stride` makes of it",
-    "entry_dilation": (
-        "dilation of the input map: in a first block that of the stage before, unless `first_dilation` is `new`"
-    ),
+    "entry_dilation": "dilation of the map that arrives: in a first block, that of the stage before",
     "groups": "the stage's entry of `groups`",
     "base_width": "the stage's entry of `base_width`",
     "depth": "number of blocks in this stage",
@@ -38,16 +36,16 @@ STAGE = {
     "block": "number of the block in its stage, from 0",
     "index": "number of the block in the network, from 0",
     "first_block": "1 in the first block of a stage, 0 in others",
-    "previous_depth": "number of blocks in the stage before; 0 in the first stage",
+    "previous_depth": "number of blocks in the previous stage; 0 in the first stage",
 }
 """Further names in the stages."""
 SHAPE = {
-    "out": "number of output channels of the block, which the block's recipe defines",
+    "out": "channels of the block's output: in a block, its own number of that name",
     "change": "1 where `stride > 1 or in != out`, 0 elsewhere; for a block's lists, not for its own numbers",
 }
 """Further names once the output of a block is known."""
 INNER = {
-    "channels": "number of input channels of this item of the list",
+    "channels": "channels that arrive at this item of the list",
     "branch": "number of the branch, from 0",
     "iteration": "number of the repetition, from 0",
 }
@@ -56,9 +54,9 @@ SLOTS = {
     "norm": "normalisation",
     "act": "activation",
     "conv": "the kind of convolution",
-    "stem_pool": "pooling at the end of a stem",
-    "attention": "attention over channels or positions, inside a body or at its end",
-    "antialias": "anti-aliased downsampling in place of a convolution's stride",
+    "stem_pool": "what ends a stem",
+    "attention": "attention to channels or positions, at the end of a body or inside of it",
+    "antialias": "what shrinks the map in place of a convolution's stride",
     "drop_path": "stochastic depth, at the end of a body",
     "drop_block": "dropout of regions (DropBlock), after a norm",
     "gain": "a learnable factor, at the end of a body",

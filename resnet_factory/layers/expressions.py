@@ -65,15 +65,15 @@ _TAKES = {"min": (2, 20), "max": (2, 20), "divisible": (2, 3)}
 USAGE = {
     "min": ("a, b, …", "smallest of up to 20 numbers"),
     "max": ("a, b, …", "largest of up to 20 numbers"),
-    "abs": ("a", "absolute value"),
+    "abs": ("a", "a without its sign"),
     "round": ("a", "nearest whole number; halves go to the even one"),
-    "floor": ("a", "largest whole number not above a"),
-    "ceil": ("a", "smallest whole number not below a"),
+    "floor": ("a", "largest whole number up to a"),
+    "ceil": ("a", "smallest whole number from a on"),
     "sqrt": ("a", "square root"),
     "log2": ("a", "logarithm to base 2"),
     "divisible": (
         "a, divisor, floor = 0.9",
-        "nearest multiple of divisor, at least divisor; the next one where that is below floor · a",
+        "nearest multiple of the divisor, at least the divisor; one more where it is below floor · a",
     ),
 }
 """The arguments of each function, and its meaning."""
