@@ -163,9 +163,7 @@ def test_missing_packages_are_named(
         export.export_program(small, tmp_path / "n.onnx", "onnx")
     assert main.main(["export", "model=resnet18", "to=openvino", f"file={tmp_path / 'n.xml'}"]) == 2
     said = capsys.readouterr().err
-    assert (
-        "command line 'to=openvino': to: 'openvino' needs openvino, not installed here: pip install" in said
-    )
+    assert "command line 'to=openvino': to: 'openvino' needs openvino, not installed here; in " in said
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
