@@ -21,7 +21,11 @@ from resnet_factory.sweep.sampled_populations import (
     sampled_structural_dimensions,
 )
 from resnet_factory.sweep.space import Space
-from resnet_factory.sweep.stage_options import StageOptions, sampled_stage_options
+from resnet_factory.sweep.stage_options import (
+    StageOptions,
+    conditional_sampler_fault,
+    sampled_stage_options,
+)
 from resnet_factory.sweep.templates import ModelTemplates
 from resnet_factory.sweep.vector import Array, vector_values
 
@@ -75,9 +79,10 @@ def tabulate_stage_costs(space: Space, templates: ModelTemplates, conditions: Co
     """
     metrics = [metric for metric in BASIC_COSTS if metric in space.windows]
     if space.generator is not None or not metrics:
-        message = "draws inside a window on params, macs or activations, by stage"
-        reason = "RegNet's generator makes all stages" if metrics else "this space has none"
-        raise ConfigError([Fault("sampler", f"{message}; {reason}; take sampler=random")])
+        message = "draws inside a window on params, macs or activations, and this space has none"
+        if metrics:
+            message = "draws stage by stage, and RegNet's generator makes all stages at once"
+        raise ConfigError([conditional_sampler_fault(message)])
     shared, stages = _options_by_stage(space)
     coster = _SectionCoster(space, ModelTemplates(space, templates.compose), conditions)
     random = np.random.default_rng(0)
@@ -94,8 +99,8 @@ def tabulate_stage_costs(space: Space, templates: ModelTemplates, conditions: Co
     found = _tabulate(coster, metric, shared, stages)
     valid = ~np.isnan(exact[metric])
     if not np.array_equal(found.total(at, drawn)[valid], exact[metric][valid]):
-        message = f"needs {metric} of a stage to depend on its own numbers and the width before it alone"
-        raise ConfigError([Fault("sampler", f"{message}, linear in its depth; take sampler=random")])
+        message = f"needs {metric} of a stage to depend only on its own numbers and the width before it"
+        raise ConfigError([conditional_sampler_fault(f"{message}, and linearly on its depth")])
     return found
 
 
@@ -113,10 +118,6 @@ def _options_by_stage(space: Space) -> tuple[StageOptions, list[StageOptions]]:
     for stage, dimensions in enumerate(staged):  # the depth varies fastest
         own = [dimension for dimension in dimensions if dimension.key == f"depths.{stage}"]
         dimensions[:] = [dimension for dimension in dimensions if dimension not in own] + own
-    real = next((one for one in space.dimensions if one.count is None), None)
-    if real is not None:
-        message = f"draws from tables, and {real.key!r} has too many values for one"
-        raise ConfigError([Fault("sampler", f"{message}; take sampler=random")])
     counts = [math.prod(one.count or 1 for one in dimensions) for dimensions in (rest, *staged)]
     if counts[0] * max(counts[1:]) > MOST_CELLS:
         raise ConfigError([_too_many_combinations()])
@@ -263,5 +264,6 @@ def _stage_widths(
 
 
 def _too_many_combinations() -> Fault:
-    message = f"draws from tables of at most {MOST_CELLS:,} entries; this space needs more"
-    return Fault("sampler", f"{message}; take sampler=random")
+    return conditional_sampler_fault(
+        f"draws from tables of at most {MOST_CELLS:,} entries, and this space needs more"
+    )

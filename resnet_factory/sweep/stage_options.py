@@ -12,6 +12,11 @@ from resnet_factory.sweep.dimension import Dimension
 from resnet_factory.sweep.vector import Array
 
 
+def conditional_sampler_fault(message: str) -> Fault:
+    """Return why a space cannot be sampled inside a window."""
+    return Fault("sampler", f"'conditional' {message}; use sampler=random")
+
+
 class StageOptions:
     """All combinations of the values of some dimensions; the last one varies fastest."""
 
@@ -25,7 +30,7 @@ class StageOptions:
             found = dimension.support()
             if found is None:
                 message = f"draws from tables, and {dimension.key!r} has too many values for one"
-                raise ConfigError([Fault("sampler", f"{message}; take sampler=random")])
+                raise ConfigError([conditional_sampler_fault(message)])
             samples, odds = found
             order = np.argsort(dimension.numbers(samples) if dimension.numeric else samples, kind="stable")
             self.samples.append(samples[order])

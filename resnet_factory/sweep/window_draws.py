@@ -21,7 +21,6 @@ from resnet_factory.sweep.stage_costs import StageCosts
 from resnet_factory.sweep.stage_options import sampled_stage_options
 from resnet_factory.sweep.vector import Array
 from resnet_factory.sweep.window_stage import LastStageDraw, RowDraw, WindowStage
-from resnet_factory.sweep.windows import format_window_limit
 
 WINDOW_SAMPLER = "conditional"
 """The sampler that draws inside a window."""
@@ -67,7 +66,7 @@ class WindowDraws:
     @property
     def met(self) -> dict[str, float]:
         """Return what is met by construction, with the share of free draws that meet it."""
-        low, high = (format_window_limit(k * self.unit) for k in (self.first, self.most + 1))
+        low, high = (f"{k * self.unit:,.0f}" for k in (self.first, self.most + 1))
         texts = [relation.text for relation in self.orders]
         return {" and ".join([*texts, f"{self.costs.metric} near {low} to {high}"]): float(self.shared.sum())}
 

@@ -214,7 +214,7 @@ def test_stages_that_depend_on_more_than_the_width_before_are_refused() -> None:
         numbers={"width": WIDTHS},
         constraints={"macs": [20e6, 90e6]},
     )
-    with pytest.raises(ConfigError, match="its own numbers and the width before it alone"):
+    with pytest.raises(ConfigError, match="only on its own numbers and the width before it"):
         window_draws(space)
 
 
