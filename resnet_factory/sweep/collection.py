@@ -90,7 +90,7 @@ class Collector:
         for size in sizes:
             stop = start + size
             found = self._evaluate(start, stop)
-            if missing is None:
+            if missing is None or len(found.candidates) < missing:
                 continue
             samples = [one.sample for one in self.store.new_among(found.candidates, start)]
             if len(samples) >= missing:

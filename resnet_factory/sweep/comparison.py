@@ -76,7 +76,7 @@ def _read_compared_sweep(
 ) -> ComparedSweep:
     with SweepStore(folder, write=False) as store:
         results, ranking = read_ranked_results(store, options)
-        if not results.candidates:
+        if not results.plans:
             raise ConfigError([Fault("", "holds no architecture", f"command line '{folder}'")])
         winners = choose_best_results(results, ranking, options.top)
         table = page_table_of_architectures(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,13 +23,12 @@ from resnet_factory.sweep.templates import ModelTemplate, ModelTemplates
 Compose = Callable[[Sequence[str]], Mapping[str, Any]]
 BatchJob = tuple[int, int, int]
 """The first sample of a batch, one past its last, and of how many invalid samples the reason is kept."""
-FIELDS = tuple(entry.name for entry in fields(EvaluatedCandidate))
 
 
 class CostedBatch(NamedTuple):
     """A batch as a process sends it; structures are indices into its templates."""
 
-    rows: list[tuple[Any, ...]]
+    candidates: list[EvaluatedCandidate]
     rejected: dict[str, int]
     invalid: list[InvalidEvaluation]
     templates: list[ModelTemplate]
@@ -49,11 +47,8 @@ def prepare_costing_process(
         send("begun")
         found = evaluate_samples(space, templates, draws.samples(start, stop), start, conditions, examples)
         place = {number: at for at, number in enumerate(found.templates)}
-        at = FIELDS.index("structure")
-        rows = [tuple(getattr(one, name) for name in FIELDS) for one in found.candidates]
-        rows = [(*row[:at], place[row[at]], *row[at + 1 :]) for row in rows]
         known = [templates.known[number] for number in found.templates]
-        return CostedBatch(rows, dict(found.rejected), found.invalid, known)
+        return CostedBatch(_renumbered(found.candidates, place), dict(found.rejected), found.invalid, known)
 
     yield perform
 
@@ -95,9 +90,12 @@ class CostingPool:
         if (batch := self.done.pop(start)) is None:
             return None
         numbers = [self.templates.add(template) for template in batch.templates]
-        candidates = []
-        for row in batch.rows:
-            values = dict(zip(FIELDS, row, strict=True))
-            values["structure"] = numbers[values["structure"]]
-            candidates.append(EvaluatedCandidate(**values))
+        candidates = _renumbered(batch.candidates, dict(enumerate(numbers)))
         return BatchEvaluation(candidates, Counter(batch.rejected), batch.invalid, numbers)
+
+
+def _renumbered(
+    candidates: Sequence[EvaluatedCandidate], numbers: Mapping[int, int]
+) -> list[EvaluatedCandidate]:
+    """Return the candidates with other indices of their templates."""
+    return [one._replace(structure=numbers[one.structure]) for one in candidates]

@@ -5,20 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from resnet_factory.config.file_access import replacing_file
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.environment import ENVIRONMENT_KEYS
+from resnet_factory.sweep.evaluation import EvaluatedCandidate
+from resnet_factory.sweep.json_rows import parsed_json_columns
 from resnet_factory.sweep.store import StoredMeasurement, SweepStore
 from resnet_factory.sweep.structure_numbers import stage_table
 
 CSV_FILE = "archs.csv"
-CHUNK = 16_384
-"""Architectures read together."""
 
 
 def write_csv(store: SweepStore) -> Path:
@@ -49,8 +49,11 @@ class _CsvMetricColumns:
         parts = [*self.sides, "state", "note", *self.environment]
         self.head = [metric, *(f"{metric} {part}" for part in parts)]
 
-    def cells(self, plan: str) -> list[object]:
-        """Return the cells of one architecture."""
+    def columns(self, plans: Sequence[str]) -> list[tuple[object, ...]]:
+        """Return the cells of architectures by column."""
+        return list(zip(*map(self._cells, plans), strict=True))
+
+    def _cells(self, plan: str) -> list[object]:
         if (row := self.rows.get(plan)) is None:
             return [None] * len(self.head)
         made = json.loads(row.environment) if row.environment else {}
@@ -58,7 +61,7 @@ class _CsvMetricColumns:
         return [row.value, *sides, row.state, row.note, *(made.get(key) for key in self.environment)]
 
 
-def csv_rows(store: SweepStore) -> Iterator[list[Any]]:
+def csv_rows(store: SweepStore) -> Iterator[tuple[Any, ...]]:
     """Yield the names of the columns, then the values of each architecture; None where there is none."""
     measured: dict[str, list[StoredMeasurement]] = {}
     for one in store.measured():
@@ -70,28 +73,20 @@ def csv_rows(store: SweepStore) -> Iterator[list[Any]]:
     shapes = [name for name in ("stages", "total_depth", "depths", "widths") if name not in keys]
     models: list[Any] = [template.model for template in store.structures()]
     head = ["plan", "sample", "overrides", *keys, "params", "macs", "activations", *optional, *shapes]
-    yield [*head, *(name for metric in metrics for name in metric.head)]
-    candidates = store.candidates()
-    while rows := list(islice(candidates, CHUNK)):
-        numbers = _parsed(row.numbers for row in rows)
-        others = _parsed(row.further for row in rows) if optional else [{}] * len(rows)
-        table = stage_table(models, [(row.structure, row.changes) for row in rows])
-        own = {
+    yield (*head, *(name for metric in metrics for name in metric.head))
+    for chunk in store.columns(*EvaluatedCandidate._fields):
+        plans, samples, structures, numbers, changes, params, macs, activations, further = chunk
+        table = stage_table(models, structures, changes)
+        own: dict[str, list[Any]] = {
             "stages": table.stages.tolist(),
             "total_depth": table.depths.sum(axis=1).tolist(),
             "depths": table.texts("depths"),
             "widths": table.texts("widths"),
         }
-        shape = zip(*(own[name] for name in shapes), strict=True) if shapes else [()] * len(rows)
-        for row, sampled, further, values in zip(rows, numbers, others, shape, strict=True):
-            yield [
-                row.plan, row.sample, overrides[row.structure], *map(sampled.get, keys),
-                row.params, row.macs, row.activations, *further.values(), *values,
-                *(cell for metric in metrics for cell in metric.cells(row.plan)),
-            ]  # fmt: skip
-
-
-def _parsed(texts: Iterable[str]) -> list[dict[str, Any]]:
-    """Return JSON objects, read in one call."""
-    found: list[dict[str, Any]] = json.loads(f"[{','.join(texts)}]")
-    return found
+        yield from zip(
+            plans, samples, map(overrides.__getitem__, structures),
+            *parsed_json_columns(numbers, keys).values(), params, macs, activations,
+            *(parsed_json_columns(further, optional).values() if optional else ()),
+            *map(own.__getitem__, shapes), *chain.from_iterable(metric.columns(plans) for metric in metrics),
+            strict=True,
+        )  # fmt: skip

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from itertools import repeat
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -44,9 +45,8 @@ INVALID = "invalid"
 """The reason of samples that cannot be planned or costed."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluatedCandidate:
-    """An architecture that satisfies the space; its fields are the columns of the store."""
+class EvaluatedCandidate(NamedTuple):
+    """An architecture that satisfies the space; its fields are the columns of the store, in their order."""
 
     plan: str
     """Its plan id; followed by `-` and the image size where that varies."""
@@ -171,15 +171,11 @@ def evaluate_samples(
             further = {metric: (costs[metric], ()) for metric in optional}
             ending = f"-{axes_text(config.image_size)}" if sized else ""
             rows = zip(
-                names, (start + at).tolist(), json_rows(drawn, len(at)), json_rows(changed, len(at)),
+                [name + ending for name in names], (start + at).tolist(), repeat(template, len(at)),
+                json_rows(drawn, len(at)), json_rows(changed, len(at)),
                 *(costs[cost].tolist() for cost in BASIC_COSTS), json_rows(further, len(at)), strict=True,
             )  # fmt: skip
-            for name, sample, numbers, changes, params, macs, activations, others in rows:
-                candidate = EvaluatedCandidate(
-                    plan=name + ending, sample=sample, structure=template, numbers=numbers,
-                    changes=changes, params=params, macs=macs, activations=activations, further=others,
-                )  # fmt: skip
-                candidates.append(candidate)
+            candidates += map(EvaluatedCandidate._make, rows)
     return BatchEvaluation(_distinct_evaluated_candidates(candidates, rejected), rejected, invalid, needed)
 
 
@@ -202,7 +198,7 @@ def _distinct_evaluated_candidates(
     candidates: list[EvaluatedCandidate], rejected: Counter[str]
 ) -> list[EvaluatedCandidate]:
     first: dict[str, EvaluatedCandidate] = {}
-    for candidate in sorted(candidates, key=lambda candidate: candidate.sample):
+    for candidate in sorted(candidates, key=attrgetter("sample")):
         if first.setdefault(candidate.plan, candidate) is not candidate:
             rejected["duplicate"] += 1
     return list(first.values())

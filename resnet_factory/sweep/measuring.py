@@ -79,7 +79,7 @@ def measure_missing(
                 results = load_results_table(store)
                 survivors.select(results, step if number == 0 else SweepStep(step.metrics))
                 assert survivors.mask is not None, "a selection has a mask"
-                among = {results.candidates[i].plan for i in np.flatnonzero(survivors.mask)}
+                among = {results.plans[i] for i in np.flatnonzero(survivors.mask)}
             _run_measuring_phase(phase, options, store, progress, among, tick)
             survivors.measured += phase.metrics
 

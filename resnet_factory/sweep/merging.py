@@ -6,7 +6,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,7 @@ def _add(
         templates.setdefault(key, template)
     index = {key: number for number, key in enumerate(templates)}
     candidates = [
-        replace(one, sample=start + one.sample, structure=index[keys[one.structure]])
+        one._replace(sample=start + one.sample, structure=index[keys[one.structure]])
         for one in source.candidates()
     ]
     stop = start + max(source.batches().values(), default=0)

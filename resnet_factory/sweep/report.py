@@ -137,8 +137,7 @@ class SweepReport:
 
     def pictures(self, winners: Winners) -> Iterator[tuple[str, Markup]]:
         """Yield the pictures of the first winners by plan."""
-        for i in winners.indices[:PICTURES].tolist():
-            candidate = self.results.candidates[i]
+        for candidate in self.results.candidates(winners.indices[:PICTURES]):
             model = pruning.read_pruned(measuring_model(candidate, self.templates[candidate.structure]))
             with suppress(ConfigError):
                 planned = run_planner(model)
@@ -159,7 +158,7 @@ class SweepReport:
         """Return architectures as a numbered table, and their depths and widths."""
         metrics = [objective.metric for objective in ranked]
         rows = architecture_rows(self.results, self.templates, self.run["base"], indices, metrics, others)
-        plans = [self.results.candidates[i].plan for i in indices]
+        plans = [self.results.plans[i] for i in indices]
         columns = {
             "#": [str(number) for number in range(1, len(indices) + 1)],
             title: [f"`{name}`" for name in (rows.names if title == "model" else plans)],

@@ -102,13 +102,13 @@ def write_files(
         if winners.indices.size or (folder / "winners").is_dir():
             files = write_winners(
                 folder / "winners", run["base"], json.loads(run["choices"]),
-                [(results.candidates[i], f"{winners.reason}, rank {rank}")
-                 for rank, i in enumerate(winners.indices.tolist(), 1)],
+                [(candidate, f"{winners.reason}, rank {rank}")
+                 for rank, candidate in enumerate(results.candidates(winners.indices), 1)],
                 store.structures(), config_dir,
             )  # fmt: skip
             written += [file.parent for file in files[:1]]
             names = [file.stem for file in files]
-        if page and results.candidates:
+        if page and results.plans:
             try:
                 from resnet_factory.sweep.report import write_sweep_report
             except ImportError as error:
@@ -152,7 +152,7 @@ def write_results_page(
     from resnet_factory.sweep.report import write_sweep_report
 
     results, ranking = read_ranked_results(store, options)
-    if results.candidates:
+    if results.plans:
         winners = choose_best_results(results, ranking, options.top)
         write_sweep_report(store, results, ranking, winners, config_dir, refresh)
 

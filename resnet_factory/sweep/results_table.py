@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from resnet_factory.sweep.analysis import pareto_front
 from resnet_factory.sweep.environment import describe_environment
 from resnet_factory.sweep.evaluation import EvaluatedCandidate
+from resnet_factory.sweep.json_rows import parsed_json_columns
 from resnet_factory.sweep.objectives import METRICS, Objective, ObjectiveMetric
 from resnet_factory.sweep.own_metrics import own_metrics_of_record
 from resnet_factory.sweep.population import BASIC_COSTS, OPTIONAL_COSTS
@@ -68,7 +69,9 @@ class ResultsTableMetric:
 class ResultsTable:
     """Architectures in the order of their samples; columns have one value for each, NaN where unknown."""
 
-    candidates: list[EvaluatedCandidate]
+    store: SweepStore
+    plans: list[str]
+    """The ids of the architectures."""
     numbers: dict[str, Array]
     """Sampled values; choices as indices in `choices`."""
     choices: dict[str, list[str]]
@@ -91,7 +94,11 @@ class ResultsTable:
     """Rows of the user's file that belong to an architecture, and all its rows."""
 
     def __len__(self) -> int:
-        return len(self.candidates)
+        return len(self.plans)
+
+    def candidates(self, indices: Iterable[int]) -> list[EvaluatedCandidate]:
+        """Return some of the architectures, read from the store."""
+        return self.store.candidates_of([self.plans[i] for i in indices])
 
     @property
     def known(self) -> list[str]:
@@ -101,8 +108,13 @@ class ResultsTable:
     @cached_property
     def structure(self) -> dict[str, Array]:
         """Return the numbers of the stages of each architecture, by name."""
-        members = [(one.structure, one.changes) for one in self.candidates]
-        return stage_table(self.models, members).columns()
+        rows = self.store.columns("structure", "changes", most=len(self))
+        parts = [stage_table(self.models, *columns).columns() for columns in rows]
+        longest = max(parts, key=len, default=stage_table([], [], []).columns())
+        return {
+            name: np.concatenate([part.get(name, np.zeros(len(part["stages"]))) for part in parts] or [none])
+            for name, none in longest.items()
+        }
 
     @cached_property
     def texts(self) -> dict[str, list[str]]:
@@ -196,28 +208,36 @@ def load_results_table(store: SweepStore, errors: str | None = None) -> ResultsT
     """
     from resnet_factory.sweep.error_file import join_error_file
 
-    candidates, run = list(store.candidates()), store.run()
+    run = store.run()
+    windows = json.loads(run.get("windows", "{}"))
+    optional = [cost for cost in OPTIONAL_COSTS if cost in windows]
+    first = next(store.candidates(), None)
+    plans: list[str] = []
+    sampled: dict[str, list[Any]] = {key: [] for key in (json.loads(first.numbers) if first else ())}
+    costs: dict[str, list[int]] = {cost: [] for cost in (*BASIC_COSTS, *optional)}
+    for names, texts, further, *basic in store.columns("plan", "numbers", "further", *BASIC_COSTS):
+        plans += names
+        for key, values in parsed_json_columns(texts, sampled).items():
+            sampled[key] += values
+        others = parsed_json_columns(further, optional) if optional else {}
+        for cost, column in (dict(zip(BASIC_COSTS, basic, strict=True)) | others).items():
+            costs[cost] += column
     dimensions = json.loads(run.get("dimensions", "[]"))
     offered = {key: values for key, kind, values, *_ in dimensions if kind == "choice"}
-    numbers, choices = _results_table_numbers(candidates, offered)
-    windows = json.loads(run.get("windows", "{}"))
-    metrics: dict[str, Array] = {}
-    for cost in BASIC_COSTS:
-        metrics[cost] = np.array([getattr(candidate, cost) for candidate in candidates], float)
-    for cost in (cost for cost in OPTIONAL_COSTS if cost in windows):
-        metrics[cost] = np.array([json.loads(candidate.further)[cost] for candidate in candidates], float)
+    numbers, choices = _results_table_numbers(sampled, offered)
+    metrics = {cost: np.array(values, float) for cost, values in costs.items()}
     results = ResultsTable(
-        candidates=candidates, numbers=numbers, choices=choices, metrics=metrics,
+        store=store, plans=plans, numbers=numbers, choices=choices, metrics=metrics,
         asked=json.loads(run.get("metrics", "[]")), wanted=json.loads(run.get("asked", "{}")),
         own=own_metrics_of_record(json.loads(run.get("own_metrics", "{}"))),
         models=[template.model or {"depths": 1, "widths": 1} for template in store.structures()],
     )  # fmt: skip
 
     def empty() -> Array:
-        return np.full(len(candidates), math.nan)
+        return np.full(len(plans), math.nan)
 
     metrics |= {metric: empty() for metric in results.asked}
-    indices = {candidate.plan: i for i, candidate in enumerate(candidates)}
+    indices = {plan: i for i, plan in enumerate(plans)}
     for row in store.measured():
         if (index := indices.get(row.plan)) is None:
             continue
@@ -241,14 +261,12 @@ def is_number(text: str) -> bool:
 
 
 def _results_table_numbers(
-    candidates: Sequence[EvaluatedCandidate], offered: Mapping[str, Sequence[Any]]
+    sampled: Mapping[str, Sequence[Any]], offered: Mapping[str, Sequence[Any]]
 ) -> tuple[dict[str, Array], dict[str, list[str]]]:
     """Return sampled values by key; choices as indices in the order of the space, and their names."""
-    rows = json.loads(f"[{','.join(candidate.numbers for candidate in candidates)}]")  # all in one call
     numbers: dict[str, Array] = {}
     choices: dict[str, list[str]] = {}
-    for key in rows[0] if rows else ():
-        values = [row.get(key) for row in rows]
+    for key, values in sampled.items():
         if {*map(type, values)} <= {int, float} and key not in offered:
             numbers[key] = np.array(values, float)
         else:

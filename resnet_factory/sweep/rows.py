@@ -45,7 +45,7 @@ def architecture_rows(
 ) -> ArchitectureRows:
     """Return the chosen architectures as rows; `base` is the model that the space varies."""
     indices = chosen.tolist()
-    candidates = [results.candidates[i] for i in indices]
+    candidates = results.candidates(indices)
     models = [measuring_model(candidate, templates[candidate.structure]) for candidate in candidates]
     stages = [structure_number_lists(model, {}) for model in models]
     settings = {

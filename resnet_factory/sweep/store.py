@@ -13,12 +13,15 @@ from typing import Any, NamedTuple, TextIO
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.sweep.evaluation import EvaluatedCandidate
 from resnet_factory.sweep.folder_lock import lock_folder
-from resnet_factory.sweep.store_schema import ADD_CANDIDATE, SCHEMA, integrity_text
+from resnet_factory.sweep.store_schema import SCHEMA, WRITING, integrity_text
 from resnet_factory.sweep.templates import ModelTemplate
 
 STORE_FILE = "sweep.sqlite"
 STORE_FORMAT = 2
 """SQLite's `user_version` of the file; 0 in those of earlier versions, whose metrics have no environment."""
+CHUNK = 4_096
+"""Architectures read together."""
+FIELDS = ", ".join(EvaluatedCandidate._fields)
 
 
 class StoredMeasurement(NamedTuple):
@@ -58,9 +61,7 @@ class SweepStore:
             self.connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
             self._refuse_later_format()
             if write:
-                self.connection.execute("PRAGMA journal_mode=WAL")
-                self.connection.execute("PRAGMA synchronous=NORMAL")
-                self.connection.executescript(SCHEMA)
+                self.connection.executescript(WRITING + SCHEMA)
                 if "environment" not in self._columns("metrics"):  # a file of an earlier version
                     self.connection.execute("ALTER TABLE metrics ADD environment TEXT NOT NULL DEFAULT ''")
                 self.connection.execute(f"PRAGMA user_version = {STORE_FORMAT}")
@@ -156,12 +157,14 @@ class SweepStore:
 
         One that is stored already counts as duplicate.
         """
-        rows = [(i, json.dumps(t.overrides), t.stages, json.dumps(t.model)) for i, t in enumerate(templates)]
         with self.transaction() as db:
-            db.executemany("INSERT OR IGNORE INTO structures VALUES (?, ?, ?, ?)", rows)
+            (known,) = db.execute("SELECT COUNT(*) FROM structures").fetchone()
+            added = enumerate(templates[known:], known)
+            rows = ((i, json.dumps(t.overrides), t.stages, json.dumps(t.model)) for i, t in added)
+            db.executemany("INSERT INTO structures VALUES (?, ?, ?, ?)", rows)
             # A batch that a shorter run ended in the middle is evaluated again.
             db.execute("DELETE FROM archs WHERE sample >= ? AND sample < ?", (start, stop))
-            db.executemany(ADD_CANDIDATE, map(vars, candidates))
+            db.executemany("INSERT OR IGNORE INTO archs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", candidates)
             query = "SELECT COUNT(*) FROM archs WHERE sample >= ? AND sample < ?"
             (new,) = db.execute(query, (start, stop)).fetchone()
             counts = Counter(rejected)
@@ -205,9 +208,24 @@ class SweepStore:
 
     def candidates(self, plan: str | None = None) -> Iterator[EvaluatedCandidate]:
         """Yield the architectures in the order of their samples, or the one with a plan id."""
-        names, where = self._columns("archs"), "WHERE plan = ?1" if plan else "WHERE ?1 IS NULL"
-        for row in self._query(f"SELECT * FROM archs {where} ORDER BY sample", plan):  # noqa: S608
-            yield EvaluatedCandidate(**dict(zip(names, row, strict=True)))
+        where = "WHERE plan = ?1" if plan else "WHERE ?1 IS NULL"
+        query = f"SELECT {FIELDS} FROM archs {where} ORDER BY sample"  # noqa: S608
+        yield from map(EvaluatedCandidate._make, self._query(query, plan))
+
+    def candidates_of(self, plans: Sequence[str]) -> list[EvaluatedCandidate]:
+        """Return the architectures with these plan ids, in their order."""
+        query = f"SELECT {FIELDS} FROM archs WHERE plan IN (SELECT value FROM json_each(?))"  # noqa: S608
+        rows = self._query(query, json.dumps(plans))
+        found = {one.plan: one for one in map(EvaluatedCandidate._make, rows)}
+        return [found[plan] for plan in plans]
+
+    def columns(self, *names: str, most: int = -1) -> Iterator[tuple[tuple[Any, ...], ...]]:
+        """Yield columns of the first `most` architectures in the order of their samples, CHUNK at a time."""
+        query = f"SELECT {', '.join(names)} FROM archs ORDER BY sample LIMIT ?"  # noqa: S608
+        with self._errors_as_faults():
+            rows = self.connection.execute(query, (most,))
+            while chunk := rows.fetchmany(CHUNK):
+                yield tuple(zip(*chunk, strict=True))
 
     # Measurements ---------------------------------------------------------------------------------
 

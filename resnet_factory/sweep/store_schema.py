@@ -11,11 +11,10 @@ CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS structures (id INTEGER PRIMARY KEY, overrides TEXT, stages INTEGER, model TEXT);
 CREATE TABLE IF NOT EXISTS batches (start INTEGER PRIMARY KEY, stop INTEGER NOT NULL, rejected TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS archs (
-    plan TEXT PRIMARY KEY, sample INTEGER NOT NULL, structure INTEGER NOT NULL, numbers TEXT NOT NULL,
+    plan TEXT NOT NULL UNIQUE, sample INTEGER PRIMARY KEY, structure INTEGER NOT NULL, numbers TEXT NOT NULL,
     changes TEXT NOT NULL, params INTEGER NOT NULL, macs INTEGER NOT NULL, activations INTEGER NOT NULL,
     further TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS in_order ON archs (sample);
+);
 CREATE TABLE IF NOT EXISTS metrics (
     plan TEXT NOT NULL, metric TEXT NOT NULL, state TEXT NOT NULL, value REAL, low REAL, high REAL,
     note TEXT NOT NULL, environment TEXT NOT NULL DEFAULT '', PRIMARY KEY (plan, metric)
@@ -25,9 +24,18 @@ CREATE TABLE IF NOT EXISTS spent (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS begun (plan TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;
 """
-ADD_CANDIDATE = """INSERT OR IGNORE INTO archs VALUES (
-    :plan, :sample, :structure, :numbers, :changes, :params, :macs, :activations, :further
-)"""
+"""Architectures lie in the order of their samples, so that a batch is appended.
+
+Earlier versions laid them in the order of plan ids, with an index of samples. Both kinds of table have the
+same columns in the same order and one row for each plan, and are read and continued by the same statements,
+those of earlier versions included: the format of the file is the same.
+"""
+WRITING = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+PRAGMA wal_autocheckpoint = 4000;
+"""
+"""How a file is written: with a long log, as every batch changes the same pages of the index of plans."""
 
 
 def integrity_text(file: Path) -> str:

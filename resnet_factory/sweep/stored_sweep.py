@@ -11,7 +11,6 @@ from resnet_factory.config.composition import compose_all
 from resnet_factory.errors import ConfigError, Fault, found, path_of
 from resnet_factory.sweep.architecture import Architecture, architectures_of
 from resnet_factory.sweep.csv_table import csv_rows
-from resnet_factory.sweep.evaluation import EvaluatedCandidate
 from resnet_factory.sweep.objectives import REPORT_KEYS, ObjectiveRankingOptions
 from resnet_factory.sweep.options import read_report_options, report_option_package_faults
 from resnet_factory.sweep.run import ASKED, MERGED, complete_sweep
@@ -206,8 +205,7 @@ class Sweep:
 
         with self._reading() as store:
             results, ranking = read_ranked_results(store, options)
-            indices = choose_best_results(results, ranking, options.top).indices.tolist()
-            chosen: list[EvaluatedCandidate] = [results.candidates[i] for i in indices]
+            chosen = results.candidates(choose_best_results(results, ranking, options.top).indices)
             measured = [row for one in chosen for row in store.measured(one.plan)]
             return list(architectures_of(store, chosen, measured))
 

@@ -112,21 +112,26 @@ class StageTable(NamedTuple):
         return {name: values.astype(float) for name, values in by_name.items()}
 
 
-def stage_table(models: Sequence[Mapping[str, Any]], members: Sequence[tuple[int, str]]) -> StageTable:
+def stage_table(
+    models: Sequence[Mapping[str, Any]], structures: Sequence[int], changes: Sequence[str]
+) -> StageTable:
     """Return the depths and widths of architectures, many at once.
 
-    `members` gives for each the index of its template's model in `models`, and its changes as JSON.
+    `structures` gives for each the index of its template's model in `models`, `changes` its changes as JSON.
     """
-    changes = json.loads(f"[{','.join(text for _, text in members)}]")
-    alike: dict[tuple[int, tuple[str, ...]], list[int]] = {}
-    for at, ((index, _), changed) in enumerate(zip(members, changes, strict=True)):
-        alike.setdefault((index, tuple(changed)), []).append(at)
+    changed = json.loads(f"[{','.join(changes)}]")
+    kinds = list(zip(structures, map(tuple, changed), strict=True))
+    alike: dict[tuple[int, tuple[str, ...]], list[int]] = {kind: [] for kind in {*kinds}}
+    if len(alike) == 1:
+        return _alike_stages(changed, models[structures[0]])
+    for at, kind in enumerate(kinds):
+        alike[kind].append(at)
     parts = [
-        (rows, _alike_stages([changes[at] for at in rows], models[index]))
+        (rows, _alike_stages([changed[at] for at in rows], models[index]))
         for (index, _), rows in alike.items()
     ]
     most = max((part.depths.shape[1] for _, part in parts), default=0)
-    size = len(members)
+    size = len(kinds)
     whole = StageTable(np.zeros(size, int), np.zeros((size, most), int), np.zeros((size, most), int))
     for rows, part in parts:
         columns = slice(part.depths.shape[1])

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from sweep_jobs import SETUP, broken
+from sweep_processes import count_of
 
 import resnet_factory as rf
 from resnet_factory.cli.main import main
@@ -320,7 +321,7 @@ def test_a_sweep_goes_on_when_its_scheduler_is_back(
             return {plan: row for plan, *row in db.execute("SELECT plan, state, value FROM metrics")}
 
     def kill() -> None:
-        while not Path("there", STORE_FILE).exists() or len(stored("there")) < 8:
+        while count_of(Path("there")) < 8:
             time.sleep(0.05)
         cluster.lose()
 

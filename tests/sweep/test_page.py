@@ -112,7 +112,7 @@ def test_the_text_of_every_row_plans_to_its_id(home: Path, words: tuple[str, ...
     (home / "model").mkdir()
     commands = 0
     for i in range(0, len(table), max(1, len(table) // 12)):
-        candidate = found.candidates[i]
+        (candidate,) = found.candidates([i])
         recipe = ArchitectureTexts(**table.recipes[table.recipe[i]])
         text, command = recipe.filled(architecture_text_numbers(candidate, structures[candidate.structure]))
         (home / "model/mine.yaml").write_text(text)

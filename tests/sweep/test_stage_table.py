@@ -45,7 +45,7 @@ def test_many_at_once_are_each_one_alone() -> None:
     chance = random.Random(3)
     picked = [chance.randrange(len(MODELS)) for _ in range(500)]
     changes = [changes_of(MODELS[index], chance) for index in picked]
-    table = stage_table(MODELS, [(i, json.dumps(each)) for i, each in zip(picked, changes, strict=True)])
+    table = stage_table(MODELS, picked, [*map(json.dumps, changes)])
     alone = [structure_number_lists(MODELS[index], each) for index, each in zip(picked, changes, strict=True)]
     assert len({len(depths) for depths, _ in alone}) >= 4  # RegNets of several numbers of stages among them
     columns = table.columns()
@@ -62,7 +62,7 @@ def test_many_at_once_are_each_one_alone() -> None:
 
 
 def test_no_architecture_has_no_stages() -> None:
-    table = stage_table(MODELS, [])
+    table = stage_table(MODELS, [], [])
     assert table.texts("depths") == []
     assert all(values.size == 0 for values in table.columns().values())
     assert np.array_equal(table.stages, [])

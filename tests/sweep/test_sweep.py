@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from sweep_processes import count_of, rows_of, start
 
 import resnet_factory as rf
 from resnet_factory.cli import main
-from resnet_factory.sweep import executors
+from resnet_factory.sweep import collection, executors, store
 from resnet_factory.sweep import options as options_of_sweep
 from resnet_factory.sweep.store import STORE_FILE, STORE_FORMAT
 
@@ -255,6 +255,45 @@ def test_results_of_earlier_versions_open_and_go_on(home: Path, monkeypatch: pyt
         assert db.execute("PRAGMA user_version").fetchone() == (STORE_FORMAT,)
         db.execute(f"PRAGMA user_version = {STORE_FORMAT + 1}")
     assert main.main(["report", "old"]) == 2
+
+
+OLD_ARCHITECTURES = """
+ALTER TABLE archs RENAME TO ordered;
+CREATE TABLE archs (
+    plan TEXT PRIMARY KEY, sample INTEGER NOT NULL, structure INTEGER NOT NULL, numbers TEXT NOT NULL,
+    changes TEXT NOT NULL, params INTEGER NOT NULL, macs INTEGER NOT NULL, activations INTEGER NOT NULL,
+    further TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX in_order ON archs (sample);
+INSERT INTO archs SELECT * FROM ordered;
+DROP TABLE ordered;
+"""
+"""Architectures in the order of plan ids, as earlier versions stored them."""
+
+
+def test_a_store_ordered_by_plan_ids_is_read_and_goes_on_the_same(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(collection, "BATCH", 512)
+    monkeypatch.setattr(store, "CHUNK", 100)  # read in several parts
+    arguments = [*TINY, "space.constraints.training_memory=[null,null]", "report=false"]
+    for folder in ("new", "old"):
+        assert main.main([*arguments, "samples=300", f"out={folder}"]) == 0
+    with closing(sqlite3.connect(home / "old" / STORE_FILE)) as db:
+        db.executescript(OLD_ARCHITECTURES)
+    before = (home / "new/archs.csv").read_bytes()
+    assert before.count(b"\n") > 100
+    assert main.main(["report", "old"]) == 0
+    assert (home / "old/archs.csv").read_bytes() == before
+    for folder in ("new", "old"):  # the first batch again, to its end, and others with duplicates
+        assert main.main([*arguments, "samples=1400", f"out={folder}"]) == 0
+    for table in ("archs", "batches", "structures"):
+        assert sorted(rows_of(home / "new", table)) == sorted(rows_of(home / "old", table))
+    assert (home / "old/archs.csv").read_bytes() == (home / "new/archs.csv").read_bytes() != before
+    with closing(sqlite3.connect(home / "old" / STORE_FILE)) as db:
+        (made,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'archs'").fetchone()
+    assert made.endswith("WITHOUT ROWID")
 
 
 def test_a_damaged_file_is_checked_before_anything_is_said_of_it(

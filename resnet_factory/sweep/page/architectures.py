@@ -36,12 +36,10 @@ def page_table_of_architectures(
         ConfigError: the models and recipes of the space cannot be read.
     """
     chosen = architectures_on_page(results, ranking, winners, most)
-    candidates = [results.candidates[i] for i in chosen]
+    candidates = results.candidates(chosen)
     starts = WinnerStarts(run["base"], json.loads(run["choices"]), config_dir)
     # The texts of winners are the likeliest to be asked for.
-    recipes = read_architecture_texts(
-        [*(results.candidates[i] for i in winners), *candidates], structures, starts
-    )
+    recipes = read_architecture_texts([*results.candidates(winners), *candidates], structures, starts)
     order = list(recipes)
     place = {number: i for i, number in enumerate(order)}
     rows = [architecture_text_numbers(candidate, structures[candidate.structure]) for candidate in candidates]
