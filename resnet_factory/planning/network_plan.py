@@ -118,7 +118,7 @@ class Plan:
     @cached_property
     def id(self) -> str:
         """A short content hash: the same for equal plans, on every machine."""
-        return plan_content_hash("\n".join(plan_text_lines(self.root)), self)
+        return plan_content_hash("\n".join(plan_text_lines(self.root)) + plan_text_ending(self))
 
     @cached_property
     def _hash(self) -> int:
@@ -144,11 +144,16 @@ class Plan:
         return "\n".join([head, *plan_text_lines(self.root)])
 
 
-def plan_content_hash(text: str, plan: Plan) -> str:
-    """Return the id of a plan whose layers are written as `text`; from `plan` only the other fields count."""
-    lines = [text, *(f"-> {feature.name}" for feature in plan.features)]
+def plan_content_hash(text: str) -> str:
+    """Return the id of a plan from its layers as text, followed by `plan_text_ending`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def plan_text_ending(plan: Plan) -> str:
+    """Return the lines of all that the id of a plan depends on besides its layers."""
+    lines = ["", *(f"-> {feature.name}" for feature in plan.features)]
     if plan.dims != 2:
         lines.append(f"dims {plan.dims}")
     if plan.init != Init():
         lines.append(repr(plan.init))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+    return "\n".join(lines)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from resnet_factory.layers import Layer, merge_axes
-from resnet_factory.planning.network_plan import Plan, plan_content_hash
+from resnet_factory.planning.network_plan import Plan, plan_content_hash, plan_text_ending
 from resnet_factory.planning.nodes import Chain
 from resnet_factory.planning.plan_text import plan_text_lines, plan_text_words
 from resnet_factory.sweep.vector import Array, Vector
@@ -110,7 +110,8 @@ def plan_ids(plan: Plan, members: Array, known: LayerTexts) -> list[str]:
             add(block.node, f"{stage.name}.{INDEX}", counts)
         add(stage.tap)
     add(plan.head)
-    return [plan_content_hash(text, plan) for text in _plan_id_member_texts(sections, len(members))]
+    ending = plan_text_ending(plan)
+    return [plan_content_hash(text + ending) for text in _plan_id_member_texts(sections, len(members))]
 
 
 def _vectors_of_plan_id_part(part: Any) -> list[Vector]:
