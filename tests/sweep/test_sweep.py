@@ -468,7 +468,7 @@ def test_failing_measurements_are_rows_and_an_exit_code(home: Path) -> None:
     [
         (["sweep"], "nothing varies"),
         (["sweep", "space=anynett"], "did you mean 'anynet'?"),
-        (["sweep", "space=anynet", "sampler=randm"], "expected grid, random or sobol"),
+        (["sweep", "space=anynet", "sampler=randm"], "expected grid, random, sobol or conditional"),
         (["sweep", "space=anynet", "samples=1e12"], "1,000,000,000,000 are more than a sweep takes"),
         (
             ["sweep", "space=anynet_growing", "sampler=grid", "samples=null"],
