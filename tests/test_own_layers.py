@@ -139,7 +139,7 @@ def test_saved_and_loaded_in_this_process(tmp_path: Path) -> None:
     with pytest.raises(rf.ConfigError) as caught:
         rf.load(file)
     assert str(caught.value) == (
-        f"weights: '{file}': layer 'affine' is not known here; the network was saved with it from "
+        f"weights: '{file}': layer 'affine' is not registered here; the network was saved with the one from "
         f"module '{__name__}'; register it first, as rf.register_layer does"
     )
 
@@ -233,7 +233,11 @@ CLASSES: dict[str, tuple[Any, type[Exception], str]] = {
         "'x' of Mine is no int, float, bool, Axes, Padding or Literal",
     ),
     "constant": (subclass("family: str = 'act'"), TypeError, r"write ClassVar: family: ClassVar\[…\]"),
-    "default": (subclass("x: int = 1.5"), TypeError, "'x' of Mine has a default of another type"),
+    "default": (
+        subclass("x: int = 1.5"),
+        TypeError,
+        "'x' of Mine has a default that does not match its type",
+    ),
     "name": (subclass("when: int = 1"), TypeError, "'when' of Mine has a name that recipes use"),
     "accepts": (
         subclass("accepts: ClassVar[tuple] = 'map'"),
@@ -266,13 +270,17 @@ CLASSES: dict[str, tuple[Any, type[Exception], str]] = {
         ValueError,
         "yield an argument's name and what is wrong with it",
     ),
-    "no truth": (subclass("def valid(self): return 1"), ValueError, r"valid\(\) is 1; it is True or False"),
+    "no truth": (
+        subclass("def valid(self): return 1"),
+        ValueError,
+        r"valid\(\) is 1; expected True or False",
+    ),
     "saves": (
         subclass("saves = 'all'"),
         ValueError,
         "saves is 'all'; it is 'input', 'output', 'both' or 'neither'",
     ),
-    "reach": (subclass("reach = (1, 1.5)"), ValueError, "reach is .*; it is None, or two ints"),
+    "reach": (subclass("reach = (1, 1.5)"), ValueError, "reach is .*; expected None, or two ints"),
 }
 
 
@@ -296,7 +304,7 @@ MAKERS: dict[str, tuple[Any, str]] = {
     "nowhere": ("no_such_package:make", "cannot be imported: ModuleNotFoundError: No module named"),
     "no function": ("math:pi", "is 3.141592653589793, not a function"),
     "nothing in it": ("math:make", "cannot be imported: AttributeError"),
-    "no module": (lambda layer: layer, "its maker returns a Affine, not a torch.nn.Module"),
+    "no module": (lambda layer: layer, "its module function returns a Affine, not a torch.nn.Module"),
     "other parameters": (
         lambda layer: nn.BatchNorm2d(layer.channels),
         r"its module has 16 parameters, Affine.params\(\) says 4 for 'affine 8 groups=2'",

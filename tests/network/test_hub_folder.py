@@ -93,11 +93,11 @@ def test_shards_that_the_hubs_library_wrote(network: Any, tmp_path: Path, form: 
     ("index", "message"),
     [
         ("{", "is no JSON"),
-        ("[]", "holds no mapping"),
+        ("[]", "does not contain a mapping"),
         ('{"weight_map": {}}', "has no weight_map"),
         (
             '{"weight_map": {"fc.weight": "../secret.safetensors"}}',
-            r"names '\.\./secret\.safetensors', no file beside it",
+            r"names '\.\./secret\.safetensors', which is not next to it",
         ),
         ('{"weight_map": {"fc.weight": "absent.safetensors"}}', r"absent\.safetensors' does not exist"),
         ('{"weight_map": {"fc.wait": "there.safetensors"}}', r"lists 'fc\.wait', which 'there\.safetensors'"),

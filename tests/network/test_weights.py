@@ -377,7 +377,7 @@ def test_loading_into_a_network_on_the_meta_device(whole: tuple[rf.Network, Path
     assert equal(network.state_dict(), whole[0].state_dict())
     with torch.device("meta"):
         other = tiny("model.num_classes=9")
-    with pytest.raises(rf.ConfigError, match=r"no numbers for fc.weight, fc.bias"):
+    with pytest.raises(rf.ConfigError, match=r"no values for fc.weight, fc.bias"):
         rf.load_weights(other, whole[1])
 
 
@@ -525,7 +525,7 @@ def test_what_cannot_be_fetched_says_so(served: tuple[Path, str]) -> None:
         rf.load_weights(tiny(), f"{address}/none.pth")
     with pytest.raises(rf.ConfigError, match=r"cannot be fetched: .*refused"):
         rf.load_weights(tiny(), "http://127.0.0.1:1/w.pth")
-    with pytest.raises(rf.ConfigError, match="names no file"):
+    with pytest.raises(rf.ConfigError, match="does not name a file"):
         rf.load_weights(tiny(), "http://127.0.0.1:1/")
     with pytest.raises(rf.ConfigError, match="no hub name"):
         rf.load_weights(tiny(), "hf-hub:just_a_name")
@@ -612,7 +612,7 @@ def test_build_and_export_commands(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "classifier 'fc' left out: 1000 classes in the file, 3 here" in out
     again = tmp_path / "again.pth"
     assert main(["export", "model=regnety_002", f"weights={theirs}", "to=pycls", f"file={again}"]) == 0
-    assert "turned from RGB to BGR" in capsys.readouterr().out
+    assert "converted from RGB to BGR" in capsys.readouterr().out
     assert main(["model=regnety_002", f"weights={theirs}", "keys=timm_regnet"]) == 0
 
 
@@ -693,5 +693,5 @@ def test_no_config_for_what_timm_does_not_have(tmp_path: Path) -> None:
     rf.export(rf.create_model("resnet18"), tmp_path / "other.safetensors", to="timm")
     assert not (tmp_path / "config.json").exists()
     (tmp_path / "config.json").write_text("mine")
-    with pytest.raises(rf.ConfigError, match="is there already and holds no JSON"):
+    with pytest.raises(rf.ConfigError, match="already exists and contains no JSON"):
         rf.export(rf.create_model("resnet18"), tmp_path / "model.safetensors", to="timm")

@@ -86,7 +86,7 @@ def test_attention_is_made_for_one_size() -> None:
     with pytest.raises(rf.ConfigError) as caught:
         rf.cost(plan, (3, 40, 40))
     message = str(caught.value)
-    assert "is made for a map of 8x8, but 10x10 arrives" in message
+    assert "takes maps of size 8x8, but 10x10 arrives" in message
     assert "model.image_size" in message
     assert "32x32 works" in message
     assert rf.cost(rf.plan(rf.read(model(*CLIP, image_size=40)))).shape == (5,)
@@ -120,5 +120,5 @@ def test_arguments_that_do_not_fit(layer: Any, message: str) -> None:
 def test_a_map_that_blocks_do_not_fill() -> None:
     plan = rf.plan(rf.read(model({"space_to_depth": {"block": 3}}, image_size=24)))
     assert rf.cost(plan).shape == (72, 2, 2)
-    with pytest.raises(rf.ConfigError, match="takes sides divisible by 3, but 8x8 arrives; 24x24 and 33x33"):
+    with pytest.raises(rf.ConfigError, match="needs sides divisible by 3, but 8x8 arrives; 24x24 and 33x33"):
         rf.cost(plan, (3, 32, 32))
