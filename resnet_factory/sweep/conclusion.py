@@ -1,4 +1,4 @@
-"""The closing lines of a sweep: what was asked, what the answer is, and what to do next."""
+"""The closing lines of a sweep: the question, the answer, and the next command."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def test_errors_join_by_plan_whatever_the_first_row_says(
         f"plan,error,remark\n{first},n/a,a\n{second},0.25,b\n{third},0.125,c\nffffffffffff,0.1,d\n"
     )
     text = concluded(store, errors=str(file), by="error")
-    assert "3 of 4 rows joined by plan: error; 1 match no plan here" in text
+    assert "3 of 4 rows joined by plan: error; 1 match no plan of this sweep" in text
     assert [row[1] for row in cells(text, "resnet20_")[1:]] == ["0.125", "0.25"]
     # A copy of the sweep's own CSV with one more column joins that column only.
     with (home / "s/archs.csv").open() as opened:

@@ -320,7 +320,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_what_was_there(home: Path) -> N
     code, _, err = command(*longer, cwd=home, preexec_fn=tight)
     assert code == 2, err
     assert "cannot be used" in err
-    assert "what was stored before is whole" in err
+    assert "results stored before are intact" in err
     assert "Traceback" not in err
     assert rows_of(home / "small", "archs") == before
     assert command(*longer, cwd=home)[0] == 0
