@@ -220,7 +220,7 @@ CLASSES: dict[str, tuple[Any, type[Exception], str]] = {
     "not a class": (Affine(8, 1), TypeError, "a class derived from resnet_factory.layers.Layer"),
     "a module": (AffineModule, TypeError, "a class derived from resnet_factory.layers.Layer"),
     "the base": (Layer, TypeError, "a class derived from"),
-    "no dataclass": (subclass("x: int = 1", decorator=""), TypeError, "Mine is no dataclass"),
+    "no dataclass": (subclass("x: int = 1", decorator=""), TypeError, "Mine is not a dataclass"),
     "identity": (
         subclass("x: int = 1", decorator="@dataclass(frozen=True, eq=False)"),
         TypeError,
@@ -230,7 +230,7 @@ CLASSES: dict[str, tuple[Any, type[Exception], str]] = {
     "text": (
         subclass("x: str = ''"),
         TypeError,
-        "'x' of Mine is no int, float, bool, Axes, Padding or Literal",
+        "'x' of Mine is not an int, float, bool, Axes, Padding or Literal",
     ),
     "constant": (subclass("family: str = 'act'"), TypeError, r"write ClassVar: family: ClassVar\[…\]"),
     "default": (
@@ -238,17 +238,17 @@ CLASSES: dict[str, tuple[Any, type[Exception], str]] = {
         TypeError,
         "'x' of Mine has a default that does not match its type",
     ),
-    "name": (subclass("when: int = 1"), TypeError, "'when' of Mine has a name that recipes use"),
+    "name": (subclass("when: int = 1"), TypeError, "'when' of Mine has a name that is reserved in recipes"),
     "accepts": (
         subclass("accepts: ClassVar[tuple] = 'map'"),
         TypeError,
-        "Mine.accepts is 'map'; it is a tuple",
+        "Mine.accepts is 'map'; expected a tuple",
     ),
     "produces": (subclass("produces: ClassVar[str] = 'volume'"), TypeError, "Mine.produces is 'volume'"),
     "no number": (
         subclass("def params(self): return self.channels / 2"),
         ValueError,
-        r"Mine\(channels=64\): params\(\) is 32.0; it is an int of at least 0",
+        r"Mine\(channels=64\): params\(\) is 32.0; expected an int of at least 0",
     ),
     "fails": (
         subclass("x: int = 1\n    def valid(self): return self.channels % self.x == 0"),
@@ -278,7 +278,7 @@ CLASSES: dict[str, tuple[Any, type[Exception], str]] = {
     "saves": (
         subclass("saves = 'all'"),
         ValueError,
-        "saves is 'all'; it is 'input', 'output', 'both' or 'neither'",
+        "saves is 'all'; expected 'input', 'output', 'both' or 'neither'",
     ),
     "reach": (subclass("reach = (1, 1.5)"), ValueError, "reach is .*; expected None, or two ints"),
 }
@@ -326,12 +326,14 @@ def test_an_exception_of_a_maker_names_the_layer() -> None:
     rf.register_layer("affine", Affine, lambda layer: AffineModule(layer.nothing))
     with pytest.raises(AttributeError) as caught:
         rf.create_model("resnet18", *SMALL, "model.act={layer: affine, groups: 2}")
-    assert caught.value.__notes__ == ["raised where layer 'affine' makes the module of 'affine 8 groups=2'"]
+    assert caught.value.__notes__ == ["raised where layer 'affine' creates the module of 'affine 8 groups=2'"]
 
 
 @pytest.mark.parametrize("wrong", ["make", "a b:c", ":make", ""])
 def test_makers_named_in_another_way(wrong: str) -> None:
-    with pytest.raises(ValueError, match=r"'package\.module:function', found"):
+    with pytest.raises(
+        ValueError, match=r"'package\.module:function' for the function that returns the module, found"
+    ):
         rf.register_layer("affine", Affine, wrong)
 
 

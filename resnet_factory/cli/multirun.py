@@ -95,7 +95,7 @@ def perform_multirun_job(rows: Path, config: Any) -> float | tuple[float, ...] |
             row |= figures()
         row |= {
             "state": "interrupted",
-            "error": "interrupted by Ctrl-C",
+            "error": "by Ctrl-C",
             "seconds": round(time.perf_counter() - start, 3),
         }
         _keep_multirun_rows(rows, row)

@@ -77,7 +77,7 @@ def test_mistakes_are_told_before_the_first_job(tmp_path: Path) -> None:
     for arguments, message in (
         (["model=resnet18,resnet5O"], "did you mean 'resnet"),
         (["model=resnet18,resnet34", "model.dephts=1,2"], "did you mean 'depths'?"),
-        (["model.stem.width=interval(1,2)"], "an interval has no list"),
+        (["model.stem.width=interval(1,2)"], "an interval has no finite list"),
     ):
         code, out, err, rows = multirun("describe", "-m", *arguments, cwd=tmp_path)
         assert code == 2, err

@@ -44,7 +44,7 @@ REFUSED = {
     "export over its input": (
         ["export", "weights=a.safetensors", "to=timm", "file=a.safetensors"], "an input of this command"),
     "export over its input by another path": (
-        ["export", "weights=a.safetensors", "to=timm", "file=folder/../a.safetensors"], "this command reads"),
+        ["export", "weights=a.safetensors", "to=timm", "file=folder/../a.safetensors"], "an input of this"),
     "export over its input by a hard link": (
         ["export", "weights=a.safetensors", "to=timm", "file=hard.safetensors"], "an input of this command"),
     "export over its input by a symbolic link": (
@@ -63,7 +63,7 @@ REFUSED = {
         ["build", *SMALL, "weights=a.safetensors", "save=soft.safetensors"], "an input of this command"),
     "read YAML": (["build", *SMALL, "weights=cfg.yaml"], "is neither a safetensors file nor"),
     "export YAML": (["export", "weights=cfg.yaml", "to=timm", "file=b.pth"], "is neither a safetensors"),
-    "read no hub name": (["build", *SMALL, "weights=hf-hub:nobody"], "is no hub name"),
+    "read no hub name": (["build", *SMALL, "weights=hf-hub:nobody"], "is not a hub name"),
     "read a pipe": (["build", *SMALL, "weights=pipe.pth"], "is a pipe, a socket or a device"),
     "read a device": (["build", *SMALL, "weights=/dev/zero"], "is a pipe, a socket or a device"),
     "read a folder": (["build", *SMALL, "weights=folder"], "'folder' is a folder"),
@@ -72,9 +72,9 @@ REFUSED = {
     "an unknown key map": (["build", *SMALL, "weights=a.safetensors", "keys=tim"], "tim"),
     "a key map without weights": (["build", *SMALL, "keys=timm_resnet"], "give weights=… as well"),
     "pictures of several jobs in one file": (
-        ["draw", "-m", "model=resnet18,resnet34", "file=x.svg"], "2 jobs would write it, one over the other"),
+        ["draw", "-m", "model=resnet18,resnet34", "file=x.svg"], "2 jobs would all write this file"),
     "weights of several jobs in one file": (
-        ["build", "-m", *SMALL, "model.act=relu,silu", "save=b.safetensors"], "2 jobs would write it"),
+        ["build", "-m", *SMALL, "model.act=relu,silu", "save=b.safetensors"], "2 jobs would all write"),
 }  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def test_shards_that_the_hubs_library_wrote(network: Any, tmp_path: Path, form: 
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "does not contain a mapping"),
         ('{"weight_map": {}}', "has no weight_map"),
         (

@@ -146,9 +146,9 @@ def test_too_little_agreement_is_refused(folder: Path, tmp_path: Path) -> None:
     sequences = rf.create_model("time_series_resnet", "model.image_size=64").eval()
     files, onnx_file = image_files(folder), tmp_path / "n.onnx"
     export = partial(export_program, int8=files)
-    with pytest.raises(rf.ConfigError, match=r"agreement: in 8-bit .* asked for is 100% of the same class"):
+    with pytest.raises(rf.ConfigError, match=r"agreement: in 8-bit .* required is the same class for 100%"):
         export(untrained, onnx_file, "onnx", image=(3, 32, 32), agreement=1)
-    with pytest.raises(rf.ConfigError, match="is of classes, and this network gives maps"):
+    with pytest.raises(rf.ConfigError, match="compares classes, but this network returns maps"):
         export(backbone, onnx_file, "onnx", image=(3, 32, 32), agreement=0)
     with pytest.raises(
         rf.ConfigError, match="int8: 8-bit integers are available for onnx or openvino, not for to"

@@ -263,12 +263,12 @@ def test_divergence_is_a_row_and_the_rest_go_on(tmp_path: Path, capsys: pytest.C
     [
         (["models=[resnet20,resnt56]"], "models.1: 'resnt56': unknown model 'resnt56'"),
         (["models=[]"], "models: no model to train"),
-        (["models=[resnet20,resnet20]"], "models.1: 'resnet20' is there twice"),
+        (["models=[resnet20,resnet20]"], "models.1: 'resnet20' occurs twice"),
         (["models=[resnet20]", "overrides=[model.act=silu]"], "an equals sign need quotes inside a list"),
         (["models=[resnet20]", "overrides=model.widths=[8,16]"], "strides: 3 entries, but widths has 2"),
         (["models=[resnet20]", "overrides=['model.widht=8']"], "unknown key 'widht'"),
         (["model=resnet20"], "has no effect because 'models' is set; put it into overrides="),
-        (["model.act=silu"], "'models' is set, so this is not read"),
+        (["model.act=silu"], "has no effect because 'models' is set"),
         (["train.epohcs=3"], "train.epohcs: unknown key 'epohcs'"),
         (["train.batch=0"], "train.batch: 0 is less than 1"),
         (["train.batch=5000"], "train.batch: a batch of 5000 is more than the 1437 training images"),
@@ -293,7 +293,7 @@ def test_divergence_is_a_row_and_the_rest_go_on(tmp_path: Path, capsys: pytest.C
             "train: the length of the training is missing; give 'epochs' or 'iterations'",
         ),
         (["seeds=[]"], "seeds: an empty list"),
-        (["seeds=[0,0]"], "seeds.1: 0 is there twice"),
+        (["seeds=[0,0]"], "seeds.1: 0 occurs twice"),
         (["rates=0.1"], "rates: expected a list, found 0.1"),
         (
             ["machine.precision=half"],

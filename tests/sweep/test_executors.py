@@ -222,7 +222,7 @@ def test_a_lost_scheduler_is_one_line(
     for _ in range(5):
         assert next(running).state == "ok"
     cluster.scheduler.kill()
-    with pytest.raises(ConfigError, match=r"scheduler at .* was lost.*the same command goes on"):
+    with pytest.raises(ConfigError, match=r"scheduler at .* was lost.*the same command resumes"):
         list(running)
     assert "Traceback" not in capfd.readouterr().err
 

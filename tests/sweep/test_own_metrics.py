@@ -97,7 +97,7 @@ def test_processes_measure_the_same(run: Callable[..., tuple[int, str, str]], mo
     rf.register_metric("local", lambda plan, image: 1, needs="plan")
     code, _, err = run(*GRID, "measure=[local]", "out=c", "executor=processes")
     assert code == 2
-    assert "'local' is known to this process alone; give it an entry point" in err
+    assert "'local' is known only in this process; give it an entry point" in err
     assert run(*GRID, "measure=[local]", "out=c")[0] == 0
 
 

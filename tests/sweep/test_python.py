@@ -191,9 +191,9 @@ def test_wrong_numbers_are_refused_together_and_nothing_is_stored(home: Path) ->
     with pytest.raises(rf.ConfigError) as caught:
         sweep.tell(first, {"macs": 1, "depths2": 1, "stem_width": 2, "my metric": 3, "fine": 4})
     assert [line.split(";")[0] for line in str(caught.value).splitlines()] == [
-        "tell(): 'macs' is known of every architecture already",
-        "tell(): 'depths2' is known of every architecture already",
-        "tell(): 'stem_width' is known of every architecture already",
+        "tell(): 'macs' is already a number of every architecture",
+        "tell(): 'depths2' is already a number of every architecture",
+        "tell(): 'stem_width' is already a number of every architecture",
         "tell(): 'my metric' cannot be the name of a metric: letters, digits and _ only, no digit first",
     ]
     assert rows_of(home / "runs", "metrics") == before
@@ -229,7 +229,10 @@ def test_merged_sweeps_have_what_each_of_them_has(home: Path) -> None:
         each.id: each.numbers["synflow"] for each in merged
     }.items()
     assert len(merged) == len(known)
-    with pytest.raises(rf.ConfigError, match=r"draws no samples and has no 'architectures'"):
+    with pytest.raises(
+        rf.ConfigError,
+        match=r"'architectures' is not allowed here: a search or a merged sweep draws no samples",
+    ):
         merged.resume("architectures=500")
     assert main.main(["report", "merged", "by=zen"]) == 0
     third = rf.merge_sweeps(merged, tiny("third", few, "samples=50", "seed=2"), out="again")

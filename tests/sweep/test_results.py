@@ -241,7 +241,7 @@ def test_nothing_measured_is_overwritten(home: Path, swept: Callable[..., SweepS
     assert results.measured["error"].low.tolist() == [0.4, 1.4, 2.4, 3.4]
     for header in ("error", "params"):
         file = joined(store, header, [1, 2, 3, 4])
-        with pytest.raises(ConfigError, match=f"call the column otherwise, such as 'my_{header}'"):
+        with pytest.raises(ConfigError, match=f"rename the column, for example to 'my_{header}'"):
             load_results_table(store, file)
     # A copy that says what is known is no collision, but joins nothing by itself.
     with pytest.raises(ConfigError, match="no column with numbers"):

@@ -81,7 +81,7 @@ def adapt_checkpoint(network: Network, checkpoint: Checkpoint, keys: str | None 
     spare = [name for name in checkpoint.tensors if name not in used]
     if spare:
         done.append(
-            f"{len(spare)} tensors that the network does not use ignored: "
+            f"{len(spare)} tensors ignored, which the network does not use: "
             f"{', '.join(_unadapted_modules_text(spare))}"
         )
     return AdaptedCheckpoint(tensors, left, reading.keys, tuple(done))
