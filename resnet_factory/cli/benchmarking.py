@@ -110,7 +110,7 @@ def benchmark_command_faults(data: Mapping[str, Any]) -> list[Fault]:
     words = {"runtime": RUNTIMES, "dtype": DTYPES, "step": STEPS, "by": ("network", *PARTS)}
     for key, known in words.items():
         if data[key] not in known:
-            faults.append(Fault(key, unknown(key, data[key], known)))
+            faults.append(Fault(key, unknown("part" if key == "by" else key, data[key], known)))
     for key in ("batch", "rounds", "threads"):
         value = data[key]
         if not (isinstance(value, int) and value > 0 and value is not True) and (

@@ -61,7 +61,7 @@ def test_a_card_that_is_there_is_kept(network: Any, tmp_path: Path) -> None:
 
 def test_what_is_anothers_is_not_written_over(network: Any, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"architecture": "resnet50"}')
-    with pytest.raises(rf.ConfigError, match=r"config\.json' is there already and another library's"):
+    with pytest.raises(rf.ConfigError, match=r"config\.json' already exists and belongs to another library"):
         rf.save(network, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
     network.fc = torch.nn.Linear(64, 4)

@@ -97,7 +97,7 @@ def test_attention_is_made_for_one_size() -> None:
     [
         ({"self_attention": {"heads": 2, "key": 2}}, "key: 8 channels for 2 heads leave no"),
         ({"self_attention": {"heads": 3, "key": 1}}, "heads: 8 channels are not divisible by 3 heads"),
-        ({"self_attention": {"heads": 2, "key": 1, "position": "bias"}}, "sides: 'bias' positions need a fixed"),
+        ({"self_attention": {"heads": 2, "key": 1, "position": "bias"}}, "sides: 'bias' positions need a"),
         ({"self_attention": {"heads": 0, "key": 1}}, "heads: 0 is less than the minimum of 1"),
         ({"attention_pool": {"to": 5, "heads": 3, "sides": 8}}, "heads: 8 channels are not divisible"),
         ({"narrow": {"start": 4, "count": 6}}, "count: channels 4 to 9, but the input has only 8"),

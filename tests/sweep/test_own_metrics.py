@@ -70,7 +70,7 @@ def test_a_metric_is_measured_ranked_and_stored(run: Callable[..., tuple[int, st
     closing = said[said.index("asked:") :].splitlines()
     assert closing[0] == "asked: highest odd"
     assert f"odd {most}, params" in closing[1]
-    assert "this says nothing about quality" in closing[1]
+    assert "not ranked by quality" in closing[1]
     assert "best" not in said
     record = SweepStore(Path("s"), write=False).run()
     assert json.loads(record["own_metrics"])["odd"]["direction"] == "max"

@@ -58,7 +58,7 @@ def explain_block_filters(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     at = next((part for part in convolutions if not table_layer_is_spatial(part)), None)
     for part, remark in (
         (over, "summed into one number at each position"),
-        (at, "mixing the channels of one position only"),
+        (at, "mixing the channels of one position without reading others"),
     ):
         if part is not None and isinstance(conv := part.layer, Conv):
             deep = conv.channels // conv.groups
