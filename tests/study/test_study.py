@@ -287,7 +287,7 @@ def test_divergence_is_a_row_and_the_rest_go_on(tmp_path: Path, capsys: pytest.C
             ["train.schedule=step"],
             "train.schedule: expected one_cycle, cosine, steps or constant, found 'step'",
         ),
-        (["train.milestones=[0.7,0.5]"], "train.milestones: expected rising shares"),
+        (["train.milestones=[0.7,0.5]"], "train.milestones: expected increasing fractions"),
         (
             ["train.epochs=null"],
             "train: the length of the training is missing; give 'epochs' or 'iterations'",
