@@ -278,7 +278,7 @@ def test_a_damaged_file_is_checked_before_anything_is_said_of_it(
             assert main.main(words) == 2, how
             said = capsys.readouterr().err
             assert "the file is damaged (" in said, how
-            assert "is whole" not in said, how
+            assert "are intact" not in said, how
     file.write_bytes(b"")
     assert main.main(["report", "d"]) == 2
     assert "holds no sweep" in capsys.readouterr().err
@@ -389,7 +389,7 @@ def test_the_report_is_one_page_from_whatever_is_there(home: Path) -> None:
     page = (home / "r/report.html").read_text()
     for part in (
         "Pareto fronts", "Distributions", "Width profiles", "non_decreasing widths", "EDF, n=", "NumPy",
-        "normalised by MACs", "Where the best by error are", "tau with error", "random, 0",
+        "normalised by MACs", "Parameters of the best by error", "tau with error", "random, 0",
         "parameter and MAC counts alone", "expected least error",
     ):  # fmt: skip
         assert part in page, part
