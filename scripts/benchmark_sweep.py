@@ -36,12 +36,12 @@ def rate(count: int, seconds: float) -> float:
     return count / seconds
 
 
-def kept_rate(wanted: int, workers: int) -> float:
+def kept_rate(wanted: int, sampler: str, workers: int) -> float:
     """Architectures a second that satisfy AnyNetX E, as a command stores and writes them."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable, "-m", "resnet_factory.cli", "sweep", "space=anynetx_e", f"architectures={wanted}",
-            "max_samples=100000000", "report=false", f"out={folder}/sweep",
+            "max_samples=100000000", "report=false", f"sampler={sampler}", f"out={folder}/sweep",
         ]  # fmt: skip
         if workers > 1:
             command += ["executor=processes", f"executor.workers={workers}"]
@@ -90,8 +90,12 @@ def main() -> int:
             times.append(time.perf_counter() - start)
     hydra = rate(jobs - 1, max(times[1] - times[0], 1e-9))
 
-    wanted = max(size // 20, 1000)
-    kept = {workers: kept_rate(wanted, workers) for workers in (1, 2)}
+    few_kept, many_kept = max(size // 20, 1000), max(size // 2, 1000)
+    kept = [
+        (sampler, wanted, workers, kept_rate(wanted, sampler, workers))
+        for sampler, wanted in (("random", few_kept), ("conditional", many_kept))
+        for workers in (1, 2)
+    ]
 
     print("random four-stage bottleneck architectures: params, MACs and activations, one core")
     print(f"{'vectorised':<22}{vectorised:>14,.0f} a second   ({size:,} in chunks of {CHUNK:,})")
@@ -101,10 +105,10 @@ def main() -> int:
         f"vectorised / one by one {vectorised / single:,.0f}; / multirun {vectorised / hydra:,.0f}; "
         f"/ pycls's {PYCLS:,} a second {vectorised / PYCLS:,.0f}"
     )
-    print(f"AnyNetX E, 360e6 to 400e6 MACs: {wanted:,} drawn, stored and written as CSV, with start-up")
-    for workers, kept_found in kept.items():
-        name = f"kept, processes: {workers}"
-        print(f"{name:<22}{kept_found:>14,.0f} a second")
+    print("AnyNetX E, 360e6 to 400e6 MACs: drawn, stored and written as CSV, with start-up")
+    for sampler, wanted, workers, each in kept:
+        name = f"{sampler}, processes: {workers}"
+        print(f"{name:<26}{each:>10,.0f} a second   ({wanted:,}, {wanted / each:,.0f} s)")
     return 0
 
 

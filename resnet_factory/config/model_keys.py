@@ -16,7 +16,7 @@ COMMON = {
     "in_channels": "channels of the input, the model's `in_channels`",
     "num_classes": "the model's `num_classes`; 0: no classifier",
     "image_size": "the model's `image_size`: one number, or one per axis",
-    "dims": "axes of a map: 1, 2 or 3",
+    "dims": "number of axes of a map: 1, 2 or 3",
     "zero_init_residual": "the model's `zero_init_residual`, 1 or 0",
     "stages": "number of stages",
     "always": "1",
@@ -30,13 +30,13 @@ STAGE = {
     "entry_dilation": "dilation of the input map: in the first block of a stage, that of the previous stage",
     "groups": "the stage's entry of `groups`",
     "base_width": "the stage's entry of `base_width`",
-    "depth": "blocks of this stage",
-    "blocks": "blocks of the network",
+    "depth": "number of blocks in this stage",
+    "blocks": "number of blocks in the network",
     "stage": "number of the stage, from 1",
     "block": "number of the block in its stage, from 0",
     "index": "number of the block in the network, from 0",
     "first_block": "1 in the first block of a stage, 0 in others",
-    "previous_depth": "blocks of the stage before; 0 in the first stage",
+    "previous_depth": "number of blocks in the previous stage; 0 in the first stage",
 }
 """Further names in the stages."""
 SHAPE = {
@@ -47,7 +47,7 @@ SHAPE = {
 INNER = {
     "channels": "input channels of this item of the list",
     "branch": "number of the branch, from 0",
-    "iteration": "number of the round, from 0",
+    "iteration": "number of the repetition, from 0",
 }
 """Names inside of lists: all, or those of some structures."""
 SLOTS = {
@@ -58,7 +58,7 @@ SLOTS = {
     "attention": "attention to channels or positions, at the end of a body or inside of it",
     "antialias": "downsampling in place of a convolution's stride",
     "drop_path": "stochastic depth, at the end of a body",
-    "drop_block": "dropout of regions, after a norm",
+    "drop_block": "dropout of regions (DropBlock), after a norm",
     "gain": "a learnable factor, at the end of a body",
 }
 """Slots, and what they are for; in arithmetic each is 1 where it is filled, 0 where it is empty."""

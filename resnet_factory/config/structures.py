@@ -29,7 +29,8 @@ class Structure:
 STRUCTURES: dict[str, Structure] = {
     "chain": Structure("layers in sequence; with a name, one module", ("layers",)),
     "residual": Structure(
-        "body(x) + shortcut(x), or + x without a shortcut: a `parallel` joined by `sum`", ("body", "shortcut")
+        "body(x) + shortcut(x), or body(x) + x without a shortcut: a `parallel` joined by `sum`",
+        ("body", "shortcut"),
     ),
     "gate": Structure("x · layers(x): a `parallel` joined by `product`", ("layers",)),
     "select": Structure(
@@ -38,8 +39,8 @@ STRUCTURES: dict[str, Structure] = {
         {"parts": None, "groups": 1},
     ),
     "branches": Structure(
-        "`count` times `each`, then once `last`, as modules named by their index, concatenated; with "
-        "`split`, over equal parts of x; with `cascade`, each adds the output of the one before",
+        "`count` times `each`, then `last` once, as modules named by their index, outputs concatenated; with "
+        "`split`, over equal parts of x; with `cascade`, each adds the output of the one before to its input",
         ("each", "last"),
         {"count": None, "split": False, "cascade": False},
         ("branch",),

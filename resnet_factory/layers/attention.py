@@ -157,7 +157,7 @@ class SelfAttention(Layer):
 
 @dataclass(frozen=True, slots=True)
 class AttentionPool(Layer):
-    """Attention of the mean to all positions, then a linear layer (CLIP's ResNets, Radford et al. 2021).
+    """Attention from the mean to all positions, then a linear layer (CLIP's ResNets, Radford et al. 2021).
 
     (C, H, W) -> (to,), for maps of `sides` positions. The mean stands before the positions; to each of these
     tokens an embedding is added. Only the mean's query is computed, as CLIP does.

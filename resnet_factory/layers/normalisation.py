@@ -97,7 +97,7 @@ class EvoNorm(GroupNorm):
 
 @dataclass(frozen=True, slots=True)
 class FilterResponseNorm(Norm):
-    """Filter response normalisation with its thresholded unit (Singh & Krishnan 2019)."""
+    """Filter response normalisation with its thresholded linear unit (Singh & Krishnan 2019)."""
 
     act: bool = True
 
@@ -110,7 +110,7 @@ class FilterResponseNorm(Norm):
 
 @dataclass(frozen=True, slots=True)
 class GlobalResponseNorm(Layer):
-    """Global response normalisation (Woo et al. 2023, ConvNeXt V2): channels compete by their norms.
+    """Global response normalisation (Woo et al. 2023, ConvNeXt V2): scale channels by their relative norm.
 
     x + weight * x * n + bias, n a channel's Euclidean norm over its positions, divided by the channels' mean;
     weight and bias start at zero.

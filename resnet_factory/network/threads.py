@@ -1,4 +1,4 @@
-"""Torch's number of threads, for a while."""
+"""A context manager that sets torch's number of threads."""
 
 from __future__ import annotations
 

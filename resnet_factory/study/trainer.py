@@ -1,4 +1,4 @@
-"""A trainer of one job after another; an exception is a result, too."""
+"""Train jobs one after another; an exception is recorded as a result."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from rich.progress import Progress
 
 from resnet_factory.sweep.costing_pool import CostingPool
-from resnet_factory.sweep.draws import Draws
+from resnet_factory.sweep.draws import SpaceDraws
 from resnet_factory.sweep.evaluation import BatchEvaluation, evaluate_samples
 from resnet_factory.sweep.options import SweepOptions
 from resnet_factory.sweep.progress import advance_sweep_progress
@@ -33,7 +33,12 @@ class Collector:
     """Collects architectures batch by batch; what is stored does not depend on where it was interrupted."""
 
     def __init__(
-        self, space: Space, templates: ModelTemplates, options: SweepOptions, store: SweepStore, draws: Draws
+        self,
+        space: Space,
+        templates: ModelTemplates,
+        options: SweepOptions,
+        store: SweepStore,
+        draws: SpaceDraws,
     ) -> None:
         self.space, self.templates, self.store, self.draws = space, templates, store, draws
         self.wanted, self.most = options.architectures, options.samples

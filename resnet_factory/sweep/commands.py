@@ -31,7 +31,10 @@ def sweep_command(overrides: Sequence[str], config_dir: str | None) -> int:
         try:
             with sigterm_as_interrupt():
                 tick = live.tick if setup.options.report else (lambda: None)
-                complete_sweep(setup.space, setup.templates, setup.options, store, tick, noted=setup.record)
+                complete_sweep(
+                    setup.space, setup.templates, setup.options, store, tick,
+                    noted=setup.record, window_draws=setup.window_draws,
+                )  # fmt: skip
         except KeyboardInterrupt:
             write_csv(store)
             live.end()

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from resnet_factory.study.worker_pool import Perform, Send, WorkerPool
-from resnet_factory.sweep.draws import Draws
+from resnet_factory.sweep.draws import SpaceDraws
 from resnet_factory.sweep.evaluation import (
     BatchEvaluation,
     EvaluatedCandidate,
@@ -39,7 +39,7 @@ class CostedBatch(NamedTuple):
 
 @contextmanager
 def prepare_costing_process(
-    _slot: int, space: Space, draws: Draws, conditions: CostConditions, compose: Compose
+    _slot: int, space: Space, draws: SpaceDraws, conditions: CostConditions, compose: Compose
 ) -> Iterator[Perform]:
     """Prepare a process that costs batches."""
     templates = ModelTemplates(space, compose)
@@ -62,7 +62,7 @@ class CostingPool:
     """Costs batches ahead, in several processes; a context manager."""
 
     def __init__(
-        self, workers: int, draws: Draws, conditions: CostConditions, templates: ModelTemplates
+        self, workers: int, draws: SpaceDraws, conditions: CostConditions, templates: ModelTemplates
     ) -> None:
         setup = partial(
             prepare_costing_process,

@@ -38,6 +38,19 @@ class ConditionalDraw(Protocol):
         """Return values for uniform numbers in [0, 1), one row per dimension; choices as indices."""
 
 
+class SpaceDraws(Protocol):
+    """Samples of a space by their numbers: the same for the same space, sampler and seed."""
+
+    space: Space
+
+    @property
+    def met(self) -> dict[str, float]:
+        """Return what is met by construction, with the share of free draws that meet it."""
+
+    def samples(self, start: int, stop: int) -> dict[str, Array]:
+        """Return samples `start` to `stop` by key, within one batch of `samplers.BATCH`."""
+
+
 class Draws:
     """Samples of a space by their numbers: the same for the same space, sampler and seed."""
 

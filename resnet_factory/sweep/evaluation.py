@@ -1,4 +1,4 @@
-"""From samples to candidates: relations checked, planned, costed, held against windows, named by plan id."""
+"""Evaluate samples: check relations, plan, cost, check constraints, and compute plan ids."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class SweepOptions:
     architectures: Any
     """A number of architectures to draw until; None: all samples count."""
     max_samples: Any
-    sampler: Literal["grid", "random", "sobol"]
+    sampler: Literal["grid", "random", "sobol", "conditional"]
     seed: int = setting_minimum(0)
     out: str | None
     measure: tuple[str, ...]

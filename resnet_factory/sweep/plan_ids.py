@@ -1,4 +1,4 @@
-"""Plan ids of architectures that were planned together: each from one text with gaps."""
+"""Plan ids of architectures that were planned together: from one text with placeholders for their numbers."""
 
 from __future__ import annotations
 

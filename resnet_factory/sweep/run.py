@@ -19,7 +19,7 @@ from resnet_factory.config.own_layers import own_layer_origins
 from resnet_factory.errors import ConfigError, Fault
 from resnet_factory.network.runtimes.choices import EAGER
 from resnet_factory.sweep.collection import Collector
-from resnet_factory.sweep.draws import Draws
+from resnet_factory.sweep.draws import Draws, SpaceDraws
 from resnet_factory.sweep.evaluation import evaluate_samples
 from resnet_factory.sweep.measuring import measure_missing
 from resnet_factory.sweep.options import SweepOptions
@@ -27,8 +27,10 @@ from resnet_factory.sweep.own_metrics import own_metrics_record, shipped_or_own_
 from resnet_factory.sweep.sampled_populations import CostConditions
 from resnet_factory.sweep.samplers import BATCH
 from resnet_factory.sweep.space import Space
+from resnet_factory.sweep.stage_costs import tabulate_stage_costs
 from resnet_factory.sweep.store import SweepStore
 from resnet_factory.sweep.templates import ModelTemplates, unread_template_faults
+from resnet_factory.sweep.window_draws import WINDOW_SAMPLER, WindowDraws
 
 FIXED = ("space", "sampler", "seed", "image", "costing")
 """Parts of a run's record that may not change when it continues."""
@@ -48,10 +50,12 @@ def complete_sweep(
     tick: Callable[[], None] = lambda: None,
     *,
     noted: Mapping[str, str] | None = None,
+    window_draws: WindowDraws | None = None,
 ) -> None:
     """Complete what an earlier run has not done; `tick` is called after each stored step.
 
     `noted` is added to the record of the run; where its `sampler` is none that draws, nothing is sampled.
+    `window_draws` are those of `sampler=conditional`.
 
     Raises:
         ConfigError: the store holds another run, or cannot be written.
@@ -59,7 +63,9 @@ def complete_sweep(
     _complete_run_record(store)
     # Relations of a sweep that an earlier version began were left to rejection, and are until its end.
     drawing = store.run().get("drawing", CONDITIONAL)
-    draws = Draws(space, options.sampler, options.seed, conditional=drawing == CONDITIONAL)
+    draws: SpaceDraws | None = window_draws
+    if draws is None:
+        draws = Draws(space, options.sampler, options.seed, conditional=drawing == CONDITIONAL)
     record = run_record(space, options) | {"drawing": drawing, "met": json.dumps(draws.met)}
     record |= noted or {}
     own = json.loads(store.run().get("own_metrics", "{}")) | own_metrics_record(options.measure)
@@ -82,6 +88,18 @@ def complete_sweep(
             measure_missing(options, space.limits, store, progress, tick)
 
 
+def window_draws_of_run(space: Space, templates: ModelTemplates, options: SweepOptions) -> WindowDraws | None:
+    """Return the draws of `sampler=conditional`; None for another sampler.
+
+    Raises:
+        ConfigError: the costs of the space's stages cannot be tabulated, or none is inside the window.
+    """
+    if options.sampler != WINDOW_SAMPLER:
+        return None
+    conditions = CostConditions(options.image, options.measuring.batch, options.measuring.dtype)
+    return WindowDraws(space, tabulate_stage_costs(space, templates, conditions), options.seed)
+
+
 def _layer_origins_of_run(templates: ModelTemplates) -> dict[str, dict[str, str]]:
     """Return the packages of the registered layers that the networks use."""
     found: dict[str, dict[str, str]] = {}
@@ -99,7 +117,8 @@ def refuse_run_of_unread_dimensions(space: Space, templates: ModelTemplates, opt
     """
     faults: list[Fault] = []
     conditions = CostConditions(options.image, options.measuring.batch, options.measuring.dtype)
-    draws = Draws(space, options.sampler, options.seed)
+    sampler = "random" if options.sampler == WINDOW_SAMPLER else options.sampler  # its tables take long
+    draws = Draws(space, sampler, options.seed)
     for size in (PROBED, BATCH):  # rare choices may be the only ones that read a field
         stop = min(size, options.samples)
         evaluate_samples(space, templates, draws.samples(0, stop), 0, conditions, 0)

@@ -22,10 +22,11 @@ from resnet_factory.sweep.options import (
     refuse_unknown_metric_options,
 )
 from resnet_factory.sweep.own_metrics import own_metric_names
-from resnet_factory.sweep.run import refuse_run_of_unread_dimensions, run_record
+from resnet_factory.sweep.run import refuse_run_of_unread_dimensions, run_record, window_draws_of_run
 from resnet_factory.sweep.space import Space, read_space
 from resnet_factory.sweep.store import stored_metrics
 from resnet_factory.sweep.templates import ModelTemplates
+from resnet_factory.sweep.window_draws import WindowDraws
 
 UNRECORDED = ("out", "retry", "report")
 """Keys of overrides that are of one run, not of the sweep."""
@@ -44,6 +45,8 @@ class SweepSetup:
     templates: ModelTemplates
     record: Mapping[str, str]
     """The overrides and the folder of the user's own YAML, as the store keeps them."""
+    window_draws: WindowDraws | None
+    """Those of `sampler=conditional`."""
 
 
 def read_setup(
@@ -70,6 +73,7 @@ def read_setup(
     compose_one = partial(_composed_model, tuple(single), config_dir)
     try:
         refuse_run_of_unread_dimensions(space, ModelTemplates(space, compose_one), options)
+        window_draws = window_draws_of_run(space, ModelTemplates(space, compose_one), options)
     except ConfigError as error:
         raise ConfigError(_locate_setup_faults(error.faults, several, composed)) from None
     record = {
@@ -78,8 +82,9 @@ def read_setup(
     }
     templates = ModelTemplates(space, compose_one)
     return SweepSetup(
-        space=space, options=options, report=report, folder=out, templates=templates, record=record
-    )
+        space=space, options=options, report=report, folder=out, templates=templates, record=record,
+        window_draws=window_draws,
+    )  # fmt: skip
 
 
 def override_key(word: str) -> str:

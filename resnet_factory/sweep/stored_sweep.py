@@ -279,7 +279,9 @@ def open_sweep(folder: str | Path) -> Sweep:
 def complete_setup(setup: SweepSetup, store: SweepStore, noted: Mapping[str, str]) -> None:
     """Complete a sweep; `noted` are entries of the record that differ from its options."""
     record: dict[str, Any] = {**setup.record, **noted}
-    complete_sweep(setup.space, setup.templates, setup.options, store, noted=record)
+    complete_sweep(
+        setup.space, setup.templates, setup.options, store, noted=record, window_draws=setup.window_draws
+    )
 
 
 def checked_path(value: str | Path | None, what: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""Windows on the numbers of an architecture: its costs, its structure, and metrics measured of it."""
+"""Constraints of a space: intervals for costs, structure and measured metrics of an architecture."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import timm.data
 import torch
+from conftest import ROOT
 from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
@@ -196,7 +197,5 @@ def test_command(
     )
     monkeypatch.setattr(packages, "find_spec", lambda name: None if name == "PIL" else object())
     assert main.main([*words, f"int8={folder}"]) == 2
-    assert (
-        "int8: 'int8' needs pillow, not installed here: pip install 'resnet-factory[export]'"
-        in capsys.readouterr().err
-    )
+    hint = f"in {ROOT}: pip install -c constraints.txt -e '.[export]'"
+    assert f"int8: 'int8' needs pillow, not installed here; {hint}" in capsys.readouterr().err

@@ -228,7 +228,7 @@ def test_names_of_timm_that_are_not_here_are_counted() -> None:
     names = [name for name in theirs if "resnet" in name or "resnext" in name]
     missing = set(names) - set(rf.list_models())
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"that hold `resnet` or `resnext`, {len(missing)} are not here" in readme
+    assert f"that contain `resnet` or `resnext`, {len(missing)} are missing" in readme
     assert all(re.search(r"csp|tresnet|lambda|bat_|vit_|inception", name) for name in missing), sorted(
         missing
     )

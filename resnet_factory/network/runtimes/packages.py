@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from resnet_factory.errors import ConfigError, Fault, unknown
+from resnet_factory.errors import ConfigError, Fault, install_hint, unknown
 
 PACKAGES: dict[str, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -30,7 +30,7 @@ def runtime_package_faults(runtime: str, key: str) -> list[Fault]:
     if not missing:
         return []
     message = f"{runtime!r} needs {', '.join(missing)}, not installed here"
-    return [Fault(key, f"{message}: pip install 'resnet-factory[{EXTRA}]'")]
+    return [Fault(key, f"{message}; {install_hint(EXTRA)}")]
 
 
 def runtime_device_faults(device: str, key: str) -> list[Fault]:
@@ -57,6 +57,4 @@ def import_runtime_package(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != name.partition(".")[0]:
             raise
-        raise ConfigError(
-            [Fault("to", f"{name} is not installed: pip install 'resnet-factory[{EXTRA}]'")]
-        ) from None
+        raise ConfigError([Fault("to", f"{name} is not installed; {install_hint(EXTRA)}")]) from None
