@@ -1,4 +1,4 @@
-"""resnet-factory: your own ResNet from YAML. Importing this imports no torch."""
+"""resnet-factory: ResNets from YAML as PyTorch networks. Importing this package does not import torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The package `resnet_factory.conf` in a checkout, whose `conf/` stands beside this package.
+"""The package `resnet_factory.conf` in a checkout, whose `conf/` is next to this package.
 
 A wheel has the folder inside, and Python prefers a folder to a file of the same name. Here the import of
 this file gives the folder in its place, so that `pkg://resnet_factory.conf` is the same in both.

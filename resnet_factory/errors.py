@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_SHOWN = 100
-"""Faults that one error prints; a list of ten thousand wrong entries is no more help than its first."""
+"""Maximum number of faults that one error prints."""
 MAX_LISTED = 400
 """Characters that a list of known words may fill, a quarter of it where one of them is surely meant."""
 
@@ -29,7 +29,7 @@ class Fault:
     message: str
     where: str = ""
     instead: Fault | None = field(default=None, compare=False)
-    """The same told of another key that could be changed instead: for where only that one is the user's."""
+    """The same fault at another key that could be changed instead, used if only that key is the user's."""
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.where, self.path, self.message) if part)
@@ -64,7 +64,7 @@ def nearest_word(word: str, known: Iterable[str], most: int = 3) -> list[str]:
 
 
 def _folded_word(word: str) -> str:
-    """Return a word without what eyes and keyboards confuse: width, case, O and 0, l and 1."""
+    """Return a word without differences that are easily overlooked: width, case, O and 0, l and 1."""
     plain = unicodedata.normalize("NFKC", word).casefold()
     return plain.translate(str.maketrans("ol", "01"))
 
@@ -108,7 +108,7 @@ def found(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that cannot upset a terminal: control characters spelled out."""
+    """Return a text with its control characters escaped, safe for terminals."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
@@ -119,24 +119,24 @@ def foreign(word: str) -> str:
 
 
 def path_of(value: object, what: str) -> Path:
-    """Return a path from a text or path; `what` begins the message of anything else.
+    """Return a string or path as a Path; `what` begins the message for other types.
 
     Raises:
         TypeError: it is neither.
     """
     if not str(path_or_name(value, what)):
-        raise ValueError(f"{what} takes a path, found an empty text")
+        raise ValueError(f"{what} takes a path, found an empty string")
     return Path(str(value))
 
 
 def path_or_name(value: object, what: str) -> str | Path:
-    """Return a text or path as it is; `what` begins the message of anything else.
+    """Return a string or path unchanged; `what` begins the message for other types.
 
     Raises:
         TypeError: it is neither.
     """
     if not isinstance(value, str | Path):
-        raise TypeError(f"{what} takes a path as text or Path, found {shown(value)}")
+        raise TypeError(f"{what} takes a path as a string or Path, found {shown(value)}")
     return value
 
 
@@ -149,7 +149,7 @@ def shown(value: object) -> str:
 def install_hint(extra: str) -> str:
     """The command that installs an extra of this package: from its checkout, else the packages themselves.
 
-    The name of this project on a package index may be somebody else's, and is never advised.
+    The name of this project on a package index may belong to someone else, so it is never suggested.
     """
     checkout = Path(__file__).resolve().parent.parent
     if (checkout / "pyproject.toml").is_file():

@@ -35,7 +35,7 @@ def register(*names: str, config_dir: str | Path | None = None) -> list[str]:
     `config_dir` is a folder of your own YAML. Characters that timm's names cannot have become `_`.
 
     Raises:
-        ConfigError: there is no such model, or its YAML is faulty.
+        ConfigError: there is no such model, or its YAML is invalid.
     """
     folder = None if config_dir is None else str(config_dir)
     chosen = names or [name for name in list_models(config_dir=folder) if not is_model(_timm_registry(name))]
@@ -92,11 +92,11 @@ def _timm_entry_point(name: str, config_dir: str | None) -> Callable[..., Networ
 
         Raises:
             ConfigError: with every fault in the configuration.
-            ValueError: an argument asks for what the recipes say, or for weights.
+            ValueError: an argument is determined by the recipes, or asks for pretrained weights.
         """
         if pretrained:
             raise ValueError(
-                f"{_timm_registry(name)} has no weights of its own; checkpoint_path=FILE loads some"
+                f"{_timm_registry(name)} has no pretrained weights; load some with checkpoint_path=FILE"
             )
         for key, value in (("drop_rate", drop_rate), ("global_pool", global_pool)):
             if value:

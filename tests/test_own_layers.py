@@ -139,7 +139,7 @@ def test_saved_and_loaded_in_this_process(tmp_path: Path) -> None:
     with pytest.raises(rf.ConfigError) as caught:
         rf.load(file)
     assert str(caught.value) == (
-        f"weights: '{file}': layer 'affine' is not known here; the network was saved with it from "
+        f"weights: '{file}': layer 'affine' is not registered here; the network was saved with the one from "
         f"module '{__name__}'; register it first, as rf.register_layer does"
     )
 
@@ -220,7 +220,7 @@ CLASSES: dict[str, tuple[Any, type[Exception], str]] = {
     "not a class": (Affine(8, 1), TypeError, "a class derived from resnet_factory.layers.Layer"),
     "a module": (AffineModule, TypeError, "a class derived from resnet_factory.layers.Layer"),
     "the base": (Layer, TypeError, "a class derived from"),
-    "no dataclass": (subclass("x: int = 1", decorator=""), TypeError, "Mine is no dataclass"),
+    "no dataclass": (subclass("x: int = 1", decorator=""), TypeError, "Mine is not a dataclass"),
     "identity": (
         subclass("x: int = 1", decorator="@dataclass(frozen=True, eq=False)"),
         TypeError,
@@ -230,21 +230,25 @@ CLASSES: dict[str, tuple[Any, type[Exception], str]] = {
     "text": (
         subclass("x: str = ''"),
         TypeError,
-        "'x' of Mine is no int, float, bool, Axes, Padding or Literal",
+        "'x' of Mine is not an int, float, bool, Axes, Padding or Literal",
     ),
     "constant": (subclass("family: str = 'act'"), TypeError, r"write ClassVar: family: ClassVar\[…\]"),
-    "default": (subclass("x: int = 1.5"), TypeError, "'x' of Mine has a default of another type"),
-    "name": (subclass("when: int = 1"), TypeError, "'when' of Mine has a name that recipes use"),
+    "default": (
+        subclass("x: int = 1.5"),
+        TypeError,
+        "'x' of Mine has a default that does not match its type",
+    ),
+    "name": (subclass("when: int = 1"), TypeError, "'when' of Mine has a name that is reserved in recipes"),
     "accepts": (
         subclass("accepts: ClassVar[tuple] = 'map'"),
         TypeError,
-        "Mine.accepts is 'map'; it is a tuple",
+        "Mine.accepts is 'map'; expected a tuple",
     ),
     "produces": (subclass("produces: ClassVar[str] = 'volume'"), TypeError, "Mine.produces is 'volume'"),
     "no number": (
         subclass("def params(self): return self.channels / 2"),
         ValueError,
-        r"Mine\(channels=64\): params\(\) is 32.0; it is an int of at least 0",
+        r"Mine\(channels=64\): params\(\) is 32.0; expected an int of at least 0",
     ),
     "fails": (
         subclass("x: int = 1\n    def valid(self): return self.channels % self.x == 0"),
@@ -266,13 +270,17 @@ CLASSES: dict[str, tuple[Any, type[Exception], str]] = {
         ValueError,
         "yield an argument's name and what is wrong with it",
     ),
-    "no truth": (subclass("def valid(self): return 1"), ValueError, r"valid\(\) is 1; it is True or False"),
+    "no truth": (
+        subclass("def valid(self): return 1"),
+        ValueError,
+        r"valid\(\) is 1; expected True or False",
+    ),
     "saves": (
         subclass("saves = 'all'"),
         ValueError,
-        "saves is 'all'; it is 'input', 'output', 'both' or 'neither'",
+        "saves is 'all'; expected 'input', 'output', 'both' or 'neither'",
     ),
-    "reach": (subclass("reach = (1, 1.5)"), ValueError, "reach is .*; it is None, or two ints"),
+    "reach": (subclass("reach = (1, 1.5)"), ValueError, "reach is .*; expected None, or two ints"),
 }
 
 
@@ -296,7 +304,7 @@ MAKERS: dict[str, tuple[Any, str]] = {
     "nowhere": ("no_such_package:make", "cannot be imported: ModuleNotFoundError: No module named"),
     "no function": ("math:pi", "is 3.141592653589793, not a function"),
     "nothing in it": ("math:make", "cannot be imported: AttributeError"),
-    "no module": (lambda layer: layer, "its maker returns a Affine, not a torch.nn.Module"),
+    "no module": (lambda layer: layer, "its module function returns a Affine, not a torch.nn.Module"),
     "other parameters": (
         lambda layer: nn.BatchNorm2d(layer.channels),
         r"its module has 16 parameters, Affine.params\(\) says 4 for 'affine 8 groups=2'",
@@ -318,12 +326,14 @@ def test_an_exception_of_a_maker_names_the_layer() -> None:
     rf.register_layer("affine", Affine, lambda layer: AffineModule(layer.nothing))
     with pytest.raises(AttributeError) as caught:
         rf.create_model("resnet18", *SMALL, "model.act={layer: affine, groups: 2}")
-    assert caught.value.__notes__ == ["raised where layer 'affine' makes the module of 'affine 8 groups=2'"]
+    assert caught.value.__notes__ == ["raised where layer 'affine' creates the module of 'affine 8 groups=2'"]
 
 
 @pytest.mark.parametrize("wrong", ["make", "a b:c", ":make", ""])
 def test_makers_named_in_another_way(wrong: str) -> None:
-    with pytest.raises(ValueError, match=r"'package\.module:function', found"):
+    with pytest.raises(
+        ValueError, match=r"'package\.module:function' for the function that returns the module, found"
+    ):
         rf.register_layer("affine", Affine, wrong)
 
 

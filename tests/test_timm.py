@@ -87,7 +87,7 @@ def test_own_yaml_is_registered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"pretrained": True}, "rf_resnet18 has no weights of its own; checkpoint_path=FILE loads some"),
+        ({"pretrained": True}, "rf_resnet18 has no pretrained weights; load some with checkpoint_path=FILE"),
         ({"drop_rate": 0.1}, "drop_rate is part of the head's recipe"),
         ({"global_pool": "max"}, "global_pool is part of the head's recipe"),
         ({"features_only": True, "feature_cls": "hook"}, "unknown form of outputs 'hook'"),

@@ -1,4 +1,4 @@
-"""Tables of benchmarks: latencies of networks, or of the parts of one, for people, as CSV and as pictures."""
+"""Tables of benchmarks: latencies of networks, or of the parts of one, as text, CSV and pictures."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 PARTS = ("stage", "block")
 SHARED = ("device", "rounds", "threads", "by", "file")
-"""Keys that are the same for all that is measured."""
+"""Keys that are the same for all measurements."""
 WRITTEN: dict[str, FileKind] = {".csv": CSV, ".svg": SVG}
 Texts = Mapping[str, Callable[[], str]]
 """Ending of a file -> the function that returns its text."""
@@ -95,7 +95,7 @@ def _measure_parts(cases: Sequence[BenchmarkCase], by: str, shared: Mapping[str,
 
 
 def _benchmark_case_of(composed: Composed) -> BenchmarkCase:
-    """Return what a composed configuration asks to be timed."""
+    """Return the benchmark case of a composed configuration."""
     from resnet_factory.network.runtimes.benchmark import BenchmarkCase
 
     costed, data = cost_of_composed(composed), composed.data
@@ -105,18 +105,18 @@ def _benchmark_case_of(composed: Composed) -> BenchmarkCase:
 
 
 def benchmark_command_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of the keys of `benchmark`, and of what this machine lacks for them."""
+    """Return the faults of the keys of `benchmark`, missing packages and devices included."""
     faults = []
     words = {"runtime": RUNTIMES, "dtype": DTYPES, "step": STEPS, "by": ("network", *PARTS)}
     for key, known in words.items():
         if data[key] not in known:
-            faults.append(Fault(key, unknown(key, data[key], known)))
+            faults.append(Fault(key, unknown("part" if key == "by" else key, data[key], known)))
     for key in ("batch", "rounds", "threads"):
         value = data[key]
         if not (isinstance(value, int) and value > 0 and value is not True) and (
             key != "threads" or value is not None
         ):
-            faults.append(Fault(key, f"expected a whole number from 1 on, found {found(value)}"))
+            faults.append(Fault(key, f"expected a whole number of at least 1, found {found(value)}"))
     device, runtime = data["device"], data["runtime"]
     if not isinstance(device, str):
         faults.append(Fault("device", f"expected a name, as cpu or cuda, found {found(device)}"))
@@ -125,13 +125,13 @@ def benchmark_command_faults(data: Mapping[str, Any]) -> list[Fault]:
     else:
         faults += runtime_device_faults(device, "device")
     if data["by"] in PARTS and runtime in RUNTIMES and runtime not in (EAGER, FOLDED):
-        message = f"{data['by']}s are timed in eager mode: runtime={EAGER} or runtime={FOLDED}"
+        message = f"{data['by']}s are timed in eager mode only: use runtime={EAGER} or runtime={FOLDED}"
         faults.append(Fault("by", message))
     if data["step"] == TRAINING:
         if data["by"] in PARTS:
-            faults.append(Fault("by", f"{data['by']}s are timed in inference: step={INFERENCE}"))
+            faults.append(Fault("by", f"{data['by']}s are timed at inference only: use step={INFERENCE}"))
         if runtime in RUNTIMES and runtime not in TRAINED_RUNTIMES:
-            message = f"{runtime!r} runs inference alone; step={TRAINING} takes {one_of(TRAINED_RUNTIMES)}"
+            message = f"{runtime!r} runs inference only; step={TRAINING} takes {one_of(TRAINED_RUNTIMES)}"
             faults.append(Fault("runtime", message))
     if data["file"] is not None:
         faults += _file_faults(str(data["file"]))
@@ -139,7 +139,7 @@ def benchmark_command_faults(data: Mapping[str, Any]) -> list[Fault]:
 
 
 def _file_faults(file: str) -> list[Fault]:
-    """Return the faults of the file that is written: its ending says whether a table or a picture."""
+    """Return the faults of the output file, whose suffix selects a table or a picture."""
     ending = Path(file).suffix.lower()
     if ending not in WRITTEN:
         return [Fault("file", f"'{file}' does not end in {one_of(WRITTEN)}, as tables and pictures do")]
@@ -149,9 +149,13 @@ def _file_faults(file: str) -> list[Fault]:
 
 
 def _benchmark_shared_faults(composed: Sequence[Composed]) -> list[Fault]:
-    """Return the faults of keys that have several values, but are the same for all that is measured."""
+    """Return the faults of keys with several values that must be the same for all measurements."""
     faults = []
     for key in SHARED:
         if len({str(each.data[key]) for each in composed}) > 1:
-            faults.append(Fault(key, "one value holds for all that is measured", f"command line '{key}=…'"))
+            faults.append(
+                Fault(
+                    key, "expected one value for all measurements, found several", f"command line '{key}=…'"
+                )
+            )
     return faults

@@ -120,7 +120,7 @@ def build_command_faults(data: Mapping[str, Any]) -> list[Fault]:
         return faults
     weights, keys, save = data["weights"], data["keys"], data["save"]
     if weights is None and keys is not None:
-        faults.append(Fault("keys", "it tells how to read a file with weights; give weights=… as well"))
+        faults.append(Fault("keys", "a key map names the tensors of a weights file; give weights=… as well"))
     faults += command_weights_faults(weights, keys)
     if save is not None:
         faults += output_file_faults(save, "save", WEIGHTS, [] if weights is None else [weights])

@@ -89,7 +89,7 @@ def _named_network_to_compare(word: str, config_dir: str | Path | None) -> tuple
     if not file.is_file():
         raise ConfigError([Fault("with", f"there is no file '{word}'")])
     if root is None:
-        message = f"'{word}' does not stand in a folder called 'model', as my_conf/model/{file.name} would"
+        message = f"'{word}' is not in a folder called 'model', as in my_conf/model/{file.name}"
         raise ConfigError([Fault("with", message)])
     name = file.relative_to(root).with_suffix("").as_posix()
     return name, config_dir if root.parent == Path(conf_dir()) else str(root.parent)

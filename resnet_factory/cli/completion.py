@@ -24,7 +24,7 @@ def check_completion(words: Sequence[str]) -> None:
         elif shell not in shells:
             message = unknown("shell", shell, shells)
         if message:
-            raise ConfigError([Fault("", f"{message}; as '-sc install=bash'", "command line '-sc'")])
+            raise ConfigError([Fault("", f"{message}; for example '-sc install=bash'", "command line '-sc'")])
 
 
 def forget_completed_verb() -> None:

@@ -53,7 +53,7 @@ def draw_command_faults(data: Mapping[str, Any]) -> list[Fault]:
         if ending not in ENDINGS:
             message = f"{file!r} does not end in {one_of(ENDINGS)}{suggest(ending, ENDINGS)}"
             faults.append(
-                Fault("file", f"{message}; or say {one_of(f'format={known}' for known in FORMATS)}")
+                Fault("file", f"{message}; or give {one_of(f'format={known}' for known in FORMATS)}")
             )
     if isinstance(file, str) and not faults:
         kind = MERMAID if (form or ENDINGS.get(Path(file).suffix.lower())) == "mermaid" else SVG

@@ -160,19 +160,19 @@ def _int8_faults(folder: str, to: str | None) -> list[Fault]:
 
 
 def _exported_program_faults(data: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of what only exports for runtimes read."""
+    """Return the faults of the keys that only exports for runtimes read."""
     faults = []
     if data["dynamic"] is not None and data["dynamic"] not in DYNAMIC:
         faults.append(Fault("dynamic", unknown("freedom", data["dynamic"], DYNAMIC)))
     tolerance = data["tolerance"]
     if not isinstance(tolerance, int | float) or isinstance(tolerance, bool) or not tolerance >= 0:
-        faults.append(Fault("tolerance", f"expected a number from 0 on, found {found(tolerance)}"))
+        faults.append(Fault("tolerance", f"expected a number of at least 0, found {found(tolerance)}"))
     agreement = data["agreement"]
     if agreement is not None:
         if isinstance(agreement, bool) or not isinstance(agreement, int | float) or not 0 <= agreement <= 1:
-            faults.append(Fault("agreement", f"expected a share from 0 to 1, found {found(agreement)}"))
+            faults.append(Fault("agreement", f"expected a fraction from 0 to 1, found {found(agreement)}"))
         elif data["int8"] is None:
-            faults.append(Fault("agreement", "is of 8-bit integers; give int8=FOLDER as well"))
+            faults.append(Fault("agreement", "applies to 8-bit integers only; give int8=FOLDER as well"))
     for key in NORMALISATION:
         value = data[key]
         numbers = isinstance(value, list) and value and all(isinstance(each, int | float) for each in value)

@@ -28,7 +28,7 @@ def verb_help(verb: str) -> str:
         text = re.sub(r"(?m)^defaults:.*\n(?: .*\n)*", "", file.read_text(encoding="utf-8"))
         keys = [f"  {line}" for line in text.splitlines()[1:]]
         lines += ["keys, given as KEY=VALUE, with their defaults", *keys, ""]
-        lines += ["and those of every command: model=NAME, model.KEY=…, model/GROUP=NAME, input.size=…", ""]
+        lines += ["keys of every command: model=NAME, model.KEY=…, model/GROUP=NAME, input.size=…", ""]
     return "\n".join([*lines, "resnet-factory --help: all commands, models and options"])
 
 

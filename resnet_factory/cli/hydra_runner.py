@@ -46,7 +46,9 @@ def print_hydra_jobs(
         ConfigError: the jobs are chosen by another sweeper, or Hydra cannot compose one.
     """
     if wanted.jobs is None:
-        message = "the jobs are up to the sweeper, so their configurations cannot be printed before"
+        message = (
+            "the sweeper chooses the jobs while they run; their configurations cannot be printed beforehand"
+        )
         raise ConfigError([Fault("", message, "command line '--cfg'")])
     library = Library.of(user_library_dir(config_dir))
     others = split_hydra_overrides(wanted.words)[1]

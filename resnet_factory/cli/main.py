@@ -86,7 +86,7 @@ def _run_main(arguments: list[str]) -> int:
             return _hand_main_to_hydra(verb, take_sweeps_to_compose(words, options.config_dir)[0], options)
         if asked:
             if VERBS[verb].sweeps:
-                message = f"'{verb}' goes through several values itself; leave it out"
+                message = f"'{verb}' accepts several values without it; leave it out"
                 raise ConfigError([Fault("", message, "command line '--multirun'")])
             where = f"command line '--{asked[0].replace('_', '-')}'"
             raise ConfigError(
@@ -144,14 +144,14 @@ def _hand_main_to_hydra(verb: str, words: list[str], options: argparse.Namespace
             forget_completed_verb()
     elif options.hydra_help:
         if words:
-            message = "it tells about Hydra itself; leave out the overrides"
+            message = "prints help about Hydra itself and takes no overrides"
             raise ConfigError([Fault("", message, "command line '--hydra-help'")])
     else:
         wanted = compose_request(
             verb, words, options.config_dir, multirun=options.multirun, check=VERBS[verb].load_check()
         )
         if options.multirun and options.info:
-            message = "it tells about one configuration; leave out -m"
+            message = "prints information about one configuration; leave out -m"
             raise ConfigError([Fault("", message, "command line '--info'")])
         if options.multirun and options.cfg:
             package, resolve = options.package, options.resolve

@@ -51,7 +51,7 @@ def refuse_output_shared_by_jobs(key: str, jobs: Sequence[Sequence[str]]) -> Non
         if words and "${" not in words[-1]:
             named[words[-1]] = named.get(words[-1], 0) + 1
     faults = [
-        Fault(key, f"{count} jobs would write it, one over the other; put ${{hydra:job.num}} into its name",
+        Fault(key, f"{count} jobs would all write this file; put ${{hydra:job.num}} into its name",
               f"command line '{word}'")
         for word, count in named.items()
         if count > 1 and not word.endswith("=null")

@@ -22,7 +22,7 @@ from resnet_factory.reporting.tables import table_console
 
 COSTS = ("plan", "params", "macs", "activations")
 LEAST = 3
-"""The fewest jobs that a page is written of; of two the table says all."""
+"""Minimum number of jobs for which a page is written; for two the table is enough."""
 SHOWN = "shown"
 """The key of a row for what only the page shows."""
 COLUMNS = ("job", "overrides", "state", *COSTS, "seconds", "error")
@@ -69,7 +69,7 @@ def collect_results(
     write_whole_file(target, text.getvalue())
     _print_table(ordered, target)
     if before is not None:
-        table_console().print(f"the results that were there: {before}", markup=False, soft_wrap=True)
+        table_console().print(f"previous results: {before}", markup=False, soft_wrap=True)
     if (page := _write_page(folder, jobs, _report_columns(ordered))) is not None:
         table_console().print(f"  {page}", markup=False, soft_wrap=True)
     return int(any(row["state"] != "ok" for row in ordered))

@@ -85,7 +85,7 @@ def compose_request(
             faults.append(
                 Fault(
                     "",
-                    f"no file has a key {key!r} that this could change; to add it, write '++{key}'",
+                    f"no file has a key {key!r}; to add it, write '++{key}'",
                     param.where,
                 )
             )

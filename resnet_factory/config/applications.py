@@ -14,7 +14,7 @@ from resnet_factory.config.namespaced import NAMESPACE
 
 @dataclass(frozen=True)
 class MountedModel:
-    """A model in the configuration of an application, as far as Hydra tells."""
+    """A model in the configuration of an application, as reported by Hydra."""
 
     path: str
     """Its key, such as `backbone`; empty for a whole configuration."""

@@ -136,7 +136,7 @@ class DefaultsList:
             if not choice.used:
                 group = key.partition("@")[0]
                 near = sorted(other for other in self.known if other.partition("@")[0] == group)
-                message = f"nothing chooses a {key!r} yet that this could replace"
+                message = f"there is no choice of {key!r} to override"
                 advice = (f"to add one, write '+{key}=…'", "leave out 'override'")
                 if near:
                     advice = (f"did you mean {one_of(map(repr, near))}?",) * 2
@@ -176,14 +176,16 @@ class DefaultsList:
                 return []
             raise MissingDefaultError(name, key, above[-1] if above else "")
         if name in above:
-            raise DefaultsError(f"a circle: {' -> '.join([*above[above.index(name) :], name])}", key, name)
+            raise DefaultsError(
+                f"circular defaults: {' -> '.join([*above[above.index(name) :], name])}", key, name
+            )
         package = node.package(file.package)
         entries = self._entries(file, self.added if primary else [])
         nodes = [_DefaultsNode(entry, node.group, package) for entry in entries]
         for child in nodes:
             if child.entry.override:
                 if interpolated:
-                    message = "overrides do not stand in files that are chosen by an interpolation"
+                    message = "a file that is chosen by an interpolation cannot contain overrides"
                     raise DefaultsError(message, child.key, name)
                 self.replaced.setdefault(child.key, _DefaultsChoice(child.entry.choice, name))
         found = self._children(nodes, file, package, (*above, name), interpolated)
@@ -193,7 +195,7 @@ class DefaultsList:
         """Return the entries of a file, with `_self_` at the end unless given, and `added`."""
         entries = file.defaults
         if entries.count(ITSELF) > 1:
-            raise DefaultsError("'_self_' a second time", "", file.name)
+            raise DefaultsError("'_self_' occurs twice", "", file.name)
         if ITSELF not in entries and any(not entry.override for entry in entries or added):
             entries = (*entries, ITSELF)
         return (*entries, *added)

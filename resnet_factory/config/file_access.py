@@ -50,14 +50,16 @@ def output_file_faults(
         for other in inputs:
             read = Path(other).expanduser()
             if read.exists() and target.samefile(read):
-                return [Fault(key, f"'{file}' is what this command reads; give another name")]
+                return [Fault(key, f"'{file}' is an input of this command; choose another name")]
         with target.open("rb") as stream:
             head = stream.read(HEAD)
     except OSError as error:
         return [Fault(key, f"'{file}' cannot be written: {error.strerror}")]
     if head and not kind.begins(head):
         return [
-            Fault(key, f"'{file}' is there already and holds no {kind.name}; remove it, or give another name")
+            Fault(
+                key, f"'{file}' already exists and contains no {kind.name}; remove it or choose another name"
+            )
         ]
     return []
 
@@ -89,7 +91,7 @@ def input_file_faults(file: str | Path, key: str) -> list[Fault]:
     if _is_address(file):
         return []
     if not str(file):
-        return [Fault(key, "expected a file, found an empty text")]
+        return [Fault(key, "expected a file, found an empty string")]
     path = Path(file).expanduser()
     try:
         mode = path.stat().st_mode
@@ -142,7 +144,7 @@ def weights_file_faults(file: str | Path, key: str) -> list[Fault]:
 
 def _no_weights_file(head: bytes) -> str:
     if len(head) < 9:
-        return f"is cut off: {len(head)} bytes"
+        return f"is truncated: it has {len(head)} bytes"
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the file it points to; fetch it with 'git lfs pull'"
     if head.lstrip()[:1] == b"<":

@@ -26,7 +26,8 @@ def one_choice_message(group: str, choice: object) -> str:
     message = f"expected one name for {group!r}, found {found(choice)}"
     if group.startswith("model/") and name in SLOTS:
         message += (
-            f": one holds for all stages; a recipe says where it is called, as '{name}: {{when: stage > 2}}'"
+            ": the same recipe applies to all stages; a recipe that calls it can restrict it to some, as "
+            f"'{name}: {{when: stage > 2}}'"
         )
     return message
 
@@ -43,7 +44,7 @@ def check_config_file(library: Library, file: Path, name: str, data: Any) -> Non
         faults.append(Fault(".".join(keys), message, yaml_position(file, keys)))
 
     if data is None:
-        fault([], "an empty file; say what it changes, for example 'defaults: [resnet18, _self_]'")
+        fault([], "the file is empty; write what it changes, for example 'defaults: [resnet18, _self_]'")
     elif not isinstance(data, dict):
         fault([], f"expected a mapping of keys to values, found {found(data)}")
     else:
@@ -51,14 +52,19 @@ def check_config_file(library: Library, file: Path, name: str, data: Any) -> Non
             fault(keys, message)
         if name.startswith("model/"):
             if "hydra" in data:
-                fault(["hydra"], "Hydra's own settings do not belong to a model")
+                fault(["hydra"], "a model cannot contain Hydra's settings")
             if config_file_package(file) is not None:
                 line = next(i for i, text in enumerate(_file_entry_lines(file), 1) if "@package" in text)
-                message = "a '# @package' line; what stands in this folder goes below its own key"
+                message = (
+                    "a '# @package' line is not allowed here; the folder determines the key of this file"
+                )
                 faults.append(Fault("", message, f"{yaml_display_path(file)}:{line}:1"))
         elif name.partition("/")[0] in GLOBAL and config_file_package(file) is None:
             group = name.partition("/")[0]
-            message = f"without '# @package _global_' as its first line, its keys go below a key {group!r}"
+            message = (
+                "the first line is not '# @package _global_'; without it, the keys of this file go below "
+                f"the key {group!r}"
+            )
             faults.append(Fault("", message, f"{yaml_display_path(file)}:1:1"))
         if "defaults" not in data and (typo := difflib.get_close_matches("defaults", map(str, data), 1, 0.8)):
             fault(typo, f"unknown key {typo[0]!r}; did you mean 'defaults'?")
@@ -87,28 +93,31 @@ def _checked_default_entries(
             *words, group = key.split() or [""]
             overriding |= "override" in words
             if overriding and "override" not in words:
-                yield i, f"{key!r} stands after an 'override'; overrides come last"
+                yield i, f"{key!r} comes after an 'override'; overrides must come last"
             group = group.partition("@")[0]
             if inside and group.startswith("/hydra/"):
-                yield i, "Hydra's own settings do not belong to a model; an experiment may have them"
+                yield i, "a model cannot contain Hydra's settings; an experiment can"
                 continue
             if inside and group.startswith("/"):
                 meant = key.replace("/model/", "")
-                yield i, f"{key!r} is looked for below {base!r}; did you mean {meant!r}?"
+                yield i, f"{key!r} is searched for below {base!r}; did you mean {meant!r}?"
                 continue
             group = group[1:] if group.startswith("/") else f"{base}/{group}" if base else group
             yield from ((i, message) for message in _file_choice_fault(library, words, group, choice, base))
         elif isinstance(entry, str):
             if entry == "_self_":
                 if defaults.index(entry) != i:
-                    yield i, "'_self_' a second time"
+                    yield i, "'_self_' occurs twice"
                 continue
             if overriding:
-                yield i, f"{entry!r} stands after an 'override'; overrides come last"
+                yield i, f"{entry!r} comes after an 'override'; overrides must come last"
             plain = entry.partition("@")[0]
             if inside and plain.startswith("/"):
                 meant = plain.rpartition("/")[2]
-                yield i, f"{entry!r} would go below a key of its own; did you mean {meant!r}?"
+                yield (
+                    i,
+                    f"{entry!r} starts with '/' and would go below a key of its own; did you mean {meant!r}?",
+                )
                 continue
             parent = plain[1:] if plain.startswith("/") else f"{base}/{plain}" if base else plain
             if inside and library.parents[name] and library.file(parent) is not None:
@@ -116,14 +125,14 @@ def _checked_default_entries(
                 yield (
                     i,
                     (
-                        f"{entry!r} is a second parent beside {first!r}; a file starts from one, and "
-                        "takes single recipes of others by 'override GROUP: NAME'"
+                        f"{entry!r} is a second parent after {first!r}; a file has one parent; take single "
+                        "recipes of other models with 'override GROUP: NAME'"
                     ),
                 )
                 continue
             library.parents[name].append(parent)
             if (circle := _circular_default_files(library, parent, name)) is not None:
-                yield i, f"a circle: {' -> '.join([name, *circle])}; a file cannot be its own parent"
+                yield i, f"circular defaults: {' -> '.join([name, *circle])}; a file cannot be its own parent"
             elif library.file(parent) is None and "$" not in parent:
                 yield i, _missing_parent_file(library, entry, parent, base)
         else:
@@ -180,10 +189,13 @@ def _file_choice_fault(
 
 def _missing_parent_file(library: Library, entry: str, parent: str, base: str) -> str:
     if library.is_group(parent):
-        return f"{entry!r} is a config group; choose one of it, as '{entry}: {library.options(parent)[0]}'"
+        return (
+            f"{entry!r} is a config group; choose one of its files, as '{entry}: "
+            f"{library.options(parent)[0]}'"
+        )
     group, _, name = parent.rpartition("/")
     if library.file(entry) is not None:
-        return f"{entry!r} is looked for below {base!r}; did you mean {name!r}?"
+        return f"{entry!r} is searched for below {base!r}; did you mean {name!r}?"
     if nearest_word(entry, ["_self_"]):
         return f"unknown name {entry!r}; did you mean '_self_'?"
     return (
@@ -216,7 +228,7 @@ def _refused_file_entries(data: Any, keys: tuple[str, ...]) -> Iterator[tuple[tu
                     yield (*keys, key), permission_refusal((*keys, key), value)
             elif "." in key and keys[:1] != ("hydra",):
                 above, _, below = key.partition(".")
-                yield (*keys, key), f"a key with a dot; write it as '{above}: {{{below}: …}}'"
+                yield (*keys, key), f"a key cannot contain a dot; write it as '{above}: {{{below}: …}}'"
             elif key != "defaults" or (keys and keys[0] != "hydra"):
                 yield from _refused_file_entries(value, (*keys, str(key)))
     elif isinstance(data, list):
@@ -234,5 +246,8 @@ def interpolation_fault_in_file(text: str) -> str:
     try:
         OmegaConf.create([text])
     except OmegaConfBaseException:
-        return f"{found(text)} cannot be read; an interpolation is '${{key}}', and '\\${{' is the plain text"
+        return (
+            f"{found(text)} cannot be parsed; an interpolation is written '${{key}}', a literal '${{' as "
+            "'\\${'"
+        )
     return ""

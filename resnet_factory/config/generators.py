@@ -58,17 +58,17 @@ class RegNetGenerator:
     def faults(self) -> Iterator[tuple[str, str]]:
         """Yield the faults: the name of an argument and a message."""
         if self.initial_width < 8 or self.initial_width % 8:
-            yield "initial_width", f"{self.initial_width} is not a multiple of 8, 8 or more"
+            yield "initial_width", f"{self.initial_width} is not a positive multiple of 8"
         if self.slope < 0:
-            yield "slope", f"{self.slope} is negative; widths never shrink"
+            yield "slope", f"{self.slope} is negative; widths cannot decrease"
         if self.multiplier <= 1:
-            yield "multiplier", f"{self.multiplier} is not more than 1"
+            yield "multiplier", f"{self.multiplier} is not greater than 1"
         if not 1 <= self.depth <= 10_000:
             yield "depth", f"{self.depth} is not between 1 and 10000"
         if self.group_width < 1:
             yield "group_width", f"{self.group_width} is less than 1"
         if self.initial_width * self.ratio < 1:
-            yield "ratio", f"{self.ratio} leaves nothing of a width of {self.initial_width}"
+            yield "ratio", f"{self.ratio} leaves no channels of a width of {self.initial_width}"
 
     def stages(self) -> Stages:
         """Return depths, widths and groups."""
@@ -136,7 +136,7 @@ class ScaledGenerator:
         """Yield the faults: the name of an argument and a message."""
         for name, factor in (("depth", self.depth), ("width", self.width)):
             if factor <= 0:
-                yield name, f"{factor} is not more than 0"
+                yield name, f"{factor} is not greater than 0"
         if self.divisor < 1:
             yield "divisor", f"{self.divisor} is less than 1"
         if len(self.depths) != len(self.widths):

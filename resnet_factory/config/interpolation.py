@@ -84,7 +84,7 @@ class InterpolationResolver:
         """Keys whose value is filled in later, by Hydra."""
         self.values = 0
         self.full = False
-        """Whether there was more than any configuration holds: what is left was not looked at."""
+        """Whether there was more than any configuration holds: what is left was not examined."""
 
     def plain(self, node: Any, path: str) -> Any:
         """Return the plain data of the node at `path`."""
@@ -98,7 +98,10 @@ class InterpolationResolver:
         if self.values > MAX_VALUES or path.count(".") > MAX_DEPTH:
             if not self.full:
                 self.full = True
-                message = f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, interpolations followed"
+                message = (
+                    f"more than {MAX_VALUES} values or {MAX_DEPTH} levels of nesting after resolving "
+                    "interpolations"
+                )
                 self.faults.append(Fault(".".join(path.split(".")[:2]), message))
             return None
         if isinstance(node, DictConfig):
@@ -129,7 +132,7 @@ class InterpolationResolver:
                 lengths[path] = total
                 if total > MAX_TEXT and not self.full and not REFERENCE.fullmatch(value):
                     self.full = True
-                    message = f"its interpolations make a text of more than {MAX_TEXT:,} characters"
+                    message = f"its interpolations expand to more than {MAX_TEXT:,} characters"
                     self.faults.append(Fault(".".join(path), message))
             return lengths[path]
 
@@ -137,7 +140,7 @@ class InterpolationResolver:
             length(())
         except RecursionError:
             self.full = True
-            self.faults.append(Fault("", "interpolations refer to each other too many times in a row"))
+            self.faults.append(Fault("", "the chain of interpolations that refer to each other is too long"))
 
     def _child(self, node: DictConfig | ListConfig, key: Any, path: str) -> Any:
         from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -148,7 +151,7 @@ class InterpolationResolver:
         try:
             return self.plain(node[key], where)
         except MissingMandatoryValue:
-            self.faults.append(Fault(where, "'???' stands for a value to be given here; give one"))
+            self.faults.append(Fault(where, "'???' marks a mandatory value; give one"))
         except (OmegaConfBaseException, RecursionError) as error:
             raw = node._get_node(key)._value()  # type: ignore[union-attr]
             if self.left and f"${{{self.left}" in str(raw):

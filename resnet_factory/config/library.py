@@ -40,7 +40,9 @@ def user_library_dir(config_dir: str | Path | None) -> Path | None:
     for name in _shipped_library():
         try:
             if (folder / name).is_file():
-                message = f"a shipped file is called '{name}' too and would be read instead; rename this one"
+                message = (
+                    f"a shipped file has the same name, '{name}', and would be read instead; rename this one"
+                )
                 faults.append(Fault("", message, f"{yaml_display_path(folder / name)}:1:1"))
         except OSError as error:
             message = f"'{yaml_display_path((folder / name).parent)}' cannot be read: {error.strerror}"
@@ -151,7 +153,10 @@ class Library:
                 if value is not None and not isinstance(value, Mapping):
                     keys = group.replace("/", ".")
                     place = yaml_position(part.file.path, [key])
-                    message = f"{place} sets {key!r} after it; write '{keys}={choice.value}' to replace that"
+                    message = (
+                        f"{place} sets {key!r} later and overrides this choice; write "
+                        f"'{keys}={choice.value}' to replace that"
+                    )
                     yield Fault(keys, message, override_location(choice))
 
     def config(self, name: str) -> ConfigFile | None:
@@ -200,7 +205,9 @@ class Library:
         """Return the message for a name that is not in a group."""
         options = self.options(group)
         if (inner := Path(name).stem) in options:
-            return f"unknown {group} {name!r}; a name has neither folder nor ending; did you mean {inner!r}?"
+            return (
+                f"unknown {group} {name!r}; give the name without folder and '.yaml'; did you mean {inner!r}?"
+            )
         strays = (
             path
             for folder in self.folders[1:]
@@ -210,14 +217,14 @@ class Library:
         if (stray := next(strays, None)) is not None:
             place = yaml_display_path(self.folders[1] / group)
             found = f"'{yaml_display_path(stray)}' is not read as a {group}"
-            return f"{found}; it must be a file of '{place}' ending in .yaml"
+            return f"{found}; it must be a file in '{place}' ending in .yaml"
         if group == "model":
             if (path := Path(name)).suffix in (".yaml", ".yml") and path.is_file():
                 if path.resolve().parent.name == "model":
                     folder = path.parent.parent if path.parent.name == "model" else Path("..")
                     return f"{name!r} is a path; write 'model={path.stem}' and '--config-dir {folder}'"
                 return (
-                    f"{name!r} is a path; models stand in a folder called 'model': move it to "
+                    f"{name!r} is a path; models are read from folders called 'model': move it to "
                     f"'conf/model/{path.name}', and write 'model={path.stem}' and '--config-dir conf'"
                 )
             meant = f"{foreign(name)}{suggest(name, options)}"

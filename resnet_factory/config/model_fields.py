@@ -23,7 +23,9 @@ def read_generated_fields(data: Mapping[str, Any], path: str, faults: list[Fault
     spec, path = data["generator"], f"{path}.generator"
     if isinstance(spec, Mapping) and len(spec) > 1 and (own := [key for key in spec if key in GENERATORS]):
         faults.extend(
-            Fault(f"{path}.{key}", f"stands beside {own[0]!r}; its argument is '{own[0]}.{key}'")
+            Fault(
+                f"{path}.{key}", f"is not a generator; for an argument of {own[0]!r} write '{own[0]}.{key}'"
+            )
             for key in spec
             if key != own[0]
         )
@@ -47,7 +49,7 @@ def read_generated_fields(data: Mapping[str, Any], path: str, faults: list[Fault
     stages = generator.stages()
     for key in stages:
         if data.get(key) is not None:
-            message = f"given here and by the generator {name!r}; leave one out"
+            message = f"given both here and by the generator {name!r}; remove one"
             faults.append(Fault(f"{path.rsplit('.', 2)[0]}.{key}", message))
     return stages
 
@@ -72,7 +74,7 @@ def read_arguments_field(made: Any, given: Any, path: str, faults: list[Fault]) 
             name = "a number" if wanted is float else "a whole number"
             faults.append(Fault(f"{path}.{key}", f"expected {name}, found {found(value)}"))
         elif not abs(value) < MAX_CHANNELS:
-            faults.append(Fault(f"{path}.{key}", f"{found(value)} is beyond the limit of {MAX_CHANNELS}"))
+            faults.append(Fault(f"{path}.{key}", f"{found(value)} exceeds the limit of {MAX_CHANNELS}"))
     faults.extend(
         Fault(path, f"{key!r} is missing")
         for key, (_, needed) in table.items()

@@ -12,7 +12,7 @@ MAX_CHANNELS = 2**20
 """Limits checked before recipes are unrolled; the deepest published ResNet has 600 blocks."""
 
 COMMON = {
-    "in": "channels that arrive at this part",
+    "in": "input channels of this part",
     "in_channels": "channels of the input, the model's `in_channels`",
     "num_classes": "the model's `num_classes`; 0: no classifier",
     "image_size": "the model's `image_size`: one number, or one per axis",
@@ -25,9 +25,9 @@ COMMON = {
 """Names that every recipe may use, and their meanings."""
 STAGE = {
     "width": "the stage's entry of `widths`",
-    "stride": "in a first block the stage's of `strides`, or what its transition leaves of it; 1 in others",
-    "dilation": "the stage's entry of `dilations`, or what `output_stride` makes of it",
-    "entry_dilation": "dilation of the map that arrives: in a first block, that of the stage before",
+    "stride": "in a stage's first block, its entry of `strides` over its transition's stride; 1 in others",
+    "dilation": "the stage's entry of `dilations`, or the dilation that `output_stride` requires",
+    "entry_dilation": "dilation of the input map: in the first block of a stage, that of the previous stage",
     "groups": "the stage's entry of `groups`",
     "base_width": "the stage's entry of `base_width`",
     "depth": "number of blocks in this stage",
@@ -40,12 +40,12 @@ STAGE = {
 }
 """Further names in the stages."""
 SHAPE = {
-    "out": "channels of the block's output: in a block, its own number of that name",
+    "out": "output channels of the block: in a block, its own number of that name",
     "change": "1 where `stride > 1 or in != out`, 0 elsewhere; for a block's lists, not for its own numbers",
 }
 """Further names once the output of a block is known."""
 INNER = {
-    "channels": "channels that arrive at this item of the list",
+    "channels": "input channels of this item of the list",
     "branch": "number of the branch, from 0",
     "iteration": "number of the repetition, from 0",
 }
@@ -54,9 +54,9 @@ SLOTS = {
     "norm": "normalisation",
     "act": "activation",
     "conv": "the kind of convolution",
-    "stem_pool": "what ends a stem",
+    "stem_pool": "the end of a stem, such as a pool",
     "attention": "attention to channels or positions, at the end of a body or inside of it",
-    "antialias": "what shrinks the map in place of a convolution's stride",
+    "antialias": "downsampling in place of a convolution's stride",
     "drop_path": "stochastic depth, at the end of a body",
     "drop_block": "dropout of regions (DropBlock), after a norm",
     "gain": "a learnable factor, at the end of a body",

@@ -24,7 +24,7 @@ def with_named_recipes(
         if not isinstance(value, str):
             if not isinstance(value, Mapping):
                 known = find(key, "") if find else ()
-                names = f"; there are {', '.join(known)}" if known else ""
+                names = f"; known are {', '.join(known)}" if known else ""
                 message = f"expected the name of a recipe, or a recipe (a mapping), found {found(value)}"
                 faults.append(Fault(where, message + names))
                 return {} if key == "init" else STAND_IN.get(key, {"layers": []})

@@ -27,7 +27,7 @@ def objective_faults(value: Any, config: str) -> list[Fault]:
         if type(name) is not str:
             faults.append(Fault("objective", f"expected one of {', '.join(known)}, found {found(name)}"))
         elif config != "study" and name in TRAINED:
-            message = f"only 'study' has {name}; here there are {', '.join(known)}"
+            message = f"only 'study' has {name}; known here are {', '.join(known)}"
             faults.append(Fault("objective", message))
         elif name not in known:
             faults.append(Fault("objective", unknown("objective", name, known)))

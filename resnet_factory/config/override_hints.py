@@ -16,14 +16,10 @@ def override_hint(word: str, after: Sequence[str], models: Sequence[str]) -> tup
         return 0, f"{len(word)} characters; the limit is {MAX_LENGTH}: put long lists in a YAML file"
     # The shell split brackets at spaces: the other pieces follow.
     whole, taken = word, 0
-    while (
-        _unbalanced_override_hint(whole).endswith("opens here")
-        and taken < len(after)
-        and "=" not in after[taken]
-    ):
+    while "opens here" in _unbalanced_override_hint(whole) and taken < len(after) and "=" not in after[taken]:
         whole, taken = f"{whole} {after[taken]}", taken + 1
     if equals and taken and not _unbalanced_override_hint(whole):
-        return taken, f"the shell has cut this at its spaces; put it in quotes: '{whole}'"
+        return taken, f"the shell split this at its spaces; put it in quotes: '{whole}'"
     if not equals and after and after[0].startswith("="):
         taken = 2 if after[0] == "=" and len(after) > 1 else 1
         return taken, f"spaces around the '='; did you mean '{''.join((word, *after[:taken]))}'?"
@@ -37,13 +33,13 @@ def _override_hint_reasons(word: str, key: str, value: str, models: Sequence[str
     if "=" in word:
         yield _unbalanced_override_hint(value)
         if index := re.fullmatch(r"([\w.]+)\[(\d+)\]", key):
-            yield f"an entry of a list is '{index[1]}.{index[2]}={value}'"
+            yield f"write an entry of a list as '{index[1]}.{index[2]}={value}'"
         if "=" in value.lstrip("="):
-            yield "a value with an '=' in it stands in quotes of its own, as 'resnet20 model.act=silu'"
+            yield "a value that contains '=' needs its own quotes, as 'resnet20 model.act=silu'"
         if value.startswith("="):
             yield f"one '=' is enough: '{key}={value.lstrip('=')}'"
         if inside := re.fullmatch(r"\((.*)\)", value):
-            yield f"a list stands in square brackets: '{key}=[{inside[1]}]'"
+            yield f"write a list in square brackets: '{key}=[{inside[1]}]'"
         if re.search(r"[\[,]\s*\w+:", value):
             yield "a mapping inside a list needs braces, as [{conv:{kernel:3,to:64}}]"
     elif pair := re.fullmatch(r"([\w./]+):\s*(\S+)", word):
@@ -64,13 +60,14 @@ def _unbalanced_override_hint(text: str) -> str:
         elif character in pairs:
             waiting.append(pairs[character])
         elif character in pairs.values() and waiting[-1:] != [character]:
-            return f"no bracket opens what {character!r} closes"
+            return f"unmatched {character!r}: no bracket opens it"
         elif character in pairs.values():
             waiting.pop()
     if quote:
-        return f"no second {quote} closes the first; a shell takes quotes for itself"
+        return f"the quote {quote} is never closed; a shell removes quotes that are not quoted themselves"
     return (
-        f"in quotes a shell leaves brackets alone; no {waiting[-1]!r} closes what opens here"
+        f"no {waiting[-1]!r} closes the bracket that opens here; put the override in quotes if the shell "
+        "splits it"
         if waiting
         else ""
     )

@@ -76,7 +76,7 @@ def apply_override(override: Override, data: dict[str, Any], whole: Container[st
                 return Fault(path, f"no entry {key!r}; the list has {what}", override_location(override))
             at = int(key)
         elif not isinstance(holder, dict):
-            message = f"{'.'.join(keys[:i])!r} is {found(holder)}, which holds no keys"
+            message = f"{'.'.join(keys[:i])!r} is {found(holder)}, which has no keys"
             if keys[:2] == ["model", "block"] and isinstance(holder, str):
                 message += f"; change a copy: a recipe of your own with 'defaults: [{holder}, _self_]'"
             return Fault(path, message, override_location(override))
@@ -159,13 +159,13 @@ def _misplaced_override(override: Override, library: Library) -> str | None:
     if not key:
         return "no key before the '='; expected key=value, without spaces around the '='"
     if key == "hydra.searchpath":
-        return "a folder of your own YAML is given by --config-dir"
+        return "give a folder of your own YAML with --config-dir"
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
-        return "nothing reads Hydra's own settings here; they count with -m, --cfg and --info"
+        return "Hydra's own settings have no effect here; they are read only with -m, --cfg and --info"
     dotted = key.replace("/", ".")
     if "/" in key and not library.is_group(key):
         if dotted.startswith("model.") and dotted.split(".")[1] in schema.KEYS:
-            return f"{key!r} is no config group but a value; did you mean '{dotted}'?"
+            return f"{key!r} is not a config group but a value; did you mean '{dotted}'?"
         return unknown("config group", key, library.groups())
     if "/" in key and isinstance(override.value, dict):
         return f"a config group takes the name of a file; to change values, write '{dotted}={{…}}'"
@@ -180,7 +180,7 @@ def _override_choice_fault(override: Override, library: Library) -> str | None:
     if override.operation == "delete":
         return None
     if override.operation == "force":
-        return f"a config group is chosen by '{group}=…' or added by '+{group}=…'"
+        return f"choose a config group with '{group}=…' or add it with '+{group}=…'"
     if value is None or value == "":
         message = f"expected a name for {group!r}, found nothing"
         return message if group == "model" else f"{message}; to leave it out, write '~{group}'"

@@ -20,10 +20,11 @@ def register_layer(word: str, layer: type[Layer], module: registry.Maker) -> Non
     """Register a layer of your own, which recipes composed from now on may use by `word`.
 
     `layer` is a frozen dataclass derived from `resnet_factory.layers.Layer`: its fields are the arguments,
-    its methods the arithmetic. `module` is a function of such a layer that returns its torch module; or its
-    place, `package.module:function`, imported when a network is built. To register the same once more changes
-    nothing. The registration holds for this process; worker processes of `study` and `sweep` know the layers
-    of installed packages alone, found by their entry points of the group `resnet_factory.layers`.
+    its methods the arithmetic. `module` is a function that takes such a layer and returns its torch module,
+    or the function's import path, `package.module:function`, which is imported when a network is built.
+    Registering the same layer again has no effect. The registration is valid in this process only; worker
+    processes of `study` and `sweep` know the layers of installed packages, found by their entry points of the
+    group `resnet_factory.layers`.
 
     Raises:
         TypeError: an argument is of another type, or the class is not such a dataclass.
@@ -59,7 +60,7 @@ def missing_own_layers(saved: str) -> Iterator[str]:
         if not registry.is_registered_layer(word):
             todo = "install it" if "package" in place else "register it first, as rf.register_layer does"
             message = (
-                f"layer {word!r} is not known here; the network was saved with it from "
+                f"layer {word!r} is not registered here; the network was saved with the one from "
                 f"{_own_layer_place_text(place)}"
             )
             yield f"{message}; {todo}"
@@ -71,7 +72,7 @@ def changed_own_layers(saved: str) -> Iterator[str]:
         own = registry.REGISTRY.find(word)
         if own is not None and own.origin != place:
             then, now = _own_layer_place_text(place), _own_layer_place_text(own.origin)
-            yield f"layer {word!r} was that of {then}, here that of {now}"
+            yield f"layer {word!r} came from {then} when the network was saved, and comes from {now} here"
 
 
 def _read_own_layer_origins(saved: str) -> Mapping[str, dict[str, str]]:

@@ -54,8 +54,8 @@ def permission_refusal(keys: tuple[str, ...], value: Any) -> str:
     """Return the fault of a launcher or sweeper that is not allowed, with the allowed ones."""
     section = keys[1] if keys[:1] == ("hydra",) and len(keys) > 2 else ""
     if section not in ("launcher", "sweeper"):
-        return "'_target_' is refused: nothing a config says runs code"
-    message = f"{str(value)!r} is refused: it is no {section} of Hydra or an installed plugin"
+        return "'_target_' is refused: a config cannot run code"
+    message = f"{str(value)!r} is refused: it is not a {section} of Hydra or of an installed plugin"
     return f"{message}; choose one by hydra/{section}=NAME"
 
 
@@ -66,13 +66,13 @@ def permission_refusals(settings: DictConfig) -> Iterator[tuple[tuple[str, ...],
     """
     for name in settings.job.env_set:
         if LOADERS.fullmatch(str(name)):
-            yield ("hydra", "job", "env_set", str(name)), "it would let the jobs run other code"
+            yield ("hydra", "job", "env_set", str(name)), "is refused: it could make the jobs run other code"
     for section in settings:
         if section == "callbacks":
             for name in settings.callbacks or ():
                 yield (
                     ("hydra", "callbacks", str(name)),
-                    "callbacks are refused: nothing a config says runs code",
+                    "callbacks are refused: a config cannot run code",
                 )
         elif section in SECTIONS:
             yield from _permission_refusals_below(settings, str(section), ("hydra",))
@@ -91,16 +91,20 @@ def _permission_refusals_below(
         if key == "_target_":
             yield keys, permission_refusal(keys, raw)
         else:
-            yield keys, f"{str(raw)!r} is refused: neither Hydra nor an installed plugin names it here"
+            yield (
+                keys,
+                f"{str(raw)!r} is refused: only values of Hydra's and of installed plugins' own files are "
+                "allowed here",
+            )
         return
     try:
         value = node[key]
     except OmegaConfBaseException:
         if isinstance(raw, str) and "${" in raw and not shipped:
-            yield keys, f"{raw!r} has no value before the jobs run"
+            yield keys, f"{raw!r} cannot be resolved before the jobs run"
         return
     if isinstance(value, str) and re.match(r"(ext|cfg)://", value) and not shipped:
-        yield keys, f"{value!r} is refused: nothing a config says runs code"
+        yield keys, f"{value!r} is refused: a config cannot run code"
     elif isinstance(value, (DictConfig, ListConfig, dict, list)):
         inner = range(len(value)) if isinstance(value, (ListConfig, list)) else list(value)
         for each in inner:

@@ -25,7 +25,7 @@ def examine_pruned(
 ) -> schema.SchemaExamination:
     """Read a model's data without its unused keys, except those that the user has `written`.
 
-    `written` takes the dotted path of a key; the other arguments are those of `schema.examine`.
+    `written` takes the dotted path of a key; the other arguments are those of `schema.examine_schema`.
     """
     while True:
         examined = schema.examine_schema(data, name=name, titles=titles, find=find, path=path)

@@ -63,7 +63,7 @@ class RecipeReader(StructureReader):
             ):
                 self.fault(
                     f"{path}.{key}",
-                    f"{key!r} is a layer; it stands in a list, {one_of(map(repr, role.lists))}",
+                    f"{key!r} is a layer; put it into a list, {one_of(map(repr, role.lists))}",
                 )
             elif isinstance(value, dict) or (
                 isinstance(value, list) and not _is_per_stage_recipe_value(value)
@@ -74,7 +74,8 @@ class RecipeReader(StructureReader):
             del plain[key]
         if "recipe" in data:
             message = (
-                "a recipe by name stands alone; to change it, write one of your own: defaults: [NAME, _self_]"
+                "a recipe given by name takes no further keys; to change it, write a recipe with "
+                "'defaults: [NAME, _self_]'"
             )
             self.fault(f"{path}.recipe", message)
             return Recipe(path=path)
@@ -186,7 +187,9 @@ class RecipeReader(StructureReader):
             self.fault(f"{path}.name", f"{name!r} is not a name")
             name = None
         elif name is not None and (name in RESERVED or name.startswith("_")):
-            self.fault(f"{path}.name", f"{name!r} is what every torch module has itself; choose another name")
+            self.fault(
+                f"{path}.name", f"{name!r} is reserved for attributes of torch modules; choose another name"
+            )
             name = None
         when = self.number(rest.pop("when", 1), scope, f"{path}.when", staged=False)
         if kind in STRUCTURES:
@@ -201,12 +204,12 @@ class RecipeReader(StructureReader):
                     message = argument_vocabulary_hint(str(key), kind, allowed) or unknown(
                         "argument", str(key), sorted(allowed), f" of {kind!r}"
                     )
-                    other = f"recipes give it {key!r}; define that, as '{key}: 0'"
+                    other = f"recipes pass {key!r} to it; define it, as '{key}: 0'"
                     self.faults.append(Fault(f"{path}.{key}", message, instead=Fault(slot, other)))
             for key in signature.needed:
                 if key not in rest:
                     message = f"{kind!r} is {signature.layer!r} here and needs {key!r}{suggest(key, rest)}"
-                    other = f"{signature.layer!r} needs {key!r}, which recipes do not give it"
+                    other = f"{signature.layer!r} needs {key!r}, which recipes do not pass to it"
                     self.faults.append(Fault(path, message, instead=Fault(slot, other)))
             table = recipe_arguments(signature.layer) if signature.layer else {}
             any_number = RecipeArgument(int, required=False, axes=True, sides=True)

@@ -152,7 +152,7 @@ def examine_schema(
         needed = [key for key in needed if key not in PER_STAGE]
     missing = [key for key in needed if key not in resolved and key not in generated]
     if len(missing) == 1:
-        faults.append(Fault(f"{path}.{missing[0]}", "missing; a model has to say it"))
+        faults.append(Fault(f"{path}.{missing[0]}", "missing; every model needs it"))
     elif missing:
         message = f"{all_of(missing)} are missing; 'defaults: [resnet18, _self_]' takes them from resnet18"
         faults.append(Fault(path, message))
@@ -229,7 +229,7 @@ def examine_schema(
     }
     variants = {key: stage_slots.get(key, (recipe,)) for key, recipe in slot_recipes.items()}
     faults.extend(
-        Fault(f"{path}.{circle[0]}", f"a recipe that contains itself: {' -> '.join(circle)}")
+        Fault(f"{path}.{circle[0]}", f"the recipe contains itself: {' -> '.join(circle)}")
         for circle in recipe_circles(variants)
     )
     recipes = {
@@ -248,7 +248,7 @@ def examine_schema(
     used = (recipes.values(), blocks, variants) if not faults else ((), (), {})
     names = names_of_read_fields((*used[0], *used[1]), used[2])
     if not faults and "width" in names and "widths" not in resolved.keys() | generated.keys():
-        faults.append(Fault(f"{path}.widths", "missing; a model has to say it"))
+        faults.append(Fault(f"{path}.widths", "missing; every model needs it"))
     if faults:
         return SchemaExamination(None, tuple(faults), (*spare, *reader.unread))
     unread = (*spare, *reader.unread, *unread_fields(resolved, names, path))

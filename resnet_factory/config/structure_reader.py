@@ -108,10 +108,16 @@ class StructureReader(ArgumentReader):
             if first not in given:
                 self.fault(path, f"{kind!r} needs {first!r}{suggest(first, given)}")
         elif first in given and "count" not in given:
-            self.fault(path, f"{kind!r} needs 'count', the number of branches like {first!r}")
+            self.fault(path, f"{kind!r} needs 'count', the number of branches made from {first!r}")
         elif "count" in given and first not in given:
-            self.fault(f"{path}.count", f"'count' is the number of branches like {first!r}, which is missing")
+            self.fault(
+                f"{path}.count", f"'count' is the number of branches made from {first!r}, which is missing"
+            )
         elif written not in given and first not in given:
-            self.fault(path, f"{kind!r} needs {written!r}, one list for each, or 'count' and {first!r}")
+            self.fault(
+                path,
+                f"{kind!r} needs {written!r}, a list with one list of layers for each branch, or 'count' "
+                f"and {first!r}",
+            )
         elif given.get(written) == [] and first not in given:
             self.fault(f"{path}.{written}", "no branches; at least 1 is needed")

@@ -46,7 +46,7 @@ STRUCTURES: dict[str, Structure] = {
         ("branch",),
     ),
     "parallel": Structure(
-        "the lists of `branches`, then `count` times `each`, all over one map, joined",
+        "the lists of `branches`, then `count` times `each`, all applied to the same map and joined",
         ("each",),
         {"join": None, "reads": "input", "count": 0, "split": False},
         ("branch",),
@@ -55,8 +55,8 @@ STRUCTURES: dict[str, Structure] = {
         shares="split",
     ),
     "repeat": Structure("the list `count` times in sequence", ("layers",), {"count": None}, ("iteration",)),
-    "tap": Structure("names the map at this place: `tap: NAME`"),
-    "read": Structure("goes on with the map of that name, in place of the one that arrives: `read: NAME`"),
+    "tap": Structure("gives the current map a name: `tap: NAME`"),
+    "read": Structure("continues with the map of that name instead of the current one: `read: NAME`"),
 }
 MARKS = {"tap": "name", "read": "of"}
 """Structures without lists, and the key of the name of their map."""

@@ -57,7 +57,11 @@ def _sweep_override_values(words: Sequence[str], library: Library) -> dict[str, 
             several[key] = [override.text]
         elif not sweep.is_discrete_sweep():
             faults.append(
-                Fault("", "an interval has no list of values; name them", override_location(override))
+                Fault(
+                    "",
+                    "an interval has no finite list of values; list the values",
+                    override_location(override),
+                )
             )
         else:
             sweep.config_loader = _SweepOverrideGroups(library)  # type: ignore[assignment]  # all that Hydra uses of it

@@ -24,8 +24,8 @@ LAYERS = {
     "store": "'tap'",
     "save": "'tap'",
     "load": "'read'",
-    "sequential": "'chain' runs layers in a row",
-    "sequence": "'chain' runs layers in a row",
+    "sequential": "'chain', which runs layers in sequence",
+    "sequence": "'chain', which runs layers in sequence",
     "relu_": "'relu', or 'act' for the model's activation",
     "swish": "'silu'",
     "leakyrelu": "'leaky_relu'",
@@ -55,7 +55,7 @@ LAYERS = {
     "se": "the slot 'attention', with model/attention=se",
     "droppath": "'stochastic_depth', or the slot 'drop_path'",
     "dropblock": "'block_dropout', or the slot 'drop_block'",
-    "dropout2d": "'dropout' drops single numbers; there is none that drops channels",
+    "dropout2d": "'dropout', which drops single elements; no layer drops whole channels",
     "blur": "'blur_pool'",
     "layerscale": "'scale', or the slot 'gain'",
     "grn": "'global_response_norm'",
@@ -71,7 +71,7 @@ LAYERS = {
     "slice": "'narrow'",
     "mhsa": "'self_attention', after a convolution to queries, keys and values",
     "multiheadattention": "'self_attention', after a convolution to queries, keys and values",
-    "pad": "'border' pads the map, 'zero_pad' its channels",
+    "pad": "'border', which pads the map, or 'zero_pad', which pads its channels",
     "zeropad2d": "'border'",
 }
 """Layer, folded to lower case without underscores -> its equivalent here."""
@@ -91,7 +91,7 @@ ARGUMENTS = {
 }  # fmt: skip
 """Argument, folded in the same way -> the argument of a layer here."""
 LACKING = {
-    "inplace": "activations work out of place",
+    "inplace": "activations are never in place",
     "paddingmode": "convolutions pad with zeros",
     "outputpadding": "there are no transposed convolutions",
     "affine": "norms have weights and biases",
@@ -104,11 +104,11 @@ def layer_vocabulary_hint(word: str) -> str:
     plain = _normalised_vocabulary_word(word)
     if with_arguments := re.fullmatch(r"(\w+):\s*(\S.*)", word):
         layer, arguments = with_arguments.groups()
-        return f"{word!r} is a text; a layer with arguments goes in braces: {{{layer}: {arguments}}}"
+        return f"{word!r} is a string; write a layer with arguments in braces: {{{layer}: {arguments}}}"
     if plain in LAYERS:
-        return f"unknown layer {word!r}; here that is {LAYERS[plain]}"
+        return f"unknown layer {word!r}; use {LAYERS[plain]}"
     if plain in MISSING:
-        return f"{word!r} is not in the vocabulary; 'conf/README.md' lists every layer there is"
+        return f"{word!r} is not a layer; 'conf/README.md' lists all layers"
     return ""
 
 
@@ -118,7 +118,7 @@ def argument_vocabulary_hint(word: str, of: str, known: frozenset[str] | tuple[s
     if plain in LACKING:
         return f"{of!r} has no {word!r}: {LACKING[plain]}"
     if ARGUMENTS.get(plain) in known:
-        return f"unknown argument {word!r} of {of!r}; here it is called {ARGUMENTS[plain]!r}"
+        return f"unknown argument {word!r} of {of!r}; use {ARGUMENTS[plain]!r}"
     return ""
 
 
@@ -128,7 +128,7 @@ def item_vocabulary_hint(entry: Any) -> str:
     if len(layers) == 1 and len(entry) > 1:
         beside = one_of(repr(key) for key in entry if key != layers[0])
         inside = ", ".join(f"{key}: {entry[key]}" for key in entry if key != layers[0])
-        return f"{beside} stands beside {layers[0]!r}; it goes inside, as '{layers[0]}: {{{inside}, …}}'"
+        return f"{beside} must be inside {layers[0]!r}, as '{layers[0]}: {{{inside}, …}}'"
     return f"expected a layer, as 'norm' or 'conv: {{kernel: 3, to: out}}', found {found(entry)}"
 
 

@@ -196,7 +196,7 @@ def _measure_yaml_nesting(file: Path, text: str) -> None:
         open_[-1] = (anchor, total + weight)
         if total + weight > MAX_VALUES:
             raise _refused_yaml(
-                file, event.start_mark, f"more than {MAX_VALUES} values, aliases counted in full"
+                file, event.start_mark, f"more than {MAX_VALUES} values after expanding aliases"
             )
 
 
@@ -206,7 +206,8 @@ def _unsupported_yaml(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[
         return
     seen.add(id(node))
     if node.tag not in _TAGS:
-        yield node, f"the tag {node.tag.replace(_TAG, '!!')!r}; values here are text, numbers, true and false"
+        tag = node.tag.replace(_TAG, "!!")
+        yield node, f"the tag {tag!r} is not allowed; values are strings, numbers, true and false"
     elif isinstance(node, yaml.ScalarNode) and (message := _misleading_yaml(node)):
         yield node, message
     if isinstance(node, yaml.SequenceNode):
@@ -216,12 +217,12 @@ def _unsupported_yaml(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[
         first: dict[str, yaml.Node] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                yield key, "a list or mapping as a key; a key is a word"
+                yield key, "a list or mapping cannot be a key; a key is a word"
             elif key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
-                yield key, f"the key {key.value!r} is no text to YAML; put it in quotes or use another word"
+                yield key, f"YAML does not read the key {key.value!r} as a string; put it in quotes"
             elif key.value in first:
                 mark = first[key.value].start_mark
-                yield key, f"the key {key.value!r} a second time; it stands at line {mark.line + 1} already"
+                yield key, f"the key {key.value!r} occurs twice; it is already set at line {mark.line + 1}"
             else:
                 first[key.value] = key
             yield from _unsupported_yaml(value, seen)
@@ -232,35 +233,34 @@ def _misleading_yaml(node: yaml.ScalarNode) -> str:
     try:
         value = yaml.constructor.SafeConstructor().construct_object(node)
     except (ValueError, LookupError):
-        long = f"a number of {len(node.value)} characters"
-        return (
-            long if len(node.value) > 100 else f"{found(node.value)} is no {node.tag.replace(_TAG, '!!')!r}"
-        )
+        if len(node.value) > 100:
+            return f"a number of {len(node.value)} characters is too long"
+        return f"{found(node.value)} is not a valid {node.tag.replace(_TAG, '!!')!r}"
     if type(value) is int and not re.fullmatch(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+)", node.value):
-        return f"YAML reads {found(node.value)} as {value}; write what is meant"
+        return f"YAML reads {found(node.value)} as {value}; write the number that is meant"
     return ""
 
 
 _REASONS = (
-    (r"'\\t' that cannot start any token", "a tab; YAML is indented with spaces"),
+    (r"'\\t' that cannot start any token", "a tab character; YAML is indented with spaces"),
     (
         r"mapping values are not allowed",
-        "a ':' where no key can stand; check the indentation, and put text that holds ': ' in quotes",
+        "unexpected ':'; check the indentation, and put text that contains ': ' in quotes",
     ),
     (
         r"could not find expected ':'",
-        "a line that is neither 'key: value' nor '- entry'; a space belongs after the ':'",
+        "the line is neither 'key: value' nor '- entry'; put a space after the ':'",
     ),
     (
         r"expected <block end>, but found '(<block|-|\?)",
-        "the indentation fits no line above; entries of one list or mapping start in one column",
+        "the indentation matches no line above; entries of a list or mapping must start in the same column",
     ),
     (r"expected <block end>, but found", "text after the end of a value; put the whole value in quotes"),
-    (r"expected ',' or '([\]}])', but got", r"no '\1' closes what opens here"),
-    (r"found undefined alias", "an alias ('*name') of nothing; text that starts with '*' needs quotes"),
-    (r"found unexpected end of stream", "a quote that is never closed"),
+    (r"expected ',' or '([\]}])', but got", r"the bracket that opens here is never closed by '\1'"),
+    (r"found undefined alias", "undefined alias; put text that starts with '*' in quotes"),
+    (r"found unexpected end of stream", "the quote is never closed"),
     (r"found '<stream end>'", "the file ends before a '[', '{' or quote is closed"),
-    (r"found another document", "a second document ('---'); a file holds one"),
+    (r"found another document", "a second document ('---'); a file may contain only one"),
     (
         r"found character '(.)' that cannot start any token",
         r"text may not start with '\1'; put it in quotes",
@@ -287,7 +287,7 @@ def _explained_yaml_error(file: Path, text: str, error: yaml.YAMLError) -> Confi
     mark = getattr(error, "problem_mark", None)
     for pattern, advice in _REASONS:
         if (match := re.search(pattern, problem)) is not None:
-            if "closes" in advice or "neither 'key: value'" in advice or "never closed" in advice:
+            if "neither 'key: value'" in advice or "never closed" in advice:
                 # The position where it begins, not where the parser stopped.
                 mark = getattr(error, "context_mark", mark)
             return _refused_yaml(file, mark, f"not YAML: {match.expand(advice)}")

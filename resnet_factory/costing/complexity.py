@@ -166,7 +166,7 @@ def compute_complexity(plan: Plan, image: tuple[int, ...] | None = None) -> Cost
         message = f"expected {IMAGE_SHAPES[plan.dims]}, whole numbers above 0, found {shape!r}"
         raise ConfigError([Fault("image", message)])
     if shape[0] != plan.in_channels:
-        message = f"an image of {shape[0]} channels; the network takes {plan.in_channels}"
+        message = f"the image has {shape[0]} channels, but the network takes {plan.in_channels}"
         raise ConfigError([Fault("image", message)])
     try:
         return _plan_complexity(plan, shape)
@@ -185,14 +185,18 @@ def _complexity_size_fault(plan: Plan, image: tuple[int, ...], error: SizeMismat
     near = [map_size_text((s,) * plan.dims) for s in (below, above) if s is not None]
     if isinstance(error, TooSmall):
         message = f"{size} is too small: {where}{error}"
-        return Fault("input.size", message + (f"; the least that works is {near[-1]}" if above else ""))
+        return Fault(
+            "input.size", message + (f"; the smallest size that works is {near[-1]}" if above else "")
+        )
     if near:
         works = "work" if len(near) > 1 else "works"
         message = f"{size} does not fit: {where}{error}; {' and '.join(near)} {works}"
         if MADE_FOR in str(error) and _shape_works(plan, plan.image):
-            message += f"; or set model.image_size, which the layers are made for, to {_image_text(image)}"
+            message += (
+                f"; or set model.image_size, the size for which the layers are made, to {_image_text(image)}"
+            )
         return Fault("input.size", message)
-    message = f"{where}{error}, and so at any other size; kernels, strides and paddings must agree"
+    message = f"{where}{error}, and no other image size fits; kernels, strides and paddings must agree"
     return Fault(f"model.{'block' if '.' in error.where else error.where}", message)
 
 

@@ -22,7 +22,7 @@ from resnet_factory.layers.layer import (
 
 larger = FUNCTIONS["max"]
 
-MADE_FOR = "is made for a map of"
+MADE_FOR = "takes maps of size"
 """Beginning of the reason why a map does not fit a layer that has weights for each position."""
 
 
@@ -30,8 +30,8 @@ MADE_FOR = "is made for a map of"
 class SelfAttention(Layer):
     """Multi-head self-attention over the positions of a map, whose channels are queries, keys and values.
 
-    A convolution before it makes these heads * (2 * key + value) channels; heads * value leave. By `order`,
-    the queries of all heads come first (`role`), or the query, key and value of one head (`head`).
+    A convolution before it makes these heads * (2 * key + value) channels; the output has heads * value. By
+    `order`, the queries of all heads come first (`role`), or the query, key and value of one head (`head`).
     `position` adds to the logits the product of the query and an embedding of the distance along each axis
     (`relative`: BoTNet, Srinivas et al. 2021), or a trained number per head and distance (`bias`: CoAtNet,
     Dai et al. 2021); both are for maps of `sides` positions. Without `sides`, a map may have any size.
@@ -141,7 +141,7 @@ class SelfAttention(Layer):
     def faults(self) -> Iterator[Fault]:
         yield from check_layer_at_least(self, 1, "heads", "key")
         if self.position != "none" and not no_less(self.sides, 1):
-            yield "sides", f"{self.position!r} positions are for maps of one size; give it, as 'sides: 14'"
+            yield "sides", f"{self.position!r} positions need a fixed map size; give it, as 'sides: 14'"
         else:
             yield from check_layer_at_least(self, 0, "sides")
         if self.heads >= 1 and self.channels % self.heads:
@@ -149,8 +149,9 @@ class SelfAttention(Layer):
         elif self.heads >= 1 and self.key >= 1 and self.value < 1:
             yield (
                 "key",
-                f"{self.channels} channels for {self.heads} heads leave no value beside query and key of "
-                f"{self.key}; the layer before makes heads * (2 * key + value) channels",
+                f"{self.channels} channels for {self.heads} heads leave no channels for values after "
+                f"queries and keys of {self.key} each; the layer before must output heads * (2 * key + "
+                "value) channels",
             )
 
 
@@ -231,7 +232,7 @@ class AttentionPool(Layer):
 
 
 def _attention_misfit(sides: Axes, size: Size) -> str:
-    """Return why a map is not of the size that a layer is made for; 0 takes any."""
+    """Return the reason why a map does not have the size that a layer requires; 0 takes any."""
     wanted = per_axis(sides, len(size))
     if all(own in (0, side) for own, side in zip(wanted, size, strict=True)):
         return ""

@@ -106,7 +106,7 @@ class Conv(Layer):
         if no_less(self.kernel, 1) and no_less(self.dilation, 1) and self.padding != SAME:
             yield from check_layer_at_least(self, 0, "padding")
         if self.groups > 0:
-            for channels, which in ((self.channels, "arriving"), (self.to, "leaving")):
+            for channels, which in ((self.channels, "input"), (self.to, "output")):
                 if channels % self.groups:
                     yield (
                         "groups",

@@ -65,15 +65,15 @@ _TAKES = {"min": (2, 20), "max": (2, 20), "divisible": (2, 3)}
 USAGE = {
     "min": ("a, b, …", "smallest of up to 20 numbers"),
     "max": ("a, b, …", "largest of up to 20 numbers"),
-    "abs": ("a", "a without its sign"),
-    "round": ("a", "nearest whole number; halves go to the even one"),
-    "floor": ("a", "largest whole number up to a"),
-    "ceil": ("a", "smallest whole number from a on"),
+    "abs": ("a", "absolute value of a"),
+    "round": ("a", "nearest whole number; halves round to the even one"),
+    "floor": ("a", "largest whole number ≤ a"),
+    "ceil": ("a", "smallest whole number ≥ a"),
     "sqrt": ("a", "square root"),
     "log2": ("a", "logarithm to base 2"),
     "divisible": (
         "a, divisor, floor = 0.9",
-        "nearest multiple of the divisor, at least the divisor; one more where it is below floor · a",
+        "nearest multiple of the divisor, at least the divisor; the next one if it is below floor · a",
     ),
 }
 """The arguments of each function, and its meaning."""
@@ -123,8 +123,10 @@ class Expression:
         except ZeroDivisionError:
             raise ExpressionError(f"{self.text!r} divides by zero") from None
         except (OverflowError, ValueError, TypeError) as error:
-            # Python's "math domain error" is that of a root or logarithm.
-            reason = str(error).replace("math domain error", "no root or logarithm of such a number")
+            # Python's "math domain error" comes from sqrt or log2.
+            reason = str(error).replace(
+                "math domain error", "sqrt takes numbers from 0, log2 numbers above 0"
+            )
             raise ExpressionError(f"{self.text!r} has no value: {reason}") from None
         if isinstance(result, tuple):  # one number per axis
             return result

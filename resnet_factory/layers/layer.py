@@ -148,5 +148,5 @@ def check_layer_at_least(layer: Layer, least: int, *names: str) -> Iterator[Faul
     for name in names:
         for value in axes_entries(getattr(layer, name)):
             if not value >= least:
-                yield name, f"{value} is less than {least}, the least allowed"
+                yield name, f"{value} is less than the minimum of {least}"
                 break

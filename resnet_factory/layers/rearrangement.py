@@ -63,7 +63,7 @@ class SpaceToDepth(Layer):
     def misfit(self, size: Size) -> str:
         if all(side % axis_entry(self.block, axis) == 0 for axis, side in enumerate(size)):
             return ""
-        return f"takes sides divisible by {axes_text(self.block)}, but {axes_text(size)} arrives"
+        return f"needs sides divisible by {axes_text(self.block)}, but {axes_text(size)} arrives"
 
     @property
     def reach(self) -> tuple[Axes, Axes] | None:
@@ -190,7 +190,8 @@ class Narrow(Layer):
         if self.start + self.count > self.channels:
             yield (
                 "count",
-                f"channels {self.start} to {self.start + self.count - 1}, but only {self.channels} arrive",
+                f"channels {self.start} to {self.start + self.count - 1}, but the input has only "
+                f"{self.channels}",
             )
 
 

@@ -43,14 +43,14 @@ def probe_layer_class(layer: object) -> None:
     """Check a class that is to be a layer.
 
     Raises:
-        TypeError: it is no frozen dataclass derived from `Layer`, or a recipe cannot give its arguments.
-        ValueError: a formula fails or gives something else than a number, or `valid` refuses without a fault.
+        TypeError: it is not a frozen dataclass derived from `Layer`, or a recipe cannot give its arguments.
+        ValueError: a formula fails or does not give a number, or `valid` refuses without a fault.
     """
     if not isinstance(layer, type) or not issubclass(layer, Layer) or layer is Layer:
         raise TypeError(f"a layer is a class derived from resnet_factory.layers.Layer, found {shown(layer)}")
     name = layer.__qualname__
     if not is_dataclass(layer) or "__dataclass_fields__" not in vars(layer):
-        raise TypeError(f"{name} is no dataclass; write @dataclass(frozen=True, slots=True) above it")
+        raise TypeError(f"{name} is not a dataclass; write @dataclass(frozen=True, slots=True) above it")
     if not layer.__dataclass_params__.eq:  # type: ignore[attr-defined]
         raise TypeError(f"{name} compares by identity; leave eq=False out of its @dataclass")
     try:
@@ -83,7 +83,7 @@ def _probed_argument_values(name: str, entry: Field[Any], hint: Any) -> tuple[An
     """
     what = f"the argument {entry.name!r} of {name}"
     if entry.name in FORBIDDEN:
-        raise TypeError(f"{what} has a name that recipes use themselves; choose another")
+        raise TypeError(f"{what} has a name that is reserved in recipes; choose another")
     if get_origin(hint) is Literal and all(isinstance(word, str) for word in get_args(hint)):
         values: tuple[Any, ...] = get_args(hint)
         allowed = entry.default in get_args(hint)
@@ -96,24 +96,27 @@ def _probed_argument_values(name: str, entry: Field[Any], hint: Any) -> tuple[An
     else:
         constant = f"; for a constant of the class write ClassVar: {entry.name}: ClassVar[…] = …"
         hinted = constant if entry.name in vars(Layer) else ""
-        raise TypeError(f"{what} is no int, float, bool, Axes, Padding or Literal of words{hinted}")
+        raise TypeError(f"{what} is not an int, float, bool, Axes, Padding or Literal of strings{hinted}")
     if entry.default_factory is not MISSING or not (allowed or entry.default is MISSING):
-        raise TypeError(f"{what} has a default of another type")
+        raise TypeError(f"{what} has a default that does not match its type")
     return values
 
 
 def _probed_attribute_faults(layer: type[Layer]) -> Iterator[str]:
     """Yield what is wrong with the class's constants."""
     if not isinstance(layer.family, str) or not layer.family.isidentifier():
-        yield f"family is {shown(layer.family)}; it begins the names of layers, as 'act'"
+        yield (
+            f"family is {shown(layer.family)}; expected an identifier, with which the layer's names begin, "
+            "as 'act'"
+        )
     if not isinstance(layer.accepts, tuple) or not layer.accepts or not set(layer.accepts) <= set(FORMS):
-        yield f"accepts is {shown(layer.accepts)}; it is a tuple of {all_of(map(repr, FORMS))}"
+        yield f"accepts is {shown(layer.accepts)}; expected a tuple of {all_of(map(repr, FORMS))}"
     produces: Any = layer.produces
     if not isinstance(produces, property) and produces not in (None, *FORMS):
-        yield f"produces is {shown(produces)}; it is None, {one_of(map(repr, FORMS))}"
+        yield f"produces is {shown(produces)}; expected None, {one_of(map(repr, FORMS))}"
     for flag in ("numbered", "elementwise", "counted"):
         if not isinstance(getattr(layer, flag), bool):
-            yield f"{flag} is {shown(getattr(layer, flag))}; it is True or False"
+            yield f"{flag} is {shown(getattr(layer, flag))}; expected True or False"
 
 
 def _probe_layer_formulas(layer: type[Layer], arguments: dict[str, Any], names: tuple[str, ...]) -> None:
@@ -143,7 +146,7 @@ def _probe_layer_formulas(layer: type[Layer], arguments: dict[str, Any], names: 
     made = ask("making it", make)
     valid = ask("valid()", made.valid)
     if not isinstance(valid, bool):
-        raise ValueError(f"{shown_layer}: valid() is {shown(valid)}; it is True or False")
+        raise ValueError(f"{shown_layer}: valid() is {shown(valid)}; expected True or False")
     if not valid:
         reasons = ask("faults()", lambda: list(made.faults()))
         pairs = all(isinstance(reason, tuple) and len(reason) == 2 for reason in reasons)
@@ -156,24 +159,28 @@ def _probe_layer_formulas(layer: type[Layer], arguments: dict[str, Any], names: 
         least = {"out_channels": 1, "size(56, 0)": None}.get(formula, 0)
         if type(value) is not int or (least is not None and value < least):
             kind = "an int" if least is None else f"an int of at least {least}"
-            raise ValueError(f"{shown_layer}: {formula} is {shown(value)}; it is {kind}{UNLESS}")
+            raise ValueError(f"{shown_layer}: {formula} is {shown(value)}; expected {kind}{UNLESS}")
     step = ask("step", lambda: made.step)
     if not all(type(entry) in (int, Fraction) and entry > 0 for entry in axes_entries(step)):
-        raise ValueError(f"{shown_layer}: step is {shown(step)}; it is an int of at least 1, or one per axis")
+        raise ValueError(
+            f"{shown_layer}: step is {shown(step)}; expected an int of at least 1, or one per axis"
+        )
     reach = ask("reach", lambda: made.reach)
     if reach is not None and (
         len(reach) != 2 or not all(type(side) in (int, Fraction) for side in axes_entries(reach))
     ):
-        raise ValueError(f"{shown_layer}: reach is {shown(reach)}; it is None, or two ints: before and after")
+        raise ValueError(
+            f"{shown_layer}: reach is {shown(reach)}; expected None, or two ints: before and after"
+        )
     if (produces := ask("produces", lambda: made.produces)) not in (None, *FORMS):
         raise ValueError(
-            f"{shown_layer}: produces is {shown(produces)}; it is None, {one_of(map(repr, FORMS))}"
+            f"{shown_layer}: produces is {shown(produces)}; expected None, {one_of(map(repr, FORMS))}"
         )
     if not isinstance(misfit := ask("misfit((7, 7))", lambda: made.misfit((7,) * made.dims)), str):
         raise ValueError(
-            f"{shown_layer}: misfit((7, 7)) is {shown(misfit)}; it is a text, empty if the map fits"
+            f"{shown_layer}: misfit((7, 7)) is {shown(misfit)}; expected a string, empty if the map fits"
         )
     if (saves := ask("saves", lambda: made.saves)) not in SAVED:
-        raise ValueError(f"{shown_layer}: saves is {shown(saves)}; it is {one_of(map(repr, SAVED))}")
+        raise ValueError(f"{shown_layer}: saves is {shown(saves)}; expected {one_of(map(repr, SAVED))}")
     if not isinstance(view := ask("view(True)", lambda: made.view(True)), bool):
-        raise ValueError(f"{shown_layer}: view(True) is {shown(view)}; it is True or False")
+        raise ValueError(f"{shown_layer}: view(True) is {shown(view)}; expected True or False")

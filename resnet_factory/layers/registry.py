@@ -1,4 +1,4 @@
-"""Layers of one's own: registered by a program, or by an installed package under an entry point.
+"""Layers of your own: registered by a program, or by an installed package under an entry point.
 
 A package's layers are found by the group `resnet_factory.layers` of its entry points, and imported when a
 recipe uses their word. Words of the vocabulary are never looked up: what uses no other reads no entry points.
@@ -23,7 +23,7 @@ from resnet_factory.layers.registration_checks import probe_layer_class
 GROUP = "resnet_factory.layers"
 """The group of entry points. Each names a pair: the layer's class, and what makes its module."""
 Maker = Callable[[Any], Any] | str
-"""Makes the torch module of a layer; or its place, `package.module:function`, imported on building."""
+"""A function that returns the torch module of a layer, or its import path, `package.module:function`."""
 
 
 class LayerError(ValueError):
@@ -199,7 +199,7 @@ def _registry_of_packages() -> Mapping[str, tuple[EntryPoint, ...]]:
 
 def _check_word_to_register(word: object) -> None:
     if not isinstance(word, str):
-        raise TypeError(f"the word of a layer is a text, as 'snake'; found {shown(word)}")
+        raise TypeError(f"the word of a layer is a string, as 'snake'; found {shown(word)}")
     if not word.isidentifier() or keyword.iskeyword(word):
         raise ValueError(
             f"{word!r} cannot be the word of a layer: letters, digits and _ only, no digit first"
@@ -211,7 +211,10 @@ def _check_word_to_register(word: object) -> None:
 def _check_maker_to_register(module: object) -> None:
     if isinstance(module, str):
         if not re.fullmatch(r"[\w.]+:[\w.]+", module):
-            raise ValueError(f"the module's maker is 'package.module:function', found {module!r}")
+            raise ValueError(
+                "expected 'package.module:function' for the function that returns the module, found "
+                f"{module!r}"
+            )
     elif not callable(module):
         wanted = "a function that returns its torch module, or 'package.module:function'"
         raise TypeError(f"a layer is registered with {wanted}; found {shown(module)}")

@@ -75,7 +75,11 @@ class ZeroPad(Layer):
     def faults(self) -> Iterator[Fault]:
         yield from check_layer_at_least(self, 1, "stride")
         if self.to < self.channels:
-            yield "to", f"{self.to} is fewer than the {self.channels} channels that arrive; zeros only add"
+            yield (
+                "to",
+                f"{self.to} is fewer than the {self.channels} input channels; zero padding can only add "
+                "channels",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ class Border(Layer):
 
     def faults(self) -> Iterator[Fault]:
         if self.width == SAME:
-            yield "width", "'same' is a padding of convolutions and pools, which know their kernel"
+            yield "width", "'same' padding is available only for layers with a kernel: convolutions and pools"
         else:
             yield from check_layer_at_least(self, 0, "width")
 

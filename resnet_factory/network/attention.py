@@ -156,5 +156,5 @@ def check_attention_map_size(x: Tensor, sides: tuple[int, ...]) -> None:
     for axis, side in enumerate(sides):
         if side:
             wanted = "x".join(map(str, sides))
-            message = f"this attention is made for maps of {wanted}; the one that arrived has another size"
+            message = f"this attention is made for maps of {wanted}; the input has another size"
             torch._assert(x.shape[2 + axis] == side, message)  # type: ignore[no-untyped-call]

@@ -91,7 +91,7 @@ def check_capacity(plan: Plan, itemsize: int = 4) -> None:
     if room is not None and params * itemsize > room:
         message = (
             f"its {params:,} parameters take {bytes_text(params * itemsize)}, but only "
-            f"{bytes_text(max(room, 0))} of memory are available; 'describe' needs none, nor does "
-            "build(…, device='meta') in Python"
+            f"{bytes_text(max(room, 0))} of memory are available; 'describe' and, in Python, build(…, "
+            "device='meta') do not allocate them"
         )
         raise ConfigError([Fault("model.widths", message)])

@@ -22,7 +22,7 @@ def reset_classifier(network: Network, num_classes: int) -> Network:
         ValueError: the network was built from a plan without a config, or lacks layers that it would need.
     """
     if not isinstance(network, Network):
-        raise TypeError("reset_classifier() takes a network as build or create_model gives it")
+        raise TypeError("reset_classifier() takes a network from build or create_model")
     if network.config is None:
         raise ValueError("the network was built from a plan alone; build it from a config or name instead")
     config = network.config.changed({"num_classes": num_classes})
@@ -30,7 +30,7 @@ def reset_classifier(network: Network, num_classes: int) -> Network:
     before, after = dict(network.plan.leaves), dict(planned.leaves)
     changed = [name for name in after if before.get(name) != after[name]]
     if not set(changed) <= before.keys() or before.keys() != after.keys():
-        raise ValueError(f"{num_classes} classes want other layers than the network has; build it anew")
+        raise ValueError(f"{num_classes} classes need other layers than the network has; build a new one")
     # One that `network.reset_classifier(0)` took away comes back, also with as many classes as before.
     known = classifier(planned)
     if known and isinstance(network.get_submodule(known.name), nn.Identity) and known.layer not in changed:

@@ -51,7 +51,9 @@ def verify_data_flow(network: Network, image: tuple[int, ...]) -> None:
     except (RuntimeError, KeyError) as error:
         raise AssertionError(f"the network cannot run as planned: {error}") from error
     wrong = [name for name in wanted if found.get(name) != wanted[name]]
-    assert not wrong, f"what the network runs is not what was planned, first at {wrong[0] or 'its output'}"
+    assert not wrong, (
+        f"the network does not run its plan; the first difference is at {wrong[0] or 'its output'}"
+    )
 
 
 def _planned_numbers(plan: Plan, numbering: DataFlowNumbering) -> dict[str, int]:

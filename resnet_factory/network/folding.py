@@ -49,18 +49,18 @@ class FoldingFactors(NamedTuple):
 def fold(network: Network, *, in_place: bool = True) -> Network:
     """Return a copy of a network for inference, with a folded plan: fewer layers, the same function.
 
-    `planning.folding.folded` says what is folded. The copy is in evaluation mode, with the statistics of
-    batch normalisation in its weights: do not train it. Activations and sums reuse the memory of maps that
-    nothing else reads, so what a forward hook keeps of a convolution is changed by the activation after it,
-    unless `in_place` is false. The network itself stays as it is. Weights are computed in double precision
-    and rounded once; the outputs of a float64 network agree to 1e-10 of their largest.
+    See `planning.folding.fold_plan` for what is folded. The copy is in evaluation mode, with the statistics
+    of batch normalisation in its weights: do not train it. Activations and sums reuse the memory of maps that
+    nothing else reads, so an output that a forward hook keeps of a convolution is overwritten by the
+    activation after it, unless `in_place` is false. The network itself is not changed. Weights are computed
+    in double precision and rounded once; the outputs of a float64 network agree to 1e-10 of their largest.
 
     Raises:
         ConfigError: a module that would be folded is not the one that was planned.
         TypeError: it is not a network built by this package.
     """
     if not isinstance(network, Network):
-        raise TypeError(f"fold() takes a network as build or create_model gives it, found {shown(network)}")
+        raise TypeError(f"fold() takes a network from build or create_model, found {shown(network)}")
     done = fold_plan(network.plan)
     layers = dict(network.plan.leaves)
     _check_foldable_modules(network, layers, done)
@@ -100,7 +100,7 @@ def _check_foldable_modules(network: Network, layers: Mapping[str, Layer], done:
                     continue
                 said = "keeps no running statistics"
             else:
-                said = f"is a {type(found).__name__}, planned was {type(planned).__name__}"
+                said = f"is a {type(found).__name__}, but the plan has a {type(planned).__name__}"
             faults.append(Fault(name, f"{said}, which cannot be folded; fold first, then replace modules"))
     if faults:
         raise ConfigError(faults)

@@ -1,4 +1,4 @@
-"""A built network: its forward pass, whole or in parts, and what other libraries ask of a model."""
+"""A built network: its forward pass, whole or in parts, and the attributes that other libraries expect."""
 
 from __future__ import annotations
 

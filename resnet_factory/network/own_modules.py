@@ -1,4 +1,4 @@
-"""The torch modules of registered layers, made by their own functions and held against their formulas."""
+"""Torch modules of registered layers, created by their functions and checked against their formulas."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from resnet_factory.planning.plan_text import layer_plan_text
 
 
 def own_or_vocabulary_module(node: Node) -> nn.Module:
-    """Return the torch module of a node: of a registered layer from its maker, any other from `make_module`.
+    """Return the torch module of a node, from a registered layer's own function or from `make_module`.
 
-    An exception of a registered layer's maker is passed on, with a note that names the layer.
+    An exception of a registered layer's function is passed on, with a note that names the layer.
 
     Raises:
-        ConfigError: a registered layer's maker cannot be imported, or its module is not what its class says.
+        ConfigError: a registered layer's function cannot be imported, or its module does not match its class.
     """
     own = REGISTRY.of(type(node)) if isinstance(node, Layer) else None
     return make_module(node) if own is None or not isinstance(node, Layer) else _own_module(own, node)
@@ -35,11 +35,11 @@ def _own_module(own: OwnLayer, layer: Layer) -> nn.Module:
         made = maker(layer)
     except Exception as error:
         error.add_note(
-            f"raised where {_own_module_layer_name(own)} makes the module of '{layer_plan_text(layer)}'"
+            f"raised where {_own_module_layer_name(own)} creates the module of '{layer_plan_text(layer)}'"
         )
         raise
     if not isinstance(made, nn.Module):
-        raise _own_module_refusal(own, f"its maker returns {shown(made)}, not a torch.nn.Module")
+        raise _own_module_refusal(own, f"its module function returns {shown(made)}, not a torch.nn.Module")
     held = sum(parameter.numel() for parameter in made.parameters())
     if held != layer.params():
         message = (
@@ -61,10 +61,12 @@ def _own_module_maker(own: OwnLayer) -> Callable[[Layer], Any]:
     try:
         found: Any = reduce(getattr, name.split("."), import_module(place))
     except Exception as error:
-        message = f"its maker '{own.module}' cannot be imported: {type(error).__name__}: {error}"
+        message = f"its module function '{own.module}' cannot be imported: {type(error).__name__}: {error}"
         raise _own_module_refusal(own, message) from error
     if not callable(found):
-        raise _own_module_refusal(own, f"its maker '{own.module}' is {shown(found)}, not a function")
+        raise _own_module_refusal(
+            own, f"its module function '{own.module}' is {shown(found)}, not a function"
+        )
     return found  # type: ignore[no-any-return]
 
 

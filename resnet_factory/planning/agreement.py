@@ -55,10 +55,10 @@ def _disagreement_message(kind: str, how: Parallel, ends: Sequence[Signal], wron
     if kind == "gate":
         if other.channels != one.channels:
             return (
-                f"a gate multiplies what arrives: {one.channels} channels, "
-                f"but its layers end in {other.channels}"
+                f"a gate multiplies its input of {one.channels} channels, but its layers end in "
+                f"{other.channels}"
             )
-        return f"a gate multiplies what arrives, but its layers shrink the map by {axes_text(other.step)}"
+        return f"a gate multiplies its input, but its layers shrink the map by {axes_text(other.step)}"
     ways = ("the body", "the shortcut") if kind == "residual" else ("branch 0", f"branch {wrong}")
     done = "added" if how.join == SUM else "multiplied"
     if one[:2] == other[:2]:

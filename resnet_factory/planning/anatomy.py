@@ -1,4 +1,4 @@
-"""The parts of a network that other libraries ask for: classifier, features, groups of layers, images."""
+"""The parts of a network that other libraries use: classifier, features, groups of layers, images."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class FeatureInfo(list[dict[str, Any]]):
 
     @property
     def out_indices(self) -> tuple[int, ...]:
-        """The places of all maps."""
+        """The indices of all maps."""
         return tuple(range(len(self)))
 
     def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:

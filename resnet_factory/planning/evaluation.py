@@ -79,7 +79,9 @@ class RecipeEvaluator:
         try:
             return value.value(scope)
         except KeyError as missing:
-            known = "it follows from 'out', and is known in lists; write 'stride > 1 or in != out'"
+            known = (
+                "it depends on 'out' and is known only in lists of layers; write 'stride > 1 or in != out'"
+            )
             if missing.args != ("change",) or "stage" not in scope:
                 known = "it is known inside blocks only"
             self.fault(path, f"{missing} has no value here: {known}")

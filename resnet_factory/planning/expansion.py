@@ -53,7 +53,7 @@ class RecipeExpander(RecipeEvaluator):
         children: list[tuple[str, Node]] = []
         self.room -= len(items)
         if self.room < 0 and items:
-            self.fault(items[0].path, f"more than {MAX_LAYERS} layers, those of its slots counted in full")
+            self.fault(items[0].path, f"more than {MAX_LAYERS} layers, including the layers of its slots")
             raise EvaluationStopped
         channels, step, form = signal
         for item in items:

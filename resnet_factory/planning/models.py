@@ -88,8 +88,8 @@ def compose(
 def _refuse_input_of_model(overrides: Iterable[str]) -> None:
     """Refuse overrides of `input` and `objective`, which belong to commands; a config has the model alone."""
     messages = {
-        "input": "a config holds the model alone; change 'model.image_size', or give an image to rf.cost",
-        "objective": "a config holds the model alone; jobs of a multirun have an objective",
+        "input": "a config contains only the model; change 'model.image_size', or give an image to rf.cost",
+        "objective": "a config contains only the model; jobs of a multirun have an objective",
     }
     faults = [
         Fault(key, message, f"command line '{word}'")

@@ -104,8 +104,8 @@ class Planner(StructureUnroller):
         if shrunk > wanted:
             self.fault(
                 f"{self.root}.output_stride",
-                f"strides that become dilation leave this network at "
-                f"{one_of(map(str, dict.fromkeys(possible)))}, not at {wanted}",
+                "replacing strides by dilation can give this network an output stride of "
+                f"{one_of(map(str, dict.fromkeys(possible)))}, not {wanted}",
             )
             raise EvaluationStopped
         self.strides, self.dilations = tuple(strides), tuple(dilations)
@@ -141,7 +141,7 @@ class Planner(StructureUnroller):
         if stride % step:
             self.fault(
                 f"{config.transition.path}.layers",
-                f"the transition shrinks the map by {step}, but the stage's stride is {stride}",
+                f"the transition has a stride of {step}, but the stage's stride is {stride}",
             )
             raise EvaluationStopped
         channels, stride = signal.channels, stride // step
@@ -224,8 +224,8 @@ class Planner(StructureUnroller):
         if not planner_step_shrinks_by(signal.step, stride):
             self.fault(
                 f"{recipe.path}.body",
-                f"the body shrinks the map by {axes_text(signal.step)}, but the stage's stride is {stride}"
-                "; give one layer 'stride: stride'",
+                f"the body has a stride of {axes_text(signal.step)}, but the stage's stride is {stride}; "
+                "give one layer 'stride: stride'",
                 scope,
             )
             raise EvaluationStopped
@@ -271,14 +271,14 @@ class Planner(StructureUnroller):
             layers, signal = self.expand(recipe.items("layers"), entry, scope, own)
             layers = (("downsample", Chain(layers, own.taps)),) if layers else ()
         if (signal.channels, signal.step) != (body.channels, body.step):
-            what = "the shortcut's layers turn" if projects else "an identity shortcut leaves"
+            what = "the shortcut's layers turn" if projects else "an identity shortcut keeps"
             self.fault(
                 f"{recipe.path}.when" if not projects else f"{recipe.path}.layers",
                 f"{what} {entry.channels} channels "
                 + (
                     f"into {signal.channels} at stride {axes_text(signal.step)}"
                     if projects
-                    else "as they are at stride 1"
+                    else "at stride 1"
                 )
                 + f", but the body of stage {scope['stage']} block {scope['block']} gives "
                 f"{body.channels} channels at stride {axes_text(body.step)}; they cannot be added",

@@ -171,12 +171,13 @@ class StructureUnroller(RecipeExpander):
             added = " + ".join(map(str, shares))
             self.fail(
                 f"{item.path}.split",
-                f"the shares {added} are {sum(shares)} channels, but {arrive} channels arrive",
+                f"the shares {added} sum to {sum(shares)} channels, but the input has {arrive}",
             )
         if given["reads"] == PREVIOUS:
             self.fail(
                 f"{item.path}.split",
-                "with 'reads: previous' only the first branch reads the input; nothing reads other shares",
+                "with 'reads: previous' only the first branch reads the input; the other shares would be "
+                "unused",
             )
         return all(share == shares[0] for share in shares) or shares
 
@@ -222,7 +223,9 @@ class StructureUnroller(RecipeExpander):
         if source == DENSE:
             if any(properties_in_agreement(end)[1:] != properties_in_agreement(share)[1:] for end in ends):
                 self.fail(
-                    item.path, f"branch {branch} reads all before it, which must keep the size of the map"
+                    item.path,
+                    f"branch {branch} reads the outputs of all branches before it, which must keep the "
+                    "size of the map",
                 )
             return share._replace(channels=share.channels + sum(end.channels for end in ends))
         return share
@@ -239,12 +242,12 @@ class StructureUnroller(RecipeExpander):
         if after.channels != signal.channels:
             self.fail(
                 item.path,
-                f"a gate multiplies what arrives: {signal.channels} channels, "
-                f"but its layers end in {after.channels}",
+                f"a gate multiplies its input of {signal.channels} channels, but its layers end in "
+                f"{after.channels}",
             )
         if after.form != POINT:
             self.fail(
-                item.path, "select weighs whole channels: its layers must end in a 1x1 map; add global_pool"
+                item.path, "select weights whole channels: its layers must end in a 1x1 map; add global_pool"
             )
         return Parallel((IDENTITY, Chain(children)), SELECT, parts=parts, groups=given["groups"]), summed
 

@@ -73,21 +73,26 @@ def _column_share(part: int, whole: int) -> float:
 
 COLUMNS = {
     "name": ReportColumn("name", "dotted, as in the state dict", lambda e: e.row.name, "text"),
-    "kind": ReportColumn("kind", "the block's recipe, or what the layer is", lambda e: e.row.kind, "text"),
+    "kind": ReportColumn(
+        "kind", "the recipe of the block, or the type of the layer", lambda e: e.row.kind, "text"
+    ),
     "depth": ReportColumn("depth", "blocks", lambda e: e.row.depth if e.row.kind else None),
-    "output": ReportColumn("output", "the shape that leaves, for one image", lambda e: e.row.shape, "shape"),
-    "channels": ReportColumn("channels", "channels that leave", lambda e: e.row.shape[0]),
+    "output": ReportColumn("output", "output shape, for one image", lambda e: e.row.shape, "shape"),
+    "channels": ReportColumn("channels", "output channels", lambda e: e.row.shape[0]),
     "length": ReportColumn(
-        "length", "length of the map that leaves, in 1 dimension", _column_of_map_side("length")
+        "length", "length of the output map, in 1 dimension", _column_of_map_side("length")
     ),
     "map_depth": ReportColumn(
-        "map depth", "depth of the map that leaves, in 3 dimensions", _column_of_map_side("depth")
+        "map depth", "depth of the output map, in 3 dimensions", _column_of_map_side("depth")
     ),
-    "height": ReportColumn("height", "height of the map that leaves", _column_of_map_side("height")),
-    "width": ReportColumn("width", "width of the map that leaves", _column_of_map_side("width")),
+    "height": ReportColumn("height", "height of the output map", _column_of_map_side("height")),
+    "width": ReportColumn("width", "width of the output map", _column_of_map_side("width")),
     "params": ReportColumn("params", "trainable parameters", lambda e: e.row.tally.params),
     "params_share": ReportColumn(
-        "share", "part of all parameters", lambda e: _column_share(e.row.tally.params, e.cost.params), "share"
+        "share",
+        "share of all parameters",
+        lambda e: _column_share(e.row.tally.params, e.cost.params),
+        "share",
     ),
     "macs": ReportColumn(
         "MACs",
@@ -96,7 +101,7 @@ COLUMNS = {
         lambda e: e.row.tally.macs,
     ),
     "macs_share": ReportColumn(
-        "share", "part of all MACs", lambda e: _column_share(e.row.tally.macs, e.cost.macs), "share"
+        "share", "share of all MACs", lambda e: _column_share(e.row.tally.macs, e.cost.macs), "share"
     ),
     "activations": ReportColumn(
         "activations",
@@ -118,7 +123,7 @@ COLUMNS = {
     ),
     "padding": ReportColumn(
         "padding",
-        "pixels of the first position's receptive field before the image begins",
+        "pixels by which the receptive field of the first position extends beyond the image",
         _column_of_receptive_field(lambda s: s.before),
         "axes",
     ),

@@ -36,8 +36,9 @@ WIDEST = 110
 """Maximum number of characters in a line of prose."""
 FORMATS = ("table", "markdown", "csv", "json")
 MEMORY_CONVENTION = (
-    "what is alive at once when PyTorch runs the network eagerly, the images included, at its worst moment; "
-    "not the kernels' scratch space, nor the optimiser's state (momentum: once the weights; Adam: twice)"
+    "peak size of all tensors that are alive at once when PyTorch runs the network eagerly, including the "
+    "images; without the kernels' scratch space and the optimiser's state (momentum: the size of the "
+    "weights; Adam: twice)"
 )
 
 

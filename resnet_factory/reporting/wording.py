@@ -1,4 +1,4 @@
-"""Words for maps of one, two or three axes: sides, kernels, and what an image and a pixel are called."""
+"""Words for maps of one, two or three axes: sides, kernels, images and pixels."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Training, to see what an architecture is worth: the same data, seeds and recipe for every network."""
+"""Train and compare networks with the same data, seeds and recipe."""

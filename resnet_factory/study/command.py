@@ -88,8 +88,8 @@ def study_command(composed: Composed) -> int:
     for file in write_study_report(report, results, folder):
         out.print(f"report: {file}", markup=False, soft_wrap=True)
     if stopped:
-        complete = report.complete or "all was done"
-        out.print(f"interrupted; {complete} The same command goes on from here.")
+        complete = report.complete or "everything was already done"
+        out.print(f"interrupted; {complete} The same command resumes it.")
         return 130
     return 1 if any(result.state == FAILED for result in results) else 0
 
@@ -139,8 +139,8 @@ def _command_with_default_study(composed: Composed) -> Composed:
 def _refuse_unread(settings: StudySettings, composed: Composed) -> None:
     """Refuse overrides of `model`, which nothing reads where `models` is set."""
     message = (
-        "'models' is set, so this is not read; put it in overrides=[…], or name the network in models=[…]"
-        ", or take study=single"
+        "has no effect because 'models' is set; put it into overrides=[…], name the network in models=[…], "
+        "or use study=single"
     )
     faults = [
         Fault("", message, f"command line '{override}'")
@@ -152,7 +152,7 @@ def _refuse_unread(settings: StudySettings, composed: Composed) -> None:
 
 
 def _refuse_unfit(settings: StudySettings, composed: Composed) -> None:
-    """Refuse what would stop each training on its own."""
+    """Refuse settings that would stop every training."""
     from resnet_factory.study.data_checks import data_check_faults
 
     batches = {"train.batch": settings.train.batch}

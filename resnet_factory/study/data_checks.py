@@ -12,7 +12,7 @@ from resnet_factory.study.settings import ArrayData, DataSettings, FolderData
 
 
 def data_check_faults(data: DataSettings, batches: Mapping[str, int]) -> list[Fault]:
-    """Return what would stop every training: unreadable files, settings that do not fit, too large batches.
+    """Return the faults that would stop every training: unreadable files, wrong settings, large batches.
 
     `batches` holds batch sizes by the key that sets them.
     """
@@ -61,6 +61,6 @@ def _cifar_data_check_faults(data: ArrayData) -> Iterator[Fault]:
             yield Fault("data.folder", f"no file '{file}'; unpack the archive again")
         elif not check_integrity(str(file), checksum):
             # These files are pickles: one from another source could run code.
-            message = f"'{file}' is not the file of {CIFAR[data.source]}: its MD5 checksum is another"
+            message = f"'{file}' is not the file of {CIFAR[data.source]}: its MD5 checksum"
             hint = "unpack the archive again; images of your own are read from folders: data=folder"
-            yield Fault("data.folder", f"{message} than {checksum}; {hint}")
+            yield Fault("data.folder", f"{message} is not {checksum}; {hint}")

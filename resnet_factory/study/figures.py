@@ -84,35 +84,35 @@ def study_figures(rows: Sequence[StudyNetworkSummary]) -> list[StudyFigure]:
     found = [
         StudyFigure(
             "curves", "Error while training",
-            "Percent of wrong answers after each epoch. Thin lines are seeds, thick lines their mean. "
-            "Training error is the mean over the epoch's batches; test error is measured after it.",
+            "Percentage of misclassified images after each epoch. Thin lines are seeds, thick lines their "
+            "mean. Training error is the mean over the epoch's batches; test error is measured after it.",
             lambda theme: _draw_curves(rows, theme),
         )
     ]  # fmt: skip
     if any(len(line) > 1 for line in networks.values()):
         found.append(StudyFigure(
             "depth", "Final error against depth",
-            "Every dot is a seed; lines go through the means. Each network at its best learning rate.",
+            "Each dot is a seed; lines connect the means. Each network at its best learning rate.",
             lambda theme: _draw_depth(networks, theme),
         ))  # fmt: skip
     elif len(rows) > 1 and done:
         found.append(StudyFigure(
-            "scores", "Final test loss and error", "Every dot is a seed, every bar their mean; best first.",
+            "scores", "Final test loss and error", "Each dot is a seed, each bar their mean; best first.",
             lambda theme: _draw_scores(done, theme),
         ))  # fmt: skip
     if any(run.start for row in rows for run in row.runs):
         found.append(StudyFigure(
             "gradients", "Gradient in each layer",
             "Euclidean norm of the loss's gradient in the weights of each layer of the main path, on one "
-            "batch; layer 1 is next to the image. A line that falls from left to right is a gradient that "
-            "grows on its way back.",
+            "batch; layer 1 is next to the image. A line that falls from left to right shows a gradient "
+            "that grows during backpropagation.",
             lambda theme: _draw_gradients(rows, theme),
         ))  # fmt: skip
     if any(run.end for row in rows for run in row.runs):
         found.append(StudyFigure(
             "responses", "Response of each layer",
-            "Standard deviation of what each convolution puts out, behind its normalisation and before "
-            "the nonlinearity, after training (the paper's figure 7).",
+            "Standard deviation of the output of each convolution, after its normalisation and before the "
+            "nonlinearity, after training (the paper's figure 7).",
             lambda theme: _draw_responses(rows, theme),
         ))  # fmt: skip
     return found

@@ -99,7 +99,7 @@ class TrainedError:
 
         Raises:
             ConfigError: the network cannot take this data's images.
-            Interrupted: `stop` returned true.
+            TrainedErrorInterrupted: `stop` returned true.
         """
         from resnet_factory.study.distributed import process_group
         from resnet_factory.study.trainer import Trainer

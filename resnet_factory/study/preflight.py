@@ -73,7 +73,7 @@ def _import_message(package: str, error: Exception) -> str:
     message = f"{package} {_preflight_package_version(package)} is installed, but cannot be imported"
     message += f" ({type(error).__name__}: {' '.join(str(error).split())})"
     if package != "torchvision":
-        return f"{message}; install it anew"
+        return f"{message}; reinstall it"
     wanted = next(
         filter(None, (re.match(r"torch\s*\(?==\s*([\w.]+)", r) for r in requires(package) or [])), None
     )

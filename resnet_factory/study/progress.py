@@ -34,7 +34,7 @@ class ProgressBars(TrainingProcessWatcher):
         self.bars[job.name] = self.progress.add_task(_study_progress_title(job), total=None)
 
     def advanced(self, job: StudyJob, iteration: int, iterations: int) -> None:
-        """Move its bar."""
+        """Advance its bar."""
         self.progress.update(self.bars[job.name], completed=iteration, total=iterations)
 
     def ended(self, job: StudyJob, result: TrainingResult) -> None:

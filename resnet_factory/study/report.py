@@ -137,7 +137,7 @@ def _study_report_paper_table(settings: StudySettings, rows: Sequence[StudyNetwo
 
 
 def _study_report_unfinished_table(results: Sequence[TrainingResult]) -> StudyTable:
-    return StudyTable("Runs that did not come to their end", {
+    return StudyTable("Runs that did not finish", {
         "network": [result.label for result in results],
         "rate": [f"{result.rate:g}" for result in results],
         "seed": [str(result.seed) for result in results],

@@ -99,9 +99,9 @@ def _read_model_settings(models: Any, faults: list[Fault]) -> tuple[StudyModelSe
                 continue
             entry = StudyModelSettings(name=name, overrides=tuple(overrides), series=str(series), path=path)
             if entries.setdefault(entry.text, entry) is not entry:
-                faults.append(Fault(path, f"{entry.text!r} is there twice"))
+                faults.append(Fault(path, f"{entry.text!r} occurs twice"))
     if not entries and len(faults) == before:
-        faults.append(Fault("models", "no model to train; null stands for the one that model= names"))
+        faults.append(Fault("models", "no model to train; null stands for the one given by model="))
     return tuple(entries.values())
 
 
@@ -110,7 +110,10 @@ def _read_override_settings(data: Any, faults: list[Fault]) -> tuple[str, ...]:
     if not isinstance(data, str):
         return _read_setting_value(data, tuple[str, ...], "overrides", {}, faults)  # type: ignore[no-any-return]
     if data.startswith("["):
-        message = "an equals sign inside a list wants quotes: overrides=['a=1','b=2'], or overrides='a=1 b=2'"
+        message = (
+            "values with an equals sign need quotes inside a list: overrides=['a=1','b=2'], or "
+            "overrides='a=1 b=2'"
+        )
         faults.append(Fault("overrides", message))
     try:
         return tuple(shlex.split(data))
@@ -121,16 +124,18 @@ def _read_override_settings(data: Any, faults: list[Fault]) -> tuple[str, ...]:
 
 def _check_setting_lengths(train: TrainSettings, path: str, faults: list[Fault]) -> None:
     if train.epochs is None and train.iterations is None:
-        faults.append(Fault(path, "how long to train? give 'epochs', or 'iterations'"))
+        faults.append(Fault(path, "the length of the training is missing; give 'epochs' or 'iterations'"))
     if train.schedule == "one_cycle" and train.warmup == 1:
-        faults.append(Fault(f"{path}.warmup", "one_cycle rises over 2 iterations at least, found 1"))
+        faults.append(Fault(f"{path}.warmup", "one_cycle needs a warm-up of at least 2 iterations, found 1"))
     rises = train.schedule == "one_cycle" and train.iterations is not None
     if rises and train.warmup >= (train.iterations or 0):
         message = f"the learning rate would rise over {train.warmup} iterations, but the training has "
         message += f"{train.iterations}"
         faults.append(Fault(f"{path}.warmup", message))
     if list(train.milestones) != sorted(train.milestones) or not all(0 < m < 1 for m in train.milestones):
-        message = f"expected rising shares of the training between 0 and 1, found {list(train.milestones)}"
+        message = (
+            f"expected increasing fractions of the training between 0 and 1, found {list(train.milestones)}"
+        )
         faults.append(Fault(f"{path}.milestones", message))
 
 
@@ -143,10 +148,10 @@ def _read_settings_mapping(data: Any, path: str, faults: list[Fault]) -> Mapping
 
 def _check_distinct_settings(values: Sequence[object], path: str, faults: list[Fault]) -> None:
     if not values:
-        faults.append(Fault(path, "an empty list; one value at least"))
+        faults.append(Fault(path, "an empty list; at least one value is needed"))
     for i, value in enumerate(values):
         if value in values[:i]:
-            faults.append(Fault(f"{path}.{i}", f"{value!r} is there twice"))
+            faults.append(Fault(f"{path}.{i}", f"{value!r} occurs twice"))
 
 
 def _read_setting_value(

@@ -175,7 +175,7 @@ class Training:
         """Check the losses since the last check.
 
         Raises:
-            Diverged: one of them is not finite, in any process.
+            TrainingDiverged: one of them is not finite, in any process.
         """
         losses = torch.stack(self.losses).float()
         bad = (~losses.isfinite()).nonzero()
@@ -225,7 +225,7 @@ class Training:
             self.result.write(folder)
 
     def state(self) -> dict[str, Any]:
-        """Return all that changes; random numbers need no state, see `randomness`."""
+        """Return the state that changes; random numbers need none, see `randomness`."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -48,7 +48,7 @@ def empirical_distribution(errors: Array, weights: Array | None = None) -> Empir
 def distribution_bin_weights(complexity: Array, bins: int = 10) -> tuple[Array, int]:
     """Return weights that give each bin of complexity the same share, and the number of empty bins.
 
-    Empty bins are left out: their share goes to the others, which the caller should tell.
+    Empty bins are left out: their share goes to the others, which the caller should report.
     """
     low, high = complexity.min(), complexity.max()
     place = np.zeros(len(complexity), int)
@@ -70,7 +70,7 @@ class BootstrapRange(NamedTuple):
 def bootstrap_range(
     parameter: Array, errors: Array, *, share: float = 0.25, times: int = 10_000, seed: int = 0
 ) -> BootstrapRange:
-    """Return the range of the best one's parameter among a share of the models, drawn with replacement."""
+    """Return the range of the best model's parameter among a fraction of the models, by the bootstrap."""
     random = np.random.default_rng(seed)
     count = len(errors)
     size = max(1, round(share * count))
@@ -144,7 +144,7 @@ def choice_shares(
     """Return the share of each of `count` choices among the best of the models, and among all.
 
     The interval is the percentile bootstrap's: as many models as there are, drawn with replacement
-    `times` times over, and the best part of each draw looked at. `codes` has the choice of each model.
+    `times` times, and the best part of each draw is examined. `codes` has the choice of each model.
     """
     random = np.random.default_rng(seed)
     size = max(1, round(best * len(errors)))

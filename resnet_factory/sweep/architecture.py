@@ -23,7 +23,7 @@ from resnet_factory.sweep.winners import winner_name
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """An architecture of a sweep, with its config, its plan and its numbers; the same with the same id."""
+    """An architecture of a sweep: config, plan and numbers; equal ids mean equal architectures."""
 
     id: str
     """Its plan id; followed by `-` and the image size where that varies."""

@@ -137,7 +137,7 @@ class CollectionShortfall(NamedTuple):
         text += "".join(f"; {100 * rate:.3g} % {reason}" for reason, rate in ordered)
         if self.samples < self.most:
             return f"{text}; the last {IDLE} batches had no new one: the space seems to have no more"
-        return f"{text}; widen what rejects most, or raise max_samples={self.most}"
+        return f"{text}; relax the limit that rejects most, or raise max_samples={self.most}"
 
 
 def collection_shortfall(store: SweepStore) -> CollectionShortfall | None:

@@ -39,7 +39,7 @@ def sweep_command(overrides: Sequence[str], config_dir: str | None) -> int:
             write_csv(store)
             live.end()
             table_console().print(
-                f"interrupted; what is done is in '{setup.folder}', and the same command goes on"
+                f"interrupted; finished results are in '{setup.folder}'; the same command resumes"
             )
             raise
         return _finish_sweep_command(store, setup.report, config_dir, page=setup.options.report)
@@ -114,6 +114,6 @@ def sweep_command_notes(store: SweepStore) -> Iterator[str]:
     reasons = json.loads(store.run().get("invalid", "[]"))
     for kind, count in Counter(kind for kind, _, _ in reasons).most_common(3):
         example, sample = next((text, sample) for other, text, sample in reasons if other == kind)
-        yield f"invalid, {count} of {len(reasons)} looked at: {example} (sample {sample})"
+        yield f"invalid, {count} of {len(reasons)} examined: {example} (sample {sample})"
     if not store.count() and store.sampled():
-        yield "no architecture is left; widen the space or its windows"
+        yield "no architecture is left; widen the space or relax its constraints"

@@ -174,7 +174,7 @@ def _compared_image_size(run: Mapping[str, str]) -> str:
 
 def _sweep_comparison_warnings(sweeps: Sequence[ComparedSweep]) -> Any:
     if len({_compared_image_size(sweep.run) for sweep in sweeps}) > 1:
-        yield "The sweeps are costed at different image sizes; MACs and activations do not compare."
+        yield "The sweeps are costed at different image sizes; MACs and activations are not comparable."
     conditions = [json.loads(sweep.run.get("conditions", "{}")) for sweep in sweeps]
     for metric in dict.fromkeys(metric for each in conditions for metric in each):
         if len({json.dumps(each[metric], sort_keys=True) for each in conditions if metric in each}) > 1:

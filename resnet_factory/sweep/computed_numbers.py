@@ -91,9 +91,11 @@ def read_drawn_and_computed_numbers(
 def _computed_name_fault(name: object) -> str:
     """Return why a name cannot be that of an own number; empty if it can."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z_0-9]*(?<!\d)", name):
-        return "a number's name has letters and _, and ends in no digit: those of the stages do"
+        return (
+            "a number's name consists of letters and _, and does not end in a digit, as numbers of stages do"
+        )
     if name in FUNCTIONS or name in (*KEYS, *STRUCTURE_NUMBERS, "stage") or name in DIMENSION_KEYS:
-        return f"{name!r} has a meaning already; choose another name"
+        return f"{name!r} is already in use; choose another name"
     return ""
 
 

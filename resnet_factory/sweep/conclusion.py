@@ -1,4 +1,4 @@
-"""The closing lines of a sweep: what was asked, what the answer is, and what to do next."""
+"""The closing lines of a sweep: the question, the answer, and the next command."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def conclusion_lines(
     numbers = ", ".join(f"{metric} {format_row_metric(results, metric, first)}" for metric in named)
     eligible = len(results) if results.eligible is None else int(np.count_nonzero(results.eligible))
     there = np.count_nonzero(~np.isnan(np.stack([results.minimised(one) for one in objectives])).any(axis=0))
-    among = f"of {there:,} with {' and '.join(metrics)}" if there < eligible else f"of {there:,}"
+    among = f"among {there:,} with {' and '.join(metrics)}" if there < eligible else f"among {there:,}"
     if eligible < len(results):
-        among += f", {eligible:,} of {len(results):,} satisfy all conditions"
+        among += f"; {eligible:,} of {len(results):,} satisfy all conditions"
     many = f"{len(names):,} on it, first " if front else ""
     answer = f"answer: {many}{names[0]}: {numbers}; {among}"
     if not any(results.metric(metric).quality for metric in metrics):
         known = [metric for metric in results.known if results.metric(metric).quality]
         rank = f"by={known[0]} ranks by it" if known else "measure=[error] by=error ranks by trained error"
-        answer += f"; this says nothing about quality: {rank}"
+        answer += f"; not ranked by quality: {rank}"
     return [asked, answer, f"next: resnet-factory model={names[0]} --config-dir {folder}"]

@@ -174,7 +174,7 @@ def read_dimension(key: str, data: Any, path: str, faults: list[Fault]) -> tuple
     check(low <= high, f".{kind}", f"{low} is more than {high}")
     good = _is_dimension_bound(step) and step >= 0
     check(good, ".step", f"expected a number of at least 0, found {step!r}")
-    logarithm = f"{low} has no logarithm; a log-uniform range begins above 0"
+    logarithm = f"{low} is not above 0, as a log-uniform range must be"
     check(kind != "log" or low > 0, ".log", logarithm)
     whole = good and step and float(step).is_integer()
     multiples = f"{low} to {high} does not begin and end at a multiple of {step}"

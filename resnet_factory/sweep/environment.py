@@ -66,7 +66,7 @@ def exclusive_environment() -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("waiting: another process of this machine measures latency", file=sys.stderr)
+            print("waiting: another process on this machine measures latency", file=sys.stderr)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:

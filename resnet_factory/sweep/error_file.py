@@ -87,11 +87,9 @@ def _error_file_collisions(
             if _is_error_file_number(text) and float(text or "") != own[index]:
                 known = "nothing" if math.isnan(own[index]) else f"{own[index]:.10g}"
                 message = (
-                    f"'{file}' says {name} {text} of plan {row['plan']!r}, and the sweep {known}; nothing "
+                    f"'{file}' has {name} {text} for plan {row['plan']!r}, but the sweep has {known}; values "
                 )
-                message += (
-                    f"of the sweep's own is overwritten: call the column otherwise, such as 'my_{name}'"
-                )
+                message += f"of the sweep are not overwritten: rename the column, for example to 'my_{name}'"
                 yield Fault("errors", message)
                 break
 

@@ -32,9 +32,9 @@ from resnet_factory.sweep.environment import exclusive_environment
 COUNT_EVERY = 1.0
 """Seconds between counts of a cluster's threads."""
 POLL = 0.02
-"""Seconds between looks for jobs of a cluster that have ended."""
+"""Seconds between checks for finished jobs of a cluster."""
 EMPTY = 10.0
-"""Seconds after which it is said that a cluster has no workers."""
+"""Seconds after which a cluster without workers is reported."""
 INTERRUPTED_STATE = "interrupted"
 """The state of a job that was asked to stop: not measured, and no failure."""
 
@@ -162,8 +162,8 @@ def execute_on_dask(
         yield from _execute_on_cluster(client, jobs, limit, workers, setup)
     except (OSError, asyncio.CancelledError, CancelledError) as error:
         where = f"at {address!r} " if address else ""
-        message = f"the Dask scheduler {where}was lost ({type(error).__name__}); what is done is kept, "
-        raise ConfigError([Fault("executor", f"{message}and the same command goes on")]) from None
+        message = f"the Dask scheduler {where}was lost ({type(error).__name__}); finished results are kept, "
+        raise ConfigError([Fault("executor", f"{message}and the same command resumes")]) from None
     finally:
         with _without_dask_log():
             client.close(timeout=2)
@@ -212,7 +212,7 @@ def _execute_on_cluster(
 
 
 class _ClusterSize:
-    """The number of threads of a cluster, counted now and then; a cluster without any is told of, once."""
+    """The number of threads of a cluster, counted periodically; a cluster without any is reported once."""
 
     def __init__(self, client: Any) -> None:
         self.client = client

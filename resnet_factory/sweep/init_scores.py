@@ -109,7 +109,7 @@ def naswot_score(network: Network, conditions: MetricConditions) -> MetricValue:
         module(noise_for_scores(network, conditions))
     sign, value = torch.linalg.slogdet(kernel)
     if sign <= 0 or not math.isfinite(value):
-        raise MetricNotApplicable("the kernel is singular: some images are answered alike by every rectifier")
+        raise MetricNotApplicable("the kernel is singular: some images have the same rectifier code")
     return MetricValue(float(value), note=f"batch {conditions.batch} of noise [{len(names)} activations]")
 
 
@@ -121,7 +121,9 @@ def zen_score(network: Network, conditions: MetricConditions) -> MetricValue:
     plan = network.plan
     norms = [layer for _, layer in plan.leaves if isinstance(layer, Norm)]
     if not norms or not all(isinstance(layer, BatchNorm) for layer in norms):
-        raise MetricNotApplicable("the score is made from batch normalisation's variances, and this has none")
+        raise MetricNotApplicable(
+            "the score needs the variances of batch normalisation, which this network does not have"
+        )
     stages = tuple(_zen_stage_without_shortcuts(stage) for stage in plan.stages)
     with seeded_for_scores(conditions.seed):
         module = build(replace(plan, stages=stages, head=Chain())).to(conditions.device).train()

@@ -85,7 +85,7 @@ class TrainedSweepJob:
         """Return the mean over the seeds that were trained to the end, and their quartiles.
 
         Raises:
-            NotApplicable: there are none.
+            MetricNotApplicable: there are none.
         """
         spread: SeedSummary | None = getattr(self.summary, ATTRIBUTES[metric])
         runs, done = len(self.summary.runs), len(self.summary.done)
@@ -93,7 +93,7 @@ class TrainedSweepJob:
             raise MetricNotApplicable(self.summary.runs[0].reason)
         note = f"mean of {self.metric}, rate {self.summary.rate:g}"
         if done < runs:
-            note += f", {runs - done} of which did not come to their end"
+            note += f", {runs - done} of which did not finish"
         if done == 1:
             return MetricValue(spread.mean, note=note)
         low, _, high = statistics.quantiles(spread.values, n=4, method="inclusive")

@@ -1,4 +1,4 @@
-"""The page of a sweep that is still running, written again now and then."""
+"""The page of a sweep that is still running, rewritten periodically."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LivePage:
         self._due = end + self._pause
 
     def end(self) -> None:
-        """Write the last page of a sweep that was interrupted, which does not load itself again."""
+        """Write the last page of a sweep that was interrupted, which does not reload itself."""
         if self.written:
             with suppress(OSError):
                 self.write(None)

@@ -66,7 +66,7 @@ def measure_missing(
     progress: Progress,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """Measure what the store has not, each step and phase for what those before left of the architectures.
+    """Measure what the store lacks; each step and phase covers the architectures that earlier ones kept.
 
     `tick` is called after each measurement, except where it would disturb.
     """

@@ -54,7 +54,7 @@ def measure_metric(plan: Plan, metric: str, conditions: MetricConditions) -> Met
     """Measure one metric of networks freshly built from a plan; a score is the mean over `seeds` of them.
 
     Raises:
-        NotApplicable: with the reason.
+        MetricNotApplicable: with the reason.
     """
     function, values = METRIC_FUNCTIONS[metric], []
     seeds = 1 if function in (latency_metric, peak_memory_metric) else conditions.seeds
@@ -76,7 +76,7 @@ def own_metric_value(
     """Measure a metric of one's own; with `network`, the mean over `seeds` networks, as scores are.
 
     Raises:
-        NotApplicable: it has no value here.
+        MetricNotApplicable: it has no value here.
         TypeError: its function returns no number.
     """
     values: list[float] = []
@@ -116,7 +116,7 @@ def latency_metric(network: Network, conditions: MetricConditions) -> MetricValu
     """Measure milliseconds of the forward pass of a batch in evaluation mode: median and quartiles.
 
     Raises:
-        NotApplicable: the runtime cannot run the network.
+        MetricNotApplicable: the runtime cannot run the network.
     """
     layout = _layout_for_metric(network, conditions)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad(), silence_exporters():

@@ -22,7 +22,7 @@ class ObjectiveMetric(NamedTuple):
     """The keys of `measuring` that its values depend on."""
     maximize: bool = False
     quality: bool = False
-    """Whether it tells how well a network does its task; without such a metric nothing is called best."""
+    """Whether it measures how well a network does its task; without such a metric nothing is called best."""
 
 
 METRICS = {

@@ -121,8 +121,8 @@ def read_sweep_options(composed: Composed, space: Space) -> SweepOptions:
         if (found := _own_metric_option(metric, faults)) is not None
     }
     if options.executor.kind != "inline":
-        message = "is known to this process alone; give it an entry point, define it in a module, or "
-        message += "take executor=inline"
+        message = "is known only in this process; give it an entry point, define it in a module, or "
+        message += "use executor=inline"
         faults += [Fault("measure", f"{name!r} {message}") for name, one in own.items() if not one.place]
     numbers = [*BASIC_COSTS, *OPTIONAL_COSTS]
     numbers += relation_names(space.dimensions, space.computed, space.stages)
@@ -233,7 +233,7 @@ def refuse_unknown_metric_options(
         read_where_filter(options.where, known, _choices_of_texts(space), "where", faults)
         for name in space.limits:
             if name not in metrics:
-                message = f"nothing measures {name!r}; measure=[{name}] does"
+                message = f"{name!r} is not measured; measure=[{name}] measures it"
                 faults.append(Fault(f"space.constraints.{name}", message))
         if faults:
             raise ConfigError(faults)

@@ -1,4 +1,4 @@
-"""Metrics of one's own: registered by a program, or by an installed package under an entry point.
+"""Metrics of your own: registered by a program, or by an installed package under an entry point.
 
 A package's metrics are found by the group `resnet_factory.metrics` of its entry points, and imported when a
 sweep names one. A config cannot name code.
@@ -34,7 +34,7 @@ class OwnMetric:
     """A metric of one's own."""
 
     function: Callable[..., Any] | str
-    """Returns the value; or its place, `package.module:function`, imported when something is measured.
+    """Returns the value; or its import path, `package.module:function`, imported for measuring.
 
     It is called with what the metric needs. `plan`: the plan, and the shape of an image (C, H, W).
     `network`: a freshly built network, seeded, and a batch of noise (N, C, H, W). `data`: a network fitted to
@@ -46,7 +46,7 @@ class OwnMetric:
     """Whether less is better, or more."""
     needs: Needs = "network"
     quality: bool = False
-    """Whether it tells how well a network does its task, so that the best by it is called best."""
+    """Whether it measures how well a network does its task, so that the best by it is called best."""
 
     def __post_init__(self) -> None:
         """Check the arguments.
@@ -126,14 +126,14 @@ def register_metric(
 ) -> None:
     """Register a metric of your own, which `measure=`, `by=`, `where=` and constraints of a sweep may name.
 
-    `function` is called with what the metric needs, as `OwnMetric` says, and returns a number, or None where
-    it is undefined; an exception is a failure of that architecture. To register the same once more changes
-    nothing. The registration holds for this process. Workers of a sweep import the function from its module;
-    one of a program's own (`__main__`) is only measured by `executor=inline`.
+    `function` is called with what the metric needs, see `OwnMetric`, and returns a number, or None where it
+    is undefined; an exception is a failure of that architecture. Registering the same metric again has no
+    effect. The registration is valid in this process only. Workers of a sweep import the function from its
+    module; one that is defined in the main program (`__main__`) requires `executor=inline`.
 
     Raises:
         TypeError: an argument is of another type.
-        ValueError: the name is taken, or a word is none of those allowed.
+        ValueError: the name is taken, or an argument is not one of the allowed words.
     """
     try:
         _check_own_metric_name(name)
@@ -205,7 +205,7 @@ def own_metrics_of_record(record: Mapping[str, Any]) -> dict[str, ObjectiveMetri
 
 def _check_own_metric_name(name: object) -> None:
     if not isinstance(name, str):
-        raise TypeError(f"the name of a metric is a text, as 'flips'; found {shown(name)}")
+        raise TypeError(f"the name of a metric is a string, as 'flips'; found {shown(name)}")
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
         raise ValueError(
             f"{name!r} cannot be the name of a metric: letters, digits and _ only, no digit first"

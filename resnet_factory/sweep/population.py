@@ -210,7 +210,7 @@ def _plan_population_own_layers(
     """Plan together members with registered layers, whose formulas may not hold for columns.
 
     Raises:
-        Unfit: a formula fails, or gives the first or the last member other costs than alone.
+        VectorUnfit: a formula fails, or gives the first or the last member other costs than alone.
     """
     try:
         part = _plan_population_together(population, members, optional)

@@ -1,4 +1,4 @@
-"""RegNet's generator for many networks at once, equal to `generators.RegNet`.
+"""RegNet's generator for many networks at once, equal to `generators.RegNetGenerator`.
 
 Source: Radosavovic et al. 2020, equations 2 to 4.
 """
@@ -18,7 +18,7 @@ QUANTUM = 8
 """Widths are multiples of it."""
 PREFIX = "generator.regnet."
 SKIPPED = "skipped_stages"
-"""A number of its networks: levels between two widths at which no block is."""
+"""A number of its networks: levels between two widths that no block has."""
 PARAMETERS = ("initial_width", "slope", "multiplier", "depth", "group_width", "ratio")
 
 

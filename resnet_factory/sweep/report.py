@@ -119,9 +119,9 @@ class SweepReport:
             "environments": len(latency.environments) if latency else 0,
             "measured": self.measured() if results.measured else None,
             "dimensions": HtmlTable(
-                ["varies", "", "values"], list(_sweep_report_dimensions(run)), [True] * 3
+                ["parameter", "distribution", "values"], list(_sweep_report_dimensions(run)), [True] * 3
             ),
-            "conditions": HtmlTable(["must hold"], list(_sweep_report_conditions(run)), [True]),
+            "conditions": HtmlTable(["condition"], list(_sweep_report_conditions(run)), [True]),
             "rounding": (json.loads(run["generator"]) or {}).get("rounding"),
             "image": "x".join(map(str, image)) if image else "each model's own",
             "base": run["base"],
@@ -191,7 +191,10 @@ class SweepReport:
             for one in (first, second)
         ]
         size = len(self.results.front(first, second))
-        return f"{' and '.join(better)}: {size:,} on the front, some of them here; figures/{name}.svg", table
+        return (
+            f"{' and '.join(better)}: {size:,} on the front, up to 8 listed; figure: figures/{name}.svg",
+            table,
+        )
 
     def best(self, by: Objective | None) -> dict[str, object] | None:
         """Return the ranges of sampled keys among the best; None where nothing is ranked or varies."""
@@ -255,7 +258,7 @@ class SweepReport:
                 "; ".join(f"{name} ({count:,})" for name, count in environments),
             ])  # fmt: skip
         ranks = [f"tau with {name}" for name in others.values()]
-        head = ["metric", "better", "ended", "spread", *ranks, "conditions and reasons", "measured on"]
+        head = ["metric", "better", "outcome", "spread", *ranks, "conditions and reasons", "measured on"]
         return HtmlTable(head, rows, [not name.startswith("tau with") for name in head])
 
 

@@ -158,7 +158,7 @@ def write_results_page(
 
 
 def choose_best_results(results: ResultsTable, ranking: ObjectiveRanking, top: int) -> Winners:
-    """Return the foremost by one metric; without one, those on the first Pareto front."""
+    """Return the best by one metric; without one, those on the first Pareto front."""
     if ranking.by is not None:
         by = (ranking.by,)
         return Winners(results.best(ranking.by, top), by, conclusion_reason(results, by))

@@ -78,7 +78,7 @@ class ResultsTable:
     metrics: dict[str, Array]
     """Costs, then measured metrics, then joined columns."""
     own: Mapping[str, ObjectiveMetric] = field(default_factory=dict)
-    """The metrics of one's own among them."""
+    """The user's own metrics among them."""
     wanted: Mapping[str, int] = field(default_factory=dict)
     """Of how many architectures each metric is to be measured, where not of all."""
     eligible: Array | None = None
@@ -179,7 +179,7 @@ class ResultsTable:
     def joining(self) -> str:
         """Return a summary of the joined file."""
         matching, rows = self.rows
-        left = f"; {rows - matching:,} match no plan here" if rows > matching else ""
+        left = f"; {rows - matching:,} match no plan of this sweep" if rows > matching else ""
         return f"{matching:,} of {rows:,} rows joined by plan: {', '.join(self.joined)}{left}"
 
     def metric(self, name: str) -> ObjectiveMetric:

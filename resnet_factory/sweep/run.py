@@ -52,7 +52,7 @@ def complete_sweep(
     noted: Mapping[str, str] | None = None,
     window_draws: WindowDraws | None = None,
 ) -> None:
-    """Do all that an earlier run has not done; `tick` is called after each step that is stored.
+    """Complete what an earlier run has not done; `tick` is called after each stored step.
 
     `noted` is added to the record of the run; where its `sampler` is none that draws, nothing is sampled.
     `window_draws` are those of `sampler=conditional`.
@@ -110,7 +110,7 @@ def _layer_origins_of_run(templates: ModelTemplates) -> dict[str, dict[str, str]
 
 
 def refuse_run_of_unread_dimensions(space: Space, templates: ModelTemplates, options: SweepOptions) -> None:
-    """Hold the fields that vary against the networks of the first samples, before anything is stored.
+    """Check that the networks of the first samples read the fields that vary, before anything is stored.
 
     Raises:
         ConfigError: a field varies that none of these networks reads.

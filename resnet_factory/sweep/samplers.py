@@ -40,9 +40,8 @@ def sampler_size(sampler: str, dimensions: Sequence[Dimension], samples: int | N
             total = min(total, samples)
         elif total > MOST:
             message = (
-                f"a grid of {_sampler_count_text(total)} combinations is more than a sweep takes (at "
-                f"most {MOST:,}); "
-                "vary less, or look at some of them with sampler=random and samples=…"
+                f"a grid of {_sampler_count_text(total)} combinations is more than a sweep takes (at most "
+                f"{MOST:,}); vary fewer keys, or draw from it with sampler=random and samples=…"
             )
     if message:
         raise ConfigError([Fault(key, message)])

@@ -43,8 +43,8 @@ class RejectedProposal(Exception):  # noqa: N818 - no error: a proposal that the
 class Search(Sweep):
     """A sweep of architectures that are asked for one by one.
 
-    What was asked and told is stored at once, and known when the search is opened again. Threads and
-    processes may ask and tell at the same time.
+    Architectures and told numbers are stored at once, and available when the search is opened again.
+    Threads and processes may ask and tell at the same time.
     """
 
     def __init__(self, setup: SweepSetup) -> None:
@@ -60,7 +60,7 @@ class Search(Sweep):
         """Return the architecture with proposed values, stored and costed; or without them, a new one drawn.
 
         `values` has a value for each key of `dimensions`; numbers are rounded to the nearest that the space
-        has. An architecture that was asked for before comes with the numbers that it was told.
+        has. An architecture that was asked for before has the numbers that were told of it.
 
         Raises:
             RejectedProposal: the space has no such architecture; `reason` says why.
@@ -150,16 +150,16 @@ def open_search(
     out: str | Path | None = None,
     config_dir: str | Path | None = None,
 ) -> Search:
-    """Begin a search in the folder `out`, or go on with the one that is there.
+    """Start a search in the folder `out`, or continue the one that is stored there.
 
-    `space` is the name of a space, or None where overrides say one, as in `run_sweep`.
+    `space` is the name of a space, or None if an override chooses one, as in `run_sweep`.
 
     Raises:
         ConfigError: with every fault found, or if the folder holds another search or a sweep.
-        TypeError: `space` is no name.
+        TypeError: `space` is not a string.
     """
     words = space_overrides(space, overrides, "open_search()")
-    refuse_keys((*SAMPLING_KEYS, "measure", "retry"), words, "a search asks for its architectures and")
+    refuse_keys((*SAMPLING_KEYS, "measure", "retry"), words, "the architectures of a search are asked for")
     folders = checked_path(config_dir, "config_dir"), checked_path(out, "out")
     setup = read_setup([*words, NO_PAGE], *folders, told=True)
     with SweepStore(setup.folder, write=True, wait=WAIT) as store:

@@ -1,4 +1,4 @@
-"""A sweep as its overrides say it: the space, its options, its folder, and how its networks are composed."""
+"""A sweep as overrides define it: the space, its options, its folder, and how its networks are composed."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def space_overrides(space: str | None, overrides: Sequence[str], caller: str) ->
 
     Raises:
         ConfigError: one of them is about the page, which `report` writes.
-        TypeError: something is no text.
+        TypeError: an argument is not a string.
     """
     given: Sequence[object] = [*([] if space is None else [space]), *overrides]
     for text in given:
@@ -168,13 +168,13 @@ def space_overrides(space: str | None, overrides: Sequence[str], caller: str) ->
 
 
 def refuse_keys(keys: Collection[str], overrides: Sequence[str], reason: str) -> None:
-    """Refuse overrides of keys that mean nothing here.
+    """Refuse overrides of keys that do not apply.
 
     Raises:
         ConfigError: for each of them.
     """
     faults = [
-        Fault("", f"{reason} has no {key!r}", f"command line '{word}'")
+        Fault("", f"{key!r} is not allowed here: {reason}", f"command line '{word}'")
         for word in overrides
         if (key := override_key(word)) in keys
     ]

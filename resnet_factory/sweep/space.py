@@ -158,7 +158,7 @@ class _SpaceVaryReader:
     def _read_text(self, key: str, value: Mapping[str, Any]) -> None:
         if others := [str(word) for word in value if word != COMPUTED]:
             message = f"a computed number has {COMPUTED!r} alone, found {one_of(others)} beside it; "
-            message += "arithmetic with commas stands in quotes"
+            message += "put arithmetic that contains commas in quotes"
             self.faults.append(Fault(f"space.vary.{key}", message))
         else:
             self._texts[key] = value[COMPUTED]

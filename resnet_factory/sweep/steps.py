@@ -1,4 +1,4 @@
-"""Steps of measuring: cheap metrics first, each step for the survivors of the one before."""
+"""Steps of measuring: cheap metrics first, each step for the architectures that the previous one kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SweepStep(NamedTuple):
 
     metrics: tuple[str, ...]
     top: int | None = None
-    """Only so many are measured, the foremost by `by`."""
+    """Measure only this many, the best by `by`."""
     by: str | None = None
     where: str | None = None
 
@@ -47,7 +47,7 @@ def read_sweep_steps(data: Any, faults: list[Fault]) -> tuple[SweepStep, ...]:
         if top is not None and (type(top) is not int or top < 1):
             faults.append(Fault(f"{path}.top", f"expected a whole number above 0, found {top!r}"))
         if top is not None and given["by"] is None:
-            faults.append(Fault(path, "the foremost by what? a step with 'top' has 'by', as by: zen"))
+            faults.append(Fault(path, "a step with 'top' needs 'by', the metric to rank by, as by: zen"))
         names = tuple(metrics) if isinstance(metrics, list) else () if metrics is None else (metrics,)
         if not names:
             faults.append(Fault(path, "a step has metrics, as {metrics: [error], top: 20, by: zen}"))
@@ -83,7 +83,7 @@ class StepSurvivors:
         self.measured: list[str] = []
 
     def select(self, results: ResultsTable, step: SweepStep) -> None:
-        """Leave those that satisfy all that is known by now, and of these the foremost that a step takes."""
+        """Keep those that satisfy all conditions known so far, and of these the best that a step takes."""
         unmeasured = [m for m in (*results.asked, *results.metrics) if m in results.asked]
         known = [name for name in results.rankable if name not in unmeasured or name in self.measured]
         mask = limits_filter_mask(self.limits, results, self.measured)
@@ -103,7 +103,7 @@ class StepSurvivors:
         self.mask = mask
 
     def selects(self, step: SweepStep) -> bool:
-        """Return whether anything may be left out."""
+        """Return whether a step may exclude anything."""
         return bool(self.limits or self.text or step.top or step.where or self.mask is not None)
 
 

@@ -101,7 +101,7 @@ class SweepStore:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Do all that is written inside, or nothing of it."""
+        """Write everything inside the `with` block, or nothing."""
         with self._errors_as_faults():
             self.connection.execute("BEGIN IMMEDIATE")
             try:
@@ -128,7 +128,7 @@ class SweepStore:
         if differ := [key for key in fixed if known and known.get(key) != run[key]]:
             message = (
                 f"'{self.folder}' holds another sweep (with another {', '.join(differ)}); results are never "
-                "mixed: choose another folder with out=…, or leave out= away for one of its own"
+                "mixed: choose another folder with out=…, or omit out= for a new one"
             )
             raise ConfigError([Fault("out", message)])
         with self.transaction() as db:
@@ -247,7 +247,7 @@ class SweepStore:
         return int(times)
 
     def take_back(self, plan: str) -> None:
-        """Uncount a start that was interrupted."""
+        """Subtract a start that was interrupted."""
         with self.transaction() as db:
             db.execute("UPDATE begun SET times = times - 1 WHERE plan = ?", (plan,))
             db.execute("DELETE FROM begun WHERE times <= 0")

@@ -51,6 +51,6 @@ def integrity_text(file: Path) -> str:
     except sqlite3.DatabaseError as error:
         found = str(error)
     if found == "ok":
-        return "; what was stored before is whole"
+        return "; results stored before are intact"
     reason = " ".join(found.replace("*** in database main ***", "").split())
-    return f"; the file is damaged ({reason}): take it from a copy, or begin anew with another out=…"
+    return f"; the file is damaged ({reason}): take it from a copy, or start again with another out=…"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 WAIT = 30.0
 """Seconds for which another process that writes to the folder is waited for."""
 SAMPLING_KEYS = ("samples", "architectures", "max_samples", "sampler")
-"""Overrides that mean nothing where nothing is sampled."""
+"""Overrides that do not apply where nothing is sampled."""
 KEPT = ("sampler", "seed", "samples", "architectures", "met")
 """The record of a sweep that draws nothing, which stays as it is."""
 
@@ -39,7 +39,7 @@ KEPT = ("sampler", "seed", "samples", "architectures", "met")
 class Sweep:
     """A sweep in a folder: an iterable of its architectures, in the order of their samples.
 
-    It is read from the store whenever it is asked, while the sweep runs, too.
+    Every access reads the store, also while the sweep runs.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -95,7 +95,7 @@ class Sweep:
             return store.metrics()
 
     def best(self, by: str, top: int = 10, where: str | None = None) -> list[Architecture]:
-        """Return the `top` foremost by a metric or number, as `by=` and `where=` of a sweep name them.
+        """Return the `top` best by a metric or number, as `by=` and `where=` of a sweep name them.
 
         Raises:
             ConfigError: there is no such metric, it has no direction, `top` is less than 1, or the condition
@@ -149,7 +149,7 @@ class Sweep:
             return write_files(store, options, self.config_dir, page=True).files[-1]
 
     def resume(self, *overrides: str) -> None:
-        """Do what is missing of the sweep, or of a larger one: `resume("architectures=2000")`.
+        """Complete the sweep, or extend it: `resume("architectures=2000")`.
 
         Overrides are added to those that the sweep was run with, or replace those of the same key.
 
@@ -159,7 +159,7 @@ class Sweep:
         record = self.record()
         draws_nothing = record["sampler"] in (ASKED, MERGED)
         if draws_nothing:
-            refuse_keys(SAMPLING_KEYS, overrides, "what was asked for or merged draws no samples and")
+            refuse_keys(SAMPLING_KEYS, overrides, "a search or a merged sweep draws no samples")
         setup = self._setup(record, overrides, told=draws_nothing)
         with self._writing() as store:
             run = store.run()
@@ -176,14 +176,14 @@ class Sweep:
     def tell(
         self, architecture: Architecture | str, numbers: Mapping[str, float | None], note: str = ""
     ) -> Architecture:
-        """Store numbers of your own for an architecture, given itself or by its id; return it with them.
+        """Store your own numbers for an architecture or its id; return the architecture with them.
 
         None stands for a metric that has no value there, and `note` says why. What was told before is
         replaced. Names of shipped metrics (`error`, `accuracy`, `loss`, …) have their direction; others are
         ranked with one, as `by=top1:max`.
 
         Raises:
-            ConfigError: with everything that is wrong.
+            ConfigError: with every fault found.
         """
         plan = architecture.id if isinstance(architecture, Architecture) else architecture
         with self._writing() as store:
@@ -194,7 +194,7 @@ class Sweep:
         """Store one metric of your own for many architectures, by their ids, as `tell` does.
 
         Raises:
-            ConfigError: with everything that is wrong; nothing is stored then.
+            ConfigError: with every fault found; nothing is stored then.
         """
         told = {plan: {name: value} for plan, value in values.items()}
         with self._writing() as store:
@@ -212,8 +212,8 @@ class Sweep:
     def _setup(self, record: Mapping[str, str], overrides: Sequence[str], told: bool) -> SweepSetup:
         words = _recorded_overrides(record)
         if words is None:
-            message = f"'{self.folder}' does not say what it was run with: an earlier version began it"
-            raise ConfigError([Fault("", f"{message}; rf.run_sweep(…, out=folder) goes on with it")])
+            message = f"'{self.folder}' does not record its settings: it was started by an earlier version"
+            raise ConfigError([Fault("", f"{message}; rf.run_sweep(…, out=folder) resumes it")])
         new = {override_key(word) for word in overrides}
         kept = [word for word in words if override_key(word) not in new]
         return read_setup([*kept, *overrides, NO_PAGE], _recorded_config_dir(record), self.folder, told)
@@ -248,15 +248,15 @@ def run_sweep(
 ) -> Sweep:
     """Sample a space, cost and measure its architectures, and store them in the folder `out`.
 
-    `space` is the name of a space, or None where overrides say one. Overrides are those of the command
-    `sweep`, as `"architectures=500"` and `"measure=[zen]"`; `Sweep.report` writes the page. What an
-    earlier call, or the command, has done in the folder is not done again; its default is below `runs`.
-    `executor=processes` starts Python anew, as `multiprocessing` does: a script calls this below
-    `if __name__ == "__main__":`.
+    `space` is the name of a space, or None if an override chooses one. Overrides are those of the command
+    `sweep`, as `"architectures=500"` and `"measure=[zen]"`; `Sweep.report` writes the page. Results of an
+    earlier call, or of the command, in the folder are kept; the default folder is below `runs`.
+    `executor=processes` starts new Python processes, as `multiprocessing` does: call it below
+    `if __name__ == "__main__":` in a script.
 
     Raises:
         ConfigError: with every fault found, or if the folder holds another sweep.
-        TypeError: `space` is no name.
+        TypeError: `space` is not a string.
     """
     words = space_overrides(space, overrides, "run_sweep()")
     setup = read_setup([*words, NO_PAGE], checked_path(config_dir, "config_dir"), checked_path(out, "out"))
@@ -275,7 +275,7 @@ def open_sweep(folder: str | Path) -> Sweep:
 
 
 def complete_setup(setup: SweepSetup, store: SweepStore, noted: Mapping[str, str]) -> None:
-    """Do what is missing of a sweep; `noted` are parts of the record that are not as its options say."""
+    """Complete a sweep; `noted` are entries of the record that differ from its options."""
     record: dict[str, Any] = {**setup.record, **noted}
     complete_sweep(
         setup.space, setup.templates, setup.options, store, noted=record, window_draws=setup.window_draws
@@ -283,7 +283,7 @@ def complete_setup(setup: SweepSetup, store: SweepStore, noted: Mapping[str, str
 
 
 def checked_path(value: str | Path | None, what: str) -> Path | None:
-    """Return a path from a text or path; None for none.
+    """Return a string or path as a Path; None for None.
 
     Raises:
         TypeError: it is neither.

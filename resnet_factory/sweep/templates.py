@@ -60,7 +60,7 @@ class ModelTemplates:
     def _read(self, template: ModelTemplate) -> ModelConfig:
         if template.model is None:
             self.compose(template.overrides)  # raises the reason
-            raise ConfigError([Fault("model", "could not be composed when this sweep began")])
+            raise ConfigError([Fault("model", "could not be composed when this sweep started")])
         return pruning.read_pruned(template.model)
 
     def add(self, template: ModelTemplate) -> int:

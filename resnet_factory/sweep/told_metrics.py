@@ -1,4 +1,4 @@
-"""Metrics of a sweep that are told by a program, which found them out for itself."""
+"""Metrics of a sweep that a program determined itself and stored with `tell`."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def tell_metrics(
                 message = f"{name} of {plan} is a number, or None where it has no value; found {shown(value)}"
                 faults.append(Fault(key, message))
             elif name in known and known[name].environment:
-                message = f"{name} of {plan} was measured by the sweep; results are never mixed: "
-                faults.append(Fault(key, f"{message}tell it under another name"))
+                message = f"{name} of {plan} was measured by the sweep, whose results are not replaced: "
+                faults.append(Fault(key, f"{message}use another name"))
             else:
                 state, number = ("not applicable", None) if value is None else ("ok", float(value))
                 rows.append(StoredMeasurement(plan, name, state, number, None, None, note))
@@ -56,7 +56,7 @@ def _name_message(name: object, sampled: set[str]) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
         return f"{shown(name)} cannot be the name of a metric: letters, digits and _ only, no digit first"
     if name in (*BASIC_COSTS, *OPTIONAL_COSTS) or is_structure_number(name) or name in sampled:
-        return f"{name!r} is known of every architecture already; choose another name"
+        return f"{name!r} is already a number of every architecture; choose another name"
     return ""
 
 

@@ -72,7 +72,7 @@ class Vector:
         return int(bool(self))
 
     def __index__(self) -> int:
-        """Return the number that all members share; raise Split if they differ."""
+        """Return the number that all members share; raise VectorSplit if they differ."""
         first = self.values[0]
         same = self.values == first
         if self.values.dtype.kind != "i" or (not same.all() and len(np.unique(self.values)) > MOST_COUNTS):
@@ -225,7 +225,7 @@ class Vector:
         return Vector(operate(self.values).astype(np.int64), math.floor(self.low), math.ceil(self.high))
 
     def whole(self) -> Any:
-        """Return integers; raise Split if some members are not whole numbers.
+        """Return integers; raise VectorSplit if some members are not whole numbers.
 
         Raises:
             ValueError: no member is whole.

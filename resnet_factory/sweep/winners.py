@@ -37,10 +37,10 @@ def write_winners(
     structures: Sequence[ModelTemplate],
     config_dir: str | Path | None = None,
 ) -> list[Path]:
-    """Write one model file per candidate below `folder`/model; older winners there go away.
+    """Write one model file per candidate below `folder`/model; older winners there are deleted.
 
     Each is called after the model it was made from, `base` or what its structure chose instead, and is
-    a delta from a shipped model; `choices` are the space's recipes by group. It is held to plan to the
+    a delta from a shipped model; `choices` are the space's recipes by group. It is checked to plan to the
     candidate's id. `config_dir` is where the models and recipes are that are not shipped; such recipes
     are copied beside the winners, so that `folder` alone is enough to compose them.
 

@@ -77,7 +77,7 @@ def test_mistakes_are_told_before_the_first_job(tmp_path: Path) -> None:
     for arguments, message in (
         (["model=resnet18,resnet5O"], "did you mean 'resnet"),
         (["model=resnet18,resnet34", "model.dephts=1,2"], "did you mean 'depths'?"),
-        (["model.stem.width=interval(1,2)"], "an interval has no list"),
+        (["model.stem.width=interval(1,2)"], "an interval has no finite list"),
     ):
         code, out, err, rows = multirun("describe", "-m", *arguments, cwd=tmp_path)
         assert code == 2, err
@@ -175,7 +175,7 @@ def test_a_sweeper_that_optimises_is_told_the_objective(tmp_path: Path) -> None:
     assert wrong == [
         f"{where}unknown objective 'macz'; known are params, macs, activations; did you mean 'macs'?",
         f"{where}expected one of params, macs, activations, found 3",
-        f"{where}only 'study' has test_error; here there are params, macs, activations",
+        f"{where}only 'study' has test_error; known here are params, macs, activations",
     ]
 
 
@@ -201,7 +201,7 @@ def test_a_folder_used_again_keeps_what_is_there(tmp_path: Path) -> None:
         code, out, err, rows = multirun(*words, f"model.num_classes={classes}", cwd=tmp_path)
         assert code == 0, err
         assert len(rows) == (1 if number else 2)
-        assert ("the results that were there: runs/mine/results-" in out) == (number > 0)
+        assert ("previous results: runs/mine/results-" in out) == (number > 0)
     first, second = (tmp_path / "runs" / "mine" / f"results-{n}.csv" for n in (1, 2))
     assert len(first.read_text(encoding="utf-8").splitlines()) == 3
     assert "num_classes=30" in second.read_text(encoding="utf-8")

@@ -42,28 +42,28 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 REFUSED = {
     "export over its input": (
-        ["export", "weights=a.safetensors", "to=timm", "file=a.safetensors"], "what this command reads"),
+        ["export", "weights=a.safetensors", "to=timm", "file=a.safetensors"], "an input of this command"),
     "export over its input by another path": (
-        ["export", "weights=a.safetensors", "to=timm", "file=folder/../a.safetensors"], "this command reads"),
+        ["export", "weights=a.safetensors", "to=timm", "file=folder/../a.safetensors"], "an input of this"),
     "export over its input by a hard link": (
-        ["export", "weights=a.safetensors", "to=timm", "file=hard.safetensors"], "what this command reads"),
+        ["export", "weights=a.safetensors", "to=timm", "file=hard.safetensors"], "an input of this command"),
     "export over its input by a symbolic link": (
-        ["export", "weights=soft.safetensors", "to=timm", "file=a.safetensors"], "what this command reads"),
+        ["export", "weights=soft.safetensors", "to=timm", "file=a.safetensors"], "an input of this command"),
     "save over a YAML file": (["build", *SMALL, "save=cfg.yaml"], "does not end in .safetensors, .pth"),
-    "save over notes": (["build", *SMALL, "save=notes.safetensors"], "is there already and holds no weights"),
+    "save over notes": (["build", *SMALL, "save=notes.safetensors"], "exists and contains no weights"),
     "export into a format that it does not write": (
         ["export", "weights=a.safetensors", "to=timm", "file=x.onnx"], "does not end in .safetensors"),
     "save into a folder": (["build", *SMALL, "save=folder"], "'folder' is a folder"),
     "save nowhere": (["build", *SMALL, "save=no/where.safetensors"], "there is no folder 'no'"),
-    "draw over notes": (["draw", *SMALL, "file=notes.svg"], "is there already and holds no SVG pictures"),
-    "draw Mermaid over notes": (["draw", *SMALL, "file=notes.mmd"], "is there already and holds no Mermaid"),
+    "draw over notes": (["draw", *SMALL, "file=notes.svg"], "already exists and contains no SVG pictures"),
+    "draw Mermaid over notes": (["draw", *SMALL, "file=notes.mmd"], "already exists and contains no Mermaid"),
     "draw a picture in another's file": (
-        ["draw", *SMALL, "file=cfg.yaml", "format=svg"], "is there already and holds no SVG"),
+        ["draw", *SMALL, "file=cfg.yaml", "format=svg"], "already exists and contains no SVG"),
     "save over the weights it reads": (
-        ["build", *SMALL, "weights=a.safetensors", "save=soft.safetensors"], "what this command reads"),
+        ["build", *SMALL, "weights=a.safetensors", "save=soft.safetensors"], "an input of this command"),
     "read YAML": (["build", *SMALL, "weights=cfg.yaml"], "is neither a safetensors file nor"),
     "export YAML": (["export", "weights=cfg.yaml", "to=timm", "file=b.pth"], "is neither a safetensors"),
-    "read no hub name": (["build", *SMALL, "weights=hf-hub:nobody"], "is no hub name"),
+    "read no hub name": (["build", *SMALL, "weights=hf-hub:nobody"], "is not a hub name"),
     "read a pipe": (["build", *SMALL, "weights=pipe.pth"], "is a pipe, a socket or a device"),
     "read a device": (["build", *SMALL, "weights=/dev/zero"], "is a pipe, a socket or a device"),
     "read a folder": (["build", *SMALL, "weights=folder"], "'folder' is a folder"),
@@ -72,9 +72,9 @@ REFUSED = {
     "an unknown key map": (["build", *SMALL, "weights=a.safetensors", "keys=tim"], "tim"),
     "a key map without weights": (["build", *SMALL, "keys=timm_resnet"], "give weights=… as well"),
     "pictures of several jobs in one file": (
-        ["draw", "-m", "model=resnet18,resnet34", "file=x.svg"], "2 jobs would write it, one over the other"),
+        ["draw", "-m", "model=resnet18,resnet34", "file=x.svg"], "2 jobs would all write this file"),
     "weights of several jobs in one file": (
-        ["build", "-m", *SMALL, "model.act=relu,silu", "save=b.safetensors"], "2 jobs would write it"),
+        ["build", "-m", *SMALL, "model.act=relu,silu", "save=b.safetensors"], "2 jobs would all write"),
 }  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(constants, "ENDPOINT", "https://nowhere.invalid")
-    with pytest.raises(rf.ConfigError, match="the hub does not answer, and the cache does not have it"):
+    with pytest.raises(rf.ConfigError, match="the hub does not answer, and the file is not in the cache"):
         rf.load_weights(rf.create_model("resnet18", *SMALL[1:-1]), "hf-hub:nobody/nothing")
     assert asked == [3]
 

@@ -152,8 +152,8 @@ assert torch.equal(rf.load("snake.safetensors").eval()(x), y)
 """
     )
     message = (
-        "'snake.safetensors': layer 'snake' is not known here; the network was saved with it from "
-        "package 'snake-layer 1.0'; install it"
+        "'snake.safetensors': layer 'snake' is not registered here; the network was saved with the one "
+        "from package 'snake-layer 1.0'; install it"
     )
     answer = place.command("build", "weights=snake.safetensors", installed=False)
     assert answer.code == 2
@@ -187,7 +187,9 @@ print(json.dumps(sorted({{row["act.shared"] for row in rows}})))
     assert place.command("report", "swept").code == 0
     answer = place.command("report", "swept", installed=False)
     assert answer.code == 2
-    assert "layer 'snake' is not known here; the network was saved with it from package" in answer.err
+    assert (
+        "layer 'snake' is not registered here; the network was saved with the one from package" in answer.err
+    )
 
 
 def test_studied_in_worker_processes(place: Place) -> None:

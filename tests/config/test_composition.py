@@ -53,16 +53,19 @@ def test_a_choice_that_a_file_replaces_is_refused(tmp_path: Path) -> None:
         rf.compose("own", "model/norm=group", config_dir=tmp_path)
     (fault,) = error.value.faults
     assert fault.where == "command line 'model/norm=group'"
-    assert "own.yaml:2:1 sets 'norm' after it; write 'model.norm=group' to replace that" in fault.message
+    assert (
+        "own.yaml:2:1 sets 'norm' later and overrides this choice; write 'model.norm=group' to replace that"
+        in fault.message
+    )
     assert rf.compose("own", "model.norm=group", config_dir=tmp_path).slots["norm"].title == "group"
 
 
 def test_a_config_has_no_input() -> None:
     with pytest.raises(
-        rf.ConfigError, match=r"input: a config holds the model alone; change 'model.image_size'"
+        rf.ConfigError, match=r"input: a config contains only the model; change 'model.image_size'"
     ):
         rf.compose("resnet18", "model.dims=1", "input.size=5000")
-    with pytest.raises(rf.ConfigError, match="objective: a config holds the model alone"):
+    with pytest.raises(rf.ConfigError, match="objective: a config contains only the model"):
         rf.compose("resnet18", "objective=macs")
 
 

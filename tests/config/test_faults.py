@@ -217,7 +217,7 @@ def test_a_job_that_fails_leaves_the_others(here: Path, capsys: pytest.CaptureFi
     out, err = capsys.readouterr()
     assert code == 1
     assert [line.split()[0] for line in out.splitlines() if " id " in line] == ["resnet18", "resnet34"]
-    said = "command line 'model.groups=3': model.groups: 64 arriving channels are not divisible by 3 groups"
+    said = "command line 'model.groups=3': model.groups: 64 input channels are not divisible by 3 groups"
     lines = err.splitlines()
     assert len(lines) == 2
     assert all(line.startswith(said) for line in lines)
@@ -234,7 +234,7 @@ def test_another_application_reads_with_the_same_faults() -> None:
     with pytest.raises(rf.ConfigError) as error:
         rf.read(config.backbone, "backbone")
     assert sorted(str(error.value).splitlines()) == [
-        "backbone.depths: '???' stands for a value to be given here; give one",
+        "backbone.depths: '???' marks a mandatory value; give one",
         "backbone.stem.layers.0.conv.kernel: '${stem}': there is no key 'stem'",
         "backbone.widths: '${widht}': there is no key 'widht'",
     ]

@@ -150,7 +150,7 @@ def test_change_is_not_known_before_out(tmp_path: Path) -> None:
     numbers = "# kernel by change\nout: width\nsize: 3 if {}\n"
     recipe = numbers + "body:\n  - conv: {{kernel: size, to: out, stride: stride}}\n"
     write(tmp_path, "model/block/early.yaml", recipe.format("change else 1"))
-    with pytest.raises(rf.ConfigError, match=r"follows from 'out'.*'stride > 1 or in != out'"):
+    with pytest.raises(rf.ConfigError, match=r"depends on 'out'.*'stride > 1 or in != out'"):
         rf.plan(rf.compose("resnet20", "model/block=early", config_dir=tmp_path))
     write(tmp_path, "model/block/late.yaml", recipe.format("stride > 1 or in != out else 1"))
     plan = rf.plan(rf.compose("resnet20", "model/block=late", config_dir=tmp_path))

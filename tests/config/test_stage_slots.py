@@ -75,7 +75,7 @@ def test_it_is_saved_read_changed_and_compared() -> None:
             "model.norm=[batch,batch,batch,{layer: batch_norm, epz: 1}]",
             "model.norm.3.epz: unknown argument 'epz'",
         ),
-        ("model.conv=[plain,plain,plain,{layer: max_pool, kernel: 3}]", "recipes give it 'to'"),
+        ("model.conv=[plain,plain,plain,{layer: max_pool, kernel: 3}]", "recipes pass 'to'"),
     ],
 )
 def test_faults(override: str, message: str) -> None:

@@ -150,7 +150,7 @@ def test_a_map_of_another_size_is_refused(sides: Sides) -> None:
     for layer in every_layer(sides):
         assert not layer.misfit(sides)
         wanted = "x".join(map(str, sides))
-        assert layer.misfit(other).startswith(f"is made for a map of {wanted}, but ")
+        assert layer.misfit(other).startswith(f"takes maps of size {wanted}, but ")
         with pytest.raises(AssertionError, match=f"made for maps of {wanted}"):
             make_module(layer)(normal(1, layer.channels, *other))
     free = SelfAttention(40, 2, 4, dims=len(sides))

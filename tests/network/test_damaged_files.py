@@ -76,7 +76,7 @@ def test_code_in_a_file_is_not_run(kind: str, tmp_path: Path) -> None:
         with pytest.raises(rf.ConfigError) as caught:
             attempt()
         if kind in ("zip", "legacy", "module"):
-            assert "which is code; none of it was run" in str(caught.value)
+            assert "which is code; it was not run" in str(caught.value)
     assert all(torch.equal(ours.state_dict()[key], before[key]) for key in before)
     assert not (tmp_path / "trap").exists()
 
@@ -118,7 +118,7 @@ def _entry(*shape: int, begin: int = 0, dtype: str = "F32") -> dict[str, Any]:
 
 LIES = "is not a whole safetensors file"
 DAMAGED: dict[str, tuple[Any, str]] = {
-    "empty": (lambda: b"", "is cut off: 0 bytes"),
+    "empty": (lambda: b"", "is truncated: it has 0 bytes"),
     "five bytes": (lambda: b"PK\x03\x04\x00", "is a damaged archive, perhaps cut off"),
     "a web page": (lambda: b"<!DOCTYPE html><html>", "is a web page"),
     "an LFS pointer": (lambda: b"version https://git-lfs.github.com/spec/v1\noid x", "is a Git LFS pointer"),
@@ -129,7 +129,7 @@ DAMAGED: dict[str, tuple[Any, str]] = {
         lambda: _zipped({"a/data.pkl": b"\0" * 10_000_000}, zipfile.ZIP_DEFLATED),
         "has the compressed member 'a/data.pkl'",
     ),
-    "overlapping members": (_overlapping, "has members that claim more bytes than the file has"),
+    "overlapping members": (_overlapping, "has members that declare more bytes than the file has"),
     "a header longer than the file": (lambda: _safetensors({}, length=2**62), LIES),
     "a header that ends early": (lambda: _safetensors({"a": _entry(1)}, length=9), LIES),
     "no JSON": (lambda: _safetensors(b"{{{{{{{{"), LIES),
@@ -143,7 +143,7 @@ DAMAGED: dict[str, tuple[Any, str]] = {
     "a list": (lambda: _saved([1, 2]), "holds a list, not a state dict"),
     "numbers": (lambda: _saved({"a": 1.5, "b": torch.ones(1)}), "'a' is a float, not a tensor"),
     "sparse": (lambda: _saved({"a": torch.eye(3).to_sparse()}), "'a' is not a dense tensor"),
-    "doubled": (lambda: _saved({"a": torch.ones(1), "module.a": torch.ones(1)}), "'a' is there twice"),
+    "doubled": (lambda: _saved({"a": torch.ones(1), "module.a": torch.ones(1)}), "'a' occurs twice"),
 }
 
 
@@ -211,19 +211,19 @@ LONG = {"out": "width", "body": [{"conv": {"kernel": 1, "to": "out", "stride": "
     ("changed", "message"),
     [
         ({"version": "9"}, "has format '9'; this version reads '1'"),
-        ({"plan_id": "0"}, "that this version reads otherwise"),
-        ({"config": "{"}, "has a faulty config"),
-        ({"config": "[" * 100_000}, "has a faulty config"),
+        ({"plan_id": "0"}, "that this version reads differently"),
+        ({"config": "{"}, "has an invalid config"),
+        ({"config": "[" * 100_000}, "has an invalid config"),
         ({"config": '"' + "x" * 2_000_000 + '"'}, "the limit is"),
         ({"config": _config(depths=[10_000, 1])}, "10001 blocks in all; the limit is 10000"),
         ({"config": _config(depths=[9_000, 900], block=LONG)}, "characters for 9900 blocks: too many"),
-        ({"config": _config(widths=[10**9, 16])}, "has a faulty config"),
+        ({"config": _config(widths=[10**9, 16])}, "has an invalid config"),
         ({"config": _config(_target_="os.system")}, "unknown key '_target_'"),
         (
             {"config": _config(block={"out": "__import__('os').abort()", "body": []})},
             "is not allowed here; allowed are numbers",
         ),
-        ({"config": _config(widths=[8, 32])}, "that this version reads otherwise"),
+        ({"config": _config(widths=[8, 32])}, "that this version reads differently"),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -219,7 +219,7 @@ def test_what_runs_otherwise_is_found(spoil: Any) -> None:
     """Parameter counts agree with the plan in all of these."""
     network = rf.create_model("resnet18")
     spoil(network)
-    with pytest.raises(AssertionError, match="not what was planned"):
+    with pytest.raises(AssertionError, match="does not run its plan"):
         verify_data_flow(network, (3, 64, 64))
 
 

@@ -61,7 +61,7 @@ def test_a_card_that_is_there_is_kept(network: Any, tmp_path: Path) -> None:
 
 def test_what_is_anothers_is_not_written_over(network: Any, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"architecture": "resnet50"}')
-    with pytest.raises(rf.ConfigError, match=r"config\.json' is there already and another library's"):
+    with pytest.raises(rf.ConfigError, match=r"config\.json' already exists and belongs to another library"):
         rf.save(network, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
     network.fc = torch.nn.Linear(64, 4)
@@ -92,12 +92,12 @@ def test_shards_that_the_hubs_library_wrote(network: Any, tmp_path: Path, form: 
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        ("{", "is no JSON"),
-        ("[]", "holds no mapping"),
+        ("{", "is not JSON"),
+        ("[]", "does not contain a mapping"),
         ('{"weight_map": {}}', "has no weight_map"),
         (
             '{"weight_map": {"fc.weight": "../secret.safetensors"}}',
-            r"names '\.\./secret\.safetensors', no file beside it",
+            r"names '\.\./secret\.safetensors', which is not next to it",
         ),
         ('{"weight_map": {"fc.weight": "absent.safetensors"}}', r"absent\.safetensors' does not exist"),
         ('{"weight_map": {"fc.wait": "there.safetensors"}}', r"lists 'fc\.wait', which 'there\.safetensors'"),

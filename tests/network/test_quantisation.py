@@ -147,11 +147,13 @@ def test_too_little_agreement_is_refused(folder: Path, tmp_path: Path) -> None:
     sequences = rf.create_model("time_series_resnet", "model.image_size=64").eval()
     files, onnx_file = image_files(folder), tmp_path / "n.onnx"
     export = partial(export_program, int8=files)
-    with pytest.raises(rf.ConfigError, match=r"agreement: in 8-bit .* asked for is 100% of the same class"):
+    with pytest.raises(rf.ConfigError, match=r"agreement: in 8-bit .* required is the same class for 100%"):
         export(untrained, onnx_file, "onnx", image=(3, 32, 32), agreement=1)
-    with pytest.raises(rf.ConfigError, match="is of classes, and this network gives maps"):
+    with pytest.raises(rf.ConfigError, match="compares classes, but this network returns maps"):
         export(backbone, onnx_file, "onnx", image=(3, 32, 32), agreement=0)
-    with pytest.raises(rf.ConfigError, match="int8: 8-bit integers are for onnx or openvino, not for to"):
+    with pytest.raises(
+        rf.ConfigError, match="int8: 8-bit integers are available for onnx or openvino, not for to"
+    ):
         export(untrained, tmp_path / "n.pt2", "torch")
     with pytest.raises(rf.ConfigError, match="int8: images have 1 or 3 channels and 2 axes"):
         export(sequences, onnx_file, "onnx")
@@ -175,10 +177,13 @@ def test_command(
     for more, message in (
         ([f"int8={tmp_path / 'none'}"], "int8: there is no folder"),
         (["int8=empty", "to=torch"], "int8: 'empty' has no images, files that end in .png, .jpg"),
-        (["int8=empty", "to=torch"], "int8: 8-bit integers are for onnx or openvino, not for to=torch"),
+        (
+            ["int8=empty", "to=torch"],
+            "int8: 8-bit integers are available for onnx or openvino, not for to=torch",
+        ),
         (["int8=damaged"], "int8: 'damaged/a.png' cannot be read as an image"),
-        (["agreement=0.9"], "agreement: is of 8-bit integers; give int8=FOLDER as well"),
-        (["agreement=2"], "agreement: expected a share from 0 to 1, found 2"),
+        (["agreement=0.9"], "agreement: applies to 8-bit integers only; give int8=FOLDER as well"),
+        (["agreement=2"], "agreement: expected a fraction from 0 to 1, found 2"),
     ):
         assert main.main([*words, *more]) == 2
         said = capsys.readouterr().err

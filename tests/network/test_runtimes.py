@@ -150,7 +150,7 @@ def test_fixed_sizes_where_the_network_has_one(tmp_path: Path) -> None:
 def test_what_differs_is_refused(small: rf.Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "fold", lambda network, **_: rf.create_model("resnet18", *TINY).eval())
     for to in ("torch", "openvino"):
-        with pytest.raises(rf.ConfigError, match="differs from the network by"):
+        with pytest.raises(rf.ConfigError, match="differs from the network's by"):
             export.export_program(small, tmp_path / FILES[to], to, image=(3, 32, 32), dynamic="none")
     assert not list(tmp_path.iterdir())
 
@@ -175,7 +175,9 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     assert "exported: n.pt2, torch.export" in out
     assert "largest difference from the network: " in out
     assert main.main([*words, "tolerance=0", "file=o.pt2"]) == 2
-    assert "command line 'tolerance=0': tolerance: what torch.export computes" in capsys.readouterr().err
+    assert (
+        "command line 'tolerance=0': tolerance: the output of torch.export differs" in capsys.readouterr().err
+    )
     rf.save(rf.create_model("resnet18", *TINY), "own.safetensors")
     assert main.main(["export", "weights=own.safetensors", "to=torch", "file=p.pt2", "input.size=32"]) == 0
     assert "freshly" not in capsys.readouterr().out
@@ -189,10 +191,10 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
         (["to=onnx", "file=n.xml"], "'n.xml' does not end in .onnx"),
         (["to=torch", "file=n"], "'n' does not end in .pt2"),
         (["to=torch", "file=n.pt2", "dynamic=all"], "unknown freedom 'all'; known are size, batch, none"),
-        (["to=torch", "file=n.pt2", "tolerance=-1"], "expected a number from 0 on, found -1"),
+        (["to=torch", "file=n.pt2", "tolerance=-1"], "expected a number of at least 0, found -1"),
         (["to=torch", "file=n.pt2", "mean=3"], "expected a list of numbers, one per channel, found 3"),
         (["to=torch", "file=n.pt2", "fold=3"], "expected true or false, found 3"),
-        (["to=onnx", "file=old.onnx"], "is there already and holds no ONNX models"),
+        (["to=onnx", "file=old.onnx"], "already exists and contains no ONNX models"),
         (["to=torch", "file=n.pt2", "mean=[0.5]"], "mean: expected one number per channel, 3, found [0.5]"),
         (["to=onnxx"], "unknown format or library 'onnxx'; known are onnx, openvino, torch, aoti,"),
     ],

@@ -86,7 +86,7 @@ def test_attention_is_made_for_one_size() -> None:
     with pytest.raises(rf.ConfigError) as caught:
         rf.cost(plan, (3, 40, 40))
     message = str(caught.value)
-    assert "is made for a map of 8x8, but 10x10 arrives" in message
+    assert "takes maps of size 8x8, but 10x10 arrives" in message
     assert "model.image_size" in message
     assert "32x32 works" in message
     assert rf.cost(rf.plan(rf.read(model(*CLIP, image_size=40)))).shape == (5,)
@@ -95,17 +95,17 @@ def test_attention_is_made_for_one_size() -> None:
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ({"self_attention": {"heads": 2, "key": 2}}, "key: 8 channels for 2 heads leave no value beside"),
+        ({"self_attention": {"heads": 2, "key": 2}}, "key: 8 channels for 2 heads leave no"),
         ({"self_attention": {"heads": 3, "key": 1}}, "heads: 8 channels are not divisible by 3 heads"),
-        ({"self_attention": {"heads": 2, "key": 1, "position": "bias"}}, "sides: 'bias' positions are for"),
-        ({"self_attention": {"heads": 0, "key": 1}}, "heads: 0 is less than 1"),
+        ({"self_attention": {"heads": 2, "key": 1, "position": "bias"}}, "sides: 'bias' positions need a"),
+        ({"self_attention": {"heads": 0, "key": 1}}, "heads: 0 is less than the minimum of 1"),
         ({"attention_pool": {"to": 5, "heads": 3, "sides": 8}}, "heads: 8 channels are not divisible"),
-        ({"narrow": {"start": 4, "count": 6}}, "count: channels 4 to 9, but only 8 arrive"),
-        ({"narrow": {"start": -1, "count": 6}}, "start: -1 is less than 0"),
+        ({"narrow": {"start": 4, "count": 6}}, "count: channels 4 to 9, but the input has only 8"),
+        ({"narrow": {"start": -1, "count": 6}}, "start: -1 is less than the minimum of 0"),
         ({"channel_shuffle": {"groups": 3}}, "groups: 8 channels are not divisible by 3 groups"),
         ({"depth_to_space": {"block": 4}}, "block: 8 channels are not divisible by the 16 positions"),
-        ({"space_to_depth": {"block": 0}}, "block: 0 is less than 1"),
-        ({"upsample": {"scale": [2, 0]}}, "scale: 0 is less than 1"),
+        ({"space_to_depth": {"block": 0}}, "block: 0 is less than the minimum of 1"),
+        ({"upsample": {"scale": [2, 0]}}, "scale: 0 is less than the minimum of 1"),
         ({"upsample": {"scale": 2, "mode": "cubic"}}, "mode: unknown choice 'cubic'; known are nearest"),
         ({"reduce": {"over": "channels", "how": "median"}}, "how: unknown choice 'median'"),
         ({"reduce": {}}, "'reduce' needs 'over'"),
@@ -120,5 +120,5 @@ def test_arguments_that_do_not_fit(layer: Any, message: str) -> None:
 def test_a_map_that_blocks_do_not_fill() -> None:
     plan = rf.plan(rf.read(model({"space_to_depth": {"block": 3}}, image_size=24)))
     assert rf.cost(plan).shape == (72, 2, 2)
-    with pytest.raises(rf.ConfigError, match="takes sides divisible by 3, but 8x8 arrives; 24x24 and 33x33"):
+    with pytest.raises(rf.ConfigError, match="needs sides divisible by 3, but 8x8 arrives; 24x24 and 33x33"):
         rf.cost(plan, (3, 32, 32))

@@ -276,7 +276,7 @@ def test_costs_are_those_of_the_two_networks() -> None:
 
 def test_what_unedited_layers_change_by_is_said() -> None:
     difference = rf.diff(config("resnet50"), config("resnet50", "model.output_stride=8"))
-    assert "as they were, on other maps  (+5,857,345,536 MACs)" in str(difference)
+    assert "unchanged layers, on maps of another size  (+5,857,345,536 MACs)" in str(difference)
     edited = sum(place.change.macs for place in difference.places)
     assert edited + 5_857_345_536 == difference.after.macs - difference.before.macs
     assert "stride" in str(difference)
@@ -412,9 +412,9 @@ def test_multirun(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch
         (["with=model/stm=deep"], "command line 'with=model/stm=deep': unknown config group 'model/stm'"),
         (["with=resnet18 deep"], "expected an override, as key=value, found 'deep'"),
         (["with=model.act=sliu"], "command line 'with=model.act=sliu': model.act: unknown act 'sliu'"),
-        (["model=resnet18", "with=model.groups=7"], "64 arriving channels are not divisible by 7 groups"),
+        (["model=resnet18", "with=model.groups=7"], "64 input channels are not divisible by 7 groups"),
         (["with=no/model/x.yaml"], "line 'with=no/model/x.yaml': with: there is no file 'no/model/x.yaml'"),
-        (["with=stray.yaml"], "with: 'stray.yaml' does not stand in a folder called 'model', as my_conf/m"),
+        (["with=stray.yaml"], "with: 'stray.yaml' is not in a folder called 'model', as in my_conf/m"),
         (["with=my/model/bad.yaml"], "my/model/bad.yaml:2:1: model.dephts: unknown key 'dephts'"),
         (["with=resnet18 input.size=-1"], "line 'with=resnet18 input.size=-1': input.size: expected p"),
         (["wiht=resnet18"], "command line 'wiht=resnet18': wiht: unknown key 'wiht'; known are"),

@@ -332,7 +332,7 @@ def test_file_is_written_whole_or_not_at_all(
     [
         (["format=svgg"], "command line 'format=svgg': format: unknown format 'svgg'; known are svg,"),
         (["format=3"], "command line 'format=3': format: expected a format by name, found 3"),
-        (["file=a.png"], "does not end in .svg, .mmd or .mermaid; or say format=svg or format=mermaid"),
+        (["file=a.png"], "does not end in .svg, .mmd or .mermaid; or give format=svg or format=mermaid"),
         (["file=a.sgv"], "did you mean '.svg'?"),
         (["file=true"], "command line 'file=true': file: expected a file name, found True"),
         (["file=no/such/a.svg"], "command line 'file=no/such/a.svg': file: there is no folder 'no/such'"),

@@ -73,7 +73,7 @@ def test_every_number_of_the_notebook(name: str, says: list[str]) -> None:
     for words in [*STEM, *FILTERS, *says]:
         assert words in text
     assert "a block costs the same in every stage" in text  # "to maintain constant computational complexity"
-    assert "each 7x7 map becomes its mean" in text  # "collapses the final 7x7 spatial grid"
+    assert "each 7x7 map is averaged over" in text  # "collapses the final 7x7 spatial grid"
     # "used only in the first block of a stage"; ResNet-18 and 34 need none in their first stage.
     projecting = re.findall(r"^  (layer\d)\.(\d+): .*On the shortcut", text, re.M)
     assert {block for _, block in projecting} == {"0"}
@@ -158,14 +158,14 @@ def test_golden_of_an_odd_one(golden: Golden) -> None:
         (
             "resnet18",
             ["model.widths=[60,128,256,512]"],
-            "no multiple of 8 fill matrix units badly: 60 (lay",
+            "not multiples of 8 use matrix units poorly: 60 (l",
         ),
         (
             "resnet50",
             ["model/block=bottleneck_v1"],
             "reads 1 of 4 positions and drops the rest: layer2",
         ),
-        ("resnet18", ["model.image_size=230"], "230 pixels are no multiple of the stride of 32"),
+        ("resnet18", ["model.image_size=230"], "230 pixels are not a multiple of the stride of 32"),
         ("plain34", [], "34 layers and no shortcut"),
         ("resnet18", ["model/norm=none"], "Nothing normalises the maps"),
         ("resnet50", ["+model.conv.bias=1"], "with a bias before a batch norm"),
@@ -196,8 +196,8 @@ def test_sound_networks_get_no_warning(name: str) -> None:
     ("name", "overrides", "says"),
     [
         ("resnet50d", [], "Most names count a stem of 3 convolutions as one: 52−2 = 50"),
-        ("resnet34", ["model/shortcut=projection_always"], "its shape stays, and still it projects"),
-        ("resnet20", [], "In all, 2 shortcuts of this kind, which learn nothing"),
+        ("resnet34", ["model/shortcut=projection_always"], "its shape stays, but the shortcut projects"),
+        ("resnet20", [], "In all, 2 shortcuts of this kind, without parameters"),
         ("plain20", [], "None of 9 blocks adds its input to its output: a plain network"),
         ("resnet50", [], "2·3·3·256·256 = 1,179,648: ≈ 16.9 times as many"),
         ("regnetz_005", [], "An inverted bottleneck"),
@@ -207,22 +207,30 @@ def test_sound_networks_get_no_warning(name: str) -> None:
         ("resnet50", ["model.output_stride=8"], "2048x28x28 out, dilation 2 in layer4.0, 4 in layer4.1 and"),
         ("skresnet50", [], "1+3·(3+4+6+3)+1 = 1+3·16+1 = 50"),
         ("resnest101e", [], "103−2 = 101"),
-        ("wrn28_10", [], "count the 3 projections too, and not the head: 26+3−1 = 28"),
-        ("resnet56_c", [], "In 25 of 27 blocks they have it, and all of these project even so"),
+        ("wrn28_10", [], "count the 3 projections too, but not the head: 26+3−1 = 28"),
+        ("resnet56_c", [], "In 25 of 27 blocks they do, and all of these project x nevertheless"),
         (
             "resnet50",
             ["model.features=[layer2,layer3]"],
             "it returns 2 maps. layer2, 512 channels in steps of 8",
         ),
-        ("resnet18", ["model.image_size=430"], "430: at no position of the last map does the field cover it"),
-        ("resnet18", ["model.image_size=224"], "224: the field covers it in the middle of the last map"),
+        (
+            "resnet18",
+            ["model.image_size=430"],
+            "430: the receptive field covers it at no position of the last map",
+        ),
+        (
+            "resnet18",
+            ["model.image_size=224"],
+            "224: the receptive field covers it in the middle of the last map",
+        ),
         (
             "resnet18",
             ["model.image_size=218"],
-            "435 is no less than 2·218−1 = 435: it covers the image even at",
+            "435 is at least 2·218−1 = 435: it covers the image even at",
         ),
         ("resnet18", ["model.num_classes=0"], "1+2·(2+2+2+2) = 1+2·8 = 17"),
-        ("pyramidnet110_a48", [], "And 42 blocks more in the same way, to layer3.17"),
+        ("pyramidnet110_a48", [], "In the same way 42 blocks more, up to layer3.17"),
     ],
 )
 def test_what_else_is_said(name: str, overrides: list[str], says: str) -> None:
@@ -243,7 +251,7 @@ INNER_JOINS = {
     ),
     "the input concatenated with what layers make of it (DenseNet)": (
         [{"branches": {"count": 1, "each": [], "last": CONVS}}, {"conv": {"to": "width"}}],
-        "In 24 of 24 blocks a concatenation keeps the input beside what layers make of it",
+        "In 24 of 24 blocks a concatenation keeps the input of some layers next to their output",
         74,
     ),
     "parallel convolutions and an identity (RepVGG)": (

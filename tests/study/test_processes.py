@@ -140,7 +140,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert "interrupted" in said
-    assert "The same command goes on from here" in said
+    assert "The same command resumes it" in said
     assert "Traceback" not in said
     states = [training_result.read_result(folder) for folder in (tmp_path / "runs").iterdir()]
     assert [state.state for state in states if state] == ["running", "running"]

@@ -75,7 +75,9 @@ def test_a_rise_of_one_iteration_is_refused(capsys: pytest.CaptureFixture[str], 
     """Torch divides by its length less one."""
     words = ["data=digits", "models=[resnet8]", "train.warmup=1", f"out={tmp_path / 'out'}"]
     assert main.main(["study", *words]) == 2
-    assert "train.warmup: one_cycle rises over 2 iterations at least, found 1" in capsys.readouterr().err
+    assert (
+        "train.warmup: one_cycle needs a warm-up of at least 2 iterations, found 1" in capsys.readouterr().err
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -254,7 +254,7 @@ def test_divergence_is_a_row_and_the_rest_go_on(tmp_path: Path, capsys: pytest.C
     assert "diverged: the loss is nan at iteration" in said
     assert re.search(r"^resnet8 +8 .* 0.1 ", said, re.MULTILINE), "the rate that works is the best"
     page = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "Runs that did not come to their end" in page
+    assert "Runs that did not finish" in page
     assert "| resnet8 | diverged |" in page or "diverged |" in page
 
 
@@ -263,12 +263,12 @@ def test_divergence_is_a_row_and_the_rest_go_on(tmp_path: Path, capsys: pytest.C
     [
         (["models=[resnet20,resnt56]"], "models.1: 'resnt56': unknown model 'resnt56'"),
         (["models=[]"], "models: no model to train"),
-        (["models=[resnet20,resnet20]"], "models.1: 'resnet20' is there twice"),
-        (["models=[resnet20]", "overrides=[model.act=silu]"], "an equals sign inside a list wants quotes"),
+        (["models=[resnet20,resnet20]"], "models.1: 'resnet20' occurs twice"),
+        (["models=[resnet20]", "overrides=[model.act=silu]"], "an equals sign need quotes inside a list"),
         (["models=[resnet20]", "overrides=model.widths=[8,16]"], "strides: 3 entries, but widths has 2"),
         (["models=[resnet20]", "overrides=['model.widht=8']"], "unknown key 'widht'"),
-        (["model=resnet20"], "'models' is set, so this is not read; put it in overrides="),
-        (["model.act=silu"], "'models' is set, so this is not read"),
+        (["model=resnet20"], "has no effect because 'models' is set; put it into overrides="),
+        (["model.act=silu"], "has no effect because 'models' is set"),
         (["train.epohcs=3"], "train.epohcs: unknown key 'epohcs'"),
         (["train.batch=0"], "train.batch: 0 is less than 1"),
         (["train.batch=5000"], "train.batch: a batch of 5000 is more than the 1437 training images"),
@@ -287,10 +287,13 @@ def test_divergence_is_a_row_and_the_rest_go_on(tmp_path: Path, capsys: pytest.C
             ["train.schedule=step"],
             "train.schedule: expected one_cycle, cosine, steps or constant, found 'step'",
         ),
-        (["train.milestones=[0.7,0.5]"], "train.milestones: expected rising shares"),
-        (["train.epochs=null"], "train: how long to train? give 'epochs', or 'iterations'"),
+        (["train.milestones=[0.7,0.5]"], "train.milestones: expected increasing fractions"),
+        (
+            ["train.epochs=null"],
+            "train: the length of the training is missing; give 'epochs' or 'iterations'",
+        ),
         (["seeds=[]"], "seeds: an empty list"),
-        (["seeds=[0,0]"], "seeds.1: 0 is there twice"),
+        (["seeds=[0,0]"], "seeds.1: 0 occurs twice"),
         (["rates=0.1"], "rates: expected a list, found 0.1"),
         (
             ["machine.precision=half"],

@@ -223,7 +223,7 @@ def test_a_lost_scheduler_is_one_line(
     for _ in range(5):
         assert next(running).state == "ok"
     cluster.scheduler.kill()
-    with pytest.raises(ConfigError, match=r"scheduler at .* was lost.*the same command goes on"):
+    with pytest.raises(ConfigError, match=r"scheduler at .* was lost.*the same command resumes"):
         list(running)
     assert "Traceback" not in capfd.readouterr().err
 
@@ -332,7 +332,7 @@ def test_a_sweep_goes_on_when_its_scheduler_is_back(
     said = capsys.readouterr()
     assert len(said.err.strip().splitlines()) == 1
     assert "was lost" in said.err
-    assert "what is done is kept, and the same command goes on" in said.err
+    assert "finished results are kept, and the same command resumes" in said.err
     before = stored("there")
     assert 8 <= len(before) < 49
     assert before.items() <= stored("here").items()

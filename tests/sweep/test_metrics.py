@@ -187,7 +187,7 @@ def test_a_runtime_that_cannot_run_a_network_is_a_reason(monkeypatch: pytest.Mon
         ),
         (
             ["measuring.runtime=openvino", "measuring.dtype=bfloat16"],
-            "measuring.dtype: openvino runs in single",
+            "measuring.dtype: openvino runs only in single",
         ),
         (["measuring.runtime=openvino", "measuring.channels_last=true"], "openvino has a layout of its own"),
     ],

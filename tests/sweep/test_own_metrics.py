@@ -70,7 +70,7 @@ def test_a_metric_is_measured_ranked_and_stored(run: Callable[..., tuple[int, st
     closing = said[said.index("asked:") :].splitlines()
     assert closing[0] == "asked: highest odd"
     assert f"odd {most}, params" in closing[1]
-    assert "this says nothing about quality" in closing[1]
+    assert "not ranked by quality" in closing[1]
     assert "best" not in said
     record = SweepStore(Path("s"), write=False).run()
     assert json.loads(record["own_metrics"])["odd"]["direction"] == "max"
@@ -97,7 +97,7 @@ def test_processes_measure_the_same(run: Callable[..., tuple[int, str, str]], mo
     rf.register_metric("local", lambda plan, image: 1, needs="plan")
     code, _, err = run(*GRID, "measure=[local]", "out=c", "executor=processes")
     assert code == 2
-    assert "'local' is known to this process alone; give it an entry point" in err
+    assert "'local' is known only in this process; give it an entry point" in err
     assert run(*GRID, "measure=[local]", "out=c")[0] == 0
 
 
@@ -150,8 +150,8 @@ def test_a_condition_leaves_out_winners_and_fronts(run: Callable[..., tuple[int,
         (["where=wieght < 3", "measure=[weight]"], "unknown name in 'wieght < 3', 'wieght'.*'weight'"),
         (["where=weight <", "measure=[weight]"], "not arithmetic"),
         (["measure=[wieght]"], "unknown metric 'wieght'.*did you mean 'weight'"),
-        (["space.constraints.weight=[null,3]"], "nothing measures 'weight'; measure=\\[weight\\] does"),
-        (["measure=[{metrics:[odd],top:3}]"], "the foremost by what"),
+        (["space.constraints.weight=[null,3]"], "'weight' is not measured; measure=\\[weight\\] measures it"),
+        (["measure=[{metrics:[odd],top:3}]"], "a step with 'top' needs 'by'"),
         (["measure=[{metrics:[odd],top:0,by:macs}]"], "expected a whole number above 0, found 0"),
         (["measure=[{metrics:[odd],by:weight,top:3}]"], "unknown metric 'weight'"),
         (["measure=[{metrics:[odd],wher:3}]"], "did you mean 'where'"),

@@ -218,8 +218,8 @@ def test_an_elastic_network_loses_blocks_and_widths() -> None:
     ("space", "change", "message"),
     [
         ("anynetx_a", {"numbers": {"width": "wdth + 1"}}, "unknown name in 'wdth [+] 1', 'wdth'"),
-        ("anynetx_a", {"numbers": {"depths": 3}}, "'depths' has a meaning already"),
-        ("anynetx_a", {"numbers": {"width1": 3}}, "ends in no digit"),
+        ("anynetx_a", {"numbers": {"depths": 3}}, "'depths' is already in use"),
+        ("anynetx_a", {"numbers": {"width1": 3}}, "does not end in a digit"),
         ("anynetx_a", {"numbers": {"kind": {"choice": ["a", "b"]}}}, "expected numbers"),
         ("anynetx_a", {"vary": {"widths": {"is": "widht"}}}, "unknown name in 'widht'.*"),
         ("anynetx_a", {"vary": {"widths": {"is": "1 +"}}}, "not arithmetic"),

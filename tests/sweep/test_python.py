@@ -183,17 +183,17 @@ def test_wrong_numbers_are_refused_together_and_nothing_is_stored(home: Path) ->
     with pytest.raises(rf.ConfigError) as caught:
         sweep.add_metric("synflow", {first.id: 1.0, "other": 2.0, second.id: math.nan})
     assert str(caught.value).splitlines() == [
-        f"add_metric(): synflow of {first.id} was measured by the sweep; results are never mixed: tell it "
-        "under another name",
+        f"add_metric(): synflow of {first.id} was measured by the sweep, whose results are not replaced: "
+        "use another name",
         "add_metric(): 'runs' has no architecture 'other'",
         f"add_metric(): synflow of {second.id} is a number, or None where it has no value; found nan",
     ]
     with pytest.raises(rf.ConfigError) as caught:
         sweep.tell(first, {"macs": 1, "depths2": 1, "stem_width": 2, "my metric": 3, "fine": 4})
     assert [line.split(";")[0] for line in str(caught.value).splitlines()] == [
-        "tell(): 'macs' is known of every architecture already",
-        "tell(): 'depths2' is known of every architecture already",
-        "tell(): 'stem_width' is known of every architecture already",
+        "tell(): 'macs' is already a number of every architecture",
+        "tell(): 'depths2' is already a number of every architecture",
+        "tell(): 'stem_width' is already a number of every architecture",
         "tell(): 'my metric' cannot be the name of a metric: letters, digits and _ only, no digit first",
     ]
     assert rows_of(home / "runs", "metrics") == before
@@ -229,7 +229,10 @@ def test_merged_sweeps_have_what_each_of_them_has(home: Path) -> None:
         each.id: each.numbers["synflow"] for each in merged
     }.items()
     assert len(merged) == len(known)
-    with pytest.raises(rf.ConfigError, match=r"draws no samples and has no 'architectures'"):
+    with pytest.raises(
+        rf.ConfigError,
+        match=r"'architectures' is not allowed here: a search or a merged sweep draws no samples",
+    ):
         merged.resume("architectures=500")
     assert main.main(["report", "merged", "by=zen"]) == 0
     third = rf.merge_sweeps(merged, tiny("third", few, "samples=50", "seed=2"), out="again")
@@ -326,7 +329,7 @@ def test_what_the_space_excludes_is_rejected(home: Path, changes: dict[str, int]
 def test_what_cannot_be_planned_is_rejected_with_its_reason(home: Path) -> None:
     asking = rf.open_search(None, "model=resnet20", "model.groups=1,7", out="search")
     assert asking.ask({"groups": 1}).numbers["params"] == rf.cost("resnet20").params
-    with pytest.raises(rf.RejectedProposal, match="16 arriving channels are not divisible by 7 groups"):
+    with pytest.raises(rf.RejectedProposal, match="16 input channels are not divisible by 7 groups"):
         asking.ask({"groups": 7})
 
 
@@ -343,7 +346,9 @@ def test_wrong_values_are_told_together(home: Path) -> None:
         "ask(): no value for 'stem.width'",
         'ask(): act: expected "relu" or "silu", found \'rellu\'',
     ]
-    with pytest.raises(rf.ConfigError, match="a search asks for its architectures and has no 'samples'"):
+    with pytest.raises(
+        rf.ConfigError, match="'samples' is not allowed here: the architectures of a search are asked for"
+    ):
         search("other", "samples=5")
 
 

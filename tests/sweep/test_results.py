@@ -166,7 +166,7 @@ def test_errors_join_by_plan_whatever_the_first_row_says(
         f"plan,error,remark\n{first},n/a,a\n{second},0.25,b\n{third},0.125,c\nffffffffffff,0.1,d\n"
     )
     text = concluded(store, errors=str(file), by="error")
-    assert "3 of 4 rows joined by plan: error; 1 match no plan here" in text
+    assert "3 of 4 rows joined by plan: error; 1 match no plan of this sweep" in text
     assert [row[1] for row in cells(text, "resnet20_")[1:]] == ["0.125", "0.25"]
     # A copy of the sweep's own CSV with one more column joins that column only.
     with (home / "s/archs.csv").open() as opened:
@@ -241,7 +241,7 @@ def test_nothing_measured_is_overwritten(home: Path, swept: Callable[..., SweepS
     assert results.measured["error"].low.tolist() == [0.4, 1.4, 2.4, 3.4]
     for header in ("error", "params"):
         file = joined(store, header, [1, 2, 3, 4])
-        with pytest.raises(ConfigError, match=f"call the column otherwise, such as 'my_{header}'"):
+        with pytest.raises(ConfigError, match=f"rename the column, for example to 'my_{header}'"):
             load_results_table(store, file)
     # A copy that says what is known is no collision, but joins nothing by itself.
     with pytest.raises(ConfigError, match="no column with numbers"):

@@ -239,8 +239,8 @@ def test_why_samples_are_invalid_is_told() -> None:
     )
     assert found.rejected["invalid"] == 2
     assert [reason.sample for reason in found.invalid] == [2, 3]
-    assert {reason.kind for reason in found.invalid} == {"N arriving channels are not divisible by N groups"}
-    assert "64 arriving channels are not divisible by 7 groups" in found.invalid[0].message
+    assert {reason.kind for reason in found.invalid} == {"N input channels are not divisible by N groups"}
+    assert "64 input channels are not divisible by 7 groups" in found.invalid[0].message
 
 
 def test_image_sizes_are_architectures_of_their_own() -> None:

@@ -107,7 +107,7 @@ def test_ctrl_c_ends_cleanly_with_what_is_done(home: Path) -> None:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
         assert "Traceback" not in err
-        assert "the same command goes on" in out
+        assert "the same command resumes" in out
         before, done = done, count_of(home / "stopped")
         assert before + 20 < done < 1344
         with (home / "stopped/archs.csv").open() as file:
@@ -317,7 +317,7 @@ def test_a_damaged_file_is_checked_before_anything_is_said_of_it(
             assert main.main(words) == 2, how
             said = capsys.readouterr().err
             assert "the file is damaged (" in said, how
-            assert "is whole" not in said, how
+            assert "are intact" not in said, how
     file.write_bytes(b"")
     assert main.main(["report", "d"]) == 2
     assert "holds no sweep" in capsys.readouterr().err
@@ -359,7 +359,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_what_was_there(home: Path) -> N
     code, _, err = command(*longer, cwd=home, preexec_fn=tight)
     assert code == 2, err
     assert "cannot be used" in err
-    assert "what was stored before is whole" in err
+    assert "results stored before are intact" in err
     assert "Traceback" not in err
     assert rows_of(home / "small", "archs") == before
     assert command(*longer, cwd=home)[0] == 0
@@ -428,8 +428,8 @@ def test_the_report_is_one_page_from_whatever_is_there(home: Path) -> None:
     page = (home / "r/report.html").read_text()
     for part in (
         "Pareto fronts", "Distributions", "Width profiles", "non_decreasing widths", "EDF, n=", "NumPy",
-        "normalised by MACs", "Where the best by error are", "tau with error", "random, 0",
-        "plain parameter and MAC counts", "expected least error",
+        "normalised by MACs", "Parameters of the best by error", "tau with error", "random, 0",
+        "parameter and MAC counts alone", "expected least error",
     ):  # fmt: skip
         assert part in page, part
     elements = re.sub(

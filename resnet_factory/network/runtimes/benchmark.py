@@ -133,7 +133,7 @@ def _timed(cases: Sequence[BenchmarkCase], runs: Sequence[Run], rounds: int, dev
         small = [case for case in cases if case.step == TRAINING and "more than 1 value" in str(error)]
         if not small:
             raise
-        message = f"a training step of so few images of {axes_text(small[0].image)} cannot be taken: {error}"
+        message = f"a training step on so few images of {axes_text(small[0].image)} is not possible: {error}"
         raise ConfigError([Fault("batch", message)]) from None
 
 

@@ -1,4 +1,4 @@
-"""Images by which integers are calibrated: a folder of the user's, made ready as the network wants them."""
+"""Calibration images for quantisation: a folder of images, preprocessed for the network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PILLOW_MODES = {1: "L", 3: "RGB"}
 def calibration_images(
     files: Sequence[Path], image: tuple[int, ...], settings: Mapping[str, Any]
 ) -> Iterator[Tensor]:
-    """Yield images one by one, (1, C, H, W), as timm's evaluation makes them ready for `settings`.
+    """Yield images one by one, (1, C, H, W), preprocessed as timm's evaluation does for `settings`.
 
     The shorter side becomes that of `image` over `crop_pct`, bicubic, the middle is cropped, and values from
     0 to 1 are normalised by `mean` and `std`.

@@ -1,4 +1,4 @@
-"""The words that exports, benchmarks and measurements choose by; without torch, to be checked early."""
+"""Allowed values of the options of exports, benchmarks and measurements. Imports no torch."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def runtime_faults(runtime: str, device: str, dtype: str, device_key: str, dtype
     faults = []
     if runtime in EXPORTED_RUNTIMES:
         if device != "cpu":
-            faults.append(Fault(device_key, f"{runtime} runs on the CPU here; {device_key}=cpu"))
+            faults.append(Fault(device_key, f"{runtime} runs only on the CPU here; use {device_key}=cpu"))
         if dtype != "float32":
-            message = f"{runtime} runs in single precision here; {dtype_key}=float32"
+            message = f"{runtime} runs only in single precision here; use {dtype_key}=float32"
             faults.append(Fault(dtype_key, message))
     return faults
 
@@ -39,4 +39,4 @@ def int8_format_faults(to: str) -> list[Fault]:
     """Return the fault of a format, or a library, of which there are no files in 8-bit integers."""
     if to in INT8_FORMATS:
         return []
-    return [Fault("int8", f"8-bit integers are for {one_of(INT8_FORMATS)}, not for to={to}")]
+    return [Fault("int8", f"8-bit integers are available for {one_of(INT8_FORMATS)}, not for to={to}")]

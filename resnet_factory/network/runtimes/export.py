@@ -1,4 +1,4 @@
-"""Export a network to a runtime's file, and hold what that file computes against the network itself."""
+"""Export a network to a runtime's file, and compare the outputs of that file with the network's."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def export_program(
     agree with the network's own, within `tolerance` of the largest output.
 
     With image files `int8`, a network for `onnx` or `openvino` is then quantised to 8-bit integers, whose
-    ranges are those of the images, and compared with the network on these; `agreement` is the least share of
-    them whose class must stay.
+    ranges are those of the images, and compared with the network on these; `agreement` is the minimum
+    fraction of them whose class must stay the same.
 
     Raises:
         ConfigError: a package is missing, the network cannot be exported, the file cannot be written, or its
@@ -176,14 +176,20 @@ def _quantised(
         found = compare_quantised(network, form.read(file, None), read)
     if not math.isfinite(found.difference):
         raise ConfigError(
-            [Fault("int8", f"{form.title} computes no finite numbers in 8-bit integers; nothing was written")]
+            [
+                Fault(
+                    "int8",
+                    f"{form.title} computes values that are not finite in 8-bit integers; nothing was "
+                    "written",
+                )
+            ]
         )
     if agreement is not None and found.agreement is None:
         raise ConfigError(
-            [Fault("agreement", "is of classes, and this network gives maps; nothing was written")]
+            [Fault("agreement", "compares classes, but this network returns maps; nothing was written")]
         )
     if agreement is not None and found.agreement is not None and found.agreement < agreement:
-        message = f"{found}; asked for is {agreement:.0%} of the same class; nothing was written"
+        message = f"{found}; required is the same class for {agreement:.0%}; nothing was written"
         raise ConfigError([Fault("agreement", message)])
     return found
 
@@ -202,7 +208,7 @@ def _image_metadata(network: Network) -> dict[str, str]:
 
 def _export_difference_message(title: str, difference: float, tolerance: float) -> str:
     return (
-        f"what {title} computes differs from the network by {difference:.1e} of the largest output, "
+        f"the output of {title} differs from the network's by {difference:.1e} of the largest output, "
         f"allowed is {tolerance:g}; nothing was written"
     )
 

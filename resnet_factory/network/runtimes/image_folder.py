@@ -1,4 +1,4 @@
-"""Folders of the user's images, by which integers are calibrated."""
+"""Folders of images, on which 8-bit integers are calibrated."""
 
 from __future__ import annotations
 

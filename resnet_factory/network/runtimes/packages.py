@@ -43,7 +43,7 @@ def runtime_device_faults(device: str, key: str) -> list[Fault]:
         return [Fault(key, unknown("device", device, ("cpu", "cuda")))]
     if int(device.partition(":")[2] or 0) < torch.cuda.device_count():
         return []
-    return [Fault(key, f"torch finds no {device!r} on this machine; device=cpu")]
+    return [Fault(key, f"torch finds no {device!r} on this machine; use device=cpu")]
 
 
 def import_runtime_package(name: str) -> Any:

@@ -74,7 +74,7 @@ def output_names(network: Network) -> tuple[str, ...]:
 
 @contextmanager
 def silence_exporters() -> Iterator[None]:
-    """Silence the warnings of exporters about their own insides, as that torchvision is not installed."""
+    """Silence exporters' warnings about their internals, such as that torchvision is not installed."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     with warnings.catch_warnings():
@@ -89,7 +89,7 @@ def silence_exporters() -> Iterator[None]:
 def trace_program(
     network: Network, image: tuple[int, ...], dynamic: str | None, metadata: dict[str, str]
 ) -> Program:
-    """Return the graph of a network in evaluation mode; `dynamic` None takes as much freedom as it can have.
+    """Return the graph of a network in evaluation mode; `dynamic` None allows as much freedom as possible.
 
     Raises:
         ConfigError: the network cannot be traced with that freedom.

@@ -1,4 +1,4 @@
-"""Networks in 8-bit integers: ONNX Runtime's quantisation after training, and how far it takes them."""
+"""Networks in 8-bit integers: ONNX Runtime's quantisation after training, and its effect on outputs."""
 
 from __future__ import annotations
 

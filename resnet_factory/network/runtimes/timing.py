@@ -1,4 +1,4 @@
-"""Latencies of several functions in one run: warm, in interleaved rounds, so that all meet one machine."""
+"""Latencies of several functions in one run: warm, in interleaved rounds, so that conditions are equal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Latency:
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """The first and the last quartile of the rounds; of less than three, the least and the largest."""
+        """The first and the last quartile of the rounds; of fewer than three, the minimum and the maximum."""
         if len(self.rounds) < 3:
             return min(self.rounds), max(self.rounds)
         low, _, high = statistics.quantiles(self.rounds, n=4)
@@ -83,16 +83,16 @@ def _time_calls(run: Run, count: int, device: str) -> float:
 
 
 def timing_clock(device: str) -> float:
-    """Return the time in seconds at which the device has done all that it was given."""
+    """Return the time in seconds, after the device has finished all its work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def peak_memory_of_call(run: Run, device: str) -> int | None:
-    """Return the most bytes that a call needs beyond what there was before it; None where that is not known.
+    """Return the peak memory of a call, in bytes above the memory in use before it; None if unknown.
 
-    On a GPU, those of torch's allocator; on a CPU, those of the process in memory, which Linux tells.
+    On a GPU, those of torch's allocator; on a CPU, the resident memory of the process, which Linux reports.
     """
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()

@@ -53,7 +53,7 @@ def adapt_checkpoint(network: Network, checkpoint: Checkpoint, keys: str | None 
     reading = key_matching.match_keys(whole, targets, _checkpoint_names(network), checkpoint.tensors, keys)
     done = list(checkpoint.done)
     if reading.prefix:
-        done.append(f"prefix {reading.prefix!r} taken off every name")
+        done.append(f"prefix {reading.prefix!r} removed from every name")
     if reading.keys:
         done.append(f"names read with the key map {reading.keys!r}")
     tensors = {
@@ -81,7 +81,7 @@ def adapt_checkpoint(network: Network, checkpoint: Checkpoint, keys: str | None 
     spare = [name for name in checkpoint.tensors if name not in used]
     if spare:
         done.append(
-            f"{len(spare)} tensors that the network has no use for left out: "
+            f"{len(spare)} tensors ignored, which the network does not use: "
             f"{', '.join(_unadapted_modules_text(spare))}"
         )
     return AdaptedCheckpoint(tensors, left, reading.keys, tuple(done))
@@ -160,7 +160,7 @@ def _adapt_stem(
     weight, target = tensors[name], targets[name]
     if reading.bgr and weight.shape[1] == 3:
         weight = weight.flip(1)
-        done.append(f"input channels of {stem!r} turned from BGR to RGB")
+        done.append(f"input channels of {stem!r} converted from BGR to RGB")
     base, channels = weight.shape[1], target.shape[1]
     rest = weight.shape[:1] + weight.shape[2:] == target.shape[:1] + target.shape[2:]
     if base != channels and rest and layer.groups == 1:
@@ -198,7 +198,7 @@ def _adapt_classifier(
     own = [name for name in targets if module_of_matched_key(name) == head]
     held = [name for name in own if name in tensors]
     if own and not held:
-        done.append(f"the file has no classifier {head!r}: it keeps what it holds")
+        done.append(f"the file has no classifier {head!r}: the network's is unchanged")
         return tuple(own)
     for name in held:
         # A linear layer and a 1x1 convolution have the same weights.
@@ -219,7 +219,7 @@ def _adapt_classifier(
     ):
         return ()
     classes = tensors[own[0]].shape[0], targets[own[0]].shape[0]
-    done.append(f"classifier {head!r} left out: {classes[0]} classes in the file, {classes[1]} here")
+    done.append(f"classifier {head!r} not loaded: {classes[0]} classes in the file, {classes[1]} here")
     for name in own:
         del tensors[name]
     return tuple(own)

@@ -48,7 +48,7 @@ def hub_faults(source: str | Path, key: str) -> list[Fault]:
         return []
     if not HUB_NAME.fullmatch(name):
         expected = "hf-hub:owner/name or hf-hub:owner/name@revision"
-        return [Fault(key, f"'{name}' is no hub name; expected {expected}")]
+        return [Fault(key, f"'{name}' is not a hub name; expected {expected}")]
     if find_spec("huggingface_hub") is None:
         return [Fault(key, f"'{name}': hub names need huggingface_hub; {install_hint('hub')}")]
     return []
@@ -57,7 +57,7 @@ def hub_faults(source: str | Path, key: str) -> list[Fault]:
 def _download_from_url(url: str) -> Path:
     name = unquote(Path(urlparse(url).path).name)
     if not name or name in (".", ".."):
-        raise ConfigError([Fault("weights", f"'{url}' names no file")])
+        raise ConfigError([Fault("weights", f"'{url}' does not name a file")])
     from torch import hub  # the faults of hub names need no torch
 
     target = Path(hub.get_dir()) / "checkpoints" / name
@@ -93,7 +93,7 @@ def _download_from_hub(name: str) -> Path:
             reason = (
                 _download_error_text(error)
                 if online
-                else "the hub does not answer, and the cache does not have it"
+                else "the hub does not answer, and the file is not in the cache"
             )
             raise ConfigError([Fault("weights", f"'{name}' cannot be fetched: {reason}")]) from None
         except EntryNotFoundError:

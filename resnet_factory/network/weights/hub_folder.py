@@ -111,7 +111,10 @@ def folder_faults(folder: Path) -> list[Fault]:
         return [Fault("save", f"'{folder}' cannot be written: {error}")]
     if text and f'"{ENTRY}"' not in text:
         return [
-            Fault("save", f"'{folder / CONFIG}' is there already and another library's; give another folder")
+            Fault(
+                "save",
+                f"'{folder / CONFIG}' already exists and belongs to another library; choose another folder",
+            )
         ]
     return []
 
@@ -125,13 +128,13 @@ def push_to_hub(
     token: str | None = None,
     message: str = "Upload a network of resnet-factory",
 ) -> str:
-    """Upload a network as the hub's repository `name` (owner/name), made if it is not there; return its URL.
+    """Upload a network to the hub's repository `name` (owner/name), created if needed; return its URL.
 
     The files are those of `save` into a folder; the model card of a repository that has one is kept.
 
     Raises:
         ConfigError: huggingface_hub is not installed, or `save` refuses the network.
-        TypeError: `name` is no text.
+        TypeError: `name` is not a string.
         ValueError: it is not of the form owner/name.
     """
     if not isinstance(name, str):

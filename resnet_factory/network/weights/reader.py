@@ -119,7 +119,7 @@ def _check_archive(path: Path) -> None:
             path, f"has the compressed member {packed[0]!r}, which torch.save never writes"
         )
     if sum(member.file_size for member in members) > path.stat().st_size:
-        raise _unreadable_weights(path, "has members that claim more bytes than the file has")
+        raise _unreadable_weights(path, "has members that declare more bytes than the file has")
 
 
 def _read_pickled_weights(path: Path, device: str | torch.device, *, mmap: bool) -> Any:
@@ -133,7 +133,7 @@ def _read_pickled_weights(path: Path, device: str | torch.device, *, mmap: bool)
         if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise _unreadable_weights(
                 path,
-                f"asks for {named[1]!r}, which is code; none of it was run. Save the tensors alone: "
+                f"asks for {named[1]!r}, which is code; it was not run. Save only the tensors: "
                 "torch.save(model.state_dict(), …), or a safetensors file",
             ) from None
         reason = _read_error_line(error)
@@ -172,7 +172,7 @@ def _read_wrapped_weights(path: Path, content: Any, entry: str | None) -> Checkp
             break
         others = [f"{key!r}" for key in WRAPPERS if key in inside and key != taken]
         done.append(
-            f"weights taken from {taken!r}" + (f"; the file has {', '.join(others)} too" if others else "")
+            f"weights taken from {taken!r}" + (f"; the file also has {', '.join(others)}" if others else "")
         )
         content = content[taken]
     return _read_named_tensors(path, content, {}, done)
@@ -197,14 +197,14 @@ def _read_named_tensors(
         name = bare_key(key)
         changed += name != key
         if name in tensors:
-            faults.append(Fault("weights", f"'{path}': {name!r} is there twice, once as {key!r}"))
+            faults.append(Fault("weights", f"'{path}': {name!r} occurs twice, once as {key!r}"))
         tensors[name] = value.detach()
     if not content:
         faults.append(Fault("weights", f"'{path}' holds no tensors"))
     if faults:
         raise ConfigError(faults[:20])
     if changed:
-        done.append(f"wrappers' prefixes (module., _orig_mod.) taken off {changed} names")
+        done.append(f"prefixes of wrappers (module., _orig_mod.) removed from {changed} names")
     return Checkpoint(path, tensors, metadata, tuple(done))
 
 

@@ -17,7 +17,7 @@ from resnet_factory.network.weights import reader
 from resnet_factory.network.weights.reader import Checkpoint
 
 CONFIG = "config.json"
-"""The file that says what network a folder holds."""
+"""The file that states which network a folder holds."""
 ENTRY = "resnet_factory"
 """The entry of that file that is ours: the metadata of a safetensors file, without the prefix of its keys."""
 MARK = "resnet_factory."
@@ -57,7 +57,7 @@ def _read_listed_shards(index: Path, device: str | torch.device) -> Checkpoint:
     outside = [name for name in files if Path(name).name != name or name in ("", ".", "..")]
     if outside:
         raise ConfigError(
-            Fault("weights", f"'{index}' names {name!r}, no file beside it") for name in outside
+            Fault("weights", f"'{index}' names {name!r}, which is not next to it") for name in outside
         )
     tensors: dict[str, Tensor] = {}
     done: dict[str, None] = {}
@@ -94,7 +94,7 @@ def _read_json_beside_shards(file: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise ConfigError([Fault("weights", f"'{file}' cannot be read: {error.strerror}")]) from None
     except (ValueError, RecursionError) as error:
-        raise ConfigError([Fault("weights", f"'{file}' is no JSON: {error}")]) from None
+        raise ConfigError([Fault("weights", f"'{file}' is not JSON: {error}")]) from None
     if not isinstance(found, Mapping):
-        raise ConfigError([Fault("weights", f"'{file}' holds no mapping")])
+        raise ConfigError([Fault("weights", f"'{file}' does not contain a mapping")])
     return found

@@ -47,7 +47,7 @@ def write_timm_config(file: Path, network: Network, names: KeyMapNames) -> str:
         return ""
     plan = network.plan
     if network.config is None or not _is_timm_folder_model(plan, network.config):
-        return f"no {CONFIG_NAME}: the network is not the model that timm calls {plan.name!r}"
+        return f"{CONFIG_NAME} not written: the network is not the model that timm calls {plan.name!r}"
     settings = pretrained_cfg(plan) | network.pretrained_cfg
     settings |= {key: _timm_folder_module_name(names, settings[key]) for key in ("first_conv", "classifier")}
     stated = {

@@ -97,9 +97,9 @@ def save(network: Network, *given: Any) -> Path:
         said = [f"{name} {_size_text(state, name)}, planned {_size_text(rebuilt, name)}" for name in odd]
         more = f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
         message = (
-            f"the network is no longer {what}: {'; '.join(said[:SHOWN])}{more}; other classes are given by "
-            "reset_classifier(network, N), other changes by the config; torch.save(network.state_dict(), …) "
-            "saves the tensors alone"
+            f"the network is no longer {what}: {'; '.join(said[:SHOWN])}{more}; change the number of "
+            "classes with reset_classifier(network, N), other things in the config; "
+            "torch.save(network.state_dict(), …) saves only the tensors"
         )
         raise ConfigError([Fault("save", message)])
     metadata = {
@@ -190,12 +190,12 @@ def _read_config_in_weights(found: Checkpoint) -> tuple[schema.ModelConfig, Plan
             raise refuse(f"has a config of {len(text)} characters for {sum(config.depths)} blocks: too many")
         planned = run_planner(config)
     except (ValueError, RecursionError) as error:
-        raise refuse(f"has a faulty config: {error}") from None
+        raise refuse(f"has an invalid config: {error}") from None
     if planned.id != said.get("plan_id"):
         changed = "".join(f"; {line}" for line in changed_own_layers(own))
         raise refuse(
-            f"was saved from a config that this version reads otherwise{changed}; "
-            "build a network and load_weights"
+            f"was saved from a config that this version reads differently{changed}; build a network and "
+            "load_weights"
         )
     return config, planned
 
@@ -219,7 +219,7 @@ def load_weights(
     if any(tensor.is_meta for tensor in network.state_dict().values()):
         if fitted.left:
             message = (
-                f"no numbers for {', '.join(fitted.left)}, and the network on the meta device has none either"
+                f"no values for {', '.join(fitted.left)}, and the network on the meta device has none either"
             )
             raise ConfigError([Fault("weights", f"'{found.file}' has {message}")])
         _assign_transferred_tensors(network, fitted.tensors)
@@ -264,7 +264,7 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
         stem = next(leaf.name for leaf in network.plan.leaves if isinstance(leaf.layer, Conv))
         theirs = names.theirs[f"{stem}.weight"]
         tensors[theirs] = tensors[theirs].flip(1)
-        done.append(f"input channels of {theirs!r} turned from RGB to BGR")
+        done.append(f"input channels of {theirs!r} converted from RGB to BGR")
     target = write_weights_file(written, tensors, {"format": "pt"})
     if entry.library == "timm" and (line := write_timm_config(target, network, names)):
         done.append(line)
@@ -273,7 +273,7 @@ def export(network: Network, file: str | Path, *, to: str | None = None, keys: s
 
 def _refuse_wrapped(network: Network) -> None:
     if not isinstance(network, Network):
-        raise TypeError("expected a network as build or create_model gives it; pass what the wrapper holds")
+        raise TypeError("expected a network from build or create_model; pass the wrapped network itself")
 
 
 def _size_text(state: Mapping[str, Tensor], name: str) -> str:

@@ -41,7 +41,7 @@ def write_weights_file(file: Path, tensors: Mapping[str, Tensor], metadata: Mapp
             else:
                 _write_safetensors(stream, plain, metadata)
     except KeyError as error:
-        raise ConfigError([Fault("save", f"safetensors has no word for tensors of {error}")]) from None
+        raise ConfigError([Fault("save", f"safetensors cannot store tensors of {error}")]) from None
     except (OSError, RuntimeError) as error:
         raise ConfigError([Fault("save", f"'{target}' cannot be written: {error}")]) from None
     return target

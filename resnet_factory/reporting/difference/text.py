@@ -48,7 +48,7 @@ def difference_report(difference: Difference) -> RenderableType:
     rest = _unedited_difference(difference)
     if difference.places and rest != NOTHING:
         parts.append(
-            Text("  layers that are as they were, on other maps") + Text(_cost_difference_text(rest), "dim")
+            Text("  unchanged layers, on maps of another size") + Text(_cost_difference_text(rest), "dim")
         )
     parts += [Text(), _total_difference_table(before, after)]
     if before.total != after.total:

@@ -58,7 +58,7 @@ def explain_block_filters(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     at = next((part for part in convolutions if not table_layer_is_spatial(part)), None)
     for part, remark in (
         (over, "summed into one number at each position"),
-        (at, "mixing the channels of one position and looking at no other"),
+        (at, "mixing the channels of one position without reading others"),
     ):
         if part is not None and isinstance(conv := part.layer, Conv):
             deep = conv.channels // conv.groups
@@ -94,8 +94,8 @@ def explain_blocks_of_stages(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         yield f"{stage.name}: {many(len(stage.blocks), 'block')}, {shape} out{dilated}: {', '.join(said)}."
     if any(stage.blocks for stage in cost.plan.stages):
         yield (
-            "The arrows are the channels along the longest path, after each layer with weights; "
-            "what repeats is said once."
+            "The arrows connect the channels along the longest path, after each layer with weights; blocks "
+            "with the same channels are listed together."
         )
 
 
@@ -140,17 +140,16 @@ def explain_bottleneck_blocks(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         sides = per_axis(3, conv.dims)
         basic = 2 * prod(sides) * out * out
         yield (
-            f"{name}, {widths_phrase(block)}: its convolutions have "
-            f"{chain(sum_of(own), number(sum(own)))} weights. "
-            f"The basic block of the same output, two {kernel_wording(3, conv.dims)} convolutions at "
-            f"{number(out)} channels, has {chain(product(2, *sides, out, out), number(basic))}: "
-            f"≈ {basic / sum(own):.1f} times as many, and so with the multiply-adds."
+            f"{name}, {widths_phrase(block)}: its convolutions have {chain(sum_of(own), number(sum(own)))} "
+            f"weights. The basic block of the same output, two {kernel_wording(3, conv.dims)} convolutions "
+            f"at {number(out)} channels, has {chain(product(2, *sides, out, out), number(basic))}: ≈ "
+            f"{basic / sum(own):.1f} times as many, and as many times the multiply-adds."
         )
         kernel = kernel_noun_wording(conv.kernel, conv.dims)
         if width < out:
             yield (
                 f"A bottleneck: the {kernel} works on {number(width)} channels, not {number(out)}; "
-                f"{kernel_wording(1, conv.dims)} convolutions lead in and out."
+                f"{kernel_wording(1, conv.dims)} convolutions reduce and expand the channels."
             )
         else:
             yield f"An inverted bottleneck: the {kernel} works on {number(width)}, for {number(out)}."
@@ -227,7 +226,7 @@ def explain_block_gates(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     pools = [part.layer for part in first if part.layer.reach is None]
     means = [pool for pool in pools if isinstance(pool, GlobalPool) or getattr(pool, "how", "") == "mean"]
     of = ("the mean of each" if means == pools else "one number for each") if pools else "them"
-    yield f"A gate weighs channels by what it makes of {of}: {said} parameters."
+    yield f"A gate multiplies each channel by a factor computed from {of}: {said} parameters."
     blocks = len({part.place.block for part in within})
     yield (
         f"In all, the gates of {many(blocks, 'block')}: "

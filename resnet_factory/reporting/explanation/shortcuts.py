@@ -36,15 +36,17 @@ def explain_shortcuts(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         if blocks:
             yield from _explain_inner_shortcuts(blocks)
         return
-    then = "x is added as it is, for nothing" if kept == len(alike) else "all of these project even so"
+    then = "x is added unchanged, at no cost" if kept == len(alike) else "all of these project x nevertheless"
     if 0 < kept < len(alike):
-        then = f"in {number(kept)} of these x is added as it is, for nothing; the others project even so"
+        then = (
+            f"in {number(kept)} of these x is added unchanged, at no cost; the others project x nevertheless"
+        )
     yield (
-        f"A block gives x + F(x), which needs one shape for both. In {number(len(alike))} of "
-        f"{many(len(blocks), 'block')} they have it, and {then}."
+        f"A block gives x + F(x), which requires x and F(x) to have the same shape. In {number(len(alike))} "
+        f"of {many(len(blocks), 'block')} they do, and {then}."
     )
     if alone:
-        yield f"{many(alone, 'block')} with another shape out than in, and no shortcut there."
+        yield f"{many(alone, 'block')} with different input and output shapes, without a shortcut."
     beside: dict[str, list[LayerRecord]] = {}
     for part in parts:
         if part.place.path == SHORTCUT and part.place.block in blocks:
@@ -57,13 +59,13 @@ def explain_shortcuts(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         )
         yield f"{name}: {reason}. On the shortcut {path}."
     if len(beside) > SHOWN:
-        yield f"And {many(len(beside) - SHOWN, 'block')} more in the same way, to {list(beside)[-1]}."
+        yield f"In the same way {many(len(beside) - SHOWN, 'block')} more, up to {list(beside)[-1]}."
     if beside:
         tally = layer_table_total(part for layers in beside.values() for part in layers)
         if tally.params:
             yield f"In all, {many(len(beside), 'projection')}: {cost_shares_phrase(tally, cost)}."
         else:
-            yield f"In all, {many(len(beside), 'shortcut')} of this kind, which learn nothing."
+            yield f"In all, {many(len(beside), 'shortcut')} of this kind, without parameters."
 
 
 def _explain_inner_shortcuts(blocks: Mapping[str, PlanBlock]) -> Iterator[str]:
@@ -78,7 +80,7 @@ def _explain_inner_shortcuts(blocks: Mapping[str, PlanBlock]) -> Iterator[str]:
     yield f"None of {many_blocks} has a shortcut around all of its layers."
     for sums, how in (
         (True, "a sum adds the input of some layers to their output, x + F(x), inside the block"),
-        (False, "a concatenation keeps the input beside what layers make of it, [x, F(x)]"),
+        (False, "a concatenation keeps the input of some layers next to their output, [x, F(x)]"),
     ):
         if of_kind := [entry for entry in passing if entry.sums == sums]:
             yield f"In {_count_of_inner_shortcuts(of_kind, found)} {how}."
@@ -107,4 +109,4 @@ def _reason_for_shortcut_projection(block: PlanBlock, layers: Sequence[LayerReco
         reasons.append(f"stride {block.stride} takes {before} to {after}")
     if block.in_channels != block.out_channels:
         reasons.append(f"{number(block.in_channels)} channels become {number(block.out_channels)}")
-    return ", ".join(reasons) or "its shape stays, and still it projects"
+    return ", ".join(reasons) or "its shape stays, but the shortcut projects"

@@ -59,8 +59,8 @@ def warn_of_small_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         other = "cifar" if normed else "cifar_preact"
         yield (
             f"The stem leaves {left} of {equation_size_text(cost.image[1:])} before the first block. "
-            "Networks for "
-            f"images this small begin with one 3x3 convolution at full size: model/stem={other}."
+            "Networks for images this small start with one 3x3 convolution at full size: "
+            f"model/stem={other}."
         )
 
 
@@ -69,9 +69,8 @@ def warn_of_one_position(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     last = cost.last_map[1:] or (1,) * cost.plan.dims
     if set(last) == {1}:
         yield (
-            f"The last map is {window_wording(last, len(last))}: the stages shrink more than this image "
-            "allows; "
-            "no mean is left to take."
+            f"The last map is {window_wording(last, len(last))}: the stages reduce this image to one "
+            "position, and the global pool has nothing to average."
         )
     worst: dict[str, tuple[int, LayerRecord]] = {}
     for part in parts:
@@ -87,9 +86,8 @@ def warn_of_one_position(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         kernel, dims = part.layer.kernel, part.layer.dims
         yield (
             f"{part.name} reads {window_wording(part.arrives, dims)}: {idle} of the "
-            f"{prod(per_axis(kernel, dims))} weights of its {kernel_noun_wording(kernel, dims)} "
-            "only ever meet padding; "
-            "they are paid for and learn nothing."
+            f"{prod(per_axis(kernel, dims))} weights of its {kernel_noun_wording(kernel, dims)} only ever "
+            "meet padding; they cost memory and computation, but never affect the output."
         )
 
 
@@ -122,7 +120,10 @@ def warn_of_missing_norms(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     """Warn about deep networks without norms, and about biases before norms."""
     scaled = any(isinstance(part.layer, (Norm, Scale, ScaledConv)) for part in parts)
     if not scaled and sum(table_layer_has_weights(part) for part in parts) > DEEP_PLAIN // 2:
-        yield "Nothing normalises the maps: their scale grows with every block, unless weights start small."
+        yield (
+            "Nothing normalises the maps: their scale grows with every block, unless the initial weights "
+            "are small."
+        )
     biased = [
         before.name
         for before, after in pairwise(parts)
@@ -133,7 +134,7 @@ def warn_of_missing_norms(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     ]
     if biased:
         yield (
-            f"{many(len(biased), 'convolution')} with a bias before a batch norm, which takes it away again: "
+            f"{many(len(biased), 'convolution')} with a bias before a batch norm, which cancels it: "
             f"{_first_names_to_warn_of(biased)}."
         )
 
@@ -181,9 +182,8 @@ def warn_of_narrow_groups(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     if narrow:
         yield (
             f"{many(len(narrow), 'convolution')} with groups under {NARROW_GROUP} channels wide, down to "
-            f"{min(narrow.values())}: {_first_names_to_warn_of(list(narrow))}. They need few "
-            "multiply-adds and yet much "
-            "time: matrix units stay idle."
+            f"{min(narrow.values())}: {_first_names_to_warn_of(list(narrow))}. They have few multiply-adds "
+            "but are slow, because they use matrix units poorly."
         )
 
 
@@ -201,7 +201,7 @@ def warn_of_odd_widths(cost: Cost, parts: LayerRecords) -> Iterator[str]:
             found.setdefault(width, part.name)
     if found:
         said = [f"{number(width)} ({name})" for width, name in found.items()]
-        yield f"Widths that are no multiple of 8 fill matrix units badly: {_first_names_to_warn_of(said)}."
+        yield f"Widths that are not multiples of 8 use matrix units poorly: {_first_names_to_warn_of(said)}."
 
 
 def warn_of_uneven_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
@@ -212,9 +212,9 @@ def warn_of_uneven_image(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         below = side // stride * stride
         if side - below > 1 and below:  # a multiple plus one leaves no remainder either
             yield (
-                f"{number(side)} pixels are no multiple of the stride of {stride}: maps are rounded on the "
-                "way and features lie off the pixels' grid. "
-                f"{number(below)} and {number(below + stride)} fit."
+                f"{number(side)} pixels are not a multiple of the stride of {stride}: map sizes are "
+                f"rounded, and features are not aligned with the pixels. {number(below)} and "
+                f"{number(below + stride)} fit."
             )
 
 
@@ -226,8 +226,7 @@ def warn_of_small_receptive_field(cost: Cost, parts: LayerRecords) -> Iterator[s
     if any(axis_entry(size, axis) < side for axis, side in enumerate(image)):
         yield (
             f"The receptive field of the last map is {axes_text(size)} of {equation_size_text(image)} "
-            "pixels: "
-            "nothing larger fits in it."
+            "pixels: it does not cover larger structures."
         )
 
 
@@ -238,7 +237,7 @@ def warn_of_narrowing_stages(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         if narrow < wide:
             yield (
                 f"{after.name} is narrower than {before.name}, {number(narrow)} against {number(wide)} "
-                "channels: what is dropped there no later stage gets back."
+                "channels: later stages cannot recover what is lost there."
             )
 
 

@@ -71,8 +71,9 @@ def explain_network_stem(cost: Cost, parts: LayerRecords) -> Iterator[str]:
     before, after = positions(cost.image[1:]), cost.sections[0].positions
     if after < before:
         yield (
-            f"{equation_size_text(cost.image[1:])} has become {shape_text(cost.sections[0].shape[1:])}: of "
-            f"{number(before)} positions {number(after)} are left where the blocks begin."
+            f"The stem reduces {equation_size_text(cost.image[1:])} to "
+            f"{shape_text(cost.sections[0].shape[1:])}: {number(after)} of {number(before)} positions "
+            "remain."
         )
 
 
@@ -89,9 +90,9 @@ def explain_network_head(cost: Cost, parts: LayerRecords) -> Iterator[str]:
             continue
         if isinstance(part.layer, GlobalPool):
             yield (
-                f"{part.name}: each {kernel_wording(part.arrives, cost.plan.dims)} map becomes its mean over "
-                f"{many(positions(part.arrives), 'position')}; {many(part.layer.channels, 'number')} are "
-                "left, whatever the size of the image."
+                f"{part.name}: each {kernel_wording(part.arrives, cost.plan.dims)} map is averaged over "
+                f"{many(positions(part.arrives), 'position')}; {many(part.layer.channels, 'number')} "
+                "remain, whatever the size of the image."
             )
         elif isinstance(part.layer, (Linear, Conv)):
             yield (
@@ -130,17 +131,17 @@ def explain_network_depth(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         if count
     ]
     yield (
-        f"Counted are the layers with weights on the longest path: those of the blocks, {', '.join(where)}. "
+        f"The layers with weights on the longest path are counted: those of the blocks, {', '.join(where)}. "
         f"{chain(*terms, number(whole))}."
     )
     if sum(map(table_layer_has_weights, parts)) > whole:
-        yield "Projections and gates are not counted; of branches side by side the longest is."
+        yield "Projections and gates are not counted; of parallel branches only the longest is."
     beside = sum(part.place.path == SHORTCUT and table_layer_has_weights(part) for part in parts)
     entry = cost.receptive_fields.sections["stem"]
     if beside and entry is not None and entry.stride == 1:  # small images, as for wide ResNets
         less = f"−{after}" if after else ""
         more = chain(f"{number(whole)}+{number(beside)}{less}", number(whole + beside - after))
-        yield f"Names of wide ResNets count the {many(beside, 'projection')} too, and not the head: {more}."
+        yield f"Names of wide ResNets count the {many(beside, 'projection')} too, but not the head: {more}."
     if before > 1:
         less = chain(f"{number(whole)}−{before - 1}", number(whole - before + 1))
         yield f"Most names count a stem of {before} convolutions as one: {less}."
@@ -157,9 +158,9 @@ def explain_network_costs(cost: Cost, parts: LayerRecords) -> Iterator[str]:
         said = ", ".join(f"{name} {percent(value, whole)}" for name, value in rows)
         most, most_of = layers[0]
         yield (
-            f"80 % of the {number(whole)} {title} are in {said}. Of {many(holding, 'layer')} with any, "
-            f"{number(len(layers))} {'holds' if len(layers) == 1 else 'hold'} as much, {most} the most with "
-            f"{percent(most_of, whole)}."
+            f"80 % of the {number(whole)} {title} are in {said}. Of {many(holding, 'layer')} with {title}, "
+            f"the largest {number(len(layers))} {'holds' if len(layers) == 1 else 'hold'} 80 %; {most} has "
+            f"the most, {percent(most_of, whole)}."
         )
 
 
@@ -182,7 +183,7 @@ def explain_network_receptive_field(cost: Cost, parts: LayerRecords) -> Iterator
     steps = ", ".join(
         f"{name} {axes_number_wording(field.size)}" for name, field in seen if field is not None
     )
-    yield f"Pixels along one axis that reach a position through the convolutions, by section: {steps}."
+    yield f"Pixels along one axis that a position depends on through the convolutions, by section: {steps}."
     last = next(
         (part for part in reversed(parts) if table_layer_is_spatial(part) and part.place.path == MAIN), None
     )
@@ -191,12 +192,14 @@ def explain_network_receptive_field(cost: Cost, parts: LayerRecords) -> Iterator
         stride = combine_axes(floordiv, after.stride, conv.stride)
         adds = wording_along_axes([_explain_added_reach(conv, stride, axis) for axis in range(conv.dims)])
         yield (
-            f"{last.name} alone adds {adds}: a kernel reaches the further the larger the stride before it, "
-            f"here {axes_text(stride)}."
+            f"{last.name} alone adds {adds}: the larger the stride before a kernel, the more it adds; here "
+            f"it is {axes_text(stride)}."
         )
     yield _explain_image_coverage(cost)
     if any(part.place.path == GATE and part.layer.reach is None for part in parts):
-        yield "Gates that pool the whole map are left out; through them every pixel reaches every position."
+        yield (
+            "Gates that pool the whole map are not included; through them every pixel reaches every position."
+        )
 
 
 def _explain_added_reach(conv: Conv, stride: Axes, axis: int) -> str:
@@ -221,15 +224,15 @@ def _explain_image_coverage(cost: Cost) -> str:
     if everywhere and all(axis_entry(field.size, axis) >= 2 * side - 1 for axis, side in enumerate(image)):
         corner = wording_along_axes([chain(f"2·{number(side)}−1", number(2 * side - 1)) for side in image])
         size = axes_number_wording(field.size)
-        return f"{size} is no less than {corner}: it covers the image even at the last map's corners."
+        return f"{size} is at least {corner}: it covers the image even at the last map's corners."
     if everywhere:
-        return f"The image has {sides}: at every position of the last map the field covers it."
+        return f"The image has {sides}: the receptive field covers it at every position of the last map."
     if all(map(any, covered)):
         return (
-            f"The image has {sides}: the field covers it in the middle of the last map, "
-            "but not at the corners."
+            f"The image has {sides}: the receptive field covers it in the middle of the last map, but not "
+            "at the corners."
         )
-    return f"The image has {sides}: at no position of the last map does the field cover it."
+    return f"The image has {sides}: the receptive field covers it at no position of the last map."
 
 
 def explain_network_memory(cost: Cost, parts: LayerRecords) -> Iterator[str]:

@@ -30,7 +30,7 @@ from resnet_factory.sweep.winners import (
 )
 
 PLACE = re.compile(r"QQ(\d+)QQ")
-"""A place of a text; its number is an index of `Recipe.keys`."""
+"""A place of a text; its number is an index of `ArchitectureTexts.keys`."""
 SHORT = 200
 """Structures whose text is the shortest difference from a shipped model; further ones are whole models."""
 MOST = 2_000

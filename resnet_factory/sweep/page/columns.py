@@ -92,7 +92,7 @@ class PageColumnTable:
     recipe: list[int]
     """The index of a row's recipe in `recipes`; -1 for none."""
     recipes: list[dict[str, Any]]
-    """The fields of each structure's `architecture_texts.Recipe`."""
+    """The fields of each structure's `architecture_texts.ArchitectureTexts`."""
     axes: tuple[str, str]
     """The columns that the scatter shows first."""
     colour: str

@@ -61,7 +61,7 @@ def _range(column: PageColumn, look: dict[str, Any]) -> RangeSlider:
 
 
 def add_brush(plot: Any, dimensions: Literal["width", "both"], brush: CustomJS) -> BoxSelectTool:
-    """Let a drag over a plot set the filters of what it covers, and a double click take them back.
+    """Make dragging over a plot set the filters of its columns, and double-clicking reset them.
 
     Return its tool.
     """

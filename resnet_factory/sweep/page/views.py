@@ -70,7 +70,7 @@ class PageViews:
         return CustomJS(code=script(name), args=self.args | more)
 
     def axis(self, axis: Any) -> None:
-        """Let an axis, or a colour bar, have ticks and labels of the column it shows."""
+        """Set the ticks and labels of an axis or a colour bar to those of the column it shows."""
         args = {"log": False, "names": None}
         axis.formatter = CustomJSTickFormatter(code=script("label.js"), args=args)
         axis.ticker = CustomJSTicker(major_code=script("ticks.js"), args=args)

@@ -1,4 +1,4 @@
-"""The scripts of a page: what Bokeh has no word for. Beside them, the colours and widths of all views."""
+"""Scripts of a page, for what Bokeh does not provide. Beside them, the colours and widths of all views."""
 
 from __future__ import annotations
 

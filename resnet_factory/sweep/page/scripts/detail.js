@@ -13,7 +13,7 @@ byId("hint").hidden = true
 byId("architecture-name").textContent = name
 byId("architecture-facts").replaceChildren(...[...texts.map((key) => [key, data[key][i]]), ...Object.keys(columns).filter((key) => !texts.includes(key.split(".")[0])).map((key) => [columns[key].label, number(key).toLocaleString("en", {maximumSignificantDigits: 10})])]
   .flatMap(([term, text]) => [["dt", term], ["dd", text]].map(([tag, content]) => Object.assign(document.createElement(tag), {textContent: content}))))
-byId("architecture-yaml").textContent = fill(recipe?.yaml) ?? `# no text in this file: resnet-factory report DIR by=… writes winners as files; plan ${data.plan[i]}`
+byId("architecture-yaml").textContent = fill(recipe?.yaml) ?? `# not included in this page: resnet-factory report DIR by=… writes winners as files; plan ${data.plan[i]}`
 byId("architecture-file").textContent = `model/${name}.yaml`
 byId("architecture-command").textContent = fill(recipe?.command) ?? `resnet-factory model=${name} --config-dir .`
 for (const picture of document.querySelectorAll("[data-plan]")) picture.hidden = picture.dataset.plan !== data.plan[i]
