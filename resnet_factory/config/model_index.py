@@ -23,15 +23,20 @@ class ModelIndex:
         Raises:
             ConfigError: none matches.
         """
+        if found := self.matches(pattern):
+            return found
+        word = re.sub(r"^model=|[*?]", "", pattern)
+        suggestion = suggest(word, self.group())
+        message = f"no model matches {pattern!r}{suggestion}; 'resnet-factory list' shows all"
+        raise ConfigError([Fault("", message, f"command line '{pattern}'")])
+
+    def matches(self, pattern: str) -> list[str]:
+        """Return the names as `names` does; none if none matches."""
         known = self.group()
         # A word that is neither a name nor a pattern matches any part of a name.
         plain = pattern not in known and not re.search(r"[*?\[]", pattern)
-        found = sorted(fnmatch.filter(known, f"*{pattern}*" if plain else pattern), key=_natural_model_order)
-        if not found:
-            word = re.sub(r"^model=|[*?]", "", pattern)
-            message = f"no model matches {pattern!r}{suggest(word, known)}; 'resnet-factory list' shows all"
-            raise ConfigError([Fault("", message, f"command line '{pattern}'")])
-        return found
+        found = fnmatch.filter(known, f"*{pattern}*" if plain else pattern)
+        return sorted(found, key=_natural_model_order)
 
     def group(self, group: str = "") -> list[str]:
         """Return the choices of a recipe group such as `block`; without a group, the models."""

@@ -16,7 +16,7 @@ def override_hint(word: str, after: Sequence[str], models: Sequence[str]) -> tup
         return 0, f"{len(word)} characters; the limit is {MAX_LENGTH}: put long lists in a YAML file"
     # The shell split brackets at spaces: the other pieces follow.
     whole, taken = word, 0
-    while "opens here" in _unbalanced_override_hint(whole) and taken < len(after) and "=" not in after[taken]:
+    while _unclosed_override_bracket(whole) and taken < len(after) and "=" not in after[taken]:
         whole, taken = f"{whole} {after[taken]}", taken + 1
     if equals and taken and not _unbalanced_override_hint(whole):
         return taken, f"the shell split this at its spaces; put it in quotes: '{whole}'"
@@ -49,8 +49,27 @@ def _override_hint_reasons(word: str, key: str, value: str, models: Sequence[str
     yield "cannot be read; expected key=value, as 'model=resnet18' or 'model.depths=[2,2,2,2]'"
 
 
+def _unclosed_override_bracket(text: str) -> str:
+    """Return the bracket that would close the last one that is open; empty if text is balanced or wrong."""
+    waiting, quote, unmatched = _override_brackets(text)
+    return waiting[-1] if waiting and not quote and not unmatched else ""
+
+
 def _unbalanced_override_hint(text: str) -> str:
     """Return the message about unbalanced brackets and quotes of `text`; empty if there are none."""
+    _, quote, unmatched = _override_brackets(text)
+    if unmatched:
+        return f"unmatched {unmatched!r}: no bracket opens it"
+    if quote:
+        return f"the quote {quote} is never closed; a shell removes quotes that are not quoted themselves"
+    if missing := _unclosed_override_bracket(text):
+        message = f"no {missing!r} closes the bracket that opens here"
+        return f"{message}; put the override in quotes if the shell splits it"
+    return ""
+
+
+def _override_brackets(text: str) -> tuple[list[str], str, str]:
+    """Return the brackets still to be closed, the quote that is open, and the first wrong bracket."""
     pairs = {"[": "]", "{": "}", "(": ")"}
     waiting: list[str] = []
     quote = ""
@@ -59,15 +78,8 @@ def _unbalanced_override_hint(text: str) -> str:
             quote = "" if character == quote else quote or character
         elif character in pairs:
             waiting.append(pairs[character])
-        elif character in pairs.values() and waiting[-1:] != [character]:
-            return f"unmatched {character!r}: no bracket opens it"
         elif character in pairs.values():
+            if waiting[-1:] != [character]:
+                return waiting, quote, character
             waiting.pop()
-    if quote:
-        return f"the quote {quote} is never closed; a shell removes quotes that are not quoted themselves"
-    return (
-        f"no {waiting[-1]!r} closes the bracket that opens here; put the override in quotes if the shell "
-        "splits it"
-        if waiting
-        else ""
-    )
+    return waiting, quote, ""

@@ -268,6 +268,10 @@ _REASONS = (
     (r"special characters are not allowed|control characters", "a character that is not text; is it binary?"),
 )
 """PyYAML's message -> advice for the user."""
+_BEGUN_BEFORE = (
+    r"could not find expected ':'", r"expected ',' or '([\]}])', but got", r"found unexpected end of stream",
+)  # fmt: skip
+"""Messages about what begins before the position where the parser stops."""
 
 
 def _explained_yaml_error(file: Path, text: str, error: yaml.YAMLError) -> ConfigError:
@@ -287,8 +291,7 @@ def _explained_yaml_error(file: Path, text: str, error: yaml.YAMLError) -> Confi
     mark = getattr(error, "problem_mark", None)
     for pattern, advice in _REASONS:
         if (match := re.search(pattern, problem)) is not None:
-            if "neither 'key: value'" in advice or "never closed" in advice:
-                # The position where it begins, not where the parser stopped.
+            if pattern in _BEGUN_BEFORE:
                 mark = getattr(error, "context_mark", mark)
             return _refused_yaml(file, mark, f"not YAML: {match.expand(advice)}")
     return _refused_yaml(file, mark, f"not YAML: {' '.join(problem.split())}")

@@ -27,12 +27,7 @@ def list_models(pattern: str = "*", config_dir: str | Path | None = None) -> lis
     """
     _check_model_pattern(pattern, "list_models() takes a glob pattern, as 'resnet*'")
     folder = None if config_dir is None else str(path_of(config_dir, "config_dir"))
-    try:
-        return index_models(folder).names(pattern)
-    except ConfigError as error:
-        if any("no model matches" in fault.message for fault in error.faults):
-            return []
-        raise
+    return index_models(folder).matches(pattern)
 
 
 def compose(
