@@ -214,5 +214,6 @@ def write_study_report(report: StudyReport, results: Sequence[TrainingResult], f
         drawn.append((figure, inline))
     files = [folder / "report.html", folder / "report.md"]
     for file in files:
-        write_whole_file(file, render_template(f"study_{file.name}", {"report": report, "figures": drawn}))
+        context = {"title": report.title, "report": report, "figures": drawn}
+        write_whole_file(file, render_template(f"study_{file.name}", context))
     return files
