@@ -24,18 +24,18 @@ CREATE TABLE IF NOT EXISTS spent (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS begun (plan TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;
 """
-"""Architectures lie in the order of their samples, so that a batch is appended.
+"""Architectures are stored in the order of their samples, so that a batch is appended.
 
-Earlier versions laid them in the order of plan ids, with an index of samples. Both kinds of table have the
-same columns in the same order and one row for each plan, and are read and continued by the same statements,
-those of earlier versions included: the format of the file is the same.
+Earlier versions stored them in the order of plan ids, with an index of samples. Both kinds of table have the
+same columns in the same order and one row for each plan, and the same statements read and continue both, those
+of earlier versions included: the format of the file is the same.
 """
 WRITING = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 PRAGMA wal_autocheckpoint = 4000;
 """
-"""How a file is written: with a long log, as every batch changes the same pages of the index of plans."""
+"""Settings for writing: a long log, as every batch changes the same pages of the index of plans."""
 
 
 def integrity_text(file: Path) -> str:
