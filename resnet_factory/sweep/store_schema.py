@@ -27,8 +27,8 @@ CREATE TABLE IF NOT EXISTS begun (plan TEXT PRIMARY KEY, times INTEGER NOT NULL)
 """Architectures are stored in the order of their samples, so that a batch is appended.
 
 Earlier versions stored them in the order of plan ids, with an index of samples. Both kinds of table have the
-same columns in the same order and one row for each plan, and the same statements read and continue both, those
-of earlier versions included: the format of the file is the same.
+same columns in the same order and one row for each plan, and the same statements read and continue both,
+those of earlier versions included: the format of the file is the same.
 """
 WRITING = """
 PRAGMA journal_mode = WAL;
