@@ -183,14 +183,17 @@ class WindowDraws:
         so_far = np.arange(outside)[None]
         for h, i in np.ndindex(*units.shape[:2]):
             states = np.flatnonzero(place[h] == i)
-            allowed = stage.allowed(np.array(h), states[:, None], np.arange(len(options))[None])
-            z = np.flatnonzero((units[h, i] < outside) & allowed.any(axis=0))
+            z = np.flatnonzero(units[h, i] < outside)
+            allowed = stage.allowed(np.array(h), states[:, None], z[None])
+            z, allowed = z[allowed.any(axis=0)], allowed[:, allowed.any(axis=0)]
             step = max(SINGLE // max(len(states) * outside, 1), 1)
             for first in range(0, len(z), step):
                 some = z[first : first + step]
                 ends = self._completed(stage, after, np.array(h), np.array(i), some[:, None], so_far)
                 best[h, i, :outside] = np.maximum(best[h, i, :outside], ends.max(axis=0))
-                complete[h, states, :outside] += (allowed[:, some] * options.chances[some]) @ ends
+                complete[h, states, :outside] += (
+                    allowed[:, first : first + step] * options.chances[some]
+                ) @ ends
         return stage
 
 
