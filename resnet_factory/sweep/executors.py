@@ -35,6 +35,8 @@ POLL = 0.02
 """Seconds between checks for finished jobs of a cluster."""
 EMPTY = 10.0
 """Seconds after which a cluster without workers is reported."""
+ALARM_INTERVAL = 0.1
+"""Seconds after which the alarm of a time limit is repeated."""
 INTERRUPTED_STATE = "interrupted"
 """The state of a job that was asked to stop: not measured, and no failure."""
 
@@ -265,10 +267,16 @@ def _execution_alarm(limit: float | None) -> Iterator[None]:
         return
 
     def ring(*_: object) -> None:
+        error = sys.exc_info()[1]
+        while error is not None:  # the job is being left already
+            if isinstance(error, _ExecutionLimitReached):
+                return
+            error = error.__context__
         raise _ExecutionLimitReached
 
     with signal_handler(signal.SIGALRM, ring):
-        signal.setitimer(signal.ITIMER_REAL, limit)
+        # Repeated: Python drops what is raised in a destructor or a callback of its garbage collector.
+        signal.setitimer(signal.ITIMER_REAL, limit, ALARM_INTERVAL)
         try:
             yield
         except _ExecutionLimitReached:

@@ -237,7 +237,7 @@ def test_replaced_modules_are_refused_by_name() -> None:
     with pytest.raises(rf.ConfigError) as caught:
         rf.fold(network)
     said = str(caught.value)
-    assert "bn1: is a InstanceNorm2d, planned was BatchNorm2d" in said
+    assert "bn1: is a InstanceNorm2d, but the plan has a BatchNorm2d" in said
     assert "layer1.0.bn1: keeps no running statistics" in said
     network = rf.create_model("resnet18", "model.depths=1", "model.widths=8")
     network.fc = nn.Linear(8, 7)

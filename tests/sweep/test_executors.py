@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -358,3 +359,32 @@ def test_no_scheduler_is_a_clear_error() -> None:
     pytest.importorskip("distributed")
     with pytest.raises(ConfigError, match="no Dask scheduler answers"):
         list(executors.execute_on_dask(jobs("a"), 1, 1, "tcp://127.0.0.1:9", SETUP))
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarms on this system")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_time_limit_holds_where_its_first_alarm_is_lost() -> None:
+    """Python drops an exception that is raised while an object is destroyed."""
+    left: list[str] = []
+
+    class Lost:
+        def __del__(self) -> None:
+            try:
+                time.sleep(0.15)
+            except BaseException:
+                left.append("destroyed")
+                raise
+
+    def job() -> None:
+        Lost()
+        assert left == ["destroyed"]
+        try:
+            time.sleep(20)
+        finally:
+            time.sleep(0.25)  # the alarm goes on, and does not disturb what is done while leaving
+            left.append("left")
+
+    with pytest.raises(TimeoutError), executors._execution_alarm(0.05):
+        job()
+    assert left == ["destroyed", "left"]
+    time.sleep(0.15)  # and ends with the job
